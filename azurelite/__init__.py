@@ -1,0 +1,165 @@
+"""azurelite: provisions Linux virtual machines on Azure, on any distribution.
+
+Five functions for a distribution's own init code. Importing them costs next to nothing; what a call needs is
+imported when it is made. They never print and never exit: they return, or raise an `AzureliteError`.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from azurelite.clock import Clock
+    from azurelite.outcome import Outcome
+
+__version__ = "0.1.0"
+__all__ = ["apply", "crawl", "provision", "report_failure", "report_progress", "report_ready"]
+
+
+def crawl(
+    *, root: str = "/", config: str | os.PathLike[str] | None = None, clock: Clock | None = None
+) -> dict[str, Any]:
+    """Read all that Azure says about this VM. Changes nothing on the machine.
+
+    Args:
+        root: host path of the guest's `/`.
+        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
+        clock: time; for tests.
+
+    Returns:
+        The metadata dict: cloud_name, platform, instance_id, vm_id, local_hostname, region, availability_zone,
+        fault_domain, vm_size, username (str or None); disable_password_authentication,
+        provision_guest_proxy_agent (bool or None); public_ssh_keys (list of str or None); tags, network (dict or
+        None); pps_type (str or None); password, custom_data, user_data (`azurelite.metadata.Secret` or None);
+        provenance (field -> source); raw (source -> document). `azurelite.metadata.redact` makes it JSON-ready.
+
+    Raises:
+        NotAzureError: the firmware does not prove Azure; nothing was asked.
+        ConfigError: the configuration is wrong.
+        FabricError: no source gave anything in time.
+    """
+    from azurelite.api import crawl_metadata
+
+    return crawl_metadata(root=root, config=config, clock=clock).as_dict()
+
+
+def provision(
+    *,
+    root: str = "/",
+    config: str | os.PathLike[str] | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    clock: Clock | None = None,
+) -> Outcome:
+    """The main job: crawl, run the configured handlers in order, report to Azure.
+
+    Args:
+        root: host path of the guest's `/`.
+        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
+        dry_run: change nothing, send no report; the outcome lists what would change.
+        force: do it again though this VM is provisioned already.
+        clock: time; for tests.
+
+    Returns:
+        The outcome, with `exit_code` (0, 1 or 3), the steps with their changes, and the report.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
+    from azurelite.api import run_provision
+
+    return run_provision(root=root, config=config, dry_run=dry_run, force=force, clock=clock)
+
+
+def apply(
+    handlers: Sequence[str],
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    root: str = "/",
+    config: str | os.PathLike[str] | None = None,
+    dry_run: bool = False,
+    clock: Clock | None = None,
+) -> Outcome:
+    """Run just these handlers, whether or not they ran before. Marks nothing as done.
+
+    Args:
+        handlers: their names, in order; options come from the configuration where it lists them.
+        metadata: a dict as `crawl` returns it, in place of a crawl: then nothing is asked.
+        root: host path of the guest's `/`.
+        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
+        dry_run: change nothing.
+        clock: time; for tests.
+
+    Returns:
+        The outcome; `exit_code` is 1 when a required one of them failed, 3 when Azure could not be reached.
+
+    Raises:
+        ConfigError: the configuration is wrong, or there is no such handler.
+        NotAzureError: a crawl would be needed and nothing may be dialled.
+    """
+    from azurelite.api import run_apply
+
+    return run_apply(handlers, metadata=metadata, root=root, config=config, dry_run=dry_run, clock=clock)
+
+
+def report_ready(*, root: str = "/", config: str | os.PathLike[str] | None = None, clock: Clock | None = None) -> None:
+    """Tell Azure that this VM is ready, with the goal state of this moment. Needs no user, key or handler.
+
+    Args:
+        root: host path of the guest's `/`.
+        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
+        clock: time; for tests.
+
+    Raises:
+        NotAzureError: the firmware does not prove Azure; nothing was sent.
+        FabricError: Azure did not accept it within `datasource.deadline`. It never counts as sent then.
+        ConfigError: the configuration is wrong.
+    """
+    from azurelite.api import send_report
+
+    send_report("ready", "", root=root, config=config, clock=clock)
+
+
+def report_failure(
+    reason: str, *, root: str = "/", config: str | os.PathLike[str] | None = None, clock: Clock | None = None
+) -> None:
+    """Tell Azure that provisioning failed: it fails the deployment at once, showing the reason.
+
+    Args:
+        reason: for the person who reads the portal; never a secret.
+        root: host path of the guest's `/`.
+        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
+        clock: time; for tests.
+
+    Raises:
+        NotAzureError, FabricError, ConfigError: as `report_ready`.
+    """
+    from azurelite.api import send_report
+
+    send_report("failure", reason, root=root, config=config, clock=clock)
+
+
+def report_progress(
+    text: str = "provisioning goes on",
+    *,
+    root: str = "/",
+    config: str | os.PathLike[str] | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """Tell Azure that provisioning goes on.
+
+    Args:
+        text: what is being done.
+        root: host path of the guest's `/`.
+        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
+        clock: time; for tests.
+
+    Raises:
+        NotAzureError, FabricError, ConfigError: as `report_ready`.
+    """
+    from azurelite.api import send_report
+
+    send_report("progress", text, root=root, config=config, clock=clock)

@@ -1,0 +1,7 @@
+"""`python -m azurelite`."""
+
+import sys
+
+from azurelite.cli import main
+
+sys.exit(main())

@@ -1,0 +1,144 @@
+"""What stands behind the public functions and the verbs: one call each, typed values in and out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal, Mapping, Optional, Sequence, Union
+
+from azurelite import quick
+from azurelite.clock import Clock
+from azurelite.config import Config, HandlerEntry
+from azurelite.datasource.crawl import Crawl
+from azurelite.engine import Options, apply_steps, provision
+from azurelite.errors import AzureliteError, ConfigError
+from azurelite.fabric.client import Fabric
+from azurelite.handlers import REPORT_READY, Handler, bind_handler, bind_handlers
+from azurelite.metadata import Metadata
+from azurelite.outcome import Outcome
+from azurelite.plan import Step, make_plan
+from azurelite.reporter import Reporter
+from azurelite.session import Session
+from azurelite.state import State
+from azurelite.system.machine import System
+from azurelite.system.root import Root
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `provision` would do.
+
+    Attributes:
+        headline: about the VM, in one line.
+        steps: in order.
+    """
+
+    headline: str
+    steps: tuple[Step, ...]
+
+
+PathLike = Union[str, "os.PathLike[str]"]
+Kind = Literal["ready", "failure", "progress"]
+
+
+def crawl_metadata(*, root: str, config: Optional[PathLike], clock: Optional[Clock] = None) -> Metadata:
+    """See `azurelite.crawl`."""
+    session = _session(root, config, clock)
+    with session.open_fabric() as fabric:
+        crawled = session.crawl(fabric)
+    useful = set(crawled.metadata.provenance.values()) - {"firmware"} or crawled.metadata.raw
+    if not useful and crawled.failures:
+        raise next(iter(crawled.failures.values()))
+    return crawled.metadata
+
+
+def run_provision(
+    *, root: str, config: Optional[PathLike], dry_run: bool, force: bool, clock: Optional[Clock] = None
+) -> Outcome:
+    """See `azurelite.provision`."""
+    file = os.fspath(config) if config is not None else None
+    return provision(
+        Options(
+            root=root,
+            config_file=file,
+            dry_run=dry_run,
+            force=force,
+            search_path=os.environ.get("PATH"),
+            clock=clock,
+        )
+    )
+
+
+def run_apply(
+    names: Sequence[str],
+    *,
+    metadata: Optional[Mapping[str, Any]],
+    root: str,
+    config: Optional[PathLike],
+    dry_run: bool,
+    clock: Optional[Clock] = None,
+) -> Outcome:
+    """See `azurelite.apply`."""
+    session = _session(root, config, clock)
+    handlers = [_named(name, session.config) for name in names]
+    options = Options(root=root, dry_run=dry_run, search_path=os.environ.get("PATH"), clock=session.clock)
+    if metadata is None:
+        with session.open_fabric() as fabric:
+            crawled = session.crawl(fabric)
+            return apply_steps(session, make_plan(handlers, crawled, None), crawled.metadata, fabric, options)
+    try:
+        given = Metadata.from_dict(metadata)
+    except ValueError as error:
+        raise ConfigError(f"the metadata given is not what `azurelite metadata` prints: {error}") from error
+    talks = REPORT_READY in names and not dry_run
+    # Without a report nothing may be asked, on Azure or elsewhere: a budget of no time sees to that.
+    with session.open_fabric() if talks else Fabric(0, clock=session.clock) as fabric:
+        return apply_steps(session, make_plan(handlers, Crawl(given, {}), None), given, fabric, options)
+
+
+def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, clock: Optional[Clock] = None) -> Plan:
+    """What `provision` would do, and why each step runs or is skipped. Asks Azure, unless this VM is done.
+
+    Raises:
+        ConfigError, NotAzureError: as `provision` would end.
+    """
+    off = quick.switched_off(Root(root))
+    if off is not None:
+        return Plan(f"azurelite is switched off: {off}", ())
+    session = _session(root, config, clock)
+    handlers = bind_handlers(session.config)
+    system = System(root, dry_run=True, clock=session.clock)
+    vm_id = session.identity.vm_id
+    with session.open_fabric() as fabric:
+        if vm_id is not None and not force and State(system, vm_id, session.clock).is_provisioned():
+            said = f"this VM ({vm_id}) is provisioned already: only what runs at every boot has its turn"
+            done = State(system, vm_id, session.clock)
+            return Plan(said, make_plan(handlers, Crawl(Metadata(), {}), done, later_boot=True))
+        crawled = session.crawl(fabric)
+    vm_id = crawled.metadata.vm_id
+    state = State(system, vm_id, session.clock) if vm_id is not None and not force else None
+    return Plan(f"VM {vm_id}", make_plan(handlers, crawled, state))
+
+
+def send_report(kind: Kind, text: str, *, root: str, config: Optional[PathLike], clock: Optional[Clock] = None) -> None:
+    """See `azurelite.report_ready`, `report_failure` and `report_progress`."""
+    session = _session(root, config, clock)
+    with session.open_fabric() as fabric:
+        system = System(root, clock=session.clock)
+        reporter = Reporter(fabric, system.files, session.identity.vm_id)
+        if kind == "ready":
+            reporter.ready(fabric.deadline)
+        elif kind == "failure":
+            reporter.not_ready(AzureliteError(text), fabric.deadline)
+        else:
+            reporter.progress(text, fabric.deadline)
+
+
+def _session(root: str, config: Optional[PathLike], clock: Optional[Clock]) -> Session:
+    return Session(root, config_file=os.fspath(config) if config is not None else None, clock=clock)
+
+
+def _named(name: str, config: Config) -> Handler:
+    """The handler of that name, with the options of the configuration's entry if it has one."""
+    listed = next((entry for entry in config.handlers if entry.name == name), HandlerEntry(name))
+    return bind_handler(listed, config)

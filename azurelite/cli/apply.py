@@ -1,0 +1,49 @@
+"""`azurelite apply HANDLER…`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any, Optional
+
+from azurelite.api import run_apply
+from azurelite.cli.parser import add_guest_arguments
+from azurelite.cli.provision import print_outcome
+from azurelite.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own options."""
+    add_guest_arguments(parser)
+    parser.add_argument("handlers", nargs="+", metavar="HANDLER", help="what to run, in this order")
+    parser.add_argument("--metadata", metavar="FILE", help="a saved crawl, as JSON, in place of asking Azure")
+    parser.add_argument("--dry-run", action="store_true", help="change nothing; list the changes")
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the handlers, and print what came of it."""
+    outcome = run_apply(
+        arguments.handlers,
+        metadata=_saved(arguments.metadata),
+        root=arguments.root,
+        config=arguments.config,
+        dry_run=arguments.dry_run,
+    )
+    print_outcome(outcome, as_json=arguments.json, dry_run=arguments.dry_run)
+    return outcome.exit_code
+
+
+def _saved(path: Optional[str]) -> Optional[dict[str, Any]]:
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            document = json.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}: give --metadata a file that can be read") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not JSON: give --metadata what `azurelite metadata` printed") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: not a JSON object: give --metadata what `azurelite metadata` printed")
+    return document

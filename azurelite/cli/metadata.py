@@ -1,0 +1,85 @@
+"""`azurelite metadata [KEY]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+from azurelite.api import crawl_metadata
+from azurelite.cli.parser import add_guest_arguments
+from azurelite.errors import ConfigError, NotAzureError
+from azurelite.metadata import expose, redact
+from azurelite.schema import unknown
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own options."""
+    add_guest_arguments(parser)
+    parser.add_argument(
+        "key", nargs="?", metavar="KEY", help="one value only, as username, tags.role or raw.imds.compute.sku"
+    )
+    parser.add_argument(
+        "--format", choices=("json", "yaml", "text"), help="how to print; text for one key, json for all by default"
+    )
+    parser.add_argument("--show-secrets", action="store_true", help="print secrets in clear; root only")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Crawl and print. 1: the key has no value. 3: nothing could be asked (not on Azure, too)."""
+    if arguments.show_secrets and os.geteuid() != 0:
+        raise ConfigError("--show-secrets is for root alone: use sudo, or leave it out")
+    try:
+        public = crawl_metadata(root=arguments.root, config=arguments.config).as_dict()
+    except NotAzureError as error:
+        print(f"azurelite: {error}", file=sys.stderr)
+        return 3
+    document = expose(public) if arguments.show_secrets else redact(public)
+    if arguments.key is None:
+        print(render(document, arguments.format or "json"))
+        return 0
+    value = _pick(document, arguments.key)
+    if value is None:
+        return 1
+    print(render(value, arguments.format or "text"))
+    return 0
+
+
+def render(value: Any, form: str) -> str:
+    """A value as json, yaml or text: one scalar as it is, one item of a list or `key: value` pair a line."""
+    if form == "json":
+        return json.dumps(value, indent=2)
+    if form == "yaml":
+        import yaml
+
+        text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+        return text.removesuffix("\n").removesuffix("\n...")
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_inline(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return "\n".join(_inline(item) for item in value)
+    return _inline(value)
+
+
+def _inline(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value)
+
+
+def _pick(document: Any, key: str) -> Any:
+    """Follow a dotted key through mappings and list positions. Raises ConfigError where it leads nowhere."""
+    value = document
+    walked: list[str] = []
+    for part in key.split("."):
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        elif value is None:
+            return None
+        else:
+            known = value if isinstance(value, dict) else ()
+            raise unknown("key", part, known, where=".".join(walked) or "metadata")
+        walked.append(part)
+    return value

@@ -1,0 +1,55 @@
+"""`azurelite plan`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from azurelite.api import run_plan
+from azurelite.cli.parser import add_guest_arguments
+from azurelite.plan import Step
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own options."""
+    add_guest_arguments(parser)
+    parser.add_argument("--force", action="store_true", help="as if nothing had been done yet")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what would be done. 3 when a required step is blocked by a source that failed."""
+    plan = run_plan(root=arguments.root, config=arguments.config, force=arguments.force)
+    if arguments.json:
+        rows = [_as_dict(step) for step in plan.steps]
+        print(json.dumps({"headline": plan.headline, "steps": rows}, indent=2))
+    else:
+        print(plan.headline)
+        width = max((len(step.handler.name) for step in plan.steps), default=0)
+        for step in plan.steps:
+            action, why = _verdict(step)
+            print(f"  {step.handler.name:{width}}  {action:5}  {why}")
+    blocked = any(step.blocked and step.handler.required for step in plan.steps)
+    return 3 if blocked else 0
+
+
+def _verdict(step: Step) -> tuple[str, str]:
+    if step.skip is not None:
+        return "skip", step.skip
+    if step.blocked is not None:
+        return "fail", str(step.blocked)
+    weight = "required" if step.handler.required else "optional"
+    often = {"instance": "once per VM", "boot": "at every boot", "once": "once on this machine"}
+    return "run", f"{step.handler.summary} ({weight}, {often[step.handler.frequency]})"
+
+
+def _as_dict(step: Step) -> dict[str, object]:
+    action, why = _verdict(step)
+    handler = step.handler
+    return {
+        "name": handler.name,
+        "action": action,
+        "reason": why,
+        "required": handler.required,
+        "frequency": handler.frequency,
+    }

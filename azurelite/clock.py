@@ -1,0 +1,55 @@
+"""Time and chance as arguments: the one Clock, and deadlines made from it.
+
+Deadlines are monotonic: a clock step by NTP at boot never shortens or stretches them.
+This file knows nothing of what is being waited for.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+
+class Clock:
+    """The real clock. Tests pass a subclass whose `sleep` moves its own time."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never steps."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for that many seconds."""
+        time.sleep(seconds)
+
+    def now(self) -> float:
+        """Seconds since 1970, UTC. May be wrong early in boot: only for time stamps people read."""
+        return time.time()
+
+    def jitter(self) -> float:
+        """A random number, 0 ≤ n < 1."""
+        return os.urandom(1)[0] / 256
+
+
+class Deadline:
+    """A point in monotonic time. Made once, passed down, only ever narrowed."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self.clock = clock
+        self._at = clock.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Seconds left, never below 0."""
+        return max(0.0, self._at - self.clock.monotonic())
+
+    def within(self, seconds: float) -> Deadline:
+        """The earlier of this deadline and `seconds` from now."""
+        return Deadline(self.clock, min(seconds, self.remaining()))
+
+    def before(self, seconds: float) -> Deadline:
+        """A deadline that ends `seconds` ahead of this one, so that later work keeps that share."""
+        return Deadline(self.clock, max(0.0, self.remaining() - seconds))
+
+
+def iso_utc(seconds: float) -> str:
+    """`seconds` since 1970 as ISO 8601 in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(seconds))

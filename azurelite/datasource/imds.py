@@ -1,0 +1,172 @@
+"""The IMDS instance document -> Metadata. Pure: bytes in, values out; one bad value never hides the others.
+
+IMDS writes nearly every value as a string, and an absent one as an empty string.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import copy
+import json
+import logging
+from typing import Any, Optional
+
+from azurelite.errors import DocumentError
+from azurelite.fabric.identity import is_uuid
+from azurelite.metadata import Metadata, Secret, SshKey
+from azurelite.sshkey import repaired
+
+LOG = logging.getLogger(__name__)
+
+_SOURCE = "IMDS instance document"
+_REASON = "error parsing IMDS metadata"
+_SECRETS = ("userData", "customData")
+
+
+def parse_imds(document: bytes) -> Metadata:
+    """Read the instance document.
+
+    Args:
+        document: JSON in UTF-8.
+
+    Returns:
+        The fields that IMDS knows. A value of a wrong type is logged by its key and left out.
+
+    Raises:
+        DocumentError: not JSON, not UTF-8, or not an object.
+    """
+    tree = _load(document)
+    compute = _object(tree, "compute", where="")
+    profile = _object(compute, "osProfile", where="compute.")
+    extended = _object(_object(tree, "extended", where=""), "compute", where="extended.")
+    vm_id = _vm_id(compute)
+    return Metadata(
+        instance_id=vm_id,
+        vm_id=vm_id,
+        local_hostname=_text(profile, "computerName", where="compute.osProfile."),
+        region=_text(compute, "location", where="compute."),
+        availability_zone=_text(compute, "zone", where="compute."),
+        fault_domain=_text(compute, "platformFaultDomain", where="compute."),
+        vm_size=_text(compute, "vmSize", where="compute."),
+        username=_text(profile, "adminUsername", where="compute.osProfile."),
+        disable_password_authentication=_flag(profile, "disablePasswordAuthentication", where="compute.osProfile."),
+        public_ssh_keys=_keys(compute),
+        user_data=_user_data(compute),
+        tags=_tags(compute),
+        network=tree["network"] if isinstance(tree.get("network"), dict) else None,
+        pps_type=_pps_type(extended),
+        raw={"imds": without_secrets(tree)},
+    )
+
+
+def without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
+    """The document with user data and custom data cut out."""
+    public = copy.deepcopy(tree)
+    if isinstance(public.get("compute"), dict):
+        for name in _SECRETS:
+            public["compute"].pop(name, None)
+    return public
+
+
+def _load(document: bytes) -> dict[str, Any]:
+    try:
+        tree = json.loads(document.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # the decoder's own errors are ValueErrors
+        where = f" at line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise DocumentError(_SOURCE, f"not JSON in UTF-8{where}", reason=_REASON) from error
+    if not isinstance(tree, dict):
+        raise DocumentError(_SOURCE, f"not an object but {type(tree).__name__}", reason=_REASON)
+    if not isinstance(tree.get("compute"), dict):
+        raise DocumentError(_SOURCE, "has no object `compute`", reason="invalid IMDS metadata for key=compute")
+    return tree
+
+
+def _object(tree: dict[str, Any], key: str, *, where: str) -> dict[str, Any]:
+    value = tree.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        _skip(where + key, value)
+        return {}
+    return value
+
+
+def _text(tree: dict[str, Any], key: str, *, where: str) -> Optional[str]:
+    value = tree.get(key)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
+        _skip(where + key, value)
+        return None
+    return value
+
+
+def _vm_id(compute: dict[str, Any]) -> Optional[str]:
+    """It becomes part of a path, so it must be a UUID and nothing else."""
+    text = (_text(compute, "vmId", where="compute.") or "").lower()
+    if text and not is_uuid(text):
+        _skip("compute.vmId", text)
+    return text if is_uuid(text) else None
+
+
+def _flag(tree: dict[str, Any], key: str, *, where: str) -> Optional[bool]:
+    """JSON true and the string "true" mean the same; a peer takes true for false here."""
+    value = tree.get(key)
+    if isinstance(value, bool):
+        return value
+    text = (_text(tree, key, where=where) or "").strip().lower()
+    if text in ("true", "false"):
+        return text == "true"
+    if text:
+        _skip(where + key, value)
+    return None
+
+
+def _keys(compute: dict[str, Any]) -> Optional[tuple[SshKey, ...]]:
+    entries = compute.get("publicKeys")
+    if entries is None:
+        return None
+    if not isinstance(entries, list):
+        _skip("compute.publicKeys", entries)
+        return None
+    keys = []
+    for number, entry in enumerate(entries):
+        where = f"compute.publicKeys[{number}]."
+        if not isinstance(entry, dict):
+            _skip(where[:-1], entry)
+            continue
+        data = _text(entry, "keyData", where=where)
+        if data is not None:
+            keys.append(SshKey(repaired(data), path=_text(entry, "path", where=where)))
+    return tuple(keys)
+
+
+def _user_data(compute: dict[str, Any]) -> Optional[Secret]:
+    text = _text(compute, "userData", where="compute.")
+    if text is None:
+        return None
+    try:
+        return Secret(base64.b64decode("".join(text.split()), validate=True))
+    except (ValueError, binascii.Error):
+        LOG.warning("IMDS: compute.userData is not base64; it is left out")
+        return None
+
+
+def _tags(compute: dict[str, Any]) -> Optional[dict[str, str]]:
+    """`tagsList` is the safe one; `tags`, all that old versions have, joins by `;` and `:`, which a value may hold."""
+    entries = compute.get("tagsList")
+    if not isinstance(entries, list):
+        joined = _text(compute, "tags", where="compute.") or ""
+        return dict(tag.split(":", 1) for tag in joined.split(";") if ":" in tag) or None
+    pairs = [(entry.get("name"), entry.get("value")) for entry in entries if isinstance(entry, dict)]
+    return {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, str)}
+
+
+def _pps_type(extended: dict[str, Any]) -> Optional[str]:
+    value = _text(extended, "ppsType", where="extended.compute.")
+    return None if value == "None" else value
+
+
+def _skip(key: str, value: object) -> None:
+    LOG.warning("IMDS: %s has an unusable value of type %s; it is left out", key, type(value).__name__)

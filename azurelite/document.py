@@ -1,0 +1,112 @@
+"""YAML text -> plain values, each with the place where it stands, so that an error can name the line.
+
+Safe by construction: no tag makes an object, an alias cannot blow a small file up, a key given twice is an error.
+It does not know what any key means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Union
+
+import yaml
+
+from azurelite.errors import ConfigError
+
+KeyPath = tuple[Union[str, int], ...]
+_MOST_NODES = 20_000
+_MOST_DEPTH = 40
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value stands: a file, with line and column counted from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A mapping, and the place of each value in it by its path of keys and list positions."""
+
+    data: dict[str, Any]
+    places: dict[KeyPath, Place]
+
+    def place(self, path: KeyPath) -> str:
+        """Where the value at `path` stands, or the nearest value around it that stands anywhere."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return str(self.places[path]) if path in self.places else "built-in defaults"
+
+
+def parse_document(text: bytes, *, file: str) -> Document:
+    """Parse one YAML file, whose top level must be a mapping (or nothing at all).
+
+    Args:
+        text: the file's bytes.
+        file: its name, for errors.
+
+    Raises:
+        ConfigError: with file, line and column; never with a value.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+        raise ConfigError(f"{place}: not valid YAML: {error.problem or error.context}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{file}: not valid YAML: {type(error).__name__}") from error
+    if node is None:
+        return Document({}, {})
+    reader = _Reader(file)
+    data = reader.read(node, (), depth=0)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{reader.places[()]}: the file must be a mapping of keys, as `datasource:`")
+    return Document(data, reader.places)
+
+
+class _Reader:
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.places: dict[KeyPath, Place] = {}
+        self._count = 0
+        self._scalars = yaml.constructor.SafeConstructor()
+
+    def read(self, node: Any, path: KeyPath, *, depth: int) -> Any:
+        place = Place(self.file, node.start_mark.line + 1, node.start_mark.column + 1)
+        self.places[path] = place
+        self._count += 1
+        if self._count > _MOST_NODES or depth > _MOST_DEPTH:
+            raise ConfigError(f"{place}: the file is too large or too deeply nested for a configuration")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path, depth=depth)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.read(item, (*path, i), depth=depth + 1) for i, item in enumerate(node.value)]
+        return self._scalar(node, place)
+
+    def _mapping(self, node: Any, path: KeyPath, *, depth: int) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            place = Place(self.file, key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            key = self._scalar(key_node, place) if isinstance(key_node, yaml.ScalarNode) else None
+            if not isinstance(key, str):
+                raise ConfigError(f"{place}: a key must be plain text")
+            if key in values:
+                raise ConfigError(f"{place}: the key {key!r} is given twice")
+            values[key] = self.read(value_node, (*path, key), depth=depth + 1)
+            self.places[(*path, key)] = place
+        return values
+
+    def _scalar(self, node: Any, place: Place) -> Any:
+        try:
+            return self._scalars.construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            raise ConfigError(f"{place}: a value with a tag that is not accepted, or that does not fit it") from error

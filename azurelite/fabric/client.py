@@ -1,0 +1,52 @@
+"""`Fabric`: all of Azure's endpoints for one run, with the one deadline they share."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from azurelite.clock import Clock, Deadline
+from azurelite.fabric.http import HttpClient
+from azurelite.fabric.imds import Imds
+from azurelite.fabric.settings import ImdsSettings, WireServerSettings
+from azurelite.fabric.wireserver import WireServer
+
+_SHARE = 0.1  # of the time is kept for reporting, whatever the sources do
+_LEAST_RESERVE = 10.0  # seconds, unless that were more than half of a very short deadline
+
+
+class Fabric:
+    """Azure's endpoints for one run. Opening it asks nothing.
+
+    Args:
+        seconds: the time budget of everything that is asked.
+        imds: settings of IMDS.
+        wireserver: settings of WireServer.
+        clock: time.
+
+    Attributes:
+        deadline: when everything must have been said.
+        opened: monotonic seconds when it was opened.
+        reading: when the sources must have answered: the rest belongs to reporting.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        imds: Optional[ImdsSettings] = None,
+        wireserver: Optional[WireServerSettings] = None,
+        clock: Optional[Clock] = None,
+    ) -> None:
+        self.clock = clock or Clock()
+        self.opened = self.clock.monotonic()
+        self.deadline = Deadline(self.clock, seconds)
+        self.reading = self.deadline.before(max(seconds * _SHARE, min(_LEAST_RESERVE, seconds / 2)))
+        self.http = HttpClient(self.clock)
+        self.imds = Imds(self.http, imds or ImdsSettings())
+        self.wireserver = WireServer(self.http, wireserver or WireServerSettings())
+
+    def __enter__(self) -> Fabric:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()

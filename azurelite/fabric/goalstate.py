@@ -1,0 +1,84 @@
+"""The goal state: WireServer's XML that names this VM's container, role instance and incarnation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+from xml.etree.ElementTree import Element, ParseError  # noqa: TID251 - types only; parsing is defusedxml's
+
+from azurelite.errors import DocumentError
+
+_INSTANCE = "Container/RoleInstanceList/RoleInstance"
+
+
+@dataclass(frozen=True)
+class GoalState:
+    """What a health report must carry.
+
+    Attributes:
+        container_id: the VM's container; may change, even with the incarnation unchanged, when Azure moves the VM.
+        instance_id: the role instance.
+        incarnation: a counter, kept as text.
+        certificates_url: where the VM's certificates are; None on a VM without any.
+    """
+
+    container_id: str
+    instance_id: str
+    incarnation: str
+    certificates_url: Optional[str] = None
+
+
+def parse_goal_state(document: bytes) -> GoalState:
+    """Read a goal state.
+
+    Args:
+        document: the body of WireServer's answer; a byte order mark, CRLF and blank text around values are fine.
+
+    Raises:
+        DocumentError: not XML, a DTD or entity in it, another root, or a required element is missing or empty.
+            `transient` when it lacks the role instance, which WireServer adds a little later.
+    """
+    root = parse_xml(document, source="goal state")
+    if root.tag != "GoalState":
+        raise DocumentError("goal state", f"the root element is not GoalState but {root.tag[:60]!r}")
+    if root.find(_INSTANCE) is None:
+        raise DocumentError("goal state", f"{_INSTANCE} is missing", transient=True)
+    return GoalState(
+        container_id=_required(root, "Container/ContainerId"),
+        instance_id=_required(root, f"{_INSTANCE}/InstanceId"),
+        incarnation=_required(root, "Incarnation"),
+        certificates_url=_text(root, f"{_INSTANCE}/Configuration/Certificates"),
+    )
+
+
+def parse_xml(document: bytes, *, source: str) -> Element:
+    """Parse XML from outside: no DTD, no entity, no external reference.
+
+    Args:
+        document: the bytes; a UTF-8 byte order mark and blank bytes in front are passed over.
+        source: what is being read, for the error.
+
+    Raises:
+        DocumentError: with line and column where the parser knows them.
+    """
+    import defusedxml
+    from defusedxml.ElementTree import fromstring
+
+    try:
+        root: Element = fromstring(document.removeprefix(b"\xef\xbb\xbf").lstrip(), forbid_dtd=True)
+    except defusedxml.DefusedXmlException as error:
+        raise DocumentError(source, f"a DTD or entity is not accepted ({type(error).__name__})") from error
+    except (ParseError, ValueError, LookupError) as error:
+        raise DocumentError(source, f"not well-formed XML ({error})") from error
+    return root
+
+
+def _required(root: Element, path: str) -> str:
+    text = _text(root, path)
+    if text is None:
+        raise DocumentError("goal state", f"{path} is missing or empty")
+    return text
+
+
+def _text(root: Element, path: str) -> Optional[str]:
+    return (root.findtext(path) or "").strip() or None

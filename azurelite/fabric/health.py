@@ -1,0 +1,66 @@
+"""The health report in WireServer's XML dialect: the document, not the sending."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from azurelite.fabric.goalstate import GoalState
+
+# Characters. WireServer takes 4096 bytes of escaped text, and one character may become 5 bytes of it.
+DESCRIPTION_LIMIT = 512
+
+_ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
+# XML 1.0 has no way to write most control characters, surrogates and the two non-characters.
+_ESCAPES.update(dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(55296, 57344), 65534, 65535), " "))
+
+
+@dataclass(frozen=True)
+class Health:
+    """What is told to Azure.
+
+    Attributes:
+        state: "Ready" or "NotReady".
+        substatus: with NotReady: "ProvisioningFailed", or "Provisioning" while it goes on.
+        description: with NotReady: why, for the person who reads the portal; cut to 512 characters.
+    """
+
+    state: str
+    substatus: Optional[str] = None
+    description: str = ""
+
+
+READY = Health("Ready")
+
+
+def failed(description: str) -> Health:
+    """The report of a failed provisioning."""
+    return Health("NotReady", "ProvisioningFailed", description)
+
+
+def in_progress(description: str) -> Health:
+    """The report that provisioning goes on."""
+    return Health("NotReady", "Provisioning", description)
+
+
+def health_document(health: Health, goal_state: GoalState) -> bytes:
+    """The document that WireServer wants at `/machine?comp=health`, as UTF-8 XML."""
+    details = ""
+    if health.substatus is not None:
+        details = (
+            f"<Details><SubStatus>{_escape(health.substatus)}</SubStatus>"
+            f"<Description>{_escape(health.description[:DESCRIPTION_LIMIT])}</Description></Details>"
+        )
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>'
+        '<Health xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:xsd="http://www.w3.org/2001/XMLSchema">'
+        f"<GoalStateIncarnation>{_escape(goal_state.incarnation)}</GoalStateIncarnation>"
+        f"<Container><ContainerId>{_escape(goal_state.container_id)}</ContainerId>"
+        f"<RoleInstanceList><Role><InstanceId>{_escape(goal_state.instance_id)}</InstanceId>"
+        f"<Health><State>{_escape(health.state)}</State>{details}</Health>"
+        "</Role></RoleInstanceList></Container></Health>"
+    ).encode()
+
+
+def _escape(text: str) -> str:
+    return text.translate(_ESCAPES)

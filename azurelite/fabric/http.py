@@ -1,0 +1,228 @@
+"""HTTP towards the fabric: no proxy, no redirect, no environment variable, a size cap, one deadline.
+
+It knows how an exchange goes and when to repeat it; it does not know what is being asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Mapping, Optional, Protocol
+from urllib.parse import urlsplit
+
+from urllib3 import Timeout
+from urllib3 import exceptions as urllib3_errors
+
+import azurelite
+from azurelite.clock import Clock, Deadline
+from azurelite.errors import FabricError, HttpStatusError, TransportError
+from azurelite.fabric.connection import BoundedPool, Limit
+from azurelite.fabric.retry import RetryTable
+
+LOG = logging.getLogger(__name__)
+
+SIZE_CAP = 4 * 1024 * 1024  # bytes; the largest honest answer (64 KiB of user data, a page of NICs) is far below
+_CHUNK = 65536
+
+
+class _Answer(Protocol):
+    """What urllib3 1.26 and 2.x both call a response under way."""
+
+    def read(self, amt: Optional[int] = None) -> bytes: ...
+
+    def release_conn(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Response:
+    """A complete HTTP answer with a status of 2xx."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request as it went, for `provision --json` and for people who look for lost time.
+
+    Attributes:
+        method: "GET" or "POST".
+        url: what was asked.
+        status: HTTP status, None where no answer came.
+        error: the kind of failure where no answer came.
+        started: seconds after the fabric was opened.
+        seconds: how long it took.
+    """
+
+    method: str
+    url: str
+    status: Optional[int]
+    error: Optional[str]
+    started: float
+    seconds: float
+
+
+class HttpClient:
+    """Requests with retries. One connection per server is kept alive.
+
+    Args:
+        clock: time, pauses and chance.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._opened = clock.monotonic()
+        self._pools: dict[tuple[str, int], BoundedPool] = {}
+        self.exchanges: list[Exchange] = []
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        table: RetryTable,
+        timeout: float,
+        deadline: Deadline,
+        body: Optional[bytes] = None,
+    ) -> Response:
+        """Ask until there is an answer of 2xx, a final refusal, or no time left.
+
+        Args:
+            method: "GET" or "POST".
+            url: http URL.
+            headers: besides User-Agent and a fresh x-ms-client-request-id.
+            table: which failures are repeated, and after which pause.
+            timeout: seconds that one exchange may take, from connecting to the last byte.
+            deadline: after it no further try is made.
+            body: what is posted.
+
+        Returns:
+            The answer.
+
+        Raises:
+            HttpStatusError: a final status, or a repeatable one until the deadline.
+            TransportError: no complete answer until the deadline, or one over the size cap.
+        """
+        said: Optional[str] = None
+        while True:
+            retry_after: Optional[str] = None
+            status: Optional[int] = None
+            error: FabricError
+            try:
+                response = self._exchange(method, url, headers=headers, timeout=timeout, deadline=deadline, body=body)
+            except TransportError as caught:
+                if caught.kind == "response too large":
+                    raise
+                error = caught
+            else:
+                status = response.status
+                if 200 <= status < 300:
+                    return response
+                retry_after = response.headers.get("Retry-After")
+                error = HttpStatusError(status, url=url, body=response.body)
+            pause = table.pause(status, retry_after=retry_after, jitter=self._clock.jitter())
+            if pause is None or pause >= deadline.remaining():
+                raise error
+            if error.reason != said:  # once per kind of trouble: a later success makes it no warning
+                said = error.reason
+                LOG.info("%s; trying again", error)
+            self._clock.sleep(pause)
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def _exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        timeout: float,
+        deadline: Deadline,
+        body: Optional[bytes],
+    ) -> Response:
+        pool, target = self._pool(url)
+        limit = deadline.within(timeout)
+        if limit.remaining() <= 0:
+            raise TransportError("connection timeout", url=url, detail="no time was left to ask")
+        pool.limit.deadline = limit
+        started = self._clock.monotonic()
+        status: Optional[int] = None
+        kind: Optional[str] = None
+        try:
+            answer = pool.urlopen(
+                method,
+                target,
+                body=body,
+                headers={**headers, **_own_headers()},
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+                decode_content=False,
+                timeout=Timeout(connect=max(limit.remaining(), 0.001), read=timeout),
+            )
+            status = answer.status
+            return Response(status, answer.headers, _read_capped(answer, url))
+        except urllib3_errors.HTTPError as error:
+            kind = _kind(error)
+            raise TransportError(kind, url=url, detail=_detail(error)) from error
+        finally:
+            took = self._clock.monotonic() - started
+            since = started - self._opened
+            self.exchanges.append(Exchange(method, url, status if kind is None else None, kind, since, took))
+            LOG.debug("%s %s: %s in %.3f s", method, url, kind or status, took)
+
+    def _pool(self, url: str) -> tuple[BoundedPool, str]:
+        parts = urlsplit(url)
+        place = (parts.hostname or "", parts.port or 80)
+        if place not in self._pools:
+            self._pools[place] = BoundedPool(*place, Limit(self._clock))
+        target = parts.path or "/"
+        return self._pools[place], f"{target}?{parts.query}" if parts.query else target
+
+
+def _own_headers() -> dict[str, str]:
+    digits = os.urandom(16).hex()
+    request_id = "-".join((digits[:8], digits[8:12], f"4{digits[13:16]}", f"a{digits[17:20]}", digits[20:]))
+    return {"User-Agent": f"azurelite/{azurelite.__version__}", "x-ms-client-request-id": request_id}
+
+
+def _read_capped(answer: _Answer, url: str) -> bytes:
+    body = bytearray()
+    while True:
+        chunk = answer.read(_CHUNK)
+        if not chunk:
+            answer.release_conn()
+            return bytes(body)
+        body += chunk
+        if len(body) > SIZE_CAP:
+            answer.close()
+            raise TransportError("response too large", url=url, detail=f"more than {SIZE_CAP} bytes")
+
+
+def _kind(error: urllib3_errors.HTTPError) -> str:
+    if isinstance(error, urllib3_errors.NewConnectionError):  # ahead of the time-out, whose child it is in urllib3 1.26
+        return "connection error"
+    if isinstance(error, urllib3_errors.ConnectTimeoutError):
+        return "connection timeout"
+    if isinstance(error, urllib3_errors.ReadTimeoutError):
+        return "read timeout"
+    return "connection error"
+
+
+def _detail(error: urllib3_errors.HTTPError) -> str:
+    """The innermost cause in the system's words; urllib3's own text prints addresses of its objects."""
+    cause: BaseException = error
+    while cause.__cause__ is not None or cause.__context__ is not None:
+        cause = cause.__cause__ or cause.__context__ or cause
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause).rpartition(": ")[2] or type(cause).__name__

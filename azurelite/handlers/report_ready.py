@@ -1,0 +1,25 @@
+"""`report_ready`: tell Azure that the VM is ready. Its place in the list decides when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from azurelite.config import Frequency
+from azurelite.handlers import Context
+
+SUMMARY = "tell Azure that the VM is ready"
+NEEDS: tuple[str, ...] = ()
+FREQUENCY: Frequency = "instance"
+REQUIRED = True
+
+
+@dataclass(frozen=True)
+class Options:
+    """There is nothing to choose."""
+
+
+def apply(ctx: Context, options: Options) -> None:
+    """Report Ready. Raises FabricError when Azure does not accept it; in a dry run nothing is sent."""
+    del options
+    if not ctx.system.dry_run:
+        ctx.report_ready()

@@ -1,0 +1,60 @@
+"""Where things lie on the guest. Guest paths only: every one of them is joined below `--root`.
+
+Nothing here touches the machine, and nothing is imported at run time: this page is read before anything else is.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VENDOR_CONFIG = "/usr/lib/azurelite"
+ADMIN_CONFIG = "/etc/azurelite"
+RUNTIME_CONFIG = "/run/azurelite"
+CONFIG_NAME = "azurelite.yaml"
+DROP_INS = "conf.d"
+
+DISABLED_SWITCH = "/etc/azurelite/disabled"
+KERNEL_COMMAND_LINE = "/proc/cmdline"
+KERNEL_OFF_WORD = "azurelite=off"
+
+RUN_DIR = "/run/azurelite"
+METADATA = "/run/azurelite/metadata.json"
+METADATA_SENSITIVE = "/run/azurelite/metadata-sensitive.json"
+STATUS = "/run/azurelite/status.json"
+
+STATE_DIR = "/var/lib/azurelite"
+MANIFEST = "/var/lib/azurelite/manifest.jsonl"
+ONCE_DIR = "/var/lib/azurelite/once"
+VMS_DIR = "/var/lib/azurelite/vms"
+
+KVP_POOL = "/var/lib/hyperv/.kvp_pool_1"
+DMI_DIR = "/sys/class/dmi/id"
+EFI_DIR = "/sys/firmware/efi"
+
+
+def config_files(names_in: Callable[[str], list[str]]) -> list[str]:
+    """The configuration files that may exist, weakest first.
+
+    Args:
+        names_in: a function from a guest folder to the names in it; an empty list where there is none.
+
+    Returns:
+        A list of guest paths. A drop-in under /etc masks the vendor's of the same name.
+    """
+    admin_drop_ins = _drop_ins(ADMIN_CONFIG, names_in)
+    masked = {path.rpartition("/")[2] for path in admin_drop_ins}
+    vendor_drop_ins = [p for p in _drop_ins(VENDOR_CONFIG, names_in) if p.rpartition("/")[2] not in masked]
+    return [
+        f"{VENDOR_CONFIG}/{CONFIG_NAME}",
+        *vendor_drop_ins,
+        f"{ADMIN_CONFIG}/{CONFIG_NAME}",
+        *admin_drop_ins,
+        *_drop_ins(RUNTIME_CONFIG, names_in),
+    ]
+
+
+def _drop_ins(folder: str, names_in: Callable[[str], list[str]]) -> list[str]:
+    inside = f"{folder}/{DROP_INS}"
+    return [f"{inside}/{name}" for name in sorted(names_in(inside)) if name.endswith(".yaml")]

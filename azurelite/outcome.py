@@ -1,0 +1,134 @@
+"""What came of a run: one result per step, and the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from azurelite.errors import AzureliteError
+from azurelite.fabric.http import Exchange
+from azurelite.system.changes import Change
+
+EXIT_CODES = {
+    "provisioned": 0,
+    "applied": 0,
+    "already provisioned": 0,
+    "not azure": 0,
+    "disabled": 0,
+    "dry run": 0,
+    "failed": 1,
+    "unreachable": 3,
+}
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """How one step went.
+
+    Attributes:
+        name: the handler.
+        status: "done", "skipped" or "failed".
+        required: its failure is a provisioning failure.
+        started: seconds after the fabric was opened.
+        seconds: how long it took.
+        changes: what it changed, or in a dry run would.
+        reason: why it was skipped.
+        error: why it failed.
+        notes: what a reader should know though it is no failure.
+    """
+
+    name: str
+    status: str
+    required: bool
+    started: float = 0.0
+    seconds: float = 0.0
+    changes: tuple[Change, ...] = ()
+    reason: Optional[str] = None
+    error: Optional[AzureliteError] = None
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "required": self.required,
+            "started": round(self.started, 4),
+            "seconds": round(self.seconds, 4),
+            "changes": [str(change) for change in self.changes],
+            "reason": self.reason,
+            "error": self.error.message if self.error else None,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """What was told to Azure.
+
+    Attributes:
+        state: "Ready" or "NotReady".
+        accepted: Azure took it.
+        description: the reason that went with NotReady.
+        error: why Azure did not take it.
+    """
+
+    state: str
+    accepted: bool
+    description: Optional[str] = None
+    error: Optional[str] = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        outcome: a key of EXIT_CODES.
+        reason: in one line, for a person.
+        vm_id: whose outcome it is.
+        seconds: how long the run took.
+        report: what was told to Azure; None when nothing was.
+        steps: in order.
+        exchanges: every request made.
+        error: the failure that decided the outcome.
+    """
+
+    outcome: str
+    reason: str
+    vm_id: Optional[str] = None
+    seconds: float = 0.0
+    report: Optional[ReportResult] = None
+    steps: tuple[StepResult, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
+    error: Optional[AzureliteError] = field(default=None, compare=False)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the process that ends with this outcome."""
+        return EXIT_CODES[self.outcome]
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """All changes, in order."""
+        return tuple(change for step in self.steps for change in step.changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready: the document that `provision --json` prints."""
+        return {
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "vm_id": self.vm_id,
+            "seconds": round(self.seconds, 4),
+            "report": self.report.as_dict() if self.report else None,
+            "steps": [step.as_dict() for step in self.steps],
+            "requests": [_rounded(vars(exchange)) for exchange in self.exchanges],
+        }
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}

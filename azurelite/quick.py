@@ -1,0 +1,73 @@
+"""The questions that end a run before it begins: is azurelite switched off, and is the work already done?
+
+Every later boot of a VM walks this path and no further, so it imports nothing but what finds a file.
+"""
+
+from __future__ import annotations
+
+import os
+
+from azurelite import layout
+from azurelite.fabric.identity import swap_bytes
+from azurelite.system.root import Root
+
+_LIMIT = 65536  # bytes of a marker or a kernel command line
+_EVERY_BOOT = "every-boot"
+
+
+def switched_off(root: Root) -> str | None:
+    """What switches azurelite off on this guest, in a reader's words, or None."""
+    if root.stat(layout.DISABLED_SWITCH) is not None:
+        return f"{layout.DISABLED_SWITCH} exists"
+    if layout.KERNEL_OFF_WORD in _read(root, layout.KERNEL_COMMAND_LINE).split():
+        return f"the kernel command line says {layout.KERNEL_OFF_WORD}"
+    return None
+
+
+def marker(vm_id: str) -> str:
+    """The guest path of the file whose existence says that this VM is provisioned."""
+    return f"{layout.VMS_DIR}/{vm_id}/provisioned"
+
+
+def provisioned_as(root: Root, vm_id: str) -> str | None:
+    """The id under which this VM was provisioned, or None.
+
+    A kernel that begins to read the firmware's UUID the other way round must not make a VM new, so the id with
+    swapped bytes is the same VM.
+    """
+    for candidate in (vm_id, swap_bytes(vm_id)):
+        if root.stat(marker(candidate)) is not None:
+            return candidate
+    return None
+
+
+def nothing_to_do(root: Root, vm_id: str, *, config_file: str | None) -> bool:
+    """This VM is provisioned, no handler wants to run at every boot, and the configuration has not changed since."""
+    known = provisioned_as(root, vm_id)
+    return known is not None and _read(root, marker(known)) == marker_text(root, config_file=config_file)
+
+
+def marker_text(root: Root, *, config_file: str | None, every_boot: bool = False) -> str:
+    """What the marker holds: whether some handler runs at every boot, and the configuration's fingerprint.
+
+    Args:
+        root: the guest.
+        config_file: host path given by --config, or None.
+        every_boot: some handler runs at every boot, so that the marker alone never ends a run.
+    """
+    stamps = [_stamp(path, root.stat(path)) for path in layout.config_files(root.names)]
+    if config_file is not None:
+        path = os.path.abspath(config_file)
+        stamps.append(_stamp(path, os.stat(path) if os.path.exists(path) else None))
+    return "\n".join([_EVERY_BOOT] * every_boot + [stamp for stamp in stamps if stamp]) + "\n"
+
+
+def _stamp(path: str, found: os.stat_result | None) -> str:
+    return f"{path} {found.st_mtime_ns} {found.st_size}" if found is not None else ""
+
+
+def _read(root: Root, path: str) -> str:
+    try:
+        return (root.read(path, limit=_LIMIT) or b"").decode("utf-8", "replace")
+    except OSError:
+        return ""

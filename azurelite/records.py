@@ -1,0 +1,38 @@
+"""What a run leaves in /run/azurelite for other programs to read. Gone at the next boot."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from azurelite import layout
+from azurelite.errors import FileError
+from azurelite.metadata import Metadata, expose, redact
+from azurelite.outcome import Outcome
+from azurelite.system.files import Files
+
+LOG = logging.getLogger(__name__)
+
+
+def save_metadata(files: Files, metadata: Metadata) -> None:
+    """`metadata.json` for everybody, secrets replaced; `metadata-sensitive.json` for root, with them."""
+    public = metadata.as_dict()
+    _save(files, layout.METADATA, redact(public), mode=0o644)
+    _save(files, layout.METADATA_SENSITIVE, expose(public), mode=0o600)
+
+
+def save_status(files: Files, outcome: Outcome) -> None:
+    """`status.json`: the outcome of this boot."""
+    _save(files, layout.STATUS, outcome.as_dict(), mode=0o644)
+
+
+def _save(files: Files, path: str, document: dict[str, Any], *, mode: int) -> None:
+    """A record that cannot be written is missed by its readers, and by nobody else."""
+    if files.dry_run:
+        return
+    try:
+        files.make_own_folder(layout.RUN_DIR, mode=0o755)
+        files.put(path, (json.dumps(document, indent=2) + "\n").encode(), mode=mode, owner=None)
+    except FileError as error:
+        LOG.warning("no record of this run for others: %s", error)

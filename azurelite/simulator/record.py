@@ -1,0 +1,65 @@
+"""What the simulator remembers: one Request per HTTP request, one Report per health report.
+
+Knows the records and how a request reads as a JSON line. Refuses to know how either came to be.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request as it arrived, and what was answered."""
+
+    number: int
+    """1-based, over all endpoints, in order of arrival."""
+    at: float
+    """Seconds since the simulator was started (monotonic)."""
+    endpoint: str
+    """imds | imds_versions | versions | goal_state | health | unknown."""
+    method: str
+    target: str
+    """Path and query, undecoded."""
+    headers: dict[str, str]
+    """Names as the client spelt them; a repeated header is joined with ", "."""
+    body: bytes
+    """Empty for a body over the size limit."""
+    status: int | None
+    """None: the connection was dropped without an answer."""
+    fault: bool
+    """True when a fault of the scenario shaped the answer."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """One well-formed health report; refused ones are kept too."""
+
+    state: str
+    substatus: str | None
+    description: str | None
+    incarnation: str
+    """Text as it stood in the XML."""
+    container_id: str
+    instance_id: str
+    accepted: bool
+    """True only when the fabric itself judged the report and took it."""
+    status: int
+    """HTTP status of the answer; 0 when the connection was dropped."""
+
+
+def json_line(request: Request) -> str:
+    """A Request as one line of JSON, line end included; bytes that are not UTF-8 read as U+FFFD."""
+    fields = {
+        "number": request.number,
+        "at": round(request.at, 6),
+        "endpoint": request.endpoint,
+        "method": request.method,
+        "target": request.target,
+        "headers": request.headers,
+        "body": request.body.decode("utf-8", "replace"),
+        "status": request.status,
+        "fault": request.fault,
+    }
+    return json.dumps(fields) + "\n"

@@ -1,0 +1,243 @@
+"""A scenario: the VM that the fabric believes in, and the faults it plays.
+
+Knows the YAML keys, their types and their defaults (the packaged `default.yaml`). Refuses to know how any of it is
+served.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from azurelite.simulator import values
+
+DEFAULT_PATH = Path(__file__).with_name("default.yaml")
+ENDPOINTS = ("imds", "imds_versions", "goal_state", "health", "versions", "any")
+
+
+class ScenarioError(ValueError):
+    """A scenario cannot be used. The message names the file, the key and what was expected, in one line."""
+
+
+@dataclass(frozen=True)
+class Vm:
+    """One virtual machine. Field names are the YAML keys; `default.yaml` explains them and fills those left out."""
+
+    vm_id: str
+    name: str
+    hostname: str
+    username: str | None
+    ssh_keys: tuple[str, ...]
+    disable_password_authentication: bool | str
+    location: str
+    zone: str
+    fault_domain: str
+    size: str
+    tags: Mapping[str, str]
+    user_data: str | None
+    generation: int
+    container_id: str
+    instance_id: str
+    incarnation: int
+    api_versions: tuple[str, ...]
+    stale_container_status: int
+    imds: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to misbehave, for some requests of one endpoint. Field names are the YAML keys.
+
+    Raises ScenarioError for a combination that cannot be played.
+    """
+
+    endpoint: str = "any"
+    requests: int | str | None = None
+    """1-based: `1`, `"1-3"`, `"4-"`; None: every request. Counted per endpoint; `any` counts all requests together."""
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | None = None
+    delay: float = 0.0
+    """Seconds before the answer."""
+    drop: bool = False
+    truncate: int | None = None
+    """Bytes of body that are sent of the whole length announced."""
+    garbage: bool = False
+    size: int | None = None
+    """Bytes of the body, streamed."""
+    drip: float | None = None
+    """Seconds between single bytes."""
+    drip_headers: bool = False
+    redirect: str | None = None
+    move: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("endpoint", self.endpoint, ENDPOINTS)
+        try:
+            values.request_range(self.requests)
+        except ValueError as error:
+            raise ScenarioError(f"requests: {error}") from None
+        rivals = [key for key in ("body", "garbage", "size", "redirect") if getattr(self, key) not in (None, False)]
+        if len(rivals) > 1:
+            raise ScenarioError(f"{rivals[0]} and {rivals[1]} exclude each other: an answer has one body")
+        if self.drop and (rivals or self.damages or self.status is not None or self.headers):
+            raise ScenarioError("drop goes only with delay and move: nothing else is ever sent")
+        if self.drip_headers and self.drip is None:
+            raise ScenarioError("drip_headers needs drip")
+
+    @property
+    def damages(self) -> bool:
+        """True when the answer, true or not, is spoilt on its way."""
+        return self.truncate is not None or self.drip is not None
+
+    @property
+    def replaces(self) -> bool:
+        """True when the fabric never gets to see the request: something else answers."""
+        made_up = (self.status, self.body, self.size, self.redirect)
+        return self.drop or self.garbage or any(value is not None for value in made_up)
+
+    def hits(self, number: int) -> bool:
+        """True when this fault is meant for request `number` (1-based)."""
+        first, last = values.request_range(self.requests)
+        return number >= first and (last is None or number <= last)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A VM and its faults; of several faults that fit a request, the first in the list is played."""
+
+    vm: Vm
+    faults: tuple[Fault, ...] = ()
+
+    @classmethod
+    def default(cls) -> Scenario:
+        """The packaged scenario: an ordinary VM, no faults."""
+        return cls.load(DEFAULT_PATH)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Scenario:
+        """Reads a scenario file. Raises ScenarioError when it is unreadable, not YAML, or says something unknown."""
+        return cls.from_dict(_read_yaml(Path(path)), where=os.fspath(path))
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Any], where: str = "scenario") -> Scenario:
+        """A scenario from a parsed document; `where` names its origin in errors.
+
+        Keys left out of `vm` are the default VM's. Lists and mappings replace the default's, they are not merged.
+        Raises ScenarioError.
+        """
+        top = _mapping(mapping, where=where, path="the document")
+        _check_keys(top, ("vm", "faults"), where=where, path="")
+        given = _mapping(_said(top, "vm", {}), where=where, path="vm")
+        _check_keys(given, _VM_CHECKS, where=where, path="vm.")
+        vm = Vm(**_typed({**_default_vm(), **given}, _VM_CHECKS, where=where, path="vm."))
+        listed = _said(top, "faults", [])
+        if not isinstance(listed, (list, tuple)):
+            raise ScenarioError(f"{where}: faults: expected a list, got {values.said(listed)}")
+        return cls(vm, tuple(_fault(item, where=where, path=f"faults[{index}]") for index, item in enumerate(listed)))
+
+
+_VM_CHECKS: dict[str, values.Check] = {
+    **{item.name: values.text for item in fields(Vm)},
+    "username": values.or_null(values.text),
+    "ssh_keys": values.texts,
+    "disable_password_authentication": values.flag_or_text,
+    "tags": values.text_map,
+    "user_data": values.or_null(values.text),
+    "generation": values.one_of(1, 2),
+    "incarnation": values.integer(1),
+    "api_versions": values.texts,
+    "stale_container_status": values.one_of(400, 410),
+    "imds": values.document,
+}
+
+_FAULT_CHECKS: dict[str, values.Check] = {
+    "endpoint": values.text,
+    "requests": lambda value: value,  # Fault itself checks it, so that code and YAML get the same message.
+    "status": values.integer(200, 599),
+    "headers": values.header_map,
+    "body": values.text,
+    "delay": values.seconds,
+    "drop": values.flag,
+    "truncate": values.integer(0),
+    "garbage": values.flag,
+    "size": values.integer(0),
+    "drip": values.seconds,
+    "drip_headers": values.flag,
+    "redirect": values.one_line,
+    "move": values.one_of("incarnation", "container"),
+}
+
+
+def _said(top: Mapping[str, Any], key: str, nothing: object) -> object:
+    """A section's content; a heading with nothing below it reads as null in YAML and means `nothing`."""
+    value = top.get(key)
+    return nothing if value is None else value
+
+
+def _fault(item: object, *, where: str, path: str) -> Fault:
+    given = _mapping(item, where=where, path=path)
+    _check_keys(given, _FAULT_CHECKS, where=where, path=f"{path}.")
+    if "endpoint" not in given:
+        raise ScenarioError(f"{where}: {path}.endpoint: missing; one of {', '.join(ENDPOINTS)}")
+    typed = _typed(given, _FAULT_CHECKS, where=where, path=f"{path}.")
+    try:
+        return Fault(**typed)
+    except ScenarioError as error:
+        raise ScenarioError(f"{where}: {path}.{error}") from None
+
+
+def _typed(given: Mapping[str, Any], checks: Mapping[str, values.Check], *, where: str, path: str) -> dict[str, Any]:
+    typed = {}
+    for key, value in given.items():
+        try:
+            typed[key] = checks[key](value)
+        except ValueError as error:
+            raise ScenarioError(f"{where}: {path}{key}: {error}") from None
+    return typed
+
+
+def _mapping(value: object, *, where: str, path: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ScenarioError(f"{where}: {path}: expected a mapping, got {values.said(value)}")
+    return value
+
+
+def _check_keys(given: Mapping[str, Any], known: Iterable[str], *, where: str, path: str) -> None:
+    names = list(known)
+    for key in given:
+        if key not in names:
+            raise ScenarioError(f"{where}: {path}{key}: unknown key{_nearest(str(key), names)}")
+
+
+def _check_choice(key: str, value: str, known: Iterable[str]) -> None:
+    names = list(known)
+    if value not in names:
+        raise ScenarioError(f"{key}: unknown value {value!r}{_nearest(str(value), names)}")
+
+
+def _nearest(word: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names)}"
+
+
+def _read_yaml(path: Path) -> Any:
+    import yaml
+
+    try:
+        parsed = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise ScenarioError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    return {} if parsed is None else parsed
+
+
+@functools.lru_cache(maxsize=1)
+def _default_vm() -> dict[str, Any]:
+    return dict(_read_yaml(DEFAULT_PATH)["vm"])

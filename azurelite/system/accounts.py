@@ -1,0 +1,148 @@
+"""User accounts and groups of a guest: who is there, and seeing to it that somebody is.
+
+Which tool does it is decided by what is there, not by a distribution's name: shadow-utils on the running
+system, shadow-utils with `--prefix` for a foreign root, and direct edits of the files where neither fits.
+An existing account is never locked, re-numbered or given another password.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Protocol
+
+from azurelite.clock import Clock
+from azurelite.errors import MachineError
+from azurelite.system.changes import Change, Journal
+from azurelite.system.files import Files
+from azurelite.system.logindefs import login_range
+from azurelite.system.passwd import PasswdFiles
+from azurelite.system.process import Commands
+from azurelite.system.shadow import ShadowTools
+from azurelite.system.users import NewUser, User
+
+_NOBODY = (65534, 65535)
+TOOLS = ("useradd", "usermod", "groupadd")
+
+
+class Backend(Protocol):
+    """What changes accounts."""
+
+    def add_user(self, new: NewUser) -> None:
+        """Make the account and its home."""
+
+    def add_group(self, name: str) -> None:
+        """Make a group."""
+
+    def join(self, name: str, group: str) -> None:
+        """Add an existing user to an existing group."""
+
+
+class Accounts:
+    """The accounts of one guest."""
+
+    def __init__(self, files: Files, commands: Commands, journal: Journal, clock: Clock) -> None:
+        self._files = files
+        self._commands = commands
+        self._journal = journal
+        self._clock = clock
+        self._wished_users: dict[str, User] = {}
+        self._wished_groups: set[str] = set()
+
+    def user(self, name: str) -> Optional[User]:
+        """The account of that name, or None. On the running system, from any source it knows (LDAP, …)."""
+        if name in self._wished_users:
+            return self._wished_users[name]
+        for entry in self._entries("/etc/passwd", 7):
+            if entry[0] == name:
+                return User(name, _number(entry[2]), _number(entry[3]), entry[5] or "/", entry[6])
+        return _ask_system(name) if self._files.root.is_host else None
+
+    def has_group(self, name: str) -> bool:
+        """There is a group of that name, or in a dry run there would be."""
+        return name in self._wished_groups or any(e[0] == name for e in self._entries("/etc/group", 4))
+
+    def groups_of(self, name: str) -> set[str]:
+        """The groups that list this user as a member, and the group that is his own."""
+        user = self.user(name)
+        found = set()
+        for group, _, gid, members in self._entries("/etc/group", 4):
+            if name in members.split(",") or (user is not None and _number(gid) == user.gid):
+                found.add(group)
+        return found
+
+    def is_system_account(self, user: User) -> bool:
+        """The account belongs to the system, not to a person: its number lies below people's, or is nobody's."""
+        lowest, _ = login_range(self._files, "UID")
+        return user.uid != -1 and (user.uid < lowest or user.uid in _NOBODY)
+
+    def ensure_group(self, name: str) -> bool:
+        """See to it that the group exists; True when it had to be made."""
+        if self.has_group(name):
+            return False
+        self._journal.record(Change("group", name, "create"))
+        if self._files.dry_run:
+            self._wished_groups.add(name)
+        else:
+            self._backend().add_group(name)
+        return True
+
+    def create_user(self, new: NewUser) -> User:
+        """Make an account that does not exist yet.
+
+        Raises:
+            MachineError: the tools or the files did not let us.
+        """
+        extra = f", groups {','.join(new.groups)}" if new.groups else ""
+        self._journal.record(Change("user", new.name, f"create, home {new.home}, shell {new.shell}{extra}"))
+        if self._files.dry_run:
+            self._files.expect_folder(new.home)
+            self._wished_users[new.name] = User(new.name, -1, -1, new.home, new.shell)
+            return self._wished_users[new.name]
+        self._backend().add_user(new)
+        made = self.user(new.name)
+        if made is None:
+            raise MachineError(f"the account {new.name} was made but is not to be found in /etc/passwd")
+        return made
+
+    def ensure_member(self, user: User, group: str) -> bool:
+        """See to it that an existing user is in an existing group; True when he had to be added."""
+        if group in self.groups_of(user.name):
+            return False
+        self._journal.record(Change("user", user.name, f"add to group {group}"))
+        if not self._files.dry_run:
+            self._backend().join(user.name, group)
+        return True
+
+    def _backend(self) -> Backend:
+        root = self._files.root
+        if all(self._commands.find(tool) for tool in TOOLS):
+            if root.is_host:
+                return ShadowTools(self._commands)
+            if self._files.privileged and self._prefix_is_safe():
+                return ShadowTools(self._commands, prefix=root.path)
+        return PasswdFiles(self._files, self._clock)
+
+    def _prefix_is_safe(self) -> bool:
+        """The root is of shadow's kind, and no link in it leads `--prefix`, which follows them, outside."""
+        root = self._files.root
+        paths = ("/etc/login.defs", "/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/home")
+        straight = all(root.host_path(path) == root.path + path for path in paths)
+        return straight and root.stat("/etc/login.defs") is not None and root.stat("/home") is not None
+
+    def _entries(self, path: str, width: int) -> list[list[str]]:
+        text = (self._files.read(path) or b"").decode(errors="surrogateescape")
+        rows = (line.split(":") for line in text.splitlines())
+        return [row for row in rows if len(row) == width]
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
+
+
+def _ask_system(name: str) -> Optional[User]:
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir, entry.pw_shell)

@@ -1,0 +1,48 @@
+"""What was changed on the machine: one record per change, written down before the change is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change to the machine.
+
+    Attributes:
+        kind: "write", "mkdir", "mode", "user", "group" or "hostname".
+        target: the guest path, user, group or name that changes.
+        detail: how, in a few words; never a secret and never a file's content.
+    """
+
+    kind: str
+    target: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target} ({self.detail})" if self.detail else f"{self.kind} {self.target}"
+
+
+class Journal:
+    """Collects changes in order, and hands each to a listener ahead of the act.
+
+    Ahead, so that a power cut between the two leaves a record too many rather than one too few.
+    """
+
+    def __init__(self, listener: Callable[[Change], None] | None = None) -> None:
+        self.listener = listener
+        self._changes: list[Change] = []
+
+    def record(self, change: Change) -> None:
+        """Note a change that is about to be made."""
+        if self.listener is not None:
+            self.listener(change)
+        self._changes.append(change)
+
+    def since(self, mark: int) -> tuple[Change, ...]:
+        """The changes recorded after the first `mark` ones."""
+        return tuple(self._changes[mark:])
+
+    def __len__(self) -> int:
+        return len(self._changes)

@@ -1,0 +1,259 @@
+"""Reading and changing files below a root: atomic, compared first, recorded, never outside.
+
+A file is written under a temporary name with its final mode and owner, synced, renamed, and the
+folder synced: a power cut leaves the old file or the new one. In a dry run the wished-for content is
+kept in memory, so that later steps of the same run read what they would have found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from dataclasses import dataclass
+from typing import Callable, Iterator, Optional
+
+from azurelite.errors import FileError
+from azurelite.system.changes import Change, Journal
+from azurelite.system.root import Root
+
+READ_LIMIT = 16 * 1024 * 1024  # bytes; nothing that azurelite reads on a machine is larger
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who a file belongs to. `name` is for people; a dry run may not know the numbers yet (-1)."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+ROOT_OWNER = Owner("root", 0, 0)
+
+
+class Files:
+    """The files of one guest.
+
+    Args:
+        root: where the guest's `/` is.
+        journal: takes a record of each change.
+        dry_run: change nothing, remember what would be.
+        privileged: the process may give files away; otherwise all files stay its own.
+    """
+
+    def __init__(self, root: Root, journal: Journal, *, dry_run: bool, privileged: bool) -> None:
+        self.root = root
+        self.journal = journal
+        self.dry_run = dry_run
+        self.privileged = privileged
+        self._wished: dict[str, bytes] = {}
+        self._wished_folders: set[str] = set()
+
+    def read(self, path: str, *, beneath: Optional[str] = None) -> Optional[bytes]:
+        """The content of a guest file, or None where there is none. Raises FileError."""
+        if path in self._wished:
+            return self._wished[path]
+        with _explained("read", path):
+            return self.root.read(path, limit=READ_LIMIT, beneath=beneath)
+
+    def is_dir(self, path: str, *, beneath: Optional[str] = None) -> bool:
+        """There is a folder at `path`, or in a dry run there would be."""
+        if path in self._wished_folders:
+            return True
+        found = self.root.stat(path, beneath=beneath)
+        return found is not None and stat.S_ISDIR(found.st_mode)
+
+    def is_executable(self, path: str) -> bool:
+        """There is a regular file with an execute bit at `path`."""
+        found = self.root.stat(path)
+        return found is not None and stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o111)
+
+    def write(
+        self, path: str, data: bytes, *, mode: int, owner: Owner = ROOT_OWNER, beneath: Optional[str] = None
+    ) -> bool:
+        """See to it that the file holds exactly `data`, with that mode and owner.
+
+        Args:
+            path: guest path; its folder must exist.
+            data: the whole content.
+            mode: permission bits, as 0o644.
+            owner: who it belongs to.
+            beneath: no link is followed from this folder on (see `Root.host_path`).
+
+        Returns:
+            True when something had to change.
+
+        Raises:
+            FileError: read-only file system, no space, no folder, a link where none is followed.
+        """
+        if self._same(path, data, mode=mode, owner=owner, beneath=beneath):
+            return False
+        self.journal.record(Change("write", path, f"mode {mode:04o}, owner {owner.name}"))
+        if self.dry_run:
+            self._check_folder(path, beneath=beneath)
+            self._wished[path] = data
+        else:
+            self.put(path, data, mode=mode, owner=owner, beneath=beneath)
+        return True
+
+    def mkdir(self, path: str, *, mode: int, owner: Owner = ROOT_OWNER, beneath: Optional[str] = None) -> bool:
+        """See to it that there is a folder with that mode and owner; its parent must exist.
+
+        Returns:
+            True when something had to change.
+
+        Raises:
+            FileError: the system refused, or something else than a folder is there.
+        """
+        with _explained("look at", path):
+            found = self.root.stat(path, beneath=beneath)
+        if path in self._wished_folders:
+            return False
+        if found is None:
+            self.journal.record(Change("mkdir", path, f"mode {mode:04o}, owner {owner.name}"))
+        elif not stat.S_ISDIR(found.st_mode):
+            what = "a symbolic link, which is not followed" if stat.S_ISLNK(found.st_mode) else "not a folder"
+            raise FileError(f"{path} is {what}: remove it, then run again")
+        elif stat.S_IMODE(found.st_mode) == mode and self._owned(found, owner):
+            return False
+        else:
+            self.journal.record(Change("mode", path, f"mode {mode:04o}, owner {owner.name}"))
+        if self.dry_run:
+            self._wished_folders.add(path)
+        else:
+            self._make_folder(path, mode=mode, owner=owner, beneath=beneath)
+        return True
+
+    def expect_folder(self, path: str) -> None:
+        """In a dry run: take it that this folder will be there (an account's home, say)."""
+        self._wished_folders.add(path)
+
+    def mkdir_silently(self, path: str, *, mode: int, owner: Owner, beneath: Optional[str] = None) -> None:
+        """Make a folder, with no record of it: part of a larger change that has its own. Raises FileError."""
+        self._make_folder(path, mode=mode, owner=owner, beneath=beneath)
+
+    def put(self, path: str, data: bytes, *, mode: int, owner: Optional[Owner], beneath: Optional[str] = None) -> None:
+        """Write a file atomically, with no comparison and no record. Raises FileError."""
+        with _explained("write", path), self._parent(path, beneath=beneath) as (folder, name):
+            temporary = f".{name}.azurelite"
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=folder)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
+            try:
+                try:
+                    _write_all(descriptor, data)
+                    self._give(descriptor, mode=mode, owner=owner)
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary, dir_fd=folder)
+                raise
+            os.fsync(folder)
+
+    def append_line(self, path: str, line: str) -> None:
+        """Add a line to a log-like file of our own (0600), with no record of it. Raises FileError."""
+        with _explained("write", path), self._parent(path) as (folder, name):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+            try:
+                _write_all(descriptor, line.encode() + b"\n")
+            finally:
+                os.close(descriptor)
+
+    def make_own_folder(self, path: str, *, mode: int) -> None:
+        """Make one of azurelite's own folders and its missing parents, with no record. Raises FileError."""
+        parts = path.strip("/").split("/")
+        for depth in range(1, len(parts) + 1):
+            here = "/" + "/".join(parts[:depth])
+            if not self.is_dir(here):
+                self._make_folder(here, mode=mode if depth == len(parts) else 0o755, owner=None, beneath=None)
+
+    def rewrite_locked(self, path: str, transform: Callable[[bytes], bytes]) -> None:
+        """Change a file in place under both kinds of lock, for files that another program shares (0600 if new).
+
+        Raises:
+            FileError: the system refused.
+        """
+        with _explained("write", path), self._parent(path) as (folder, name):
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+            with open(descriptor, "r+b", buffering=0) as shared:
+                fcntl.flock(shared, fcntl.LOCK_EX)  # cloud-init's kind of lock
+                fcntl.lockf(shared, fcntl.LOCK_EX)  # the Hyper-V daemon's kind
+                before = shared.read(READ_LIMIT) or b""
+                after = transform(before)
+                shared.seek(0)
+                shared.write(after)
+                shared.truncate(len(after))
+                os.fsync(shared.fileno())
+
+    def _same(self, path: str, data: bytes, *, mode: int, owner: Owner, beneath: Optional[str]) -> bool:
+        if path in self._wished:
+            return self._wished[path] == data
+        with _explained("look at", path):
+            found = self.root.stat(path, beneath=beneath)
+        if found is None:
+            return False
+        if not stat.S_ISREG(found.st_mode):
+            what = "a symbolic link, which is not followed" if stat.S_ISLNK(found.st_mode) else "not a regular file"
+            raise FileError(f"{path} is {what}: remove it, then run again")
+        same_rights = stat.S_IMODE(found.st_mode) == mode and self._owned(found, owner)
+        return same_rights and self.read(path, beneath=beneath) == data
+
+    def _owned(self, found: os.stat_result, owner: Owner) -> bool:
+        return not self.privileged or (found.st_uid, found.st_gid) == (owner.uid, owner.gid)
+
+    def _check_folder(self, path: str, *, beneath: Optional[str]) -> None:
+        folder = os.path.dirname(path)
+        if folder not in self._wished_folders and not any(
+            folder.startswith(f"{known}/") for known in self._wished_folders
+        ):
+            with _explained("write", path), self._parent(path, beneath=beneath):
+                pass
+
+    def _make_folder(self, path: str, *, mode: int, owner: Optional[Owner], beneath: Optional[str]) -> None:
+        with _explained("make the folder", path), self._parent(path, beneath=beneath) as (parent, name):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=parent)
+            descriptor = os.open(name, _DIR_FLAGS, dir_fd=parent)
+            try:
+                self._give(descriptor, mode=mode, owner=owner)
+            finally:
+                os.close(descriptor)
+            os.fsync(parent)
+
+    def _give(self, descriptor: int, *, mode: int, owner: Optional[Owner]) -> None:
+        if owner is not None and self.privileged:
+            os.fchown(descriptor, owner.uid, owner.gid)
+        os.fchmod(descriptor, mode)  # after the owner: giving a file away clears set-id bits
+
+    @contextlib.contextmanager
+    def _parent(self, path: str, *, beneath: Optional[str] = None) -> Iterator[tuple[int, str]]:
+        folder, name = self.root.open_parent(path, beneath=beneath)
+        try:
+            yield folder, name
+        finally:
+            os.close(folder)
+
+
+@contextlib.contextmanager
+def _explained(verb: str, path: str) -> Iterator[None]:
+    """Turn the system's error into a FileError that names the guest path."""
+    try:
+        yield
+    except OSError as error:
+        hint = ": run as root" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
+        raise FileError(f"cannot {verb} {path}: {error.strerror or error}{hint}") from error
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

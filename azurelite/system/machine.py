@@ -1,0 +1,66 @@
+"""`System`: the one door to the machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Callable, Optional
+
+from azurelite.clock import Clock
+from azurelite.errors import MachineError
+from azurelite.system.accounts import Accounts
+from azurelite.system.changes import Change, Journal
+from azurelite.system.files import Files
+from azurelite.system.process import Commands
+from azurelite.system.root import Root
+
+
+class System:
+    """A guest whose files lie below `root`: the running system, a scratch root or an image's tree.
+
+    Args:
+        root: host path of the guest's `/`.
+        dry_run: record what would change, change nothing.
+        search_path: where programs are looked for, as PATH.
+        clock: time for waits.
+        on_change: called with each Change just before it is made (never in a dry run).
+
+    Attributes:
+        files: reading and writing below the root.
+        accounts: users and groups.
+        commands: programs of the running system.
+        live: the running system may be told of changes (its kernel's hostname, its services).
+    """
+
+    def __init__(
+        self,
+        root: str = "/",
+        *,
+        dry_run: bool = False,
+        search_path: Optional[str] = None,
+        clock: Optional[Clock] = None,
+        on_change: Optional[Callable[[Change], None]] = None,
+    ) -> None:
+        self.root = Root(root)
+        self.dry_run = dry_run
+        self.live = self.root.is_host and not dry_run
+        self.journal = Journal(None if dry_run else on_change)
+        self.commands = Commands(search_path)
+        self.files = Files(self.root, self.journal, dry_run=dry_run, privileged=os.geteuid() == 0)
+        self.accounts = Accounts(self.files, self.commands, self.journal, clock or Clock())
+
+    def set_kernel_hostname(self, name: str) -> bool:
+        """Tell the running kernel its name; nothing to do for a foreign root. True when it changed.
+
+        Raises:
+            MachineError: the kernel refused.
+        """
+        if not self.root.is_host or os.uname().nodename == name:
+            return False
+        self.journal.record(Change("hostname", name, "tell the kernel"))
+        if self.live:
+            try:
+                socket.sethostname(name)
+            except OSError as error:
+                raise MachineError(f"the kernel refused the hostname {name}: {error.strerror}") from error
+        return True

@@ -1,0 +1,164 @@
+"""Accounts by direct edits of /etc/passwd and its companions: for roots where no tool of theirs can run.
+
+The order of the writes makes a crash harmless: the passwd line comes last, so an account either is whole
+or does not exist yet, and a second run replaces what the first left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from typing import Iterator, Optional
+
+from azurelite.clock import Clock, Deadline
+from azurelite.errors import FileError, MachineError
+from azurelite.system.files import Files, Owner
+from azurelite.system.logindefs import login_range
+from azurelite.system.users import NewUser
+
+_LOCK = "/etc/.pwd.lock"
+_LOCK_WAIT = 15.0  # seconds, as lckpwdf(3) waits
+_HOME_MODE = 0o700
+
+
+class PasswdFiles:
+    """Edits passwd, shadow, group and gshadow themselves."""
+
+    def __init__(self, files: Files, clock: Clock) -> None:
+        self._files = files
+        self._clock = clock
+
+    def add_user(self, new: NewUser) -> None:
+        """Make the account, its own group if it needs one, and its home from /etc/skel. Raises MachineError."""
+        with self._locked():
+            uid = self._free_number("/etc/passwd", "UID")
+            gid = self._group_number(new.primary_group or new.name)
+            if gid is None:
+                gid = uid if not self._taken("/etc/group", uid) else self._free_number("/etc/group", "GID")
+                self._append_group(new.name, gid)
+            for group in new.groups:
+                self._add_member(new.name, group)
+            # An empty date of last change: a clock still in 1970 must not make the password expire at once.
+            self._put_line("/etc/shadow", new.name, f"{new.name}:*::0:99999:7:::", optional=True)
+            self._make_home(new.home, Owner(new.name, uid, gid))
+            locked = "x" if self._files.root.stat("/etc/shadow") is not None else "*"
+            line = f"{new.name}:{locked}:{uid}:{gid}::{new.home}:{new.shell}"
+            self._put_line("/etc/passwd", new.name, line)
+
+    def add_group(self, name: str) -> None:
+        """Make a group. Raises MachineError."""
+        with self._locked():
+            self._append_group(name, self._free_number("/etc/group", "GID"))
+
+    def join(self, name: str, group: str) -> None:
+        """Add an existing user to an existing group. Raises MachineError."""
+        with self._locked():
+            self._add_member(name, group)
+
+    def _append_group(self, name: str, gid: int) -> None:
+        self._put_line("/etc/gshadow", name, f"{name}:!::", optional=True)
+        self._put_line("/etc/group", name, f"{name}:x:{gid}:")
+
+    def _add_member(self, name: str, group: str) -> None:
+        for path, optional in (("/etc/gshadow", True), ("/etc/group", False)):
+            for line in self._lines(path):
+                fields = line.split(":")
+                if fields[0] == group and len(fields) == 4 and name not in fields[3].split(","):
+                    fields[3] = f"{fields[3]},{name}" if fields[3] else name
+                    self._put_line(path, group, ":".join(fields), optional=optional)
+
+    def _lines(self, path: str) -> list[str]:
+        return (self._files.read(path) or b"").decode(errors="surrogateescape").splitlines()
+
+    def _put_line(self, path: str, key: str, line: str, *, optional: bool = False) -> None:
+        """Replace the line that starts with `key:`, or add it; the file keeps its mode and owner."""
+        found = self._files.root.stat(path)
+        if found is None and optional:
+            return
+        lines = self._lines(path)
+        places = [i for i, old in enumerate(lines) if old.split(":", 1)[0] == key]
+        if places:
+            lines[places[0]] = line
+        else:
+            lines.append(line)
+        mode = stat.S_IMODE(found.st_mode) if found is not None else 0o644
+        owner = Owner("", found.st_uid, found.st_gid) if found is not None else None
+        data = "".join(f"{text}\n" for text in lines).encode(errors="surrogateescape")
+        self._files.put(path, data, mode=mode, owner=owner)
+
+    def _group_number(self, name: str) -> Optional[int]:
+        for line in self._lines("/etc/group"):
+            fields = line.split(":")
+            if fields[0] == name and len(fields) == 4 and fields[2].isdigit():
+                return int(fields[2])
+        return None
+
+    def _taken(self, path: str, number: int) -> bool:
+        return number in self._numbers(path)
+
+    def _numbers(self, path: str) -> set[int]:
+        rows = (line.split(":") for line in self._lines(path))
+        return {int(row[2]) for row in rows if len(row) > 2 and row[2].isdigit()}
+
+    def _free_number(self, path: str, kind: str) -> int:
+        lowest, highest = login_range(self._files, kind)
+        taken = self._numbers(path)
+        for number in range(lowest, highest + 1):
+            if number not in taken:
+                return number
+        raise MachineError(f"no free number is left in {path} between {lowest} and {highest}")
+
+    def _make_home(self, home: str, owner: Owner) -> None:
+        parent = os.path.dirname(home)
+        if not self._files.is_dir(parent):
+            self._files.make_own_folder(parent, mode=0o755)
+        if self._files.is_dir(home, beneath=home):
+            return  # an earlier crash, or a home kept from before: whose files are inside is not ours to say
+        self._files.mkdir_silently(home, mode=_HOME_MODE, owner=owner)
+        self._copy_skeleton("/etc/skel", home, owner, home)
+
+    def _copy_skeleton(self, source: str, target: str, owner: Owner, home: str) -> None:
+        for name in self._files.root.names(source):
+            here, there = f"{source}/{name}", f"{target}/{name}"
+            found = self._files.root.stat(here)
+            if found is None:
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                self._files.mkdir_silently(there, mode=stat.S_IMODE(found.st_mode), owner=owner, beneath=home)
+                self._copy_skeleton(here, there, owner, home)
+            elif stat.S_ISREG(found.st_mode):
+                data = self._files.read(here) or b""
+                self._files.put(there, data, mode=stat.S_IMODE(found.st_mode), owner=owner, beneath=home)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock that all programs which edit these files agree on (lckpwdf(3))."""
+        try:
+            folder, name = self._files.root.open_parent(_LOCK)
+            try:
+                descriptor = os.open(
+                    name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder
+                )
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise FileError(f"cannot lock {_LOCK}: {error.strerror}") from error
+        try:
+            self._wait_for_lock(descriptor)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _wait_for_lock(self, descriptor: int) -> None:
+        deadline = Deadline(self._clock, _LOCK_WAIT)
+        while True:
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if deadline.remaining() <= 0:
+                    raise FileError(f"{_LOCK} is held by another program for {_LOCK_WAIT:g} s: see which") from error
+                self._clock.sleep(0.1)
+            else:
+                return

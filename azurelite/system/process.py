@@ -1,0 +1,75 @@
+"""Running commands: argv lists only, a clean environment, a time-out, and no secret in any message."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+from typing import Optional, Sequence
+
+from azurelite.errors import CommandError
+from azurelite.metadata import Secret
+
+LOG = logging.getLogger(__name__)
+
+STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_SHOWN = 300  # characters of a failing command's own words that an error repeats
+
+
+class Commands:
+    """Runs programs of the running system.
+
+    Args:
+        search_path: folders to find programs in, as in PATH; the usual ones are added behind it.
+    """
+
+    def __init__(self, search_path: Optional[str] = None) -> None:
+        self.search_path = f"{search_path}:{STANDARD_PATH}" if search_path else STANDARD_PATH
+
+    def find(self, name: str) -> Optional[str]:
+        """The path of a program, or None where it is not installed."""
+        for folder in self.search_path.split(":"):
+            candidate = os.path.join(folder or "/", name)
+            if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+                return candidate
+        return None
+
+    def run(self, argv: Sequence[str], *, timeout: float, secret_input: Optional[Secret] = None) -> str:
+        """Run a command to its end.
+
+        Args:
+            argv: program and arguments; no shell reads them. Secrets never go here.
+            timeout: seconds; the command and its children are killed after that.
+            secret_input: what the command reads on its standard input.
+
+        Returns:
+            What it printed on standard output.
+
+        Raises:
+            CommandError: not installed, not zero, or too slow; with the command's last words.
+        """
+        program = self.find(argv[0])
+        if program is None:
+            raise CommandError(f"{argv[0]} is not installed: add it to the image")
+        LOG.debug("running %s", " ".join(argv))
+        process = subprocess.Popen(
+            [program, *argv[1:]],
+            stdin=subprocess.PIPE if secret_input is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": self.search_path, "LC_ALL": "C", "HOME": "/"},
+            cwd="/",
+            start_new_session=True,
+        )
+        try:
+            given = secret_input.reveal_bytes() if secret_input is not None else None
+            output, complaint = process.communicate(given, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise CommandError(f"{argv[0]} did not end within {timeout:g} s and was killed") from error
+        if process.returncode != 0:
+            words = " ".join(complaint.decode(errors="replace").split())[-_SHOWN:]
+            raise CommandError(f"{argv[0]} failed with status {process.returncode}: {words or 'it said nothing'}")
+        return output.decode(errors="replace")
