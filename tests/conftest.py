@@ -1,0 +1,81 @@
+"""Fixtures of all tests, and the guards: no test spawns a program or leaves the loopback by accident."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+from kit import BASE, FastClock, Guest
+
+from azurelite.simulator import Scenario, Simulator
+
+_SPAWNING = ("subprocess.Popen", "os.system", "os.posix_spawn", "os.fork", "os.exec")
+_permitted = {"spawn": True, "watch": False}
+
+
+class ForbiddenError(BaseException):
+    """Not an Exception, so that no broad `except` on the way can swallow it."""
+
+
+def _guard(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _permitted["watch"]:
+        return
+    if event in _SPAWNING and not _permitted["spawn"]:
+        raise ForbiddenError(f"{event} in a test without the mark `spawns`: {arguments[:2]}")
+    if event == "socket.sethostname":
+        raise ForbiddenError("a test must not name the machine it runs on")
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+        if not ipaddress.ip_address(host).is_loopback:
+            raise ForbiddenError(f"a test must not dial {host}")
+
+
+sys.addaudithook(_guard)
+
+
+@pytest.fixture(autouse=True)
+def _guarded(request: pytest.FixtureRequest) -> Iterator[None]:
+    _permitted["spawn"] = request.node.get_closest_marker("spawns") is not None
+    _permitted["watch"] = True
+    yield
+    _permitted["watch"] = False
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Where AZURELITE_NO_SKIPS is set, as in CI, a skipped test is a failure: everything it needs must be there."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped and os.environ.get("AZURELITE_NO_SKIPS"):
+        terminalreporter.write_line(f"AZURELITE_NO_SKIPS is set and {len(skipped)} tests were skipped", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and reporter.stats.get("skipped") and os.environ.get("AZURELITE_NO_SKIPS"):
+        session.exitstatus = 1
+
+
+@pytest.fixture
+def clock() -> FastClock:
+    """A clock whose sleeps take no time."""
+    return FastClock()
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Guest:
+    """A small guest without firmware or configuration."""
+    folder = tmp_path / "guest"
+    folder.mkdir()
+    made = Guest(folder).put(BASE)
+    made.path("etc/shadow").chmod(0o640)
+    return made
+
+
+@pytest.fixture
+def fabric() -> Iterator[Simulator]:
+    """A fabric that behaves."""
+    with Simulator(Scenario.default(), rate_limit=None) as simulator:
+        yield simulator
