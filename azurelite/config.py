@@ -17,6 +17,7 @@ from azurelite.schema import bind, convert
 from azurelite.system.root import Root
 
 Frequency = Literal["instance", "boot", "once"]
+ENTRY_KEYS = ("frequency", "required")  # what every entry takes besides its handler's options
 DEFAULT_HANDLERS = ("hostname", "user", "ssh_keys", "report_ready")
 _FILE_LIMIT = 1024 * 1024  # bytes
 
@@ -110,7 +111,7 @@ def load_config(root: Root, *, file: Optional[str] = None) -> Config:
 def parse_config(document: Document) -> Config:
     """Check the merged values and make a Config of them. Raises ConfigError."""
     sections = {key: value for key, value in document.data.items() if key != "handlers"}
-    datasource = bind(_Sections, sections, document, ()).datasource
+    datasource = bind(_Sections, sections, document, (), also=("handlers",)).datasource
     if "handlers" not in document.data:
         return Config(datasource, document=document)
     listed = document.data["handlers"]

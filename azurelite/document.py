@@ -16,6 +16,13 @@ from azurelite.errors import ConfigError
 KeyPath = tuple[Union[str, int], ...]
 _MOST_NODES = 20_000
 _MOST_DEPTH = 40
+_TOO_LARGE = "the file is too large or too deeply nested for a configuration"
+_YAML = "tag:yaml.org,2002:"
+_TAGS: dict[type, tuple[str, ...]] = {
+    yaml.MappingNode: (f"{_YAML}map",),
+    yaml.SequenceNode: (f"{_YAML}seq",),
+    yaml.ScalarNode: tuple(f"{_YAML}{kind}" for kind in ("str", "bool", "int", "float", "null", "timestamp", "merge")),
+}
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -57,6 +64,7 @@ def parse_document(text: bytes, *, file: str) -> Document:
         ConfigError: with file, line and column; never with a value.
     """
     try:
+        _check_size(text, file=file)
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -73,6 +81,20 @@ def parse_document(text: bytes, *, file: str) -> Document:
     return Document(data, reader.places)
 
 
+def _check_size(text: bytes, *, file: str) -> None:
+    """Ahead of composing, which goes down one level of the C stack per level of the file."""
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
+        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            depth += 1
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            depth -= 1
+        if depth > _MOST_DEPTH or count > _MOST_NODES:
+            mark = event.start_mark
+            place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+            raise ConfigError(f"{place}: {_TOO_LARGE}")
+
+
 class _Reader:
     def __init__(self, file: str) -> None:
         self.file = file
@@ -85,7 +107,9 @@ class _Reader:
         self.places[path] = place
         self._count += 1
         if self._count > _MOST_NODES or depth > _MOST_DEPTH:
-            raise ConfigError(f"{place}: the file is too large or too deeply nested for a configuration")
+            raise ConfigError(f"{place}: {_TOO_LARGE}")
+        if node.tag not in _TAGS[type(node)]:
+            raise ConfigError(f"{place}: a tag that is not accepted here: leave it out")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, depth=depth)
         if isinstance(node, yaml.SequenceNode):
@@ -108,5 +132,6 @@ class _Reader:
     def _scalar(self, node: Any, place: Place) -> Any:
         try:
             return self._scalars.construct_object(node)
-        except (yaml.YAMLError, ValueError) as error:
-            raise ConfigError(f"{place}: a value with a tag that is not accepted, or that does not fit it") from error
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError):
+            # PyYAML's constructors choke in many ways, and their words quote the value, so no cause is kept.
+            raise ConfigError(f"{place}: a value that does not fit its kind") from None

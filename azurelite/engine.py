@@ -31,6 +31,7 @@ LOG = logging.getLogger(__name__)
 
 LATER_BOOT_SECONDS = 10.0  # for all that a later boot asks; it never holds the boot up for longer
 _CONFIG_REPORT_SECONDS = 60.0
+_NO_VM_ID = "00000000-0000-0000-0000-000000000000"
 Watch = Callable[[StepResult], None]
 
 
@@ -98,7 +99,7 @@ def apply_steps(
     system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=fabric.clock)
     run = _Run(session, (), system, fabric, options)
     run.reporter.vm_id = metadata.vm_id
-    state = State(system, metadata.vm_id or "unknown", fabric.clock)
+    state = State(system, session.identity.vm_id or _NO_VM_ID, fabric.clock)
     steps = run.run_steps(plan, metadata, state, remember=False)
     outcome = Outcome("applied", "", metadata.vm_id, report=run.reporter.result, steps=tuple(steps))
     return replace(

@@ -131,8 +131,12 @@ class Metadata:
         for name, value in values.items():
             if not isinstance(value, _PUBLIC_TYPES.get(name, str)):
                 raise ValueError(f"{name} cannot be of type {type(value).__name__}")
+        if not all(isinstance(key, str) for key in values.get("public_ssh_keys", ())):
+            raise ValueError("public_ssh_keys must be a list of texts")
+        if not all(isinstance(text, str) for pair in values.get("tags", {}).items() for text in pair):
+            raise ValueError("tags must be a mapping of texts")
         if "public_ssh_keys" in values:
-            values["public_ssh_keys"] = tuple(SshKey(str(key)) for key in values["public_ssh_keys"])
+            values["public_ssh_keys"] = tuple(SshKey(key) for key in values["public_ssh_keys"])
         if "password" in values:
             values["password"] = _as_secret(values["password"])
         for name in ("custom_data", "user_data"):

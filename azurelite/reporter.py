@@ -41,11 +41,11 @@ class Reporter:
         Raises:
             FabricError: Azure could not be reached or did not accept it; the KVP record then says so.
         """
-        write_report(self._files, success_text(vm_id=self.vm_id, now=self._fabric.clock.now()))
+        self._write_record(success_text(vm_id=self.vm_id, now=self._fabric.clock.now()))
         try:
             self._fabric.wireserver.send(READY, deadline)
         except FabricError as error:
-            write_report(self._files, self._failure(error, "report_ready"))
+            self._write_record(self._failure(error, "report_ready"))
             self.result = ReportResult("Ready", accepted=False, error=error.message)
             raise
         self.result = ReportResult("Ready", accepted=True)
@@ -63,7 +63,7 @@ class Reporter:
             FabricError: Azure could not be reached or did not accept it.
         """
         text = self._failure(cause, step)
-        write_report(self._files, text)
+        self._write_record(text)
         try:
             self._fabric.wireserver.send(failed(text), deadline)
         except FabricError as error:
@@ -75,6 +75,9 @@ class Reporter:
     def progress(self, text: str, deadline: Deadline) -> None:
         """Report that provisioning goes on. Raises FabricError."""
         self._fabric.wireserver.send(in_progress(text), deadline)
+
+    def _write_record(self, text: str) -> None:
+        write_report(self._files, text, clock=self._fabric.clock)
 
     def _failure(self, cause: AzureliteError, step: Optional[str]) -> str:
         return failure_text(cause, vm_id=self.vm_id, now=self._fabric.clock.now(), step=step)

@@ -15,10 +15,11 @@ from azurelite.errors import ConfigError
 
 T = TypeVar("T")
 
+_MOST = 10**15  # no setting is larger; far larger ones have no float at all
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
-def bind(cls: type[T], value: Any, document: Document, path: KeyPath) -> T:
+def bind(cls: type[T], value: Any, document: Document, path: KeyPath, *, also: tuple[str, ...] = ()) -> T:
     """Make `cls` from a mapping.
 
     Args:
@@ -26,6 +27,7 @@ def bind(cls: type[T], value: Any, document: Document, path: KeyPath) -> T:
         value: the mapping; None stands for an empty one.
         document: where it comes from, for messages.
         path: its place in the document.
+        also: keys that the caller has taken already; they are known, too, when a wrong one is named.
 
     Raises:
         ConfigError: an unknown key, a wrong type, or a value that the dataclass itself refuses.
@@ -39,7 +41,7 @@ def bind(cls: type[T], value: Any, document: Document, path: KeyPath) -> T:
     values = {}
     for key, item in value.items():
         if key not in known:
-            raise unknown("key", key, known, where=f"{document.place((*path, key))}: in {_name(path)}")
+            raise unknown("key", key, (*known, *also), where=f"{document.place((*path, key))}: in {_name(path)}")
         values[key] = convert(types[key], item, document, (*path, key))
     try:
         return cls(**values)
@@ -64,7 +66,7 @@ def convert(wanted: Any, value: Any, document: Document, path: KeyPath) -> Any:
         if not isinstance(value, list):
             raise ConfigError(f"{document.place(path)}: {_name(path)} must be a list")
         return tuple(convert(arguments[0], item, document, (*path, i)) for i, item in enumerate(value))
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST:
         return float(value)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise ConfigError(f"{document.place(path)}: {_name(path)} must be {_WORDS[wanted]}")

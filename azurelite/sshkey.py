@@ -6,32 +6,33 @@ import base64
 import binascii
 from dataclasses import dataclass
 
-# Type -> how many strings (RFC 4251, 5) its key is made of, after the type itself.
+# The fields of keys and certificates: a number above 0 is a width in bytes, the others carry their own length.
+_ANY, _FILLED, _BYTES_32 = 0, -1, -32
+# Type -> the fields (RFC 4251, 5) of the key itself, after the type's name.
 _KEY_FIELDS = {
-    "ssh-ed25519": 1,
-    "ssh-rsa": 2,
-    "ecdsa-sha2-nistp256": 2,
-    "ecdsa-sha2-nistp384": 2,
-    "ecdsa-sha2-nistp521": 2,
-    "sk-ssh-ed25519@openssh.com": 2,
-    "sk-ecdsa-sha2-nistp256@openssh.com": 3,
+    "ssh-ed25519": (_BYTES_32,),
+    "ssh-rsa": (_FILLED, _FILLED),
+    "ecdsa-sha2-nistp256": (_FILLED, _FILLED),
+    "ecdsa-sha2-nistp384": (_FILLED, _FILLED),
+    "ecdsa-sha2-nistp521": (_FILLED, _FILLED),
+    "sk-ssh-ed25519@openssh.com": (_BYTES_32, _FILLED),
+    "sk-ecdsa-sha2-nistp256@openssh.com": (_FILLED, _FILLED, _FILLED),
 }
-_STRING = 0  # stands for a field that carries its own length; other numbers are widths in bytes
 # What an OpenSSH certificate adds behind nonce and key: serial, type, id, principals, validity, options, signature.
-_CERTIFICATE_TAIL = (8, 4, _STRING, _STRING, 8, 8, _STRING, _STRING, _STRING, _STRING, _STRING)
+_CERTIFICATE_TAIL = (8, 4, _ANY, _ANY, 8, 8, _ANY, _ANY, _ANY, _FILLED, _FILLED)
 
 
 def _layouts() -> dict[str, tuple[int, ...]]:
-    layouts = {}
-    for kind, count in _KEY_FIELDS.items():
-        layouts[kind] = (_STRING,) * (1 + count)
-        name = kind.partition("@")[0]
-        layouts[f"{name}-cert-v01@openssh.com"] = (_STRING,) * (2 + count) + _CERTIFICATE_TAIL
+    layouts: dict[str, tuple[int, ...]] = {}
+    for kind, key_fields in _KEY_FIELDS.items():
+        layouts[kind] = (_FILLED, *key_fields)
+        certificate = f"{kind.partition('@')[0]}-cert-v01@openssh.com"
+        layouts[certificate] = (_FILLED, _FILLED, *key_fields, *_CERTIFICATE_TAIL)
     return layouts
 
 
 _LAYOUTS = _layouts()
-_LONGEST = 65536  # characters; RSA keys of 16384 bits take under 3000
+_LONGEST = 16384  # characters; RSA keys of 16384 bits take under 3000
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,11 @@ def _is_whole(blob: str, kind: str) -> bool:
     if not data.startswith(name):
         return False
     at = 0
-    for width in _LAYOUTS[kind]:
-        at += width or 4 + int.from_bytes(data[at : at + 4], "big")
+    for field in _LAYOUTS[kind]:
+        length = field if field > 0 else int.from_bytes(data[at : at + 4], "big")
+        if (field == _FILLED and length == 0) or (field == _BYTES_32 and length != 32):
+            return False
+        at += length if field > 0 else 4 + length
         if at > len(data):
             return False
     return at == len(data)
@@ -110,8 +114,10 @@ def _is_whole(blob: str, kind: str) -> bool:
 def known_blobs(authorized_keys: str) -> set[tuple[str, str]]:
     """The (type, base64) pairs in an authorized_keys file, whatever options stand before them."""
     found = set()
-    for line in authorized_keys.splitlines():
+    for line in authorized_keys.split("\n"):  # as sshd splits them
         words = line.split()
+        if words and words[0].startswith("#"):
+            continue
         for kind, blob in zip(words, words[1:]):
             if kind in _LAYOUTS:
                 found.add((kind, blob))

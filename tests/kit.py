@@ -101,7 +101,9 @@ class Guest:
 
     def on_azure(self, *, vm_id: str = VM_ID, generation: int = 2) -> Guest:
         """Give it the firmware of an Azure VM; on generation 1 `vm_id` must be what the firmware shows."""
-        self.put({"sys/class/dmi/id/chassis_asset_tag": CHASSIS_TAG + "\n", "sys/class/dmi/id/product_uuid": vm_id + "\n"})
+        self.put(
+            {"sys/class/dmi/id/chassis_asset_tag": CHASSIS_TAG + "\n", "sys/class/dmi/id/product_uuid": vm_id + "\n"}
+        )
         if generation == 2:
             self.path("sys/firmware/efi").mkdir(parents=True, exist_ok=True)
         return self

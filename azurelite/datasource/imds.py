@@ -21,6 +21,7 @@ LOG = logging.getLogger(__name__)
 
 _SOURCE = "IMDS instance document"
 _REASON = "error parsing IMDS metadata"
+_MOST_DEPTH = 64  # levels; an honest document has about ten
 _SECRETS = ("userData", "customData")
 
 
@@ -75,11 +76,27 @@ def _load(document: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # the decoder's own errors are ValueErrors
         where = f" at line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise DocumentError(_SOURCE, f"not JSON in UTF-8{where}", reason=_REASON) from error
+    if not _is_shallow(tree):
+        raise DocumentError(_SOURCE, f"nested deeper than {_MOST_DEPTH} levels", reason=_REASON)
     if not isinstance(tree, dict):
         raise DocumentError(_SOURCE, f"not an object but {type(tree).__name__}", reason=_REASON)
     if not isinstance(tree.get("compute"), dict):
         raise DocumentError(_SOURCE, "has no object `compute`", reason="invalid IMDS metadata for key=compute")
     return tree
+
+
+def _is_shallow(tree: Any) -> bool:
+    """Whoever walks the document later may do so by recursion."""
+    level = [tree]
+    for _ in range(_MOST_DEPTH):
+        level = [child for node in level if isinstance(node, (dict, list)) for child in _children(node)]
+        if not level:
+            return True
+    return False
+
+
+def _children(node: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(node.values()) if isinstance(node, dict) else node
 
 
 def _object(tree: dict[str, Any], key: str, *, where: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Optional
-from xml.etree.ElementTree import Element, ParseError  # noqa: TID251 - types only; parsing is defusedxml's
+from xml.etree.ElementTree import Element  # noqa: TID251 - a type only; parsing is defusedxml's
 
 from azurelite.errors import DocumentError
 
@@ -68,7 +68,7 @@ def parse_xml(document: bytes, *, source: str) -> Element:
         root: Element = fromstring(document.removeprefix(b"\xef\xbb\xbf").lstrip(), forbid_dtd=True)
     except defusedxml.DefusedXmlException as error:
         raise DocumentError(source, f"a DTD or entity is not accepted ({type(error).__name__})") from error
-    except (ParseError, ValueError, LookupError) as error:
+    except (SyntaxError, ValueError, LookupError) as error:  # ParseError is one, of either of defusedxml 0.6's kinds
         raise DocumentError(source, f"not well-formed XML ({error})") from error
     return root
 

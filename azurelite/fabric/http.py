@@ -167,11 +167,12 @@ class HttpClient:
                 assert_same_host=False,
                 preload_content=False,
                 decode_content=False,
+                enforce_content_length=True,  # urllib3 1.26 takes a cut-off body for a whole one without it
                 timeout=Timeout(connect=max(limit.remaining(), 0.001), read=timeout),
             )
             status = answer.status
             return Response(status, answer.headers, _read_capped(answer, url))
-        except urllib3_errors.HTTPError as error:
+        except (urllib3_errors.HTTPError, ValueError) as error:  # ValueError: a chunk of negative size
             kind = _kind(error)
             raise TransportError(kind, url=url, detail=_detail(error)) from error
         finally:
@@ -208,7 +209,7 @@ def _read_capped(answer: _Answer, url: str) -> bytes:
             raise TransportError("response too large", url=url, detail=f"more than {SIZE_CAP} bytes")
 
 
-def _kind(error: urllib3_errors.HTTPError) -> str:
+def _kind(error: Exception) -> str:
     if isinstance(error, urllib3_errors.NewConnectionError):  # ahead of the time-out, whose child it is in urllib3 1.26
         return "connection error"
     if isinstance(error, urllib3_errors.ConnectTimeoutError):
@@ -218,11 +219,14 @@ def _kind(error: urllib3_errors.HTTPError) -> str:
     return "connection error"
 
 
-def _detail(error: urllib3_errors.HTTPError) -> str:
+def _detail(error: Exception) -> str:
     """The innermost cause in the system's words; urllib3's own text prints addresses of its objects."""
     cause: BaseException = error
-    while cause.__cause__ is not None or cause.__context__ is not None:
-        cause = cause.__cause__ or cause.__context__ or cause
+    while True:
+        inner = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+        if inner is None:
+            break
+        cause = inner
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
     return str(cause).rpartition(": ")[2] or type(cause).__name__

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 
 from azurelite import layout
+from azurelite.clock import Clock, Deadline
 from azurelite.errors import FileError
 from azurelite.system.files import Files
 
@@ -19,10 +20,11 @@ REPORT_KEY = "PROVISIONING_REPORT"
 _KEY_SIZE = 512
 _VALUE_SIZE = 2048
 _RECORD_SIZE = _KEY_SIZE + _VALUE_SIZE
+_LOCK_WAIT = 5.0  # seconds
 _VALUE_LIMIT = 1022  # bytes; the host's driver passes no more on
 
 
-def write_report(files: Files, value: str) -> None:
+def write_report(files: Files, value: str, *, clock: Clock) -> None:
     """Write the provisioning report for the host, where this machine has a KVP pool at all.
 
     A failure is logged and nothing more: the health report is what counts.
@@ -30,12 +32,15 @@ def write_report(files: Files, value: str) -> None:
     Args:
         files: the guest's files; in a dry run nothing is written.
         value: the report's text; cut to what the host reads.
+        clock: for the wait while another program holds the pool.
     """
     pool_folder = layout.KVP_POOL.rpartition("/")[0]
     if files.dry_run or not files.is_dir(pool_folder):
         return
     try:
-        files.rewrite_locked(layout.KVP_POOL, lambda pool: upsert(pool, REPORT_KEY, value))
+        files.rewrite_locked(
+            layout.KVP_POOL, lambda pool: upsert(pool, REPORT_KEY, value), wait=Deadline(clock, _LOCK_WAIT)
+        )
     except FileError as error:
         LOG.warning("no report to the host through KVP: %s", error)
 

@@ -36,7 +36,7 @@ class RetryTable:
         base = self.transport if status is None else self.statuses.get(status)
         if base is None:
             return None
-        asked = float(retry_after) if retry_after is not None and retry_after.strip().isdigit() else 0.0
+        asked = float(retry_after) if retry_after is not None and retry_after.strip().isdecimal() else 0.0
         return min(max(base, asked), LONGEST_PAUSE) * (1 + _JITTER * jitter)
 
 

@@ -69,6 +69,7 @@ class WireServer:
         Raises:
             FabricError: Azure could not be reached, or did not accept the report; it never counts as sent.
         """
+        refusals = 0
         while True:
             goal_state = self._goal_state or self.fetch_goal_state(deadline)
             try:
@@ -77,7 +78,8 @@ class WireServer:
                 if not _is_stale(error):
                     raise _refused(error) from error
                 LOG.info("the goal state has moved on (HTTP %d); fetching it again", error.status)
-                if self.fetch_goal_state(deadline) == goal_state:
+                refusals += 1
+                if self.fetch_goal_state(deadline) == goal_state or refusals > 1:
                     if deadline.remaining() <= _STALE_PAUSE:
                         raise _refused(error) from error
                     deadline.clock.sleep(_STALE_PAUSE)

@@ -11,7 +11,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from azurelite.config import Config, Frequency, HandlerEntry
+from azurelite.config import ENTRY_KEYS, Config, Frequency, HandlerEntry
 from azurelite.errors import ConfigError
 from azurelite.fabric.client import Fabric
 from azurelite.metadata import Metadata
@@ -102,6 +102,6 @@ def bind_handler(entry: HandlerEntry, config: Config) -> Handler:
         needs=module.NEEDS,
         frequency=entry.frequency or module.FREQUENCY,
         required=module.REQUIRED if entry.required is None else entry.required,
-        options=bind(module.Options, entry.options, config.document, entry.path),
+        options=bind(module.Options, entry.options, config.document, entry.path, also=ENTRY_KEYS),
         apply=module.apply,
     )

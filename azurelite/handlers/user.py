@@ -79,7 +79,7 @@ def _new_user(ctx: Context, name: str, groups: tuple[str, ...], options: Options
 
 def _usable_groups(ctx: Context, options: Options) -> tuple[str, ...]:
     usable = []
-    for group in options.groups:
+    for group in dict.fromkeys(options.groups):
         if options.create_groups:
             ctx.system.accounts.ensure_group(group)
         if ctx.system.accounts.has_group(group):
@@ -101,6 +101,10 @@ def _ensure_sudo(ctx: Context, user: User, options: Options) -> None:
     if not files.is_dir("/etc/sudoers.d"):
         files.mkdir("/etc/sudoers.d", mode=0o750)
     tag = "" if options.sudo == "password" else "NOPASSWD: "
-    # In quotes, for sudoers takes a name in capitals for an alias.
-    rule = f'# written by azurelite\n"{user.name}" ALL=(ALL:ALL) {tag}ALL\n'
-    files.write(_SUDOERS, rule.encode(), mode=0o440)
+    subject = f'"{user.name}"'  # in quotes, for sudoers takes a name in capitals for an alias
+    rule = f"{subject} ALL=(ALL:ALL) {tag}ALL"
+    lines = (files.read(_SUDOERS) or b"# written by azurelite\n").decode(errors="surrogateescape").splitlines()
+    if rule not in lines:  # rules of administrators that came before stay: nobody is demoted
+        lines = [line for line in lines if line.partition(" ")[0] != subject] + [rule]
+    data = "".join(f"{line}\n" for line in lines)
+    files.write(_SUDOERS, data.encode(errors="surrogateescape"), mode=0o440)

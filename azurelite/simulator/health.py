@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from xml.etree.ElementTree import ParseError
 from xml.sax.saxutils import escape
 
 from azurelite.simulator.message import Answer, Ask
@@ -78,7 +77,7 @@ def _root(body: bytes) -> Any:
         root = fromstring(body, forbid_dtd=True)
     except DefusedXmlException:
         raise MalformedHealthError("The document holds a DTD or an entity.") from None
-    except (ParseError, ValueError, LookupError) as error:
+    except (SyntaxError, ValueError, LookupError) as error:  # ParseError is one, of either of defusedxml 0.6's kinds
         raise MalformedHealthError(f"The document is not well-formed XML: {error}") from None
     if root.tag != "Health":
         raise MalformedHealthError(f"The root element is {root.tag!r}, not Health.")

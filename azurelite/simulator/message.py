@@ -62,15 +62,18 @@ class Answer:
 
 
 def json_answer(status: int, document: object, *, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
+    """An answer whose body is a document as JSON."""
     body = json.dumps(document, separators=(",", ":")).encode()
     return Answer(status, body, (("Content-Type", "application/json; charset=utf-8"), *headers))
 
 
 def text_answer(status: int, text: str) -> Answer:
+    """An answer in plain text."""
     return Answer(status, text.encode(), (("Content-Type", "text/plain; charset=utf-8"),))
 
 
 def xml_answer(status: int, text: str) -> Answer:
+    """An answer in XML."""
     return Answer(status, text.encode(), (("Content-Type", "text/xml; charset=utf-8"),))
 
 

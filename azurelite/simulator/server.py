@@ -70,7 +70,7 @@ class Simulator:
             for address in self._listen:
                 listener = _Listener(address, fabric=self._fabric, stopping=self._stopping, clock=self._clock)
                 self._listeners.append(listener)
-        except BaseException:
+        except OSError:
             self.stop()
             raise
         self._addresses = [listener.bound for listener in self._listeners]

@@ -37,6 +37,7 @@ def said(value: object) -> str:
 
 
 def text(value: object) -> str:
+    """The value as text. Raises ValueError."""
     if isinstance(value, str):
         return value
     hint = " (write it in quotes)" if isinstance(value, (bool, int, float, datetime.date)) else ""
@@ -44,6 +45,7 @@ def text(value: object) -> str:
 
 
 def one_line(value: object) -> str:
+    """The value as text without control characters. Raises ValueError."""
     line = text(value)
     if re.search(r"[\x00-\x1f\x7f]", line):
         raise ValueError(f"expected one line without control characters, got {said(line)}")
@@ -51,18 +53,21 @@ def one_line(value: object) -> str:
 
 
 def texts(value: object) -> tuple[str, ...]:
+    """The value as texts. Raises ValueError."""
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"expected a list of texts, got {said(value)}")
     return tuple(text(item) for item in value)
 
 
 def text_map(value: object) -> dict[str, str]:
+    """The value as a mapping of texts. Raises ValueError."""
     if not isinstance(value, Mapping):
         raise ValueError(f"expected a mapping of texts, got {said(value)}")
     return {text(key): text(item) for key, item in value.items()}
 
 
 def header_map(value: object) -> dict[str, str]:
+    """The value as HTTP headers. Raises ValueError."""
     headers = text_map(value)
     for name, content in headers.items():
         # A line break here would end the header block and forge an answer that no scenario spelt out.
@@ -72,12 +77,14 @@ def header_map(value: object) -> dict[str, str]:
 
 
 def flag(value: object) -> bool:
+    """The value as true or false. Raises ValueError."""
     if isinstance(value, bool):
         return value
     raise ValueError(f"expected true or false, got {said(value)}")
 
 
 def flag_or_text(value: object) -> bool | str:
+    """The value as true, false or text. Raises ValueError."""
     if isinstance(value, (bool, str)):
         return value
     raise ValueError(f"expected true, false or a text, got {said(value)}")
@@ -95,6 +102,7 @@ def document(value: object) -> dict[str, Any]:
 
 
 def integer(least: int, most: int | None = None) -> Check:
+    """A check for whole numbers in a range."""
     bounds = f"an integer from {least} to {most}" if most is not None else f"an integer, {least} or more"
 
     def check(value: object) -> int:
@@ -106,6 +114,7 @@ def integer(least: int, most: int | None = None) -> Check:
 
 
 def seconds(value: object) -> float:
+    """The value as seconds. Raises ValueError."""
     # The comparison is false for NaN too.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         raise ValueError(f"expected seconds, 0 or more, got {said(value)}")
@@ -113,6 +122,8 @@ def seconds(value: object) -> float:
 
 
 def one_of(*choices: T) -> Check:
+    """A check for one of the choices."""
+
     def check(value: object) -> T:
         for choice in choices:
             # True equals 1; a type of its own is asked for.
@@ -124,6 +135,7 @@ def one_of(*choices: T) -> Check:
 
 
 def or_null(check: Check) -> Check:
+    """The check, with null let through as well."""
     return lambda value: None if value is None else check(value)
 
 

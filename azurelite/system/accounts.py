@@ -17,6 +17,7 @@ from azurelite.system.logindefs import login_range
 from azurelite.system.passwd import PasswdFiles
 from azurelite.system.process import Commands
 from azurelite.system.shadow import ShadowTools
+from azurelite.system.tables import as_number, split_lines
 from azurelite.system.users import NewUser, User
 
 _NOBODY = (65534, 65535)
@@ -46,6 +47,7 @@ class Accounts:
         self._clock = clock
         self._wished_users: dict[str, User] = {}
         self._wished_groups: set[str] = set()
+        self._wished_members: set[tuple[str, str]] = set()
 
     def user(self, name: str) -> Optional[User]:
         """The account of that name, or None. On the running system, from any source it knows (LDAP, …)."""
@@ -63,7 +65,7 @@ class Accounts:
     def groups_of(self, name: str) -> set[str]:
         """The groups that list this user as a member, and the group that is his own."""
         user = self.user(name)
-        found = set()
+        found = {group for member, group in self._wished_members if member == name}
         for group, _, gid, members in self._entries("/etc/group", 4):
             if name in members.split(",") or (user is not None and _number(gid) == user.gid):
                 found.add(group)
@@ -94,7 +96,8 @@ class Accounts:
         extra = f", groups {','.join(new.groups)}" if new.groups else ""
         self._journal.record(Change("user", new.name, f"create, home {new.home}, shell {new.shell}{extra}"))
         if self._files.dry_run:
-            self._files.expect_folder(new.home)
+            self._files.expect_home(new.home)
+            self._wished_members |= {(new.name, group) for group in new.groups}
             self._wished_users[new.name] = User(new.name, -1, -1, new.home, new.shell)
             return self._wished_users[new.name]
         self._backend().add_user(new)
@@ -108,7 +111,9 @@ class Accounts:
         if group in self.groups_of(user.name):
             return False
         self._journal.record(Change("user", user.name, f"add to group {group}"))
-        if not self._files.dry_run:
+        if self._files.dry_run:
+            self._wished_members.add((user.name, group))
+        else:
             self._backend().join(user.name, group)
         return True
 
@@ -124,18 +129,19 @@ class Accounts:
     def _prefix_is_safe(self) -> bool:
         """The root is of shadow's kind, and no link in it leads `--prefix`, which follows them, outside."""
         root = self._files.root
-        paths = ("/etc/login.defs", "/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/home")
+        names = ("login.defs", "passwd", "shadow", "group", "gshadow", "subuid", "subgid", "skel")
+        paths = ["/home", *(f"/etc/{name}" for name in names)]
         straight = all(root.host_path(path) == root.path + path for path in paths)
         return straight and root.stat("/etc/login.defs") is not None and root.stat("/home") is not None
 
     def _entries(self, path: str, width: int) -> list[list[str]]:
-        text = (self._files.read(path) or b"").decode(errors="surrogateescape")
-        rows = (line.split(":") for line in text.splitlines())
+        rows = (line.split(":") for line in split_lines(self._files.read(path)))
         return [row for row in rows if len(row) == width]
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
+    """A number of an account; one that cannot be read counts as the system's own, which nothing is given to."""
+    return as_number(text) or 0
 
 
 def _ask_system(name: str) -> Optional[User]:

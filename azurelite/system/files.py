@@ -8,12 +8,14 @@ kept in memory, so that later steps of the same run read what they would have fo
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
 from dataclasses import dataclass
 from typing import Callable, Iterator, Optional
 
+from azurelite.clock import Deadline
 from azurelite.errors import FileError
 from azurelite.system.changes import Change, Journal
 from azurelite.system.root import Root
@@ -50,7 +52,7 @@ class Files:
         self.dry_run = dry_run
         self.privileged = privileged
         self._wished: dict[str, bytes] = {}
-        self._wished_folders: set[str] = set()
+        self._wished_folders: dict[str, int] = {}
 
     def read(self, path: str, *, beneath: Optional[str] = None) -> Optional[bytes]:
         """The content of a guest file, or None where there is none. Raises FileError."""
@@ -63,12 +65,16 @@ class Files:
         """There is a folder at `path`, or in a dry run there would be."""
         if path in self._wished_folders:
             return True
-        found = self.root.stat(path, beneath=beneath)
+        with _explained("look at", path):
+            found = self.root.stat(path, beneath=beneath)
         return found is not None and stat.S_ISDIR(found.st_mode)
 
     def is_executable(self, path: str) -> bool:
         """There is a regular file with an execute bit at `path`."""
-        found = self.root.stat(path)
+        try:
+            found = self.root.stat(path)
+        except OSError:  # links in a circle: there is no program there
+            return False
         return found is not None and stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o111)
 
     def write(
@@ -108,11 +114,13 @@ class Files:
         Raises:
             FileError: the system refused, or something else than a folder is there.
         """
+        if path in self._wished_folders:
+            return self._wish_mode(path, mode=mode, owner=owner)
         with _explained("look at", path):
             found = self.root.stat(path, beneath=beneath)
-        if path in self._wished_folders:
-            return False
         if found is None:
+            if self.dry_run:
+                self._check_folder(path, beneath=beneath)
             self.journal.record(Change("mkdir", path, f"mode {mode:04o}, owner {owner.name}"))
         elif not stat.S_ISDIR(found.st_mode):
             what = "a symbolic link, which is not followed" if stat.S_ISLNK(found.st_mode) else "not a folder"
@@ -122,14 +130,31 @@ class Files:
         else:
             self.journal.record(Change("mode", path, f"mode {mode:04o}, owner {owner.name}"))
         if self.dry_run:
-            self._wished_folders.add(path)
+            self._wished_folders[path] = mode
         else:
             self._make_folder(path, mode=mode, owner=owner, beneath=beneath)
         return True
 
-    def expect_folder(self, path: str) -> None:
-        """In a dry run: take it that this folder will be there (an account's home, say)."""
-        self._wished_folders.add(path)
+    def expect_home(self, home: str) -> None:
+        """In a dry run: take it that this home will be there, with what is in /etc/skel."""
+        self._wished_folders[home] = 0o700
+        if self.root.stat(home, beneath=home) is None:
+            for here, there, mode, is_folder in self.skeleton("/etc/skel", home):
+                if is_folder:
+                    self._wished_folders[there] = mode
+                else:
+                    self._wished[there] = self.read(here) or b""
+
+    def skeleton(self, source: str, target: str) -> Iterator[tuple[str, str, int, bool]]:
+        """What is below a folder, with where a copy of it goes: (from, to, mode, is a folder), folders first."""
+        for name in self.root.names(source):
+            here, there = f"{source}/{name}", f"{target}/{name}"
+            found = self.root.stat(here, beneath=source)
+            if found is not None and stat.S_ISDIR(found.st_mode):
+                yield here, there, stat.S_IMODE(found.st_mode), True
+                yield from self.skeleton(here, there)
+            elif found is not None and stat.S_ISREG(found.st_mode):
+                yield here, there, stat.S_IMODE(found.st_mode), False
 
     def mkdir_silently(self, path: str, *, mode: int, owner: Owner, beneath: Optional[str] = None) -> None:
         """Make a folder, with no record of it: part of a larger change that has its own. Raises FileError."""
@@ -175,24 +200,36 @@ class Files:
             if not self.is_dir(here):
                 self._make_folder(here, mode=mode if depth == len(parts) else 0o755, owner=None, beneath=None)
 
-    def rewrite_locked(self, path: str, transform: Callable[[bytes], bytes]) -> None:
+    def rewrite_locked(self, path: str, transform: Callable[[bytes], bytes], *, wait: Deadline) -> None:
         """Change a file in place under both kinds of lock, for files that another program shares (0600 if new).
 
+        Args:
+            path: guest path.
+            transform: from the old content to the new.
+            wait: how long another program may hold the locks.
+
         Raises:
-            FileError: the system refused.
+            FileError: the system refused, or the locks were held for too long.
         """
         with _explained("write", path), self._parent(path) as (folder, name):
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(name, flags, 0o600, dir_fd=folder)
             with open(descriptor, "r+b", buffering=0) as shared:
-                fcntl.flock(shared, fcntl.LOCK_EX)  # cloud-init's kind of lock
-                fcntl.lockf(shared, fcntl.LOCK_EX)  # the Hyper-V daemon's kind
+                lock(lambda: fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)  # cloud-init's kind
+                lock(lambda: fcntl.lockf(shared, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)  # the Hyper-V daemon's
                 before = shared.read(READ_LIMIT) or b""
                 after = transform(before)
                 shared.seek(0)
-                shared.write(after)
+                _write_all(shared.fileno(), after)
                 shared.truncate(len(after))
                 os.fsync(shared.fileno())
+
+    def _wish_mode(self, path: str, *, mode: int, owner: Owner) -> bool:
+        if self._wished_folders[path] == mode:
+            return False
+        self._wished_folders[path] = mode
+        self.journal.record(Change("mode", path, f"mode {mode:04o}, owner {owner.name}"))
+        return True
 
     def _same(self, path: str, data: bytes, *, mode: int, owner: Owner, beneath: Optional[str]) -> bool:
         if path in self._wished:
@@ -211,10 +248,7 @@ class Files:
         return not self.privileged or (found.st_uid, found.st_gid) == (owner.uid, owner.gid)
 
     def _check_folder(self, path: str, *, beneath: Optional[str]) -> None:
-        folder = os.path.dirname(path)
-        if folder not in self._wished_folders and not any(
-            folder.startswith(f"{known}/") for known in self._wished_folders
-        ):
+        if os.path.dirname(path) not in self._wished_folders:
             with _explained("write", path), self._parent(path, beneath=beneath):
                 pass
 
@@ -241,6 +275,17 @@ class Files:
             yield folder, name
         finally:
             os.close(folder)
+
+
+def lock(attempt: Callable[[], None], wait: Deadline) -> None:
+    """Try for a lock until it is had. Raises BlockingIOError (EAGAIN) when the wait is over."""
+    while True:
+        try:
+            return attempt()
+        except (BlockingIOError, PermissionError):
+            if wait.remaining() <= 0:
+                raise OSError(errno.EAGAIN, "another program holds its lock") from None
+            wait.clock.sleep(0.1)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from azurelite.system.files import Files
+from azurelite.system.tables import as_number, split_lines
 
 
 def login_range(files: Files, kind: str) -> tuple[int, int]:
@@ -15,10 +16,7 @@ def login_range(files: Files, kind: str) -> tuple[int, int]:
     Returns:
         Lowest and highest number, 1000 and 60000 where login.defs does not say otherwise.
     """
-    text = (files.read("/etc/login.defs") or b"").decode(errors="replace")
-    settings = dict(line.split()[:2] for line in text.splitlines() if len(line.split()) >= 2)
-    return _number(settings.get(f"{kind}_MIN"), 1000), _number(settings.get(f"{kind}_MAX"), 60000)
-
-
-def _number(text: str | None, default: int) -> int:
-    return int(text) if text is not None and text.isdigit() else default
+    lines = (line.split() for line in split_lines(files.read("/etc/login.defs")))
+    settings = {words[0]: as_number(words[1]) for words in lines if len(words) >= 2}
+    lowest, highest = settings.get(f"{kind}_MIN"), settings.get(f"{kind}_MAX")
+    return 1000 if lowest is None else lowest, 60000 if highest is None else highest

@@ -14,8 +14,9 @@ from typing import Iterator, Optional
 
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import FileError, MachineError
-from azurelite.system.files import Files, Owner
+from azurelite.system.files import Files, Owner, lock
 from azurelite.system.logindefs import login_range
+from azurelite.system.tables import as_number, split_lines
 from azurelite.system.users import NewUser
 
 _LOCK = "/etc/.pwd.lock"
@@ -70,7 +71,7 @@ class PasswdFiles:
                     self._put_line(path, group, ":".join(fields), optional=optional)
 
     def _lines(self, path: str) -> list[str]:
-        return (self._files.read(path) or b"").decode(errors="surrogateescape").splitlines()
+        return split_lines(self._files.read(path))
 
     def _put_line(self, path: str, key: str, line: str, *, optional: bool = False) -> None:
         """Replace the line that starts with `key:`, or add it; the file keeps its mode and owner."""
@@ -91,8 +92,8 @@ class PasswdFiles:
     def _group_number(self, name: str) -> Optional[int]:
         for line in self._lines("/etc/group"):
             fields = line.split(":")
-            if fields[0] == name and len(fields) == 4 and fields[2].isdigit():
-                return int(fields[2])
+            if fields[0] == name and len(fields) == 4:
+                return as_number(fields[2])
         return None
 
     def _taken(self, path: str, number: int) -> bool:
@@ -100,7 +101,7 @@ class PasswdFiles:
 
     def _numbers(self, path: str) -> set[int]:
         rows = (line.split(":") for line in self._lines(path))
-        return {int(row[2]) for row in rows if len(row) > 2 and row[2].isdigit()}
+        return {number for row in rows if len(row) > 2 for number in [as_number(row[2])] if number is not None}
 
     def _free_number(self, path: str, kind: str) -> int:
         lowest, highest = login_range(self._files, kind)
@@ -114,23 +115,22 @@ class PasswdFiles:
         parent = os.path.dirname(home)
         if not self._files.is_dir(parent):
             self._files.make_own_folder(parent, mode=0o755)
-        if self._files.is_dir(home, beneath=home):
-            return  # an earlier crash, or a home kept from before: whose files are inside is not ours to say
-        self._files.mkdir_silently(home, mode=_HOME_MODE, owner=owner)
+        found = self._files.root.stat(home, beneath=home)
+        if found is not None and found.st_uid != 0:
+            return  # a home kept from before: whose files are inside is not ours to say
+        # Root's own folder here is what a crash left between making it and giving it away, or a prepared one.
+        self._files.mkdir_silently(home, mode=_HOME_MODE, owner=owner, beneath=home)
         self._copy_skeleton("/etc/skel", home, owner, home)
 
     def _copy_skeleton(self, source: str, target: str, owner: Owner, home: str) -> None:
-        for name in self._files.root.names(source):
-            here, there = f"{source}/{name}", f"{target}/{name}"
-            found = self._files.root.stat(here)
-            if found is None:
+        """Copy folders and files that are not there yet; links and devices are left out."""
+        for here, there, mode, is_folder in self._files.skeleton(source, target):
+            if self._files.root.stat(there, beneath=home) is not None:
                 continue
-            if stat.S_ISDIR(found.st_mode):
-                self._files.mkdir_silently(there, mode=stat.S_IMODE(found.st_mode), owner=owner, beneath=home)
-                self._copy_skeleton(here, there, owner, home)
-            elif stat.S_ISREG(found.st_mode):
-                data = self._files.read(here) or b""
-                self._files.put(there, data, mode=stat.S_IMODE(found.st_mode), owner=owner, beneath=home)
+            if is_folder:
+                self._files.mkdir_silently(there, mode=mode, owner=owner, beneath=home)
+            else:
+                self._files.put(there, self._files.read(here) or b"", mode=mode, owner=owner, beneath=home)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -146,19 +146,10 @@ class PasswdFiles:
         except OSError as error:
             raise FileError(f"cannot lock {_LOCK}: {error.strerror}") from error
         try:
-            self._wait_for_lock(descriptor)
+            try:
+                lock(lambda: fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB), Deadline(self._clock, _LOCK_WAIT))
+            except OSError as error:
+                raise FileError(f"{_LOCK} is held by another program for {_LOCK_WAIT:g} s: see which") from error
             yield
         finally:
             os.close(descriptor)
-
-    def _wait_for_lock(self, descriptor: int) -> None:
-        deadline = Deadline(self._clock, _LOCK_WAIT)
-        while True:
-            try:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if deadline.remaining() <= 0:
-                    raise FileError(f"{_LOCK} is held by another program for {_LOCK_WAIT:g} s: see which") from error
-                self._clock.sleep(0.1)
-            else:
-                return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -53,23 +54,38 @@ class Commands:
         if program is None:
             raise CommandError(f"{argv[0]} is not installed: add it to the image")
         LOG.debug("running %s", " ".join(argv))
-        process = subprocess.Popen(
-            [program, *argv[1:]],
-            stdin=subprocess.PIPE if secret_input is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={"PATH": self.search_path, "LC_ALL": "C", "HOME": "/"},
-            cwd="/",
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                [program, *argv[1:]],
+                stdin=subprocess.PIPE if secret_input is not None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={"PATH": self.search_path, "LC_ALL": "C", "HOME": "/"},
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise CommandError(f"{argv[0]} cannot be started: {error.strerror}") from error
         try:
             given = secret_input.reveal_bytes() if secret_input is not None else None
             output, complaint = process.communicate(given, timeout=timeout)
         except subprocess.TimeoutExpired as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _kill(process)
             raise CommandError(f"{argv[0]} did not end within {timeout:g} s and was killed") from error
         if process.returncode != 0:
-            words = " ".join(complaint.decode(errors="replace").split())[-_SHOWN:]
-            raise CommandError(f"{argv[0]} failed with status {process.returncode}: {words or 'it said nothing'}")
+            words = " ".join(complaint.decode(errors="replace").split())[-_SHOWN:] or "it said nothing"
+            if secret_input is not None:
+                words = "its words are not repeated, for it was given a secret"
+            raise CommandError(f"{argv[0]} failed with status {process.returncode}: {words}")
         return output.decode(errors="replace")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a command and its children, and let go of its pipes, which a grandchild may still hold open."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):  # what was not read yet cannot be flushed any more
+                pipe.close()

@@ -80,12 +80,19 @@ class Root:
         Raises:
             OSError: what the system says.
         """
-        *folders, name = [part for part in self.host_path(path, beneath=beneath).split("/") if part]
+        host_path = self.host_path(path, beneath=beneath)
+        if host_path.rstrip("/") == self.path.rstrip("/"):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        *folders, name = [part for part in host_path.split("/") if part]
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         descriptor = os.open("/", flags)
         for folder in folders:
             try:
                 deeper = os.open(folder, flags | os.O_NOFOLLOW, dir_fd=descriptor)
+            except NotADirectoryError as error:
+                if _link_target(folder, descriptor) is not None:
+                    raise OSError(errno.ELOOP, "a symbolic link on the way is not followed", path) from error
+                raise
             finally:
                 os.close(descriptor)
             descriptor = deeper
@@ -114,11 +121,23 @@ class Root:
             os.close(descriptor)
 
     def stat(self, path: str, *, beneath: str | None = None) -> os.stat_result | None:
-        """What lies at `path` (a link's target unless `beneath` forbids following), or None."""
+        """What lies at `path` (a link's target unless `beneath` forbids following), or None.
+
+        Raises:
+            OSError: links in a circle, or a link on the way where none is followed.
+        """
         try:
-            return os.lstat(self.host_path(path, beneath=beneath))
+            if beneath is None:
+                return os.lstat(self.host_path(path))
+            folder, name = self.open_parent(path, beneath=beneath)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        try:
+            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        finally:
+            os.close(folder)
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder, sorted; an empty list where there is no such folder."""
@@ -128,9 +147,9 @@ class Root:
             return []
 
 
-def _link_target(host_path: str) -> str | None:
+def _link_target(host_path: str, folder: int | None = None) -> str | None:
     try:
-        return os.readlink(host_path)
+        return os.readlink(host_path, dir_fd=folder)
     except OSError:
         return None
 

@@ -1,0 +1,135 @@
+"""azurelite on a live system, with its defaults: Azure's real addresses, real tools, a real kernel hostname.
+
+The machine is a set of namespaces that ends with the test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit import ED25519
+
+HERE = Path(__file__).parent
+NAMESPACES = ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
+AZURELITE = [sys.executable, "-m", "azurelite"]
+
+pytestmark = [pytest.mark.spawns, pytest.mark.namespaces]
+
+# The values of the run that Azure's article on images without an agent shows.
+ARTICLE = {
+    "container_id": "7b324f53-983a-43bc-b919-1775d6077608",
+    "instance_id": "fbb84507-46cd-4f4e-bd78-a2edaa9d059b._thstringnopa2",
+    "hostname": "thstringnopa2",
+    "incarnation": 1,
+}
+VM = {**ARTICLE, "username": "livewire", "ssh_keys": [ED25519]}
+
+
+@pytest.fixture
+def stage() -> Any:
+    """Run a job on the stage; a list with what came of each of its runs."""
+    if os.geteuid() != 0:
+        pytest.skip("making namespaces needs root")
+    if shutil.which("ip") is None:
+        pytest.skip("needs `ip`: install iproute2")
+    if subprocess.run([*NAMESPACES, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this kernel or container does not allow new namespaces")
+
+    def run(*runs: dict[str, Any], vm: dict[str, Any] = VM, faults: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
+        job = {"scenario": {"vm": vm, "faults": list(faults)}, "runs": list(runs)}
+        command = [*NAMESPACES, "sh", str(HERE / "stage.sh"), sys.executable, str(HERE / "driver.py")]
+        done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, timeout=180, check=False)
+        assert done.returncode == 0, done.stderr
+        results: list[dict[str, Any]] = json.loads(done.stdout)
+        return results
+
+    return run
+
+
+def sh(script: str) -> dict[str, Any]:
+    """A run that looks around in the guest."""
+    return {"argv": ["sh", "-c", script]}
+
+
+def test_first_boot_with_default_endpoints_reproduces_the_articles_run(stage: Any) -> None:
+    provision = {"argv": [*AZURELITE, "provision", "--json"]}
+    first, look, second = stage(
+        provision,
+        sh("cat /etc/hostname; getent passwd livewire; getent shadow livewire; cat ~livewire/.ssh/authorized_keys"),
+        {"argv": [*AZURELITE, "provision"]},
+    )
+
+    assert first["code"] == 0, first["err"]
+    assert first["hostname"] == "thstringnopa2"
+    (report,) = first["reports"]
+    assert (report["state"], report["accepted"]) == ("Ready", True)
+    assert (report["container_id"], report["instance_id"]) == (ARTICLE["container_id"], ARTICLE["instance_id"])
+    assert [(method, status) for method, _, status in first["requests"]] == [("GET", 200), ("GET", 200), ("POST", 200)]
+    assert json.loads(first["out"])["outcome"] == "provisioned"
+
+    hostname, passwd, shadow, key = look["out"].splitlines()
+    assert hostname == "thstringnopa2"
+    assert passwd.startswith("livewire:x:")
+    assert shadow.split(":")[1] == "*"
+    assert key == ED25519
+
+    assert second["code"] == 0
+    assert second["requests"] == []
+    assert "provisioned already" in second["out"]
+
+
+def test_the_new_user_may_use_sudo_and_owns_his_keys(stage: Any) -> None:
+    _, look = stage(
+        {"argv": [*AZURELITE, "provision"], "files": {"/etc/sudoers.d/README": ""}},
+        sh("stat -c '%U %a' ~livewire ~livewire/.ssh ~livewire/.ssh/authorized_keys; cat /etc/sudoers.d/90-azurelite"),
+    )
+    home, folder, key_file, _, rule = look["out"].splitlines()
+    assert home.split()[0] == "livewire"
+    assert (folder, key_file) == ("livewire 700", "livewire 600")
+    assert rule == '"livewire" ALL=(ALL:ALL) NOPASSWD: ALL'
+
+
+def test_a_new_vm_id_on_the_same_disk_is_provisioned_again_and_leaves_the_user_alone(stage: Any) -> None:
+    uid = sh("id -u livewire; getent shadow livewire")
+    first, before, again, after = stage(
+        {"argv": [*AZURELITE, "provision"]},
+        uid,
+        {"argv": [*AZURELITE, "provision"], "vm_id": "0f0e0d0c-0b0a-4908-8706-050403020100"},
+        uid,
+    )
+    assert [first["code"], again["code"]] == [0, 0]
+    assert [report["state"] for report in again["reports"]] == ["Ready"]
+    assert before["out"] == after["out"]
+
+
+def test_without_azures_firmware_no_packet_is_sent(stage: Any) -> None:
+    strip = sh("echo None > /sys/class/dmi/id/chassis_asset_tag")
+    _, result = stage(strip, {"argv": [*AZURELITE, "provision"]})
+    assert result["code"] == 0
+    assert result["requests"] == []
+    assert result["out"].count("\n") == 1
+    assert "not on Azure" in result["out"]
+
+
+def test_a_broken_configuration_is_told_to_azure_because_nobody_can_log_in_to_see_it(stage: Any) -> None:
+    broken = {"/etc/azurelite/azurelite.yaml": "handlers:\n  - hostnane\n"}
+    (result,) = stage({"argv": [*AZURELITE, "provision"], "files": broken})
+    assert result["code"] == 2
+    assert "azurelite.yaml:2:5: unknown handler 'hostnane'; did you mean 'hostname'?" in result["err"]
+    (report,) = result["reports"]
+    assert (report["state"], report["substatus"], report["accepted"]) == ("NotReady", "ProvisioningFailed", True)
+    assert "did you mean ''hostname''?" in report["description"]
+
+
+def test_report_ready_alone_needs_nothing_but_the_fabric(stage: Any) -> None:
+    (result,) = stage({"argv": [*AZURELITE, "report", "ready"]})
+    assert result["code"] == 0, result["err"]
+    assert [report["state"] for report in result["reports"]] == ["Ready"]
+    assert [method for method, _, _ in result["requests"]] == ["GET", "POST"]

@@ -1,0 +1,188 @@
+"""YAML text to plain values with places; whatever is wrong is one error with file, line and column."""
+
+from __future__ import annotations
+
+import pytest
+
+from azurelite.document import Document, parse_document
+from azurelite.errors import ConfigError
+
+CANARY = "hunter2-canary"
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)
+)
+
+
+def parse(text: str) -> Document:
+    return parse_document(text.encode(), file="f.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("", {}),
+        ("\n\n", {}),
+        ("# nothing but a comment\n", {}),
+        ("---\n", None),
+        ("{}", {}),
+        ("a: 1", {"a": 1}),
+        ("\ufeffa: 1", {"a": 1}),
+        ("%YAML 1.1\n---\na: 1\n...\n", {"a": 1}),
+        ("a: {b: [c, d], e: 1.5, f: true, g: null, h:}", {"a": {"b": ["c", "d"], "e": 1.5, "f": True, "g": None, "h": None}}),
+        ("a: yes\nb: 'yes'\nc: 0x10\nd: 017\ne: \"x\\ty\"", {"a": True, "b": "yes", "c": 16, "d": 15, "e": "x\ty"}),
+        ("a: |\n  two\n  lines\n", {"a": "two\nlines\n"}),
+        ("a: &x [1]\nb: *x", {"a": [1], "b": [1]}),
+        ("'1': a\n'': b", {"1": "a", "": "b"}),
+        ("größe: ß𝄞", {"größe": "ß𝄞"}),
+        ("a: !!str 1\nb: !!int '2'\nc: !!float 3", {"a": "1", "b": 2, "c": 3.0}),
+    ],
+    ids=lambda value: repr(value)[:30] if isinstance(value, str) else "",
+)
+def test_plain_values(text, data):
+    if data is None:
+        with pytest.raises(ConfigError, match="f.yaml:[12]:1: the file must be a mapping of keys"):
+            parse(text)
+    else:
+        assert parse(text).data == data
+
+
+def test_utf_16_is_understood():
+    assert parse_document("a: ß".encode("utf-16"), file="f").data == {"a": "ß"}
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ((), "f.yaml:2:1"),
+        (("a",), "f.yaml:2:1"),
+        (("a", "b"), "f.yaml:3:3"),
+        (("a", "b", 1), "f.yaml:5:7"),
+        (("a", "b", 9), "f.yaml:3:3"),
+        (("a", "nowhere", "at all"), "f.yaml:2:1"),
+        (("c",), "f.yaml:6:1"),
+        (("nowhere",), "f.yaml:2:1"),
+    ],
+)
+def test_every_value_has_a_place(path, place):
+    assert parse("# comment\na:\n  b:\n    - x\n    - y\nc: {d: 1}\n").place(path) == place
+
+
+def test_what_stands_nowhere_is_a_default():
+    assert parse("").place(("a",)) == "built-in defaults"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [1, 2", "f.yaml:1:9: not valid YAML"),
+        ("a: 1\nb: {c: 2\nd: 3", "f.yaml:3:2: not valid YAML"),
+        ("a:\n\t- b", "f.yaml:2:1: not valid YAML"),
+        ("a: b: c", "f.yaml:1:5: not valid YAML"),
+        ("a: 'x", "f.yaml:1:6: not valid YAML"),
+        ("a: \"\\q\"", "f.yaml:1:5: not valid YAML"),
+        ("a: *nowhere", "f.yaml:1:4: not valid YAML"),
+        ("a: @x", "f.yaml:1:4: not valid YAML"),
+        ("a: 1\n---\nb: 2", "f.yaml:2:1: not valid YAML"),
+        ("a: 1\n b: 2", "f.yaml:2:3: not valid YAML"),
+        ("%TAG ! !\n%TAG ! !\n---\na: 1", "f.yaml:2:1: not valid YAML"),
+        ("- a", "f.yaml:1:1: the file must be a mapping"),
+        ("just text", "f.yaml:1:1: the file must be a mapping"),
+        ("5", "f.yaml:1:1: the file must be a mapping"),
+        ("1: a", "f.yaml:1:1: a key must be plain text"),
+        ("x:\n  true: a", "f.yaml:2:3: a key must be plain text"),
+        ("x:\n  on: a", "f.yaml:2:3: a key must be plain text"),
+        ("null: a", "f.yaml:1:1: a key must be plain text"),
+        ("? [a, b]\n: c", "f.yaml:1:3: a key must be plain text"),
+        ("? {a: b}\n: c", "f.yaml:1:3: a key must be plain text"),
+        ("a: 1\nb: 2\na: 3", "f.yaml:3:1: the key 'a' is given twice"),
+        ("x: {a: 1, 'a': 2}", "f.yaml:1:11: the key 'a' is given twice"),
+        ("x: &x {a: 1}\ny:\n  <<: *x", "f.yaml:3:3: a value with a tag that is not accepted"),
+        ("a: 2001-99-99", "f.yaml:1:4: a value with a tag that is not accepted, or that does not fit it"),
+        ("a: !!int x", "f.yaml:1:4: a value with a tag"),
+        ("a: !!float x", "f.yaml:1:4: a value with a tag"),
+        ("a: !!null x\nb: !unknown x", "f.yaml:2:4: a value with a tag"),
+        ("!!int a: b", "f.yaml:1:1: a value with a tag"),
+    ],
+    ids=lambda value: value[:30].encode("unicode_escape").decode(),
+)
+def test_what_is_wrong_is_told_with_file_line_and_column(text, said):
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert str(caught.value).startswith(said)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [b"a: \xff\xfe", b"a: \x00", b"a: \x1b[2J", b"\xff\xfe\x00", b"\x00" * 100, b"\xc3\x28: x"])
+def test_bytes_that_are_no_text_name_the_file(text):
+    with pytest.raises(ConfigError, match="^f.yaml[:0-9]*: not valid YAML"):
+        parse_document(text, file="f.yaml")
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "!!python/object:os.system",
+        "!!python/object/apply:os.system",
+        "!!python/object/new:os.system",
+        "!!python/name:os.system",
+        "!!python/module:os",
+        "!!python/none",
+        "!!python/tuple",
+        "!secret",
+        "!<tag:example.com,2000:x>",
+    ],
+)
+def test_no_tag_makes_an_object(tag):
+    with pytest.raises(ConfigError, match="f.yaml:1:4: a value with a tag that is not accepted"):
+        parse(f"a: {tag} 'touch /tmp/never'")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(BOMB, id="an alias bomb"),
+        pytest.param("a: &a [*a]", id="a list inside itself"),
+        pytest.param("a: &a [*a, *a]", id="a list inside itself twice"),
+        pytest.param("a: &a {b: *a}", id="a mapping inside itself"),
+        pytest.param("&a b: &c {d: *c, e: *c}", id="a mapping inside itself twice"),
+        pytest.param("a: [" + "x, " * 30_000 + "]", id="a long list"),
+        pytest.param("a: " + "[" * 60 + "]" * 60, id="a deep list"),
+        pytest.param("a: " + "{b: " * 60 + "}" * 60, id="a deep mapping"),
+    ],
+)
+def test_a_small_file_cannot_blow_up(text):
+    with pytest.raises(ConfigError, match="f.yaml:[0-9]+:[0-9]+: the file is too large or too deeply nested"):
+        parse(text)
+
+
+def test_an_alias_used_twice_is_no_bomb():
+    assert parse("a: &x {b: [1, 2]}\nc: *x\nd: *x").data["d"] == {"b": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"password: !unknown {CANARY}",
+        f"password: !!int {CANARY}",
+        f"password: !!float {CANARY}",
+        f"password: !!binary '{CANARY}'",
+        f"password: '{CANARY}\nx: y",
+        f'password: "{CANARY}\\q"',
+        f"password: {CANARY}: x",
+        f"password: [{CANARY}, {CANARY}",
+        f"password: {{{CANARY}: {CANARY}",
+        f"password: {CANARY}\npassword: {CANARY}",
+        f"password: {CANARY}\n\tx: y",
+        f"password: {CANARY}\n---\na: b",
+        f"password: {CANARY}\x00",
+        f"- {CANARY}",
+        CANARY,
+        f"a: &a [{CANARY}, *a]",
+    ],
+)
+def test_no_value_is_ever_in_a_message(text):
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert CANARY not in str(caught.value)
+    assert CANARY not in repr(caught.value.data)
