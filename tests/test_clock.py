@@ -38,7 +38,9 @@ def test_jitter_is_at_least_0_and_below_1_and_varies():
     assert len(drawn) > 50
 
 
-@pytest.mark.parametrize(("seconds", "slept", "left"), [(10, 0, 10), (10, 4, 6), (10, 10, 0), (10, 11, 0), (0, 0, 0), (-5, 0, 0)])
+@pytest.mark.parametrize(
+    ("seconds", "slept", "left"), [(10, 0, 10), (10, 4, 6), (10, 10, 0), (10, 11, 0), (0, 0, 0), (-5, 0, 0)]
+)
 def test_what_remains_is_never_below_nothing(seconds, slept, left):
     clock = StillClock()
     deadline = Deadline(clock, seconds)

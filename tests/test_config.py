@@ -34,7 +34,9 @@ def deadline(number):
 
 
 class TestDefaults:
-    @pytest.mark.parametrize("files", [{}, {ADMIN: ""}, {ADMIN: "# nothing\n"}, {ADMIN: "datasource:\n"}, {ADMIN: "{}"}])
+    @pytest.mark.parametrize(
+        "files", [{}, {ADMIN: ""}, {ADMIN: "# nothing\n"}, {ADMIN: "datasource:\n"}, {ADMIN: "{}"}]
+    )
     def test_nothing_said_is_the_default(self, guest, files):
         config = load(guest, files)
         assert (config.datasource, config.handlers) == (Config().datasource, Config().handlers)
@@ -100,7 +102,10 @@ class TestLayers:
 
     def test_a_drop_in_under_etc_masks_the_vendors_of_the_same_name(self, guest):
         vendor = "datasource: {deadline: 77, imds: {timeout: 1}}"
-        files = {"usr/lib/azurelite/conf.d/x.yaml": vendor, "etc/azurelite/conf.d/x.yaml": "datasource: {platform: azure}"}
+        files = {
+            "usr/lib/azurelite/conf.d/x.yaml": vendor,
+            "etc/azurelite/conf.d/x.yaml": "datasource: {platform: azure}",
+        }
         datasource = load(guest, files).datasource
         assert (datasource.deadline, datasource.imds.timeout, datasource.platform) == (1200, 10, "azure")
 
@@ -115,7 +120,10 @@ class TestLayers:
         assert load(guest, {}).datasource.deadline == 1200
 
     def test_a_drop_in_under_run_masks_nothing(self, guest):
-        files = {"usr/lib/azurelite/conf.d/x.yaml": deadline(77), "run/azurelite/conf.d/x.yaml": "datasource: {platform: azure}"}
+        files = {
+            "usr/lib/azurelite/conf.d/x.yaml": deadline(77),
+            "run/azurelite/conf.d/x.yaml": "datasource: {platform: azure}",
+        }
         datasource = load(guest, files).datasource
         assert (datasource.deadline, datasource.platform) == (77, "azure")
 
@@ -165,9 +173,10 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ("datasource: [", ":1:14: not valid YAML"),
+            ("datasource: ]", ":1:13: not valid YAML"),
             ("datasource: {}\ndatasource: {}", ":2:1: the key 'datasource' is given twice"),
             ("[]", ":1:1: the file must be a mapping"),
+            ("handler: []", ":1:1: in the file: unknown key 'handler'; did you mean 'handlers'?"),
             ("datasorce: {}", ":1:1: in the file: unknown key 'datasorce'; did you mean 'datasource'?"),
             ("datasource: {imsd: {}}", ":1:14: in `datasource`: unknown key 'imsd'; did you mean 'imds'?"),
             (
@@ -196,7 +205,10 @@ class TestErrors:
                 ":1:14: `datasource.imds`: an endpoint is the base of an http URL",
             ),
             ("datasource: {wireserver: {endpoint: ''}}", ":1:14: `datasource.wireserver`: an endpoint is the base"),
-            ("datasource: {wireserver: {dialect: yaml}}", ":1:27: `datasource.wireserver.dialect` must be one of: auto, xml"),
+            (
+                "datasource: {wireserver: {dialect: yaml}}",
+                ":1:27: `datasource.wireserver.dialect` must be one of: auto, xml",
+            ),
             ("datasource: {sources: imds}", ":1:14: `datasource.sources` must be a list"),
             ("datasource: {sources: {imds: x}}", ":1:14: `datasource.sources` must be a list"),
             ("datasource: {sources: [imds, ftp]}", ":1:30: `datasource.sources[1]` must be one of: imds, wireserver"),
@@ -218,16 +230,32 @@ class TestErrors:
             ("handlers: [user, {user: {sudo: none}}]", "`handlers` lists 'user' twice"),
             ("handlers: [{user: 5}]", ":1:13: the options of 'user' must be a mapping of keys"),
             ("handlers: [{user: [wheel]}]", ":1:13: the options of 'user' must be a mapping of keys"),
-            ("handlers: [{user: {group: [wheel]}}]", "in `handlers[0].user`: unknown key 'group'; did you mean 'groups'?"),
-            ("handlers:\n- user:\n    sud: none", ":3:5: in `handlers[0].user`: unknown key 'sud'; did you mean 'sudo'?"),
+            (
+                "handlers: [{user: {group: [wheel]}}]",
+                "in `handlers[0].user`: unknown key 'group'; did you mean 'groups'?",
+            ),
+            (
+                "handlers:\n- user:\n    sud: none",
+                ":3:5: in `handlers[0].user`: unknown key 'sud'; did you mean 'sudo'?",
+            ),
             ("handlers: [{user: {groups: wheel}}]", "`handlers[0].user.groups` must be a list"),
             ("handlers: [{user: {groups: [5]}}]", "`handlers[0].user.groups[0]` must be text"),
             ("handlers: [{user: {groups: ['a b']}}]", "`handlers[0].user`: groups has a name that no group can have"),
             ("handlers: [{user: {create_groups: 1}}]", "`handlers[0].user.create_groups` must be true or false"),
-            ("handlers: [{user: {sudo: true}}]", "`handlers[0].user.sudo` must be one of: auto, nopasswd, password, none"),
+            (
+                "handlers: [{user: {sudo: true}}]",
+                "`handlers[0].user.sudo` must be one of: auto, nopasswd, password, none",
+            ),
             ("handlers: [{user: {shell: bash}}]", "`handlers[0].user`: shell must be an absolute path"),
-            ("handlers: [{user: {frequency: daily}}]", "`handlers[0].user.frequency` must be one of: instance, boot, once"),
+            (
+                "handlers: [{user: {frequency: daily}}]",
+                "`handlers[0].user.frequency` must be one of: instance, boot, once",
+            ),
             ("handlers: [{user: {required: 'no'}}]", "`handlers[0].user.required` must be true or false"),
+            ("handlers: [{user: {frequncy: boot}}]", "unknown key 'frequncy'; did you mean 'frequency'?"),
+            ("handlers: [{hostname: {require: false}}]", "unknown key 'require'; did you mean 'required'?"),
+            ("datasource: {deadline: 1" + "0" * 400 + "}", ":1:14: `datasource.deadline` must be a number"),
+            ("datasource: !!map x", ":1:13: a tag that is not accepted here"),
             ("handlers: [{report_ready: {colour: red}}]", "in `handlers[0].report_ready`: unknown key 'colour'"),
         ],
     )

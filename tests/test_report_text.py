@@ -57,7 +57,12 @@ def test_a_reason_that_is_the_message_is_told_once():
     [
         (
             HttpStatusError(503, url="http://h/x"),
-            {"reason": "http error 503", "http_code": "503", "url": "http://h/x", "message": "HTTP 503 from http://h/x"},
+            {
+                "reason": "http error 503",
+                "http_code": "503",
+                "url": "http://h/x",
+                "message": "HTTP 503 from http://h/x",
+            },
         ),
         (
             TransportError("read timeout", url="http://h", detail="timed out"),
@@ -84,7 +89,20 @@ def test_every_error_of_the_fabric(error, fields):
 
 @pytest.mark.parametrize(
     "text",
-    ["a|b", "it's", "'", "''", "|", "'|'", 'say "x"', "a=b=c", "back\\slash", "ends with '", "ümläut 漢 👩", "a,b;c\td"],
+    [
+        "a|b",
+        "it's",
+        "'",
+        "''",
+        "|",
+        "'|'",
+        'say "x"',
+        "a=b=c",
+        "back\\slash",
+        "ends with '",
+        "ümläut 漢 👩",
+        "a,b;c\td",
+    ],
 )
 def test_whatever_is_said_is_read_back(text):
     shown = text.replace("\t", " ")
@@ -98,7 +116,9 @@ def test_a_field_with_a_separator_or_quote_is_quoted_as_azures_agents_do():
 
 
 @pytest.mark.parametrize(
-    "character", ["\n", "\r", "\r\n", "\t", "\x00", "\x1b", "\x7f", "\x85", "\xa0", "\u2028", "\u200b", "\ud800", "\ufffe"], ids=repr
+    "character",
+    ["\n", "\r", "\r\n", "\t", "\x00", "\x1b", "\x7f", "\x85", "\xa0", "\u2028", "\u200b", "\ud800", "\ufffe"],
+    ids=repr,
 )
 def test_a_record_is_one_printable_line(character):
     text = failure_text(
@@ -143,7 +163,9 @@ def test_one_long_value_does_not_crowd_the_others_out():
     assert (said["url"], said["exception"], said["message"]) == ("u" * 120, "e", "m")
 
 
-@pytest.mark.parametrize("text", [success_text(vm_id=None, now=NOW), failure_text(AzureliteError("x"), vm_id=None, now=NOW)])
+@pytest.mark.parametrize(
+    "text", [success_text(vm_id=None, now=NOW), failure_text(AzureliteError("x"), vm_id=None, now=NOW)]
+)
 def test_without_a_vm_id(text):
     assert parsed(text)["vm_id"] == "None"
 

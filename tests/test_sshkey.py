@@ -214,6 +214,14 @@ def test_a_key_that_is_cut_off_is_refused_without_being_repeated(kind: str, cut:
         (f"ssh-ed25519 {packed('ssh-rsa', b'x' * 32)}", "damaged or cut off"),
         (f"ssh-rsa {packed('ssh-rsa', b'abc')}", "damaged or cut off"),
         (f"ssh-rsa {packed('ssh-rsa', b'a', b'b', b'c')}", "damaged or cut off"),
+        (f"ssh-ed25519 {packed('ssh-ed25519', b'x' * 31)}", "damaged or cut off"),
+        (f"ssh-ed25519 {packed('ssh-ed25519', b'x' * 33)}", "damaged or cut off"),
+        (
+            f"sk-ssh-ed25519@openssh.com {packed('sk-ssh-ed25519@openssh.com', b'x' * 31, b'ssh:')}",
+            "damaged or cut off",
+        ),
+        (f"ssh-rsa {packed('ssh-rsa', b'', b'')}", "damaged or cut off"),
+        (f"ssh-rsa {packed('ssh-rsa', b'a', b'')}", "damaged or cut off"),
         (DSA, "DSA keys are refused"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk=\n", "does not begin with a type"),
         ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n", "does not begin with a type"),
@@ -262,6 +270,8 @@ ED, RSA = ("ssh-ed25519", KEYS["ssh-ed25519"]), ("ssh-rsa", KEYS["ssh-rsa"])
         (f"{ED[0]} {ED[1]}\r\n", {ED}),
         (f"{ED[0]}\n{ED[1]}\n", set()),
         ("garbage here\nssh-ed25519\n", set()),
+        (f"# {ED[0]} {ED[1]}\n  #old {ED[0]} {ED[1]}\n#{ED[0]} {ED[1]}\n", set()),
+        (f"no key\x0c{RSA[0]} {RSA[1]}\n", {RSA}),
         (f"\udcff\udcfe\n{ED[0]} {ED[1]}\n", {ED}),
     ],
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import logging
 import os
 import sys
 import traceback
+from typing import Callable, Iterator
 
 import azurelite
 from azurelite.errors import AzureliteError
@@ -72,10 +74,10 @@ def _top_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _guarded(verb: object, parsed: argparse.Namespace, *, debug: bool) -> int:
-    _set_up_logging(debug=debug)
+def _guarded(verb: Callable[[argparse.Namespace], int], parsed: argparse.Namespace, *, debug: bool) -> int:
     try:
-        code: int = verb(parsed)  # type: ignore[operator]
+        with _logging(debug=debug):
+            code = verb(parsed)
         sys.stdout.flush()
     except AzureliteError as error:
         if debug:
@@ -91,15 +93,17 @@ def _guarded(verb: object, parsed: argparse.Namespace, *, debug: bool) -> int:
     return code
 
 
-class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Ours, so that a second call in one process can take the first one's away."""
-
-
-def _set_up_logging(*, debug: bool) -> None:
+@contextlib.contextmanager
+def _logging(*, debug: bool) -> Iterator[None]:
+    """The log on standard error for the length of one verb: what an operator reads on the serial console."""
     logger = logging.getLogger("azurelite")
-    for old in [handler for handler in logger.handlers if isinstance(handler, _Handler)]:
-        logger.removeHandler(old)
-    handler = _Handler(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("azurelite: %(message)s"))
+    before = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)

@@ -1,0 +1,176 @@
+"""azurelite as a process of its own: a terminal before it, a signal at the end, and what it imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kit import Guest
+
+from azurelite.simulator import Simulator
+
+AZURELITE = [sys.executable, "-m", "azurelite"]
+
+pytestmark = pytest.mark.spawns
+
+
+def on_a_terminal(*words: str, **environment: str) -> tuple[int, str]:
+    """Run on a pseudo-terminal: exit code, and all that the terminal was sent."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*AZURELITE, *words], stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", **environment}
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(ours, 65536)
+        except OSError:  # EIO: the other end is closed
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(ours)
+    return process.wait(timeout=30), shown.decode()
+
+
+def test_the_demo_is_coloured_and_moves_on_a_terminal(tmp_path: Path) -> None:
+    slow = tmp_path / "slow.yaml"
+    slow.write_text("faults: [{endpoint: imds, delay: 0.4}]\n")
+    code, shown = on_a_terminal("demo", "--scenario", str(slow))
+    assert code == 0
+    assert "\033[32m✓\033[0m hostname" in shown
+    assert "⠙ provisioning" in shown
+
+
+def test_no_color_is_respected(tmp_path: Path) -> None:
+    code, shown = on_a_terminal("demo", NO_COLOR="1")
+    assert code == 0
+    assert "\033[3" not in shown
+    assert "✓ hostname" in shown
+
+
+def test_simulate_prints_the_configuration_serves_logs_and_ends_on_sigterm(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    process = subprocess.Popen(
+        [*AZURELITE, "simulate", "--print-config", "--log", str(log)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]
+        while "wireserver" not in lines[-1]:
+            lines.append(process.stdout.readline())
+        url = yaml.safe_load("".join(lines))["datasource"]["wireserver"]["endpoint"]
+        request = urllib.request.Request(
+            f"{url}/metadata/instance?api-version=2021-08-01", headers={"Metadata": "true"}
+        )
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+            assert json.load(answer)["compute"]["osProfile"]["computerName"] == "web-1"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(timeout=10)
+        if process.stdout is not None:
+            process.stdout.close()
+    assert code == 0
+    assert json.loads(log.read_text().splitlines()[0])["endpoint"] == "imds"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--listen", "nonsense"], "give HOST:PORT"),
+        (["--listen", "192.0.2.1:1"], "choose another --listen"),
+        (["/nowhere.yaml"], "/nowhere.yaml"),
+    ],
+)
+def test_simulate_refuses_what_it_cannot_do(words: list[str], message: str) -> None:
+    done = subprocess.run([*AZURELITE, "simulate", *words], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    process = subprocess.Popen([*AZURELITE, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    process.wait(timeout=30)
+    assert b"Traceback" not in errors
+
+
+def test_an_interrupt_ends_quietly(guest: Guest, fabric: Simulator) -> None:
+    guest.on_azure().put(
+        {"etc/azurelite/azurelite.yaml": "datasource: {imds: {endpoint: 'http://127.0.0.1:1'}, sources: [imds]}\n"}
+    )
+    process = subprocess.Popen([*AZURELITE, "metadata", "--root", guest.root], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "trying again" in process.stderr.readline()
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=10) == 130
+    assert rest == "azurelite: interrupted\n"
+
+
+def loaded_by(script: str) -> set[str]:
+    """The modules that a script loads, beyond those of the interpreter itself."""
+    script = f"import sys; before = set(sys.modules)\n{script}\nprint(*sorted(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=20, stdin=subprocess.DEVNULL
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    assert loaded_by("import azurelite") == {"azurelite"}
+
+
+def test_the_usual_later_boot_imports_none_of_the_three_packages(guest: Guest, fabric: Simulator) -> None:
+    words = ["provision", "--root", guest.on_azure().configure(fabric).root]
+    subprocess.run([*AZURELITE, *words], check=True, capture_output=True, timeout=30)
+    loaded = loaded_by(f"from azurelite.cli import main; assert main({words!r}) == 0")
+    assert not loaded & {"yaml", "urllib3", "defusedxml", "json", "re", "logging", "argparse", "dataclasses", "typing"}
+    assert loaded == {name for name in loaded if name.startswith("azurelite")}
+
+
+def test_documented_examples_are_the_shipped_ones() -> None:
+    top = Path(__file__).parents[2]
+    readme = (top / "README.md").read_text(encoding="utf-8")
+    assert (top / "contrib/azurelite.yaml").read_text(encoding="utf-8") in readme
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "contrib/scenarios").glob("*.yaml")), ids=lambda path: path.name
+)
+def test_every_shipped_scenario_plays(path: Path) -> None:
+    done = subprocess.run(
+        [*AZURELITE, "demo", "--json", "--scenario", str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    expected: dict[str, Any] = {"refused-user.yaml": (1, "NotReady")}
+    code, state = expected.get(path.name, (0, "Ready"))
+    assert done.returncode == code
+    assert json.loads(done.stdout)["fabric"]["reports"][-1]["state"] == state
+
+
+def test_the_shipped_yaml_holds_the_defaults(guest: Guest) -> None:
+    from azurelite.config import load_config
+    from azurelite.handlers import bind_handlers
+    from azurelite.system.root import Root
+
+    plain = load_config(Root(guest.root))
+    shipped = load_config(Root(guest.root), file=str(Path(__file__).parents[2] / "contrib/azurelite.yaml"))
+    assert shipped.datasource == plain.datasource
+    assert [handler.name for handler in bind_handlers(shipped)] == [handler.name for handler in bind_handlers(plain)]

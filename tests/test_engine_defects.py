@@ -1,0 +1,37 @@
+"""What the engine makes of a defect: Azure hears of it, and nothing of what the defect choked on is told."""
+
+from __future__ import annotations
+
+from kit import FastClock, Guest
+
+from azurelite.engine import Options, _guard, provision
+from azurelite.errors import AzureliteError
+from azurelite.simulator import Simulator
+
+
+def test_an_unexpected_exception_becomes_a_reportable_error_without_its_text() -> None:
+    def broken() -> None:
+        raise RuntimeError("canary-hunter2")
+
+    error = _guard(broken)
+    assert isinstance(error, AzureliteError)
+    assert error.reason == "unhandled exception"
+    assert error.data["exception"] == "RuntimeError"
+    assert error.data["place"].startswith("test_engine_defects.py:")
+    assert "canary" not in str(error) + str(error.data)
+
+
+def test_an_expected_error_comes_back_as_it_is() -> None:
+    known = AzureliteError("known")
+
+    def failing() -> None:
+        raise known
+
+    assert _guard(failing) is known
+    assert _guard(lambda: None) is None
+
+
+def test_run_files_that_cannot_be_written_do_not_keep_ready_back(guest: Guest, fabric: Simulator) -> None:
+    guest.put({"run/azurelite": "a file where the folder should be"})
+    outcome = provision(Options(root=guest.on_azure().configure(fabric).root, clock=FastClock()))
+    assert outcome.outcome == "provisioned"
