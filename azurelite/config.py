@@ -100,7 +100,7 @@ def load_config(root: Root, *, file: Optional[str] = None) -> Config:
     """
     admin = f"{layout.ADMIN_CONFIG}/{layout.CONFIG_NAME}"
     merged = Document({}, {})
-    for path in layout.config_files(root.names):
+    for path in _files(root):
         text = _read_host(file) if file is not None and path == admin else _read_guest(root, path)
         if text is not None:
             named = file if file is not None and path == admin else path
@@ -164,16 +164,29 @@ def _replaced(path: KeyPath, above: Any) -> bool:
     return not isinstance(above, dict)
 
 
+def _files(root: Root) -> list[str]:
+    try:
+        return layout.config_files(root.names)
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}: make it a folder that can be read") from error
+
+
+def _whole(path: str, text: Optional[bytes]) -> Optional[bytes]:
+    if text is not None and len(text) > _FILE_LIMIT:
+        raise ConfigError(f"{path}: more than {_FILE_LIMIT} bytes: a configuration is far shorter")
+    return text
+
+
 def _read_guest(root: Root, path: str) -> Optional[bytes]:
     try:
-        return root.read(path, limit=_FILE_LIMIT)
+        return _whole(path, root.read(path, limit=_FILE_LIMIT + 1))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}: make it a file that can be read") from error
 
 
-def _read_host(path: str) -> bytes:
+def _read_host(path: str) -> Optional[bytes]:
     try:
         with open(path, "rb") as file:
-            return file.read(_FILE_LIMIT)
+            return _whole(path, file.read(_FILE_LIMIT + 1))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}: give --config a file that can be read") from error

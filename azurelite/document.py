@@ -69,7 +69,10 @@ def parse_document(text: bytes, *, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
-        raise ConfigError(f"{place}: not valid YAML: {error.problem or error.context}") from error
+        problem = error.problem or error.context or ""
+        if "undefined" in problem:  # PyYAML goes on to quote the name of an alias or tag, which may be a value
+            problem = problem.partition(" '")[0]
+        raise ConfigError(f"{place}: not valid YAML: {problem}") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{file}: not valid YAML: {type(error).__name__}") from error
     if node is None:

@@ -17,7 +17,7 @@ _EVERY_BOOT = "every-boot"
 
 def switched_off(root: Root) -> str | None:
     """What switches azurelite off on this guest, in a reader's words, or None."""
-    if root.stat(layout.DISABLED_SWITCH) is not None:
+    if _exists(root, layout.DISABLED_SWITCH, unsure=True):
         return f"{layout.DISABLED_SWITCH} exists"
     if layout.KERNEL_OFF_WORD in _read(root, layout.KERNEL_COMMAND_LINE).split():
         return f"the kernel command line says {layout.KERNEL_OFF_WORD}"
@@ -36,7 +36,7 @@ def provisioned_as(root: Root, vm_id: str) -> str | None:
     swapped bytes is the same VM.
     """
     for candidate in (vm_id, swap_bytes(vm_id)):
-        if root.stat(marker(candidate)) is not None:
+        if _exists(root, marker(candidate), unsure=False):
             return candidate
     return None
 
@@ -55,11 +55,21 @@ def marker_text(root: Root, *, config_file: str | None, every_boot: bool = False
         config_file: host path given by --config, or None.
         every_boot: some handler runs at every boot, so that the marker alone never ends a run.
     """
-    stamps = [_stamp(path, root.stat(path)) for path in layout.config_files(root.names)]
+    try:
+        stamps = [_stamp(path, root.stat(path)) for path in layout.config_files(root.names)]
+    except OSError:  # whoever reads the configuration itself will say what is wrong with it
+        stamps = ["unreadable"]
     if config_file is not None:
         path = os.path.abspath(config_file)
         stamps.append(_stamp(path, os.stat(path) if os.path.exists(path) else None))
     return "\n".join([_EVERY_BOOT] * every_boot + [stamp for stamp in stamps if stamp]) + "\n"
+
+
+def _exists(root: Root, path: str, *, unsure: bool) -> bool:
+    try:
+        return root.stat(path) is not None
+    except OSError:
+        return unsure
 
 
 def _stamp(path: str, found: os.stat_result | None) -> str:

@@ -16,6 +16,7 @@ from azurelite.outcome import StepResult
 
 DOCUMENTATION = "https://aka.ms/linuxprovisioningerror"
 _LIMIT = 512  # characters that surely fit WireServer's 4096 bytes after escaping
+_LONGEST_REASON = 200  # characters
 _LONGEST_VALUE = 120  # characters of one supporting value
 
 
@@ -36,17 +37,20 @@ def failure_text(error: AzureliteError, *, vm_id: Optional[str], now: float, ste
     Returns:
         At most 512 characters. Supporting data gives way first, so that reason, VM id, time and link stay.
     """
-    head = ["result=error", f"reason={error.reason[:200]}", f"agent={_agent()}"]
+    reason = error.reason[:_LONGEST_REASON]
     tail = [f"vm_id={vm_id}", f"timestamp={iso_utc(now)}", f"documentation_url={DOCUMENTATION}"]
     data = [f"step={step}"] if step else []
     data += [f"{key}={value[:_LONGEST_VALUE]}" for key, value in error.data.items()]
     if error.message != error.reason:
         data.append(f"message={error.message}")
     while True:
-        text = _record([*head, *data, *tail])
-        if len(text) <= _LIMIT or not data:
-            return text[:_LIMIT]
+        text = _record(["result=error", f"reason={reason}", f"agent={_agent()}", *data, *tail])
         over = len(text) - _LIMIT
+        if over <= 0:
+            return text
+        if not data:
+            reason = reason[: -max(1, over // 2)]  # half: quoting may have doubled each character
+            continue
         data[-1] = data[-1][: max(0, len(data[-1]) - over)]
         if len(data[-1]) < len("message=") + 8:
             data.pop()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import copy
 import json
 import logging
 from typing import Any, Optional
@@ -55,7 +54,7 @@ def parse_imds(document: bytes) -> Metadata:
         public_ssh_keys=_keys(compute),
         user_data=_user_data(compute),
         tags=_tags(compute),
-        network=tree["network"] if isinstance(tree.get("network"), dict) else None,
+        network=_writable(tree["network"]) if isinstance(tree.get("network"), dict) else None,
         pps_type=_pps_type(extended),
         raw={"imds": without_secrets(tree)},
     )
@@ -63,7 +62,7 @@ def parse_imds(document: bytes) -> Metadata:
 
 def without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
     """The document with user data and custom data cut out."""
-    public = copy.deepcopy(tree)
+    public: dict[str, Any] = _writable(tree)
     if isinstance(public.get("compute"), dict):
         for name in _SECRETS:
             public["compute"].pop(name, None)
@@ -72,7 +71,7 @@ def without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _load(document: bytes) -> dict[str, Any]:
     try:
-        tree = json.loads(document.decode("utf-8-sig"))
+        tree = json.loads(document.decode("utf-8-sig"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:  # the decoder's own errors are ValueErrors
         where = f" at line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise DocumentError(_SOURCE, f"not JSON in UTF-8{where}", reason=_REASON) from error
@@ -83,6 +82,21 @@ def _load(document: bytes) -> dict[str, Any]:
     if not isinstance(tree.get("compute"), dict):
         raise DocumentError(_SOURCE, "has no object `compute`", reason="invalid IMDS metadata for key=compute")
     return tree
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _writable(node: Any) -> Any:
+    """The tree without halves of surrogate pairs, which JSON can say and no file can hold."""
+    if isinstance(node, str):
+        return node.encode("utf-8", "replace").decode()
+    if isinstance(node, list):
+        return [_writable(child) for child in node]
+    if isinstance(node, dict):
+        return {_writable(key): _writable(value) for key, value in node.items()}
+    return node
 
 
 def _is_shallow(tree: Any) -> bool:
@@ -113,7 +127,7 @@ def _text(tree: dict[str, Any], key: str, *, where: str) -> Optional[str]:
     value = tree.get(key)
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
+    if not isinstance(value, str) or _writable(value) != value:
         _skip(where + key, value)
         return None
     return value
@@ -160,11 +174,11 @@ def _keys(compute: dict[str, Any]) -> Optional[tuple[SshKey, ...]]:
 
 
 def _user_data(compute: dict[str, Any]) -> Optional[Secret]:
-    text = _text(compute, "userData", where="compute.")
-    if text is None:
+    text = "".join((_text(compute, "userData", where="compute.") or "").split())
+    if not text:
         return None
     try:
-        return Secret(base64.b64decode("".join(text.split()), validate=True))
+        return Secret(base64.b64decode(text, validate=True))
     except (ValueError, binascii.Error):
         LOG.warning("IMDS: compute.userData is not base64; it is left out")
         return None
@@ -172,12 +186,12 @@ def _user_data(compute: dict[str, Any]) -> Optional[Secret]:
 
 def _tags(compute: dict[str, Any]) -> Optional[dict[str, str]]:
     """`tagsList` is the safe one; `tags`, all that old versions have, joins by `;` and `:`, which a value may hold."""
-    entries = compute.get("tagsList")
+    entries = _writable(compute.get("tagsList"))
     if not isinstance(entries, list):
         joined = _text(compute, "tags", where="compute.") or ""
         return dict(tag.split(":", 1) for tag in joined.split(";") if ":" in tag) or None
     pairs = [(entry.get("name"), entry.get("value")) for entry in entries if isinstance(entry, dict)]
-    return {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, str)}
+    return {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, str)} or None
 
 
 def _pps_type(extended: dict[str, Any]) -> Optional[str]:

@@ -172,6 +172,9 @@ class HttpClient:
             )
             status = answer.status
             return Response(status, answer.headers, _read_capped(answer, url))
+        except TransportError as error:
+            kind = error.kind
+            raise
         except (urllib3_errors.HTTPError, ValueError) as error:  # ValueError: a chunk of negative size
             kind = _kind(error)
             raise TransportError(kind, url=url, detail=_detail(error)) from error

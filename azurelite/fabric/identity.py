@@ -35,7 +35,10 @@ def read_identity(root: Root) -> Identity:
     """Read chassis tag and UUID from the guest's sysfs; what cannot be read counts as absent."""
     uuid = _read(root, "product_uuid").lower()
     valid = is_uuid(uuid)
-    generation2 = root.stat(layout.EFI_DIR) is not None
+    try:
+        generation2 = root.stat(layout.EFI_DIR) is not None
+    except OSError:
+        generation2 = False
     return Identity(
         on_azure=_read(root, "chassis_asset_tag") == AZURE_CHASSIS_TAG,
         system_uuid=uuid if valid else None,

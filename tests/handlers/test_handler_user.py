@@ -142,8 +142,11 @@ class TestGroups:
         assert notes == ["the group docker does not exist and is left out: make it, or set create_groups"]
 
     def test_one_named_twice_is_joined_once(self, guest: Guest, context: Make) -> None:
-        apply(context(username="azure"), Options(groups=("wheel", "wheel")))
+        ctx = context(username="azure")
+        apply(ctx, Options(groups=("wheel", "wheel"), sudo="none"))
         assert "wheel:x:10:azure" in guest.text("etc/group").splitlines()
+        made = "user azure (create, home /home/azure, shell /bin/sh, groups wheel)"
+        assert [str(change) for change in ctx.system.journal.since(0)] == [made]
 
     def test_missing_ones_are_made_on_demand(self, guest: Guest, context: Make, notes: list[str]) -> None:
         apply(context(username="azure"), Options(groups=("docker", "wheel"), create_groups=True))

@@ -59,7 +59,15 @@ class TestRun:
 
     def test_it_starts_in_the_root_folder_with_nothing_to_read(self, tmp_path: Path) -> None:
         shim(tmp_path, "show", script="pwd; cat; echo end")
-        assert Commands(str(tmp_path)).run(["show"], timeout=10) == "/\nend\n"
+        (tmp_path / "typed").write_text("ours to read\n")
+        ours = os.dup(0)
+        with (tmp_path / "typed").open() as typed:
+            os.dup2(typed.fileno(), 0)
+        try:
+            assert Commands(str(tmp_path)).run(["show"], timeout=10) == "/\nend\n"
+        finally:
+            os.dup2(ours, 0)
+            os.close(ours)
 
     def test_no_descriptor_of_ours_is_handed_on(self, tmp_path: Path) -> None:
         shim(tmp_path, "show", script="ls /proc/self/fd")
