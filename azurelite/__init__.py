@@ -6,6 +6,8 @@ imported when it is made. They never print and never exit: they return, or raise
 
 from __future__ import annotations
 
+from azurelite.version import VERSION
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from azurelite.clock import Clock
     from azurelite.outcome import Outcome
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["apply", "crawl", "provision", "report_failure", "report_progress", "report_ready"]
 
 

@@ -1,14 +1,10 @@
-"""The main job: crawl, plan, run the steps, tell Azure, remember. One pass, one outcome.
-
-The only broad `except` of the code stands here, around the crawl and around each step: whatever breaks, Azure is
-told and the steps that do not hang on it go on.
-"""
+"""The main job: crawl, plan, run the steps, remember. One pass, one outcome."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import Callable, Optional
+from typing import Optional
 
 from azurelite import quick, records
 from azurelite.clock import Clock
@@ -16,12 +12,13 @@ from azurelite.datasource.crawl import Crawl
 from azurelite.errors import AzureliteError, ConfigError, FabricError, IdentityError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.identity import read_identity
-from azurelite.handlers import REPORT_READY, Context, Handler, bind_handlers
+from azurelite.handlers import REPORT_READY, Handler, bind_handlers
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult
 from azurelite.plan import Step, make_plan
 from azurelite.report import deciding_failure
 from azurelite.reporter import Reporter
+from azurelite.runner import Runner, guard
 from azurelite.session import Session
 from azurelite.state import State
 from azurelite.system.machine import System
@@ -32,7 +29,6 @@ LOG = logging.getLogger(__name__)
 LATER_BOOT_SECONDS = 10.0  # for all that a later boot asks; it never holds the boot up for longer
 _CONFIG_REPORT_SECONDS = 60.0
 _NO_VM_ID = "00000000-0000-0000-0000-000000000000"
-Watch = Callable[[StepResult], None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,6 @@ class Options:
         force: do it again though it is done.
         search_path: where programs are looked for, as PATH.
         clock: time.
-        watch: called with each step's result as it comes.
     """
 
     root: str = "/"
@@ -55,7 +50,6 @@ class Options:
     force: bool = False
     search_path: Optional[str] = None
     clock: Optional[Clock] = None
-    watch: Optional[Watch] = None
 
 
 def provision(options: Options) -> Outcome:
@@ -97,18 +91,17 @@ def apply_steps(
     """Run just these steps; nothing is marked as done. See `azurelite.apply`."""
     started = fabric.clock.monotonic()
     system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=fabric.clock)
-    run = _Run(session, (), system, fabric, options)
-    run.reporter.vm_id = metadata.vm_id
+    runner = Runner(system, fabric, metadata.vm_id)
     state = State(system, session.identity.vm_id or _NO_VM_ID, fabric.clock)
-    steps = run.run_steps(plan, metadata, state, remember=False)
-    outcome = Outcome("applied", "", metadata.vm_id, report=run.reporter.result, steps=tuple(steps))
+    steps = runner.run(plan, metadata, state, remember=False)
+    outcome = Outcome("applied", "", metadata.vm_id, report=runner.reporter.result, steps=tuple(steps))
     return replace(
         _with_failure(outcome), seconds=fabric.clock.monotonic() - started, exchanges=tuple(fabric.http.exchanges)
     )
 
 
 class _Run:
-    """One run over a guest; its methods share the system, the fabric and the reporter."""
+    """One provisioning run over a guest."""
 
     def __init__(
         self, session: Session, handlers: tuple[Handler, ...], system: System, fabric: Fabric, options: Options
@@ -118,14 +111,14 @@ class _Run:
         self.system = system
         self.fabric = fabric
         self.options = options
-        self.reporter = Reporter(fabric, system.files, session.identity.vm_id)
+        self.runner = Runner(system, fabric, session.identity.vm_id)
 
     def go(self) -> Outcome:
         vm_id = self.session.identity.vm_id
         if vm_id is not None and self._state(vm_id).is_provisioned() and not self.options.force:
             return self._later_boot(vm_id)
         crawled, broken = self._crawl()
-        self.reporter.vm_id = crawled.metadata.vm_id
+        self.runner.reporter.vm_id = crawled.metadata.vm_id
         cause = broken or self._nameless(crawled)
         if cause is not None or crawled.metadata.vm_id is None:
             return self._give_up(cause or IdentityError("no VM id"))
@@ -135,80 +128,12 @@ class _Run:
             return self._later_boot(vm_id)
         records.save_metadata(self.system.files, crawled.metadata)
         plan = make_plan(self.handlers, crawled, None if self.options.force else state)
-        steps = self.run_steps(plan, crawled.metadata, state, remember=True)
+        steps = self.runner.run(plan, crawled.metadata, state, remember=True)
         return self._conclude(steps, vm_id, state)
-
-    def run_steps(
-        self, plan: tuple[Step, ...], metadata: Metadata, state: State, *, remember: bool
-    ) -> list[StepResult]:
-        """Run the steps in order; a failure stops none but `report_ready`.
-
-        Args:
-            plan: what runs.
-            metadata: what Azure says.
-            state: takes every change into the manifest.
-            remember: also that a handler is through.
-        """
-        if not self.system.dry_run:
-            self.system.journal.listener = state.note_change
-        results: list[StepResult] = []
-        for step in plan:
-            failure = deciding_failure(results)
-            if step.handler.name == REPORT_READY and failure is not None:
-                result = self._report_failure(step, failure)
-            else:
-                result = self._run_step(step, metadata, results)
-            if remember and result.status == "done":
-                state.finish(step.handler.name, step.handler.frequency)
-            results.append(result)
-            self._say(result)
-        return results
-
-    def _run_step(self, step: Step, metadata: Metadata, before: list[StepResult]) -> StepResult:
-        handler = step.handler
-        result = StepResult(handler.name, "done", handler.required)
-        if step.skip is not None:
-            return replace(result, status="skipped", reason=step.skip)
-        if step.blocked is not None:
-            return replace(result, status="failed", error=step.blocked)
-        notes: list[str] = []
-        context = Context(
-            metadata=metadata,
-            system=self.system,
-            fabric=self.fabric,
-            outcome=Outcome("failed" if deciding_failure(before) else "provisioned", "so far", steps=tuple(before)),
-            note=notes.append,
-            report_ready=lambda: self.reporter.ready(self.fabric.deadline),
-        )
-        mark = len(self.system.journal)
-        started = self.fabric.clock.monotonic()
-        error = _guard(lambda: handler.apply(context, handler.options))
-        return replace(
-            result,
-            status="failed" if error else "done",
-            error=error,
-            started=started - self.fabric.opened,
-            seconds=self.fabric.clock.monotonic() - started,
-            changes=self.system.journal.since(mark),
-            notes=tuple(notes),
-        )
-
-    def _report_failure(self, step: Step, failure: StepResult) -> StepResult:
-        """In the place of Ready: what failed, and why."""
-        cause = failure.error or AzureliteError(f"{failure.name} failed")
-        if not self.system.dry_run:
-            self._tell(cause, failure.name)
-        return StepResult(REPORT_READY, "skipped", step.handler.required, reason=f"not ready: {failure.name} failed")
-
-    def _tell(self, cause: AzureliteError, step: Optional[str]) -> None:
-        try:
-            self.reporter.not_ready(cause, self.fabric.deadline, step=step)
-        except FabricError as error:
-            LOG.error("Azure could not be told of the failure: %s", error)
 
     def _crawl(self) -> tuple[Crawl, Optional[AzureliteError]]:
         found: list[Crawl] = []
-        error = _guard(lambda: found.append(self.session.crawl(self.fabric)))
+        error = guard(lambda: found.append(self.session.crawl(self.fabric)))
         return (found[0] if found else Crawl(Metadata(), {})), error
 
     def _nameless(self, crawled: Crawl) -> Optional[AzureliteError]:
@@ -220,11 +145,11 @@ class _Run:
 
     def _give_up(self, cause: AzureliteError) -> Outcome:
         if not self.system.dry_run and any(handler.name == REPORT_READY for handler in self.handlers):
-            self._tell(cause, None)
-        return Outcome(_kind(cause), cause.message, report=self.reporter.result, error=cause)
+            self.runner.tell(cause, None)
+        return Outcome(_kind(cause), cause.message, report=self.runner.reporter.result, error=cause)
 
     def _conclude(self, steps: list[StepResult], vm_id: str, state: State) -> Outcome:
-        outcome = Outcome("provisioned", "", vm_id=vm_id, report=self.reporter.result, steps=tuple(steps))
+        outcome = Outcome("provisioned", "", vm_id=vm_id, report=self.runner.reporter.result, steps=tuple(steps))
         if deciding_failure(steps) is not None:
             return _with_failure(outcome)
         if self.system.dry_run:
@@ -247,22 +172,10 @@ class _Run:
         wants = any(handler.needs for handler in every_boot)
         crawled = self._crawl()[0] if wants else Crawl(Metadata(), {})
         plan = make_plan(self.handlers, crawled, state, later_boot=True)
-        return replace(outcome, steps=tuple(self.run_steps(plan, crawled.metadata, state, remember=False)))
+        return replace(outcome, steps=tuple(self.runner.run(plan, crawled.metadata, state, remember=False)))
 
     def _state(self, vm_id: str) -> State:
         return State(self.system, vm_id, self.fabric.clock)
-
-    def _say(self, result: StepResult) -> None:
-        for change in result.changes:
-            LOG.info("%s: %s%s", result.name, "would " if self.system.dry_run else "", change)
-        for note in result.notes:
-            LOG.warning("%s: %s", result.name, note)
-        if result.error is not None:
-            LOG.error("%s: %s", result.name, result.error)
-        elif result.status == "skipped":
-            LOG.info("%s: skipped, %s", result.name, result.reason)
-        if self.options.watch is not None:
-            self.options.watch(result)
 
 
 def _with_failure(outcome: Outcome) -> Outcome:
@@ -275,27 +188,6 @@ def _with_failure(outcome: Outcome) -> Outcome:
 
 def _kind(cause: AzureliteError) -> str:
     return "unreachable" if isinstance(cause, FabricError) else "failed"
-
-
-def _guard(action: Callable[[], None]) -> Optional[AzureliteError]:
-    """Do it; what goes wrong comes back as an AzureliteError."""
-    try:
-        action()
-    except AzureliteError as error:
-        return error
-    except Exception as error:  # the one broad `except`: a defect must not keep Azure from hearing of it
-        LOG.debug("unhandled", exc_info=True)
-        where = error.__traceback__
-        while where is not None and where.tb_next is not None:
-            where = where.tb_next
-        place = f"{where.tb_frame.f_code.co_filename.rpartition('/')[2]}:{where.tb_lineno}" if where else "?"
-        # The exception's own text may quote what it choked on, so only its kind and place are told.
-        return AzureliteError(
-            f"unhandled {type(error).__name__} at {place}: run with --debug for the details",
-            reason="unhandled exception",
-            data={"exception": type(error).__name__, "place": place},
-        )
-    return None
 
 
 def _tell_config_error(error: ConfigError, options: Options, clock: Clock) -> None:

@@ -9,10 +9,10 @@ import csv
 import io
 from typing import Optional, Sequence
 
-import azurelite
 from azurelite.clock import iso_utc
 from azurelite.errors import AzureliteError
 from azurelite.outcome import StepResult
+from azurelite.version import VERSION
 
 DOCUMENTATION = "https://aka.ms/linuxprovisioningerror"
 _LIMIT = 512  # characters that surely fit WireServer's 4096 bytes after escaping
@@ -62,7 +62,7 @@ def deciding_failure(steps: Sequence[StepResult]) -> Optional[StepResult]:
 
 
 def _agent() -> str:
-    return f"azurelite/{azurelite.__version__}"
+    return f"azurelite/{VERSION}"
 
 
 def _record(fields: Sequence[str]) -> str:

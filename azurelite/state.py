@@ -56,7 +56,9 @@ class State:
     def mark_provisioned(self, *, config_file: Optional[str], every_boot: bool) -> None:
         """Remember that this VM is done. Only after Azure has accepted Ready."""
         text = quick.marker_text(self._system.root, config_file=config_file, every_boot=every_boot)
-        self._keep(lambda: self._put(quick.marker(self._vm_id), text))
+        path = quick.marker(self._vm_id)
+        if self._system.files.read(path) != text.encode():
+            self._keep(lambda: self._put(path, text))
 
     def note_change(self, change: Change) -> None:
         """Write a change into the manifest, so that it can be undone before the image is captured."""

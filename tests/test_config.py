@@ -306,6 +306,10 @@ class TestErrors:
         guest.put({VENDOR: "# vendor\ndatasource:\n  platform: gcp\n"})
         assert error(guest, "datasource: {deadline: 5}").startswith(f"/{VENDOR}:3:3: ")
 
+    def test_a_value_that_was_replaced_stands_nowhere(self, guest):
+        config = load(guest, {VENDOR: "handlers:\n- user: {sudo: none}", ADMIN: "handlers: [user]"})
+        assert config.document.place(("handlers", 0, "user", "sudo")).startswith(f"/{ADMIN}:")
+
     def test_a_list_that_was_replaced_is_not_complained_about(self, guest):
         config = load(guest, {VENDOR: "handlers: [nonsense, nonsense]", ADMIN: "handlers: [user]"})
         assert [handler.name for handler in bind_handlers(config)] == ["user"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from kit import FastClock, Guest
 
-from azurelite.engine import Options, _guard, provision
+from azurelite.engine import Options, provision
 from azurelite.errors import AzureliteError
+from azurelite.runner import guard
 from azurelite.simulator import Simulator
 
 
@@ -13,7 +14,7 @@ def test_an_unexpected_exception_becomes_a_reportable_error_without_its_text() -
     def broken() -> None:
         raise RuntimeError("canary-hunter2")
 
-    error = _guard(broken)
+    error = guard(broken)
     assert isinstance(error, AzureliteError)
     assert error.reason == "unhandled exception"
     assert error.data["exception"] == "RuntimeError"
@@ -27,8 +28,8 @@ def test_an_expected_error_comes_back_as_it_is() -> None:
     def failing() -> None:
         raise known
 
-    assert _guard(failing) is known
-    assert _guard(lambda: None) is None
+    assert guard(failing) is known
+    assert guard(lambda: None) is None
 
 
 def test_run_files_that_cannot_be_written_do_not_keep_ready_back(guest: Guest, fabric: Simulator) -> None:

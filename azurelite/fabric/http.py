@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 from urllib3 import Timeout
 from urllib3 import exceptions as urllib3_errors
 
-import azurelite
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import FabricError, HttpStatusError, TransportError
 from azurelite.fabric.connection import BoundedPool, Limit
 from azurelite.fabric.retry import RetryTable
+from azurelite.version import VERSION
 
 LOG = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ class HttpClient:
 def _own_headers() -> dict[str, str]:
     digits = os.urandom(16).hex()
     request_id = "-".join((digits[:8], digits[8:12], f"4{digits[13:16]}", f"a{digits[17:20]}", digits[20:]))
-    return {"User-Agent": f"azurelite/{azurelite.__version__}", "x-ms-client-request-id": request_id}
+    return {"User-Agent": f"azurelite/{VERSION}", "x-ms-client-request-id": request_id}
 
 
 def _read_capped(answer: _Answer, url: str) -> bytes:

@@ -131,7 +131,10 @@ class Accounts:
         root = self._files.root
         names = ("login.defs", "passwd", "shadow", "group", "gshadow", "subuid", "subgid", "skel")
         paths = ["/home", *(f"/etc/{name}" for name in names)]
-        straight = all(root.host_path(path) == root.path + path for path in paths)
+        try:
+            straight = all(root.host_path(path) == root.path + path for path in paths)
+        except OSError:  # links in a circle
+            return False
         return straight and root.stat("/etc/login.defs") is not None and root.stat("/home") is not None
 
     def _entries(self, path: str, width: int) -> list[list[str]]:

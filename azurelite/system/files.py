@@ -61,12 +61,16 @@ class Files:
         with _explained("read", path):
             return self.root.read(path, limit=READ_LIMIT, beneath=beneath)
 
+    def stat(self, path: str, *, beneath: Optional[str] = None) -> Optional[os.stat_result]:
+        """What lies at `path` on the disk, or None. Raises FileError."""
+        with _explained("look at", path):
+            return self.root.stat(path, beneath=beneath)
+
     def is_dir(self, path: str, *, beneath: Optional[str] = None) -> bool:
         """There is a folder at `path`, or in a dry run there would be."""
         if path in self._wished_folders:
             return True
-        with _explained("look at", path):
-            found = self.root.stat(path, beneath=beneath)
+        found = self.stat(path, beneath=beneath)
         return found is not None and stat.S_ISDIR(found.st_mode)
 
     def is_executable(self, path: str) -> bool:
@@ -116,8 +120,7 @@ class Files:
         """
         if path in self._wished_folders:
             return self._wish_mode(path, mode=mode, owner=owner)
-        with _explained("look at", path):
-            found = self.root.stat(path, beneath=beneath)
+        found = self.stat(path, beneath=beneath)
         if found is None:
             if self.dry_run:
                 self._check_folder(path, beneath=beneath)
@@ -138,7 +141,7 @@ class Files:
     def expect_home(self, home: str) -> None:
         """In a dry run: take it that this home will be there, with what is in /etc/skel."""
         self._wished_folders[home] = 0o700
-        if self.root.stat(home, beneath=home) is None:
+        if self.stat(home, beneath=home) is None:
             for here, there, mode, is_folder in self.skeleton("/etc/skel", home):
                 if is_folder:
                     self._wished_folders[there] = mode
@@ -147,9 +150,11 @@ class Files:
 
     def skeleton(self, source: str, target: str) -> Iterator[tuple[str, str, int, bool]]:
         """What is below a folder, with where a copy of it goes: (from, to, mode, is a folder), folders first."""
-        for name in self.root.names(source):
+        with _explained("look at", source):
+            names = self.root.names(source)
+        for name in names:
             here, there = f"{source}/{name}", f"{target}/{name}"
-            found = self.root.stat(here, beneath=source)
+            found = self.stat(here, beneath=here)
             if found is not None and stat.S_ISDIR(found.st_mode):
                 yield here, there, stat.S_IMODE(found.st_mode), True
                 yield from self.skeleton(here, there)
@@ -234,8 +239,7 @@ class Files:
     def _same(self, path: str, data: bytes, *, mode: int, owner: Owner, beneath: Optional[str]) -> bool:
         if path in self._wished:
             return self._wished[path] == data
-        with _explained("look at", path):
-            found = self.root.stat(path, beneath=beneath)
+        found = self.stat(path, beneath=beneath)
         if found is None:
             return False
         if not stat.S_ISREG(found.st_mode):

@@ -44,7 +44,7 @@ class PasswdFiles:
             # An empty date of last change: a clock still in 1970 must not make the password expire at once.
             self._put_line("/etc/shadow", new.name, f"{new.name}:*::0:99999:7:::", optional=True)
             self._make_home(new.home, Owner(new.name, uid, gid))
-            locked = "x" if self._files.root.stat("/etc/shadow") is not None else "*"
+            locked = "x" if self._files.stat("/etc/shadow") is not None else "*"
             line = f"{new.name}:{locked}:{uid}:{gid}::{new.home}:{new.shell}"
             self._put_line("/etc/passwd", new.name, line)
 
@@ -75,7 +75,7 @@ class PasswdFiles:
 
     def _put_line(self, path: str, key: str, line: str, *, optional: bool = False) -> None:
         """Replace the line that starts with `key:`, or add it; the file keeps its mode and owner."""
-        found = self._files.root.stat(path)
+        found = self._files.stat(path)
         if found is None and optional:
             return
         lines = self._lines(path)
@@ -115,7 +115,7 @@ class PasswdFiles:
         parent = os.path.dirname(home)
         if not self._files.is_dir(parent):
             self._files.make_own_folder(parent, mode=0o755)
-        found = self._files.root.stat(home, beneath=home)
+        found = self._files.stat(home, beneath=home)
         if found is not None and found.st_uid != 0:
             return  # a home kept from before: whose files are inside is not ours to say
         # Root's own folder here is what a crash left between making it and giving it away, or a prepared one.
@@ -125,7 +125,7 @@ class PasswdFiles:
     def _copy_skeleton(self, source: str, target: str, owner: Owner, home: str) -> None:
         """Copy folders and files that are not there yet; links and devices are left out."""
         for here, there, mode, is_folder in self._files.skeleton(source, target):
-            if self._files.root.stat(there, beneath=home) is not None:
+            if self._files.stat(there, beneath=home) is not None:
                 continue
             if is_folder:
                 self._files.mkdir_silently(there, mode=mode, owner=owner, beneath=home)

@@ -106,7 +106,7 @@ class Root:
         """
         try:
             folder, name = self.open_parent(path, beneath=beneath)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             # O_NONBLOCK: a fifo planted under this name must not hang the run.

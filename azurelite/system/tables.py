@@ -16,4 +16,4 @@ def split_lines(data: Optional[bytes]) -> list[str]:
 
 def as_number(text: str) -> Optional[int]:
     """A decimal number, or None where the text is something else."""
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if len(text) <= 10 and text.isascii() and text.isdigit() else None

@@ -135,7 +135,7 @@ class TestNoDocument:
             (b'"compute"', "not an object but str"),
             (b"1", "not an object but int"),
             (b"true", "not an object but bool"),
-            (b"NaN", "not an object but float"),
+            (b"NaN", "not JSON in UTF-8"),
         ],
         ids=lambda value: repr(value)[:24] if isinstance(value, bytes) else None,
     )

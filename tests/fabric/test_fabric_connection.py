@@ -95,6 +95,19 @@ class TestBounds:
                 ask(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.2, body=b"x" * 32_000_000)
         assert time.monotonic() - started < 1.5
 
+    def test_the_bound_of_the_last_exchange_is_not_that_of_the_next(self, ask, raw, scripts):
+        def script(link):
+            scripts.answering(scripts.OK)(link)
+            link.wait(10)  # and reads no more
+
+        server = raw(script)
+        ask(server.url, timeout=5, seconds=5)
+        started = time.monotonic()
+        with pytest.raises(TransportError):
+            ask(server.url, timeout=0.2, body=b"x" * 32_000_000)
+        assert time.monotonic() - started < 1.5
+        assert server.connections == 1
+
     def test_a_read_time_out_is_asked_again(self, ask, raw, scripts):
         def script(link):
             if link.number == 1:

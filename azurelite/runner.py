@@ -1,0 +1,141 @@
+"""Running the steps of a plan, in order: what broke, what changed, what Azure is told in place of Ready.
+
+The only broad `except` of the code stands here: whatever a handler breaks on, Azure hears of it and the steps that
+do not hang on it go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Callable, Optional
+
+from azurelite.errors import AzureliteError, FabricError
+from azurelite.fabric.client import Fabric
+from azurelite.handlers import REPORT_READY, Context
+from azurelite.metadata import Metadata
+from azurelite.outcome import Outcome, StepResult
+from azurelite.plan import Step
+from azurelite.report import deciding_failure
+from azurelite.reporter import Reporter
+from azurelite.state import State
+from azurelite.system.machine import System
+
+LOG = logging.getLogger(__name__)
+
+
+class Runner:
+    """Runs steps over one guest.
+
+    Args:
+        system: the guest.
+        fabric: Azure's endpoints.
+        vm_id: the VM, where the firmware names it.
+
+    Attributes:
+        reporter: tells Azure, and holds what came of it.
+    """
+
+    def __init__(self, system: System, fabric: Fabric, vm_id: Optional[str]) -> None:
+        self.system = system
+        self.fabric = fabric
+        self.reporter = Reporter(fabric, system.files, vm_id)
+
+    def run(self, plan: tuple[Step, ...], metadata: Metadata, state: State, *, remember: bool) -> list[StepResult]:
+        """Run the steps in order; a failure stops none but `report_ready`.
+
+        Args:
+            plan: what runs.
+            metadata: what Azure says.
+            state: takes every change into the manifest.
+            remember: also that a handler is through.
+        """
+        if not self.system.dry_run:
+            self.system.journal.listener = state.note_change
+        results: list[StepResult] = []
+        for step in plan:
+            failure = deciding_failure(results)
+            if step.handler.name == REPORT_READY and failure is not None:
+                result = self._report_failure(step, failure)
+            else:
+                result = self._run_step(step, metadata, results)
+            if remember and result.status == "done":
+                state.finish(step.handler.name, step.handler.frequency)
+            results.append(result)
+            _say(result, dry_run=self.system.dry_run)
+        return results
+
+    def _run_step(self, step: Step, metadata: Metadata, before: list[StepResult]) -> StepResult:
+        handler = step.handler
+        result = StepResult(handler.name, "done", handler.required)
+        if step.skip is not None:
+            return replace(result, status="skipped", reason=step.skip)
+        if step.blocked is not None:
+            return replace(result, status="failed", error=step.blocked)
+        notes: list[str] = []
+        context = Context(
+            metadata=metadata,
+            system=self.system,
+            fabric=self.fabric,
+            outcome=Outcome("failed" if deciding_failure(before) else "provisioned", "so far", steps=tuple(before)),
+            note=notes.append,
+            report_ready=lambda: self.reporter.ready(self.fabric.deadline),
+        )
+        mark = len(self.system.journal)
+        started = self.fabric.clock.monotonic()
+        error = guard(lambda: handler.apply(context, handler.options))
+        return replace(
+            result,
+            status="failed" if error else "done",
+            error=error,
+            started=started - self.fabric.opened,
+            seconds=self.fabric.clock.monotonic() - started,
+            changes=self.system.journal.since(mark),
+            notes=tuple(notes),
+        )
+
+    def _report_failure(self, step: Step, failure: StepResult) -> StepResult:
+        """In the place of Ready: what failed, and why."""
+        cause = failure.error or AzureliteError(f"{failure.name} failed")
+        if not self.system.dry_run:
+            self.tell(cause, failure.name)
+        return StepResult(REPORT_READY, "skipped", step.handler.required, reason=f"not ready: {failure.name} failed")
+
+    def tell(self, cause: AzureliteError, step: Optional[str]) -> None:
+        """Tell Azure of a failure; that it cannot be told is said and changes nothing more."""
+        try:
+            self.reporter.not_ready(cause, self.fabric.deadline, step=step)
+        except FabricError as error:
+            LOG.error("Azure could not be told of the failure: %s", error)
+
+
+def guard(action: Callable[[], None]) -> Optional[AzureliteError]:
+    """Do it; what goes wrong comes back as an AzureliteError."""
+    try:
+        action()
+    except AzureliteError as error:
+        return error
+    except Exception as error:  # the one broad `except`: a defect must not keep Azure from hearing of it
+        LOG.debug("unhandled", exc_info=True)
+        where = error.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
+        place = f"{where.tb_frame.f_code.co_filename.rpartition('/')[2]}:{where.tb_lineno}" if where else "?"
+        # The exception's own text may quote what it choked on, so only its kind and place are told.
+        return AzureliteError(
+            f"unhandled {type(error).__name__} at {place}: run with --debug for the details",
+            reason="unhandled exception",
+            data={"exception": type(error).__name__, "place": place},
+        )
+    return None
+
+
+def _say(result: StepResult, *, dry_run: bool) -> None:
+    for change in result.changes:
+        LOG.info("%s: %s%s", result.name, "would " if dry_run else "", change)
+    for note in result.notes:
+        LOG.warning("%s: %s", result.name, note)
+    if result.error is not None:
+        LOG.error("%s: %s", result.name, result.error)
+    elif result.status == "skipped":
+        LOG.info("%s: skipped, %s", result.name, result.reason)

@@ -1,0 +1,3 @@
+"""The version of azurelite, in the one place that holds it."""
+
+VERSION = "0.1.0"
