@@ -9,6 +9,8 @@
     │   ├── TransportError     no HTTP answer: no connection, a time-out, a torn line, too many bytes
     │   ├── HttpStatusError    an HTTP answer with an unwelcome status
     │   ├── DocumentError      an answer that cannot be read (not XML, not JSON, wrong shape)
+    │   ├── MediaError         the provisioning media cannot be read
+    │   ├── CertificateError   the VM's certificates cannot be had or read
     │   └── ReportRefusedError Azure did not take the health report
     ├── IdentityError        no VM id to be had
     ├── MachineError         a file, command or account operation failed on this machine
@@ -109,6 +111,14 @@ class DocumentError(FabricError):
         super().__init__(f"{source}: {detail}", reason=reason or f"error parsing {source}", data={"exception": detail})
         self.source = source
         self.transient = transient
+
+
+class MediaError(FabricError):
+    """The provisioning media cannot be read, or what is on it is not what Azure writes."""
+
+
+class CertificateError(FabricError):
+    """The VM's certificates cannot be fetched, decrypted or read."""
 
 
 class ReportRefusedError(FabricError):

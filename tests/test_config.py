@@ -320,6 +320,20 @@ class TestErrors:
         with pytest.raises(ConfigError, match=f"/{path}: .*: make it a file that can be read"):
             load(guest, {})
 
+    @pytest.mark.parametrize("folder", ["etc/azurelite", "etc/azurelite/conf.d", "run/azurelite/conf.d"])
+    def test_a_folder_that_leads_in_a_circle_is_an_error(self, guest, folder):
+        guest.path(folder).parent.mkdir(parents=True, exist_ok=True)
+        guest.path(folder).symlink_to(folder.rpartition("/")[2])
+        with pytest.raises(ConfigError, match=f"/{folder}"):
+            load(guest, {})
+
+    @pytest.mark.parametrize("own", [False, True])
+    def test_a_file_too_large_is_refused_and_never_read_in_part(self, guest, tmp_path, own):
+        text = "# filler\n" * 120_000 + deadline(5)
+        (tmp_path / "chosen.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=r"\.yaml: more than [0-9]+ bytes"):
+            load(guest, {} if own else {ADMIN: text}, file=str(tmp_path / "chosen.yaml") if own else None)
+
     def test_a_link_that_leads_in_a_circle_is_named(self, guest):
         guest.path("etc/azurelite").mkdir()
         guest.path(ADMIN).symlink_to("azurelite.yaml")

@@ -191,6 +191,10 @@ def test_an_alias_used_twice_is_no_bomb():
     "text",
     [
         f"password: !unknown {CANARY}",
+        f"password: *{CANARY}",
+        f"password: !{CANARY}!x y",
+        f"password: !<{CANARY} y",
+        f"a: &{CANARY} b\npassword: &{CANARY} c",
         f"password: !!int {CANARY}",
         f"password: !!bool {CANARY}",
         f"password: !!timestamp {CANARY}",

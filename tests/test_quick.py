@@ -60,6 +60,11 @@ class TestSwitches:
         guest.path("etc/azurelite/disabled").mkdir(parents=True)
         assert quick.switched_off(Root(guest.root)) is not None
 
+    def test_a_switch_that_cannot_be_looked_at_switches_off(self, guest):
+        guest.path("etc/azurelite").mkdir()
+        guest.path("etc/azurelite/disabled").symlink_to("disabled")
+        assert quick.switched_off(Root(guest.root)) is not None
+
     def test_a_command_line_that_is_no_text(self, guest):
         guest.put({"proc/cmdline": ""}).path("proc/cmdline").write_bytes(b"\xff\xfe azurelite=off \xff")
         assert quick.switched_off(Root(guest.root)) is not None
@@ -111,8 +116,19 @@ class TestMarker:
         assert quick.provisioned_as(Root(guest.root), VM_ID) == VM_ID
         assert not done(guest)
 
+    def test_a_marker_that_cannot_be_looked_at_is_none(self, guest):
+        guest.path("var/lib/azurelite").symlink_to("azurelite")
+        assert quick.provisioned_as(Root(guest.root), VM_ID) is None
+        assert not done(guest)
+
 
 class TestConfiguration:
+    def test_a_configuration_that_cannot_be_looked_at_is_a_change(self, guest):
+        mark(guest)
+        guest.path("etc/azurelite").mkdir()
+        guest.path("etc/azurelite/conf.d").symlink_to("conf.d")
+        assert not done(guest)
+
     @pytest.mark.parametrize("path", CONFIG_FILES)
     def test_a_file_that_came_is_a_change(self, guest, path):
         mark(guest)

@@ -158,6 +158,13 @@ def test_a_long_reason_is_cut_and_what_matters_stays():
     assert failure(AzureliteError("m", reason="r" * 5000)) == {**ALWAYS, "reason": "r" * 200, "message": "m"}
 
 
+@pytest.mark.parametrize("reason", ["'" * 300, "it's " * 60, "|'" * 200])
+def test_a_long_reason_that_must_be_quoted_leaves_room_for_what_matters(reason):
+    said = failure(AzureliteError("m", reason=reason))
+    assert {name: said[name] for name in ALWAYS} == ALWAYS
+    assert reason.startswith(said["reason"])
+
+
 def test_one_long_value_does_not_crowd_the_others_out():
     said = failure(AzureliteError("m", reason="r", data={"url": "u" * 5000, "exception": "e"}))
     assert (said["url"], said["exception"], said["message"]) == ("u" * 120, "e", "m")

@@ -346,6 +346,7 @@ class TestUserData:
             ("größe", None),
             (None, None),
             ("", None),
+            (" \r\n", None),
             (GONE, None),
             (5, None),
             (["aGVsbG8="], None),
@@ -370,6 +371,8 @@ class TestTags:
             ([{"name": "a", "value": "b;c:d"}], "a:b;c:d", {"a": "b;c:d"}),
             ([{"name": "a", "value": ""}], "a:", {"a": ""}),
             ([{"name": "a", "value": "b"}, 5, {"name": 5, "value": "c"}, {"value": "d"}, None], "", {"a": "b"}),
+            ([], "", None),
+            ([], GONE, None),
             (GONE, "a:b;c:d:e", {"a": "b", "c": "d:e"}),
             (None, "a:b", {"a": "b"}),
             ("a", "a:b", {"a": "b"}),
@@ -413,9 +416,21 @@ class TestRaw:
         raw = parse(changed("compute.sku", {"new": ["kind", 1]})).raw["imds"]
         assert raw["compute"]["sku"] == {"new": ["kind", 1]}
 
-    def test_is_ready_for_json_with_a_lone_surrogate(self):
-        raw = parse(changed("compute.sku", "a\ud800b")).raw
-        assert json.loads(json.dumps(raw)) == raw
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("compute.sku", "a\ud800b"),
+            ("compute.sku", {"a\udc00": ["b\ud800"]}),
+            ("compute.tagsList", [{"name": "a\ud800", "value": "b\udfff"}]),
+            ("network", {"a\ud800": [{"b": "c\ud800"}]}),
+        ],
+    )
+    def test_half_a_surrogate_pair_reaches_no_file(self, path, value):
+        """JSON can say it; a terminal and a file in UTF-8 cannot hold it."""
+        metadata = parse(changed(path, value))
+        for part in (metadata.raw, metadata.tags, metadata.network):
+            json.dumps(part, ensure_ascii=False).encode()
+        assert metadata.username == "alex"
 
 
 def nested(depth: int) -> Any:

@@ -207,6 +207,7 @@ class TestSizeCap:
         with pytest.raises(TransportError) as caught:
             ask(simulator.url, timeout=5, seconds=60)
         assert (caught.value.kind, len(simulator.requests)) == ("response too large", 1)
+        assert [(one.status, one.error) for one in ask.http.exchanges] == [(None, "response too large")]
 
     @pytest.mark.parametrize("status", [b"200 OK", b"503 Busy"])
     @pytest.mark.parametrize(

@@ -109,6 +109,13 @@ def test_a_file_that_cannot_be_read_counts_as_absent(guest, name):
     assert (identity.vm_id, identity.on_azure) == ((None, True) if name == "product_uuid" else (VM_ID, False))
 
 
+def test_a_firmware_folder_that_leads_in_a_circle_ends_nothing(guest):
+    guest.on_azure(generation=1, vm_id=SWAPPED_VM_ID)
+    guest.path("sys/firmware").mkdir()
+    guest.path("sys/firmware/efi").symlink_to("efi")
+    assert read_identity(Root(guest.root)).vm_id in (VM_ID, SWAPPED_VM_ID)
+
+
 @pytest.mark.parametrize("content", [b"\xff" * 36, b"\x00" * 36, b"a" * 100_000, VM_ID.encode() + b"\x00"])
 def test_bytes_that_are_no_text_are_no_id(guest, content):
     guest.on_azure().path("sys/class/dmi/id/product_uuid").write_bytes(content)
