@@ -48,6 +48,8 @@ def failure_text(error: AzureliteError, *, vm_id: Optional[str], now: float, ste
         over = len(text) - _LIMIT
         if over <= 0:
             return text
+        if not data and not reason:
+            return text[:_LIMIT]
         if not data:
             reason = reason[: -max(1, over // 2)]  # half: quoting may have doubled each character
             continue

@@ -195,3 +195,7 @@ def step(name, status, *, required):
 def test_the_first_required_failure_decides(steps, deciding):
     found = deciding_failure([step(name, status, required=required) for name, status, required in steps])
     assert (found.name if found else None) == deciding
+
+
+def test_a_frame_that_is_too_long_by_itself_still_ends():
+    assert len(failure_text(AzureliteError("x"), vm_id="x" * 600, now=NOW)) == 512

@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import logging
+import math
 from typing import Any, Optional
 
 from azurelite.errors import DocumentError
@@ -71,7 +72,7 @@ def without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _load(document: bytes) -> dict[str, Any]:
     try:
-        tree = json.loads(document.decode("utf-8-sig"), parse_constant=_no_number)
+        tree = json.loads(document.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # the decoder's own errors are ValueErrors
         where = f" at line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise DocumentError(_SOURCE, f"not JSON in UTF-8{where}", reason=_REASON) from error
@@ -84,14 +85,12 @@ def _load(document: bytes) -> dict[str, Any]:
     return tree
 
 
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _writable(node: Any) -> Any:
-    """The tree without halves of surrogate pairs, which JSON can say and no file can hold."""
+    """The tree without what Python's reader takes and no JSON file can hold: halves of surrogate pairs, NaN."""
     if isinstance(node, str):
         return node.encode("utf-8", "replace").decode()
+    if isinstance(node, float):
+        return node if math.isfinite(node) else None
     if isinstance(node, list):
         return [_writable(child) for child in node]
     if isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""The health report in WireServer's XML dialect: the document, not the sending."""
+"""The health report in WireServer's two dialects: the documents, not the sending."""
 
 from __future__ import annotations
 
@@ -60,6 +60,17 @@ def health_document(health: Health, goal_state: GoalState) -> bytes:
         f"<Health><State>{_escape(health.state)}</State>{details}</Health>"
         "</Role></RoleInstanceList></Container></Health>"
     ).encode()
+
+
+def health_json(health: Health) -> bytes:
+    """The document that newer hosts take at `/provisioning/health`; it needs no goal state."""
+    import json
+
+    document: dict[str, object] = {"state": health.state}
+    if health.substatus is not None:
+        description = health.description[:DESCRIPTION_LIMIT].encode("utf-8", "replace").decode()
+        document["details"] = {"subStatus": health.substatus, "description": description}
+    return json.dumps(document).encode()
 
 
 def _escape(text: str) -> str:

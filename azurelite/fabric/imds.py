@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from typing import Optional
 
 from azurelite.clock import Deadline
 from azurelite.errors import FabricError, HttpStatusError
@@ -13,8 +15,10 @@ from azurelite.fabric.settings import ImdsSettings
 LOG = logging.getLogger(__name__)
 
 # `extended=true` asks for all that provisioning needs; without it IMDS may answer 200 with a part missing.
-# 2019-06-01 is for hosts that do not know the first: no osProfile there, but keys and tags.
-_QUERIES = ("api-version=2021-08-01&extended=true", "api-version=2019-06-01")
+_FIRST_CHOICE = "2021-08-01"
+_LEAST_EXTENDED = "2020-10-01"  # the first to tell osProfile whole
+# For hosts that know neither: no osProfile there, but keys and tags.
+_LAST_RESORT = "2019-06-01"
 
 
 class Imds:
@@ -36,16 +40,17 @@ class Imds:
             FabricError: its reason ends in "querying IMDS", as Azure's troubleshooting page says it.
         """
         own = deadline.within(self._settings.deadline)
+        queries = [_query(_FIRST_CHOICE)]
         try:
-            return self._get(_QUERIES[0], own)
-        except HttpStatusError as error:
-            if error.status != 400:
-                raise _querying(error) from error
-            LOG.info("IMDS does not know the newest query; asking in the older way")
-        except FabricError as error:
-            raise _querying(error) from error
-        try:
-            return self._get(_QUERIES[1], own)
+            while True:
+                try:
+                    return self._get(queries[-1], own)
+                except HttpStatusError as error:
+                    following = _following(error, queries)
+                    if following is None:
+                        raise
+                    LOG.info("IMDS does not know the query; asking for %s", following)
+                    queries.append(following)
         except FabricError as error:
             raise _querying(error) from error
 
@@ -58,6 +63,34 @@ class Imds:
             timeout=self._settings.timeout,
             deadline=deadline,
         ).body
+
+
+def _query(version: str) -> str:
+    return f"api-version={version}&extended=true" if version >= _LEAST_EXTENDED else f"api-version={version}"
+
+
+def _following(error: HttpStatusError, asked: list[str]) -> Optional[str]:
+    """What to ask after a 400: the newest version that the answer offers, then the last resort."""
+    if error.status != 400:
+        return None
+    offered = [version for version in _offered(error.body) if version >= _LEAST_EXTENDED]
+    for version in [*sorted(offered, reverse=True)[:1], _LAST_RESORT]:
+        if _query(version) not in asked:
+            return _query(version)
+    return None
+
+
+def _offered(body: bytes) -> list[str]:
+    """The versions that IMDS says it knows: `{"newest-versions": ["2021-02-01", ...]}`."""
+    try:
+        listed = json.loads(body)["newest-versions"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return [text for text in listed if isinstance(text, str) and _is_version(text)] if isinstance(listed, list) else []
+
+
+def _is_version(text: str) -> bool:
+    return len(text) == 10 and text.isascii() and text.replace("-", "").isdigit()
 
 
 def _querying(error: FabricError) -> FabricError:

@@ -44,7 +44,8 @@ class RetryTable:
 IMDS = RetryTable({404: 1, 408: 1, 410: 1, 429: 1, 500: 1, 502: 1, 503: 1, 504: 1})
 
 # WireServer answers 403, 429 and 503 when it throttles (the Azure Linux agent's own reading).
-GOAL_STATE = RetryTable({403: 1, 404: 1, 408: 1, 410: 1, 429: 1, 500: 1, 502: 1, 503: 1, 504: 1, 507: 1})
+GOAL_STATE = RetryTable({403: 1, 408: 1, 410: 1, 429: 1, 500: 1, 502: 1, 503: 1, 504: 1, 507: 1})
 
-# The health report: 410 is not here, for then the same report can never be accepted (see wireserver.py).
-HEALTH = RetryTable({403: 1, 404: 1, 408: 1, 429: 1, 500: 1, 502: 1, 503: 1, 504: 1, 507: 1})
+# The health report: 410 is not here, for then the same report can never be accepted, nor 404, for then the other
+# dialect has its turn first (see wireserver.py).
+HEALTH = RetryTable({403: 1, 408: 1, 429: 1, 500: 1, 502: 1, 503: 1, 504: 1, 507: 1})

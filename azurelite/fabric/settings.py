@@ -34,12 +34,12 @@ class WireServerSettings:
     Attributes:
         endpoint: base URL.
         timeout: seconds for one exchange.
-        dialect: of the health report; "auto" takes the one that works.
+        dialect: of the health report; "auto" speaks XML, and JSON where XML is refused for good.
     """
 
     endpoint: str = "http://168.63.129.16"
     timeout: float = 10.0
-    dialect: Literal["auto", "xml"] = "auto"
+    dialect: Literal["auto", "xml", "json"] = "auto"
 
     def __post_init__(self) -> None:
         check_endpoint(self.endpoint)

@@ -6,22 +6,23 @@ import logging
 from typing import Optional
 
 from azurelite.clock import Deadline
-from azurelite.errors import DocumentError, FabricError, HttpStatusError, ReportRefusedError
+from azurelite.errors import DocumentError, FabricError, HttpStatusError, ReportRefusedError, TransportError
 from azurelite.fabric import retry
 from azurelite.fabric.goalstate import GoalState, parse_goal_state
-from azurelite.fabric.health import Health, health_document
+from azurelite.fabric.health import Health, health_document, health_json
 from azurelite.fabric.http import HttpClient
 from azurelite.fabric.settings import WireServerSettings
+from azurelite.fabric.versions import SPOKEN, choose_version
 
 LOG = logging.getLogger(__name__)
 
-# The version that every agent in use speaks; a host may list it as preferred or only as supported.
-_HEADERS = {"x-ms-version": "2012-11-30", "x-ms-agent-name": "azurelite"}
 _XML = {"Content-Type": "text/xml; charset=utf-8"}
+_JSON = {"Content-Type": "application/json"}
 # A goal state without its role instance is a matter of a second or two (the Azure Linux agent waits 6 × 0.5 s).
 _INSTANCE_TRIES = 6
 _INSTANCE_PAUSE = 0.5
-_STALE_PAUSE = 1.0  # seconds before the same goal state is asked for again
+_STALE_TRIES = 4  # with an ever newer goal state, before the other dialect has its turn
+_AGAIN_PAUSE = 1.0  # seconds
 
 
 class WireServer:
@@ -37,6 +38,7 @@ class WireServer:
         self._settings = settings
         self._base = settings.endpoint.rstrip("/")
         self._goal_state: Optional[GoalState] = None
+        self._version = SPOKEN[0]
 
     def fetch_goal_state(self, deadline: Deadline) -> GoalState:
         """The goal state as it is now.
@@ -59,8 +61,10 @@ class WireServer:
     def send(self, health: Health, deadline: Deadline) -> None:
         """Send a health report until Azure accepts it.
 
-        The report carries the goal state of this run's crawl where there is one. When Azure answers that it is
-        stale (410, or `InvalidContainerConfiguration`), it is fetched again, the report built anew and sent again.
+        In the XML dialect the report carries the goal state of this run's crawl where there is one. When Azure
+        answers that it is stale (410, or `InvalidContainerConfiguration`), it is fetched again, the report built
+        anew and sent again. The JSON dialect needs no goal state; with dialect "auto" it is tried when the XML
+        dialect is refused for good.
 
         Args:
             health: what to report.
@@ -69,43 +73,101 @@ class WireServer:
         Raises:
             FabricError: Azure could not be reached, or did not accept the report; it never counts as sent.
         """
-        refusals = 0
         while True:
+            error = self._try_dialects(health, deadline)
+            if error is None:
+                return
+            if not _may_pass(error) or deadline.remaining() <= _AGAIN_PAUSE:
+                raise error
+            deadline.clock.sleep(_AGAIN_PAUSE)
+
+    def _try_dialects(self, health: Health, deadline: Deadline) -> Optional[FabricError]:
+        senders = {"xml": (self._send_xml,), "json": (self._send_json,), "auto": (self._send_xml, self._send_json)}
+        first: Optional[FabricError] = None
+        for send in senders[self._settings.dialect]:
+            try:
+                send(health, deadline)
+            except TransportError:
+                raise
+            except FabricError as error:
+                first = first or error
+            else:
+                return None
+            if not _is_final(first) or deadline.remaining() <= 0:
+                break
+            LOG.info("%s", first)
+        return first
+
+    def _send_xml(self, health: Health, deadline: Deadline) -> None:
+        for stale in range(_STALE_TRIES):
             goal_state = self._goal_state or self.fetch_goal_state(deadline)
             try:
-                self._post(health_document(health, goal_state), deadline)
+                self._post("/machine?comp=health", health_document(health, goal_state), _XML, deadline)
             except HttpStatusError as error:
-                if not _is_stale(error):
+                if not _is_stale(error) or stale == _STALE_TRIES - 1:
                     raise _refused(error) from error
                 LOG.info("the goal state has moved on (HTTP %d); fetching it again", error.status)
-                refusals += 1
-                if self.fetch_goal_state(deadline) == goal_state or refusals > 1:
-                    if deadline.remaining() <= _STALE_PAUSE:
-                        raise _refused(error) from error
-                    deadline.clock.sleep(_STALE_PAUSE)
+                if self.fetch_goal_state(deadline) == goal_state or stale > 0:
+                    deadline.clock.sleep(min(_AGAIN_PAUSE, deadline.remaining()))
+                if deadline.remaining() <= 0:
+                    raise _refused(error) from error
             else:
                 return
 
+    def _send_json(self, health: Health, deadline: Deadline) -> None:
+        try:
+            self._post("/provisioning/health", health_json(health), _JSON, deadline)
+        except HttpStatusError as error:
+            raise _refused(error) from error
+
     def _get_goal_state(self, deadline: Deadline) -> bytes:
+        try:
+            return self._get("/machine/?comp=goalstate", deadline)
+        except HttpStatusError as error:
+            if error.status != 400:
+                raise
+            versions = self._get("/?comp=versions", deadline)
+            self._version = choose_version(versions, refused=self._version)
+            LOG.info("WireServer refused the request; speaking version %s now", self._version)
+            return self._get("/machine/?comp=goalstate", deadline)
+
+    def _get(self, target: str, deadline: Deadline) -> bytes:
         return self._http.request(
             "GET",
-            f"{self._base}/machine/?comp=goalstate",
-            headers=_HEADERS,
+            f"{self._base}{target}",
+            headers=self._headers(),
             table=retry.GOAL_STATE,
             timeout=self._settings.timeout,
             deadline=deadline,
         ).body
 
-    def _post(self, document: bytes, deadline: Deadline) -> None:
+    def _post(self, target: str, document: bytes, kind: dict[str, str], deadline: Deadline) -> None:
         self._http.request(
             "POST",
-            f"{self._base}/machine?comp=health",
-            headers={**_HEADERS, **_XML},
+            f"{self._base}{target}",
+            headers={**self._headers(), **kind},
             body=document,
             table=retry.HEALTH,
             timeout=self._settings.timeout,
             deadline=deadline,
         )
+
+    def _headers(self) -> dict[str, str]:
+        return {"x-ms-version": self._version, "x-ms-agent-name": "azurelite"}
+
+
+def _is_final(error: FabricError) -> bool:
+    """A refusal that no patience would have changed, so that another dialect is worth a try."""
+    answer = error if isinstance(error, HttpStatusError) else error.__cause__
+    return not (isinstance(answer, HttpStatusError) and answer.status in retry.HEALTH.statuses)
+
+
+def _may_pass(error: FabricError) -> bool:
+    """The refusal is of a kind that may end: not there yet, a goal state that keeps moving or cannot be read yet."""
+    answer = error if isinstance(error, HttpStatusError) else error.__cause__
+    if isinstance(answer, HttpStatusError):
+        return answer.status == 404 or _is_stale(answer)
+    return isinstance(error, DocumentError)
 
 
 def _is_stale(error: HttpStatusError) -> bool:

@@ -135,7 +135,7 @@ class TestNoDocument:
             (b'"compute"', "not an object but str"),
             (b"1", "not an object but int"),
             (b"true", "not an object but bool"),
-            (b"NaN", "not JSON in UTF-8"),
+            (b"NaN", "not an object but float"),
         ],
         ids=lambda value: repr(value)[:24] if isinstance(value, bytes) else None,
     )
@@ -466,3 +466,11 @@ def test_warnings_name_the_type_and_not_the_value(caplog):
     assert "compute.osProfile.adminUsername" in caplog.text
     assert "list" in caplog.text
     assert "hunter2-canary" not in caplog.text
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_a_number_that_json_cannot_say_hides_nothing_and_reaches_no_file(number):
+    document = f'{{"compute": {{"location": "x", "sku": {number}}}, "network": {{"a": {number}}}}}'
+    metadata = parse_imds(document.encode())
+    assert metadata.region == "x"
+    json.dumps([metadata.raw, metadata.network], allow_nan=False)

@@ -9,9 +9,9 @@ from azurelite.fabric.retry import RetryTable
 
 TABLES = {
     "IMDS": (retry.IMDS, {404, 408, 410, 429, 500, 502, 503, 504}),
-    "GOAL_STATE": (retry.GOAL_STATE, {403, 404, 408, 410, 429, 500, 502, 503, 504, 507}),
-    # 410 would mean sending the same stale report again and again.
-    "HEALTH": (retry.HEALTH, {403, 404, 408, 429, 500, 502, 503, 504, 507}),
+    "GOAL_STATE": (retry.GOAL_STATE, {403, 408, 410, 429, 500, 502, 503, 504, 507}),
+    # 410 would mean sending the same stale report again and again; 404 is for the other dialect to answer.
+    "HEALTH": (retry.HEALTH, {403, 408, 429, 500, 502, 503, 504, 507}),
 }
 
 

