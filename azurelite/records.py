@@ -7,10 +7,11 @@ import logging
 from typing import Any
 
 from azurelite import layout
-from azurelite.errors import FileError
+from azurelite.errors import ConfigError, FileError
 from azurelite.metadata import Metadata, expose, redact
 from azurelite.outcome import Outcome
-from azurelite.system.files import Files
+from azurelite.system.files import READ_LIMIT, Files
+from azurelite.system.root import Root
 
 LOG = logging.getLogger(__name__)
 
@@ -25,6 +26,29 @@ def save_metadata(files: Files, metadata: Metadata) -> None:
 def save_status(files: Files, outcome: Outcome) -> None:
     """`status.json`: the outcome of this boot."""
     _save(files, layout.STATUS, outcome.as_dict(), mode=0o644)
+
+
+def read_saved(root: Root, path: str) -> dict[str, Any]:
+    """The metadata that the last run of this boot saved.
+
+    Args:
+        root: the guest.
+        path: one of the two records.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    try:
+        data = root.read(path, limit=READ_LIMIT)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}: it is for root alone") from error
+    if data is None:
+        raise ConfigError(f"{path} is not there: `azurelite provision` writes it, once per boot")
+    try:
+        document: dict[str, Any] = json.loads(data)
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: leave --saved out") from error
+    return document
 
 
 def _save(files: Files, path: str, document: dict[str, Any], *, mode: int) -> None:

@@ -16,7 +16,7 @@ LONGEST_FUNCTION = 50
 # From the ground up. A module imports only from its own floor's folder or from floors below.
 FLOORS = [
     ["errors", "clock", "layout", "version"],
-    ["metadata", "sshkey"],
+    ["metadata", "sshkey", "formats"],
     ["system"],
     ["fabric"],
     ["datasource"],

@@ -8,11 +8,15 @@ import os
 import sys
 from typing import Any
 
+from azurelite import layout
 from azurelite.api import crawl_metadata
 from azurelite.cli.parser import add_guest_arguments
 from azurelite.errors import ConfigError, NotAzureError
+from azurelite.formats import as_cloud_init, as_env
 from azurelite.metadata import expose, redact
+from azurelite.records import read_saved
 from azurelite.schema import unknown
+from azurelite.system.root import Root
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "key", nargs="?", metavar="KEY", help="one value only, as username, tags.role or raw.imds.compute.sku"
     )
     parser.add_argument(
-        "--format", choices=("json", "yaml", "text"), help="how to print; text for one key, json for all by default"
+        "--format",
+        choices=("json", "yaml", "text", "env", "cloud-init"),
+        help="how to print; text for one key, json for all by default; env and cloud-init print all",
+    )
+    parser.add_argument(
+        "--saved", action="store_true", help="what the last `provision` of this boot read; nothing is asked"
     )
     parser.add_argument("--show-secrets", action="store_true", help="print secrets in clear; root only")
 
@@ -31,12 +40,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Crawl and print. 1: the key has no value. 3: nothing could be asked (not on Azure, too)."""
     if arguments.show_secrets and os.geteuid() != 0:
         raise ConfigError("--show-secrets is for root alone: use sudo, or leave it out")
+    if arguments.key is not None and arguments.format in ("env", "cloud-init"):
+        raise ConfigError(f"--format {arguments.format} prints all: leave KEY out")
     try:
-        public = crawl_metadata(root=arguments.root, config=arguments.config).as_dict()
+        document = _document(arguments)
     except NotAzureError as error:
         print(f"azurelite: {error}", file=sys.stderr)
         return 3
-    document = expose(public) if arguments.show_secrets else redact(public)
+    if arguments.format == "env":
+        print(as_env(document))
+        return 0
+    if arguments.format == "cloud-init":
+        print(json.dumps(_cloud_init(document, arguments.root), indent=1, sort_keys=True))
+        return 0
     if arguments.key is None:
         print(render(document, arguments.format or "json"))
         return 0
@@ -45,6 +61,25 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     print(render(value, arguments.format or "text"))
     return 0
+
+
+def _document(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.saved:
+        path = layout.METADATA_SENSITIVE if arguments.show_secrets else layout.METADATA
+        return read_saved(Root(arguments.root), path)
+    public = crawl_metadata(root=arguments.root, config=arguments.config).as_dict()
+    return expose(public) if arguments.show_secrets else redact(public)
+
+
+def _cloud_init(document: dict[str, Any], root: str) -> dict[str, Any]:
+    release = Root(root).read("/etc/os-release", limit=65536) or b""
+    machine = {
+        "kernel_release": os.uname().release,
+        "machine": os.uname().machine,
+        "python_version": ".".join(map(str, sys.version_info[:3])),
+        "system_platform": sys.platform,
+    }
+    return as_cloud_init(document, os_release=release.decode(errors="replace"), machine=machine)
 
 
 def render(value: Any, form: str) -> str:
