@@ -35,8 +35,8 @@ def crawl(
         The metadata dict: cloud_name, platform, instance_id, vm_id, local_hostname, region, availability_zone,
         fault_domain, vm_size, username (str or None); disable_password_authentication,
         provision_guest_proxy_agent (bool or None); public_ssh_keys (list of str or None); tags, network (dict or
-        None); pps_type (str or None); password, custom_data, user_data (`azurelite.metadata.Secret` or None);
-        provenance (field -> source); raw (source -> document). `azurelite.metadata.redact` makes it JSON-ready.
+        None); pps_type (str or None); password, custom_data, user_data, random_seed (`azurelite.metadata.Secret` or
+        None); provenance (field -> source); raw (source -> document). `azurelite.metadata.redact` makes it JSON-ready.
 
     Raises:
         NotAzureError: the firmware does not prove Azure; nothing was asked.

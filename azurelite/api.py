@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Mapping, Optional, Sequence, Union
 
 from azurelite import quick
@@ -13,11 +13,12 @@ from azurelite.datasource.crawl import Crawl
 from azurelite.engine import Options, apply_steps, provision
 from azurelite.errors import AzureliteError, ConfigError
 from azurelite.fabric.client import Fabric
-from azurelite.handlers import REPORT_READY, Handler, bind_handler, bind_handlers
+from azurelite.handlers import BUILTIN, REPORT_READY, Handler, bind_handler, bind_handlers
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
 from azurelite.plan import Step, make_plan
 from azurelite.reporter import Reporter
+from azurelite.schema import unknown
 from azurelite.session import Session
 from azurelite.state import State
 from azurelite.system.machine import System
@@ -45,7 +46,7 @@ def crawl_metadata(*, root: str, config: Optional[PathLike], clock: Optional[Clo
     """See `azurelite.crawl`."""
     session = _session(root, config, clock)
     with session.open_fabric() as fabric:
-        crawled = session.crawl(fabric)
+        crawled = session.crawl(fabric, System(root, dry_run=True, search_path=os.environ.get("PATH")))
     useful = set(crawled.metadata.provenance.values()) - {"firmware"} or crawled.metadata.raw
     if not useful and crawled.failures:
         raise next(iter(crawled.failures.values()))
@@ -84,7 +85,7 @@ def run_apply(
     options = Options(root=root, dry_run=dry_run, search_path=os.environ.get("PATH"), clock=session.clock)
     if metadata is None:
         with session.open_fabric() as fabric:
-            crawled = session.crawl(fabric)
+            crawled = session.crawl(fabric, System(root, dry_run=True, search_path=os.environ.get("PATH")))
             return apply_steps(session, make_plan(handlers, crawled, None), crawled.metadata, fabric, options)
     try:
         given = Metadata.from_dict(metadata)
@@ -110,11 +111,12 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, cloc
     system = System(root, dry_run=True, clock=session.clock)
     vm_id = session.identity.vm_id
     with session.open_fabric() as fabric:
-        if vm_id is not None and not force and State(system, vm_id, session.clock).is_provisioned():
+        reporting = any(handler.name == REPORT_READY for handler in handlers)
+        if vm_id is not None and not force and State(system, vm_id, session.clock).is_provisioned(reporting=reporting):
             said = f"this VM ({vm_id}) is provisioned already: only what runs at every boot has its turn"
             done = State(system, vm_id, session.clock)
             return Plan(said, make_plan(handlers, Crawl(Metadata(), {}), done, later_boot=True))
-        crawled = session.crawl(fabric)
+        crawled = session.crawl(fabric, system)
     vm_id = crawled.metadata.vm_id
     state = State(system, vm_id, session.clock) if vm_id is not None and not force else None
     return Plan(f"VM {vm_id}", make_plan(handlers, crawled, state))
@@ -140,5 +142,7 @@ def _session(root: str, config: Optional[PathLike], clock: Optional[Clock]) -> S
 
 def _named(name: str, config: Config) -> Handler:
     """The handler of that name, with the options of the configuration's entry if it has one."""
+    if name not in BUILTIN:
+        raise unknown("handler", name, BUILTIN, where="apply")
     listed = next((entry for entry in config.handlers if entry.name == name), HandlerEntry(name))
-    return bind_handler(listed, config)
+    return replace(bind_handler(listed, config), required=True)  # whoever names it wants to hear of its failure

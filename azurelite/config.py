@@ -1,7 +1,7 @@
 """The configuration: layers of YAML over built-in defaults -> one frozen `Config`.
 
 Later files win key by key; lists replace. Which options a handler takes is not known here: entries keep them
-as plain values, and `handlers.bind_options` checks them.
+as plain values, and `handlers.bind_handlers` checks them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal, Optional
 from azurelite import layout
 from azurelite.document import Document, KeyPath, parse_document
 from azurelite.errors import ConfigError
-from azurelite.fabric.settings import ImdsSettings, WireServerSettings, check_seconds
+from azurelite.fabric.settings import ImdsSettings, MediaSettings, WireServerSettings, check_seconds
 from azurelite.schema import bind, convert
 from azurelite.system.root import Root
 
@@ -30,16 +30,20 @@ class DatasourceConfig:
         platform: "auto": link-local addresses are dialled only when the firmware proves Azure;
             "azure": the administrator asserts it.
         deadline: seconds for everything that Azure waits for; it gives a VM 20 minutes.
-        sources: what is read, in this order.
+        sources: what is read; which source wins is fixed per field.
         imds: see ImdsSettings.
         wireserver: see WireServerSettings.
+        media: see MediaSettings.
+        interface: "auto", or the network interface by which Azure is asked.
     """
 
     platform: Literal["auto", "azure"] = "auto"
     deadline: float = 1200.0
-    sources: tuple[Literal["imds", "wireserver"], ...] = ("imds", "wireserver")
+    sources: tuple[Literal["imds", "media", "wireserver"], ...] = ("imds", "media", "wireserver")
     imds: ImdsSettings = field(default_factory=ImdsSettings)
     wireserver: WireServerSettings = field(default_factory=WireServerSettings)
+    media: MediaSettings = field(default_factory=MediaSettings)
+    interface: str = "auto"
 
     def __post_init__(self) -> None:
         check_seconds(self.deadline)

@@ -6,23 +6,28 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from azurelite import quick, records
+from azurelite import layout, quick, records
 from azurelite.clock import Clock
 from azurelite.datasource.crawl import Crawl
-from azurelite.errors import AzureliteError, ConfigError, FabricError, IdentityError
+from azurelite.datasource.ovf import redacted
+from azurelite.errors import AzureliteError, ConfigError, FabricError, IdentityError, MachineError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.identity import read_identity
+from azurelite.fabric.media import MediaDocument
 from azurelite.handlers import REPORT_READY, Handler, bind_handlers
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult
 from azurelite.plan import Step, make_plan
+from azurelite.pool import forget_pool, leave_pool, pool_type
 from azurelite.report import deciding_failure
 from azurelite.reporter import Reporter
 from azurelite.runner import Runner, guard
 from azurelite.session import Session
 from azurelite.state import State
+from azurelite.system.eject import eject
 from azurelite.system.machine import System
 from azurelite.system.root import Root
+from azurelite.system.runlock import run_lock
 
 LOG = logging.getLogger(__name__)
 
@@ -74,15 +79,32 @@ def provision(options: Options) -> Outcome:
         raise
     if not session.on_azure():
         return Outcome("not azure", "this machine is not on Azure: nothing was asked and nothing changed")
+    other = _other_agent(session)
+    if other is not None and not options.force:
+        return Outcome("already provisioned", f"{other} has provisioned this VM", vm_id=session.identity.vm_id)
     system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=clock)
+    if system.live and not system.files.privileged:
+        raise ConfigError("provision changes this machine: run it as root")
     known = session.identity.vm_id
-    later = not options.force and known is not None and quick.provisioned_as(system.root, known) is not None
-    with session.open_fabric(seconds=LATER_BOOT_SECONDS if later else None) as fabric:
-        outcome = _Run(session, handlers, system, fabric, options).go()
+    # Without an id in the firmware only IMDS can say whether this is still the VM that was provisioned here.
+    later = known is None and bool(system.root.names(layout.VMS_DIR))
+    later = later or (known is not None and quick.provisioned_as(system.root, known) is not None)
+    with session.open_fabric(seconds=LATER_BOOT_SECONDS if later and not options.force else None) as fabric:
+        system.commands.limit = fabric.reading
+        with run_lock(system, fabric.reading):
+            outcome = _Run(session, handlers, system, fabric, options).go()
         outcome = replace(outcome, seconds=clock.monotonic() - started, exchanges=tuple(fabric.http.exchanges))
     if not options.dry_run and outcome.outcome != "already provisioned":
         records.save_status(system.files, outcome)
     return outcome
+
+
+def _other_agent(session: Session) -> Optional[str]:
+    """Who else has provisioned this very VM, unless azurelite has been at it itself."""
+    vm_id = session.identity.vm_id
+    if vm_id is None or session.root.stat(layout.vm_folder(vm_id)) is not None:
+        return None
+    return quick.provisioned_by_other(session.root, vm_id)
 
 
 def apply_steps(
@@ -90,11 +112,21 @@ def apply_steps(
 ) -> Outcome:
     """Run just these steps; nothing is marked as done. See `azurelite.apply`."""
     started = fabric.clock.monotonic()
+    other = _other_agent(session)
+    if other is not None and not options.force:
+        return Outcome("already provisioned", f"{other} has provisioned this VM", vm_id=session.identity.vm_id)
     system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=fabric.clock)
     runner = Runner(system, fabric, metadata.vm_id)
     state = State(system, session.identity.vm_id or _NO_VM_ID, fabric.clock)
-    steps = runner.run(plan, metadata, state, remember=False)
-    outcome = Outcome("applied", "", metadata.vm_id, report=runner.reporter.result, steps=tuple(steps))
+    with run_lock(system, fabric.deadline):
+        steps = runner.run(plan, metadata, state, remember=False)
+    outcome = Outcome(
+        "dry run" if options.dry_run else "applied",
+        "",
+        metadata.vm_id,
+        report=runner.reporter.result,
+        steps=tuple(steps),
+    )
     return replace(
         _with_failure(outcome), seconds=fabric.clock.monotonic() - started, exchanges=tuple(fabric.http.exchanges)
     )
@@ -111,30 +143,68 @@ class _Run:
         self.system = system
         self.fabric = fabric
         self.options = options
+        self.reporting = any(handler.name == REPORT_READY for handler in handlers)
         self.runner = Runner(system, fabric, session.identity.vm_id)
 
     def go(self) -> Outcome:
         vm_id = self.session.identity.vm_id
-        if vm_id is not None and self._state(vm_id).is_provisioned() and not self.options.force:
+        if vm_id is not None and self._is_done(self._state(vm_id)):
             return self._later_boot(vm_id)
         crawled, broken = self._crawl()
+        kind = pool_type(crawled, self.system) if broken is None and not self.system.dry_run else None
+        if kind is not None:
+            crawled, broken = self._leave_pool(kind)
         self.runner.reporter.vm_id = crawled.metadata.vm_id
         cause = broken or self._nameless(crawled)
         if cause is not None or crawled.metadata.vm_id is None:
             return self._give_up(cause or IdentityError("no VM id"))
         vm_id = crawled.metadata.vm_id
         state = self._state(vm_id)
-        if state.is_provisioned() and not self.options.force:  # known only now: the firmware has no id
+        if self._is_done(state):  # known only now: the firmware has no id
             return self._later_boot(vm_id)
-        records.save_metadata(self.system.files, crawled.metadata)
+        if self.options.force:
+            state.forget()
+        self._save(crawled, state)
         plan = make_plan(self.handlers, crawled, None if self.options.force else state)
-        steps = self.runner.run(plan, crawled.metadata, state, remember=True)
-        return self._conclude(steps, vm_id, state)
+        steps = self.runner.run(plan, crawled.metadata, state, remember=True, refused=crawled.refused)
+        outcome = self._conclude(steps, vm_id, state)
+        if outcome.report is not None and outcome.report.accepted and outcome.report.state == "Ready":
+            self._tidy_up(crawled)
+        return outcome
 
-    def _crawl(self) -> tuple[Crawl, Optional[AzureliteError]]:
+    def _crawl(self, given: Optional[MediaDocument] = None) -> tuple[Crawl, Optional[AzureliteError]]:
         found: list[Crawl] = []
-        error = guard(lambda: found.append(self.session.crawl(self.fabric)))
+        error = guard(lambda: found.append(self.session.crawl(self.fabric, self.system, given_media=given)))
         return (found[0] if found else Crawl(Metadata(), {})), error
+
+    def _leave_pool(self, kind: str) -> tuple[Crawl, Optional[AzureliteError]]:
+        """Wait for an owner, then begin anew with his document and a new time budget."""
+        given: list[MediaDocument] = []
+        error = guard(
+            lambda: given.append(
+                leave_pool(kind, system=self.system, fabric=self.fabric, open_fabric=self.session.open_fabric)
+            )
+        )
+        if error is not None:
+            return Crawl(Metadata(vm_id=self.session.identity.vm_id)), error
+        self.fabric.renew(self.session.config.datasource.deadline)
+        self.system.commands.limit = self.fabric.reading
+        return self._crawl(given[0])
+
+    def _save(self, crawled: Crawl, state: State) -> None:
+        records.save_metadata(self.system.files, crawled.metadata)
+        if crawled.media is not None:
+            state.keep_media(redacted(crawled.media.document))
+
+    def _tidy_up(self, crawled: Crawl) -> None:
+        """After Azure has accepted Ready, and never before."""
+        forget_pool(self.system)
+        device = crawled.media.device if crawled.media is not None else None
+        if device is not None and self.system.live and self.session.config.datasource.media.eject:
+            try:
+                eject(device)
+            except MachineError as error:
+                LOG.warning("the provisioning disc stays in: %s", error)
 
     def _nameless(self, crawled: Crawl) -> Optional[AzureliteError]:
         if crawled.metadata.vm_id is not None:
@@ -144,7 +214,8 @@ class _Run:
         )
 
     def _give_up(self, cause: AzureliteError) -> Outcome:
-        if not self.system.dry_run and any(handler.name == REPORT_READY for handler in self.handlers):
+        maybe_done = self.session.identity.vm_id is None and bool(self.system.root.names(layout.VMS_DIR))
+        if not self.system.dry_run and self.reporting and not maybe_done:
             self.runner.tell(cause, None)
         return Outcome(_kind(cause), cause.message, report=self.runner.reporter.result, error=cause)
 
@@ -154,10 +225,7 @@ class _Run:
             return _with_failure(outcome)
         if self.system.dry_run:
             return replace(outcome, outcome="dry run", reason="nothing was changed and no report was sent")
-        state.mark_provisioned(
-            config_file=self.options.config_file,
-            every_boot=any(handler.frequency == "boot" for handler in self.handlers),
-        )
+        self._mark(state)
         said = "Azure accepted Ready" if outcome.report else "nothing was left to report"
         return replace(outcome, reason=said)
 
@@ -166,13 +234,22 @@ class _Run:
         outcome = Outcome("already provisioned", f"this VM ({vm_id}) is provisioned already", vm_id=vm_id)
         state = self._state(vm_id)
         every_boot = [handler for handler in self.handlers if handler.frequency == "boot"]
+        self._mark(state)  # the configuration may be another one by now
         if not every_boot:
-            state.mark_provisioned(config_file=self.options.config_file, every_boot=False)
             return outcome
         wants = any(handler.needs for handler in every_boot)
         crawled = self._crawl()[0] if wants else Crawl(Metadata(), {})
         plan = make_plan(self.handlers, crawled, state, later_boot=True)
         return replace(outcome, steps=tuple(self.runner.run(plan, crawled.metadata, state, remember=False)))
+
+    def _is_done(self, state: State) -> bool:
+        return not self.options.force and state.is_provisioned(reporting=self.reporting)
+
+    def _mark(self, state: State) -> None:
+        every_boot = any(handler.frequency == "boot" for handler in self.handlers)
+        state.mark_provisioned(
+            config_file=self.options.config_file, every_boot=every_boot, unreported=not self.reporting
+        )
 
     def _state(self, vm_id: str) -> State:
         return State(self.system, vm_id, self.fabric.clock)

@@ -23,15 +23,35 @@ RUN_DIR = "/run/azurelite"
 METADATA = "/run/azurelite/metadata.json"
 METADATA_SENSITIVE = "/run/azurelite/metadata-sensitive.json"
 STATUS = "/run/azurelite/status.json"
+LOCK = "/run/azurelite/lock"
 
 STATE_DIR = "/var/lib/azurelite"
 MANIFEST = "/var/lib/azurelite/manifest.jsonl"
 ONCE_DIR = "/var/lib/azurelite/once"
+POOL_MARKER = "/var/lib/azurelite/waiting-in-pool"
 VMS_DIR = "/var/lib/azurelite/vms"
+
+# Where other agents note the VM that they have provisioned, each by its UUID in either byte order.
+OTHER_AGENTS = (
+    ("cloud-init", "/var/lib/cloud/data/instance-id"),
+    ("the Azure Linux agent", "/var/lib/waagent/provisioned"),
+)
 
 KVP_POOL = "/var/lib/hyperv/.kvp_pool_1"
 DMI_DIR = "/sys/class/dmi/id"
 EFI_DIR = "/sys/firmware/efi"
+EFI_DEVICE = "/dev/efi"  # the BSDs
+RANDOM_SEED = "/sys/firmware/acpi/tables/OEM0"
+
+
+def vm_folder(vm_id: str) -> str:
+    """Where what is remembered about a VM lies."""
+    return f"{VMS_DIR}/{vm_id}"
+
+
+def saved_media(vm_id: str) -> str:
+    """Where the copy of a VM's ovf-env.xml is kept: by VM, for an image may hold the copy of another one."""
+    return f"{vm_folder(vm_id)}/ovf-env.xml"
 
 
 def config_files(names_in: Callable[[str], list[str]]) -> list[str]:

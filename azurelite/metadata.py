@@ -81,6 +81,7 @@ class Metadata:
         network: the `network` object of IMDS.
         pps_type: pre-provisioning type, as "Running"; None for an ordinary VM.
         provision_guest_proxy_agent: the platform expects azure-proxy-agent in the image.
+        random_seed: bytes for the kernel's random pool, other ones at each boot.
         provenance: field name -> source ("firmware", "imds", "media", "wireserver").
         raw: source -> its document, secrets removed.
     """
@@ -104,6 +105,7 @@ class Metadata:
     network: Optional[Mapping[str, Any]] = None
     pps_type: Optional[str] = None
     provision_guest_proxy_agent: Optional[bool] = None
+    random_seed: Optional[Secret] = None
     provenance: Mapping[str, str] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict)
 
@@ -139,7 +141,7 @@ class Metadata:
             values["public_ssh_keys"] = tuple(SshKey(key) for key in values["public_ssh_keys"])
         if "password" in values:
             values["password"] = _as_secret(values["password"])
-        for name in ("custom_data", "user_data"):
+        for name in ("custom_data", "user_data", "random_seed"):
             if isinstance(values.get(name), str):
                 values[name] = Secret(base64.b64decode(values[name], validate=True))
         return replace(cls(), **values)
@@ -149,6 +151,7 @@ _PUBLIC_TYPES: dict[str, tuple[type, ...]] = {
     "password": (str, Secret),
     "custom_data": (str, Secret),
     "user_data": (str, Secret),
+    "random_seed": (str, Secret),
     "disable_password_authentication": (bool,),
     "provision_guest_proxy_agent": (bool,),
     "public_ssh_keys": (list, tuple),

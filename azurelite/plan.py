@@ -8,7 +8,10 @@ from typing import Optional, Sequence
 from azurelite.datasource.crawl import Crawl
 from azurelite.errors import AzureliteError
 from azurelite.handlers import Handler
+from azurelite.metadata import Metadata
 from azurelite.state import State
+
+_REASONS = {"username": "failed to determine username"}
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,31 @@ def make_plan(
 def _step(handler: Handler, crawled: Crawl, state: Optional[State], *, later_boot: bool) -> Step:
     if later_boot and handler.frequency != "boot":
         return Step(handler, skip="this VM is provisioned already")
-    if state is not None and state.is_finished(handler.name, handler.frequency):
+    inputs = inputs_of(handler, crawled.metadata)
+    if state is not None and state.is_finished(handler.name, handler.frequency, inputs=inputs):
         done = "on this machine" if handler.frequency == "once" else "for this VM"
         return Step(handler, skip=f"done already {done}")
     for need in handler.needs:
         if getattr(crawled.metadata, need) is None:
-            failure = crawled.failure_for(need)
-            return Step(handler, blocked=failure) if failure else Step(handler, skip=f"Azure gave no {need}")
+            return _lacking(handler, need, crawled)
     return Step(handler)
+
+
+def _lacking(handler: Handler, need: str, crawled: Crawl) -> Step:
+    """A step that something is missing for: a failure if it is required, for a VM nobody can enter is not Ready."""
+    failure = crawled.failure_for(need)
+    if failure is None and not handler.required:
+        return Step(handler, skip=f"Azure gave no {need}")
+    reason = _REASONS.get(need, f"no {need}")
+    return Step(handler, blocked=failure or AzureliteError(f"no source gave a {need}", reason=reason))
+
+
+def inputs_of(handler: Handler, metadata: Metadata) -> Optional[str]:
+    """A digest of what a handler works with: options and metadata. None while some of that is missing."""
+    import hashlib
+
+    values = [getattr(metadata, name) for name in handler.needs]
+    if any(value is None for value in values):
+        return None
+    values += [getattr(metadata, name) for name in handler.uses]
+    return hashlib.sha256(repr((handler.options, values)).encode(errors="replace")).hexdigest()

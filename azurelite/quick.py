@@ -13,6 +13,7 @@ from azurelite.system.root import Root
 
 _LIMIT = 65536  # bytes of a marker or a kernel command line
 _EVERY_BOOT = "every-boot"
+_UNREPORTED = "unreported"
 
 
 def switched_off(root: Root) -> str | None:
@@ -41,19 +42,38 @@ def provisioned_as(root: Root, vm_id: str) -> str | None:
     return None
 
 
+def provisioned_by_other(root: Root, vm_id: str) -> str | None:
+    """The agent that provisioned this very VM before azurelite came onto it, or None."""
+    same = (vm_id, swap_bytes(vm_id))
+    for agent, path in layout.OTHER_AGENTS:
+        if _read(root, path).strip().lower() in same:
+            return agent
+    return None
+
+
+def reported(root: Root, vm_id: str) -> bool:
+    """Azure has accepted Ready for this VM: its marker does not say that nobody told Azure."""
+    known = provisioned_as(root, vm_id)
+    return known is not None and _UNREPORTED not in _read(root, marker(known)).splitlines()
+
+
 def nothing_to_do(root: Root, vm_id: str, *, config_file: str | None) -> bool:
     """This VM is provisioned, no handler wants to run at every boot, and the configuration has not changed since."""
     known = provisioned_as(root, vm_id)
-    return known is not None and _read(root, marker(known)) == marker_text(root, config_file=config_file)
+    if known is None or (config_file is not None and not os.path.isfile(config_file)):
+        return False
+    text = _read(root, marker(known)).removeprefix(f"{_UNREPORTED}\n")
+    return text == marker_text(root, config_file=config_file)
 
 
-def marker_text(root: Root, *, config_file: str | None, every_boot: bool = False) -> str:
-    """What the marker holds: whether some handler runs at every boot, and the configuration's fingerprint.
+def marker_text(root: Root, *, config_file: str | None, every_boot: bool = False, unreported: bool = False) -> str:
+    """What the marker holds: two notes for the next boot, and the configuration's fingerprint.
 
     Args:
         root: the guest.
         config_file: host path given by --config, or None.
         every_boot: some handler runs at every boot, so that the marker alone never ends a run.
+        unreported: the configuration left telling Azure to others; with another one it may still have to be done.
     """
     try:
         stamps = [_stamp(path, root.stat(path)) for path in layout.config_files(root.names)]
@@ -62,7 +82,9 @@ def marker_text(root: Root, *, config_file: str | None, every_boot: bool = False
     if config_file is not None:
         path = os.path.abspath(config_file)
         stamps.append(_stamp(path, os.stat(path) if os.path.exists(path) else None))
-    return "\n".join([_EVERY_BOOT] * every_boot + [stamp for stamp in stamps if stamp]) + "\n"
+    return (
+        "\n".join([_UNREPORTED] * unreported + [_EVERY_BOOT] * every_boot + [stamp for stamp in stamps if stamp]) + "\n"
+    )
 
 
 def _exists(root: Root, path: str, *, unsure: bool) -> bool:

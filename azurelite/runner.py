@@ -15,7 +15,7 @@ from azurelite.fabric.client import Fabric
 from azurelite.handlers import REPORT_READY, Context
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult
-from azurelite.plan import Step
+from azurelite.plan import Step, inputs_of
 from azurelite.report import deciding_failure
 from azurelite.reporter import Reporter
 from azurelite.state import State
@@ -41,7 +41,15 @@ class Runner:
         self.fabric = fabric
         self.reporter = Reporter(fabric, system.files, vm_id)
 
-    def run(self, plan: tuple[Step, ...], metadata: Metadata, state: State, *, remember: bool) -> list[StepResult]:
+    def run(
+        self,
+        plan: tuple[Step, ...],
+        metadata: Metadata,
+        state: State,
+        *,
+        remember: bool,
+        refused: Optional[AzureliteError] = None,
+    ) -> list[StepResult]:
         """Run the steps in order; a failure stops none but `report_ready`.
 
         Args:
@@ -49,18 +57,22 @@ class Runner:
             metadata: what Azure says.
             state: takes every change into the manifest.
             remember: also that a handler is through.
+            refused: what Azure asked for and cannot be done; then the VM is not ready, whatever the steps do.
         """
         if not self.system.dry_run:
             self.system.journal.listener = state.note_change
         results: list[StepResult] = []
+        if refused is not None:
+            results.append(StepResult("datasource", "failed", required=True, error=refused))
+            _say(results[0], dry_run=self.system.dry_run)
         for step in plan:
             failure = deciding_failure(results)
-            if step.handler.name == REPORT_READY and failure is not None:
+            if step.handler.name == REPORT_READY and step.skip is None and failure is not None:
                 result = self._report_failure(step, failure)
             else:
                 result = self._run_step(step, metadata, results)
             if remember and result.status == "done":
-                state.finish(step.handler.name, step.handler.frequency)
+                state.finish(step.handler.name, step.handler.frequency, inputs=inputs_of(step.handler, metadata))
             results.append(result)
             _say(result, dry_run=self.system.dry_run)
         return results

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import Optional
 
 from azurelite.clock import Clock
 from azurelite.config import Config, load_config
 from azurelite.datasource.crawl import Crawl, crawl
-from azurelite.errors import NotAzureError
+from azurelite.errors import ConfigError, NotAzureError
 from azurelite.fabric.client import Fabric
-from azurelite.fabric.identity import Identity, read_identity
+from azurelite.fabric.firmware import identify
+from azurelite.fabric.identity import Identity
+from azurelite.fabric.media import MediaDocument
+from azurelite.system.machine import System
+from azurelite.system.process import Commands
 from azurelite.system.root import Root
 
 
@@ -26,9 +31,11 @@ class Session:
     """
 
     def __init__(self, root: str, *, config_file: Optional[str] = None, clock: Optional[Clock] = None) -> None:
+        if not os.path.isdir(root):
+            raise ConfigError(f"{root or 'an empty name'} is not a folder: give --root the folder of a guest's `/`")
         self.root = Root(root)
         self.clock = clock or Clock()
-        self.identity: Identity = read_identity(self.root)
+        self.identity: Identity = identify(self.root, Commands(os.environ.get("PATH")))
         self.config: Config = load_config(self.root, file=config_file)
 
     def on_azure(self) -> bool:
@@ -50,6 +57,19 @@ class Session:
         budget = datasource.deadline if seconds is None else min(seconds, datasource.deadline)
         return Fabric(budget, imds=datasource.imds, wireserver=datasource.wireserver, clock=self.clock)
 
-    def crawl(self, fabric: Fabric) -> Crawl:
-        """Ask the configured sources."""
-        return crawl(fabric, identity=self.identity, sources=self.config.datasource.sources)
+    def crawl(self, fabric: Fabric, system: System, *, given_media: Optional[MediaDocument] = None) -> Crawl:
+        """Ask the configured sources.
+
+        Args:
+            fabric: the endpoints.
+            system: the guest; a dry one reads discs, but never mounts them.
+            given_media: a document in place of the media's.
+        """
+        return crawl(
+            fabric,
+            identity=self.identity,
+            sources=self.config.datasource.sources,
+            system=system,
+            media=self.config.datasource.media.device,
+            given_media=given_media,
+        )

@@ -32,6 +32,7 @@ def _layouts() -> dict[str, tuple[int, ...]]:
 
 
 _LAYOUTS = _layouts()
+_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 _LONGEST = 16384  # characters; RSA keys of 16384 bits take under 3000
 
 
@@ -74,12 +75,15 @@ def parse_key(text: str) -> PublicKey:
         raise ValueError("DSA keys are refused by today's sshd: make an ed25519 or RSA key")
     if kind not in _LAYOUTS:
         raise ValueError("it does not begin with a type of OpenSSH public keys")
+    wanted = _blob_length("".join(pieces), kind)
     blob = ""
     for used, piece in enumerate(pieces, 1):
         blob += piece
-        if _is_whole(blob, kind):
+        if len(blob) == wanted and _is_base64(blob):
             comment = "".join(character for character in " ".join(pieces[used:]) if character.isprintable())
             return PublicKey(kind, blob, comment)
+        if len(blob) >= wanted:
+            break
     raise ValueError("its base64 part is damaged or cut off")
 
 
@@ -91,24 +95,37 @@ def repaired(text: str) -> str:
         return " ".join(text.split())
 
 
-def _is_whole(blob: str, kind: str) -> bool:
-    """The base64 decodes to exactly the fields of that type, the first of them its name (RFC 4253, 6.6)."""
-    try:
-        data = base64.b64decode(blob, validate=True)
-    except (binascii.Error, ValueError):
-        return False
+def _blob_length(text: str, kind: str) -> int:
+    """How many characters of base64 the key at the start of `text` has, by the fields that its type has.
+
+    Raises:
+        ValueError: the text does not begin with a key of that type (RFC 4253, 6.6), or not with a whole one.
+    """
+    usable = next((i for i, character in enumerate(text) if character not in _ALPHABET), len(text))
+    data = base64.b64decode(text[: usable - usable % 4] + _rest(text[usable - usable % 4 : usable]))
     name = len(kind).to_bytes(4, "big") + kind.encode()
-    if not data.startswith(name):
-        return False
-    at = 0
+    at = 0 if data.startswith(name) else len(data) + 1
     for field in _LAYOUTS[kind]:
         length = field if field > 0 else int.from_bytes(data[at : at + 4], "big")
         if (field == _FILLED and length == 0) or (field == _BYTES_32 and length != 32):
-            return False
+            at = len(data) + 1
         at += length if field > 0 else 4 + length
         if at > len(data):
-            return False
-    return at == len(data)
+            raise ValueError("its base64 part is damaged or cut off")
+    return (at + 2) // 3 * 4
+
+
+def _rest(characters: str) -> str:
+    """The last characters ahead of the padding, made whole; one alone is none of base64's."""
+    return characters + "=" * (4 - len(characters)) if len(characters) > 1 else ""
+
+
+def _is_base64(blob: str) -> bool:
+    try:
+        base64.b64decode(blob, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return True
 
 
 def known_blobs(authorized_keys: str) -> set[tuple[str, str]]:

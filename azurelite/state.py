@@ -37,28 +37,60 @@ class State:
         self._vm_id = quick.provisioned_as(system.root, vm_id) or vm_id
         self._writable = not system.dry_run
 
-    def is_provisioned(self) -> bool:
-        """Azure has accepted Ready for this VM, and the run that reported it came to its end."""
-        return quick.provisioned_as(self._system.root, self._vm_id) is not None
+    def is_provisioned(self, *, reporting: bool) -> bool:
+        """The work is done for this VM.
 
-    def is_finished(self, handler: str, frequency: Frequency) -> bool:
-        """The handler has done its work, for this VM or, with frequency "once", on this machine."""
-        record = self._record(handler, frequency)
-        return record is not None and self._system.root.stat(record) is not None
+        Args:
+            reporting: telling Azure is part of it; otherwise a run that left that to others counts, too.
+        """
+        root = self._system.root
+        return quick.reported(root, self._vm_id) if reporting else quick.provisioned_as(root, self._vm_id) is not None
 
-    def finish(self, handler: str, frequency: Frequency) -> None:
-        """Remember that the handler has done its work."""
+    def is_finished(self, handler: str, frequency: Frequency, *, inputs: Optional[str]) -> bool:
+        """The handler has done its work, for this VM or, with frequency "once", on this machine.
+
+        Args:
+            handler: its name.
+            frequency: how often it runs.
+            inputs: what it would work with now, as a digest; None where that is not known. Work done with other
+                inputs does not count.
+        """
+        path = self._record(handler, frequency)
+        try:
+            record = json.loads(self._system.files.read(path) or b"null") if path is not None else None
+        except (FileError, ValueError):
+            return False
+        if not isinstance(record, dict):
+            return False
+        return frequency == "once" or inputs is None or record.get("inputs") == inputs
+
+    def finish(self, handler: str, frequency: Frequency, *, inputs: Optional[str]) -> None:
+        """Remember that the handler has done its work with these inputs."""
         record = self._record(handler, frequency)
         if record is not None:
-            text = json.dumps({"handler": handler, "finished": iso_utc(self._clock.now())})
+            text = json.dumps({"handler": handler, "finished": iso_utc(self._clock.now()), "inputs": inputs})
             self._keep(lambda: self._put(record, text + "\n"))
 
-    def mark_provisioned(self, *, config_file: Optional[str], every_boot: bool) -> None:
-        """Remember that this VM is done. Only after Azure has accepted Ready."""
-        text = quick.marker_text(self._system.root, config_file=config_file, every_boot=every_boot)
+    def forget(self) -> None:
+        """Take back that this VM is done: it is to be done again, and counts as undone until it is."""
+        self._keep(lambda: self._system.files.remove(quick.marker(self._vm_id)))
+
+    def mark_provisioned(self, *, config_file: Optional[str], every_boot: bool, unreported: bool) -> None:
+        """Remember that this VM is done: only after Azure has accepted Ready, or where telling it is left to others."""
+        text = quick.marker_text(
+            self._system.root, config_file=config_file, every_boot=every_boot, unreported=unreported
+        )
         path = quick.marker(self._vm_id)
-        if self._system.files.read(path) != text.encode():
-            self._keep(lambda: self._put(path, text))
+
+        def write() -> None:
+            if self._system.files.read(path) != text.encode():
+                self._put(path, text)
+
+        self._keep(write)
+
+    def keep_media(self, document: bytes) -> None:
+        """Keep a copy of ovf-env.xml without its secrets: the disc is there at the first boot only."""
+        self._keep(lambda: self._put(layout.saved_media(self._vm_id), document.decode(errors="replace")))
 
     def note_change(self, change: Change) -> None:
         """Write a change into the manifest, so that it can be undone before the image is captured."""

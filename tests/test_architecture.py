@@ -31,7 +31,7 @@ FLOORS = [
     ["records", "reporter"],
     ["plan"],
     ["session"],
-    ["runner"],
+    ["pool", "runner"],
     ["engine"],
     ["api"],
     ["cli"],

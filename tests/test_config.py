@@ -44,7 +44,7 @@ class TestDefaults:
     def test_the_defaults_are_azures_own_addresses_and_times(self, guest):
         datasource = load(guest, {}).datasource
         assert (datasource.platform, datasource.deadline) == ("auto", 1200)
-        assert datasource.sources == ("imds", "wireserver")
+        assert datasource.sources == ("imds", "media", "wireserver")
         assert (datasource.imds.endpoint, datasource.imds.timeout) == ("http://169.254.169.254", 10)
         assert datasource.imds.deadline == 300
         assert (datasource.wireserver.endpoint, datasource.wireserver.timeout) == ("http://168.63.129.16", 10)
@@ -211,7 +211,10 @@ class TestErrors:
             ),
             ("datasource: {sources: imds}", ":1:14: `datasource.sources` must be a list"),
             ("datasource: {sources: {imds: x}}", ":1:14: `datasource.sources` must be a list"),
-            ("datasource: {sources: [imds, ftp]}", ":1:30: `datasource.sources[1]` must be one of: imds, wireserver"),
+            (
+                "datasource: {sources: [imds, ftp]}",
+                ":1:30: `datasource.sources[1]` must be one of: imds, media, wireserver",
+            ),
             ("datasource: {sources: [imds, imds]}", ":1:1: `datasource`: sources names one source twice"),
             ("handlers: hostname", ":1:1: `handlers` must be a list"),
             ("handlers: {hostname: {}}", ":1:1: `handlers` must be a list"),

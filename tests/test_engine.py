@@ -337,7 +337,7 @@ class TestImport:
 
     def test_report_ready_raises_when_azure_refuses(self, guest: Guest) -> None:
         with scenario(Fault(endpoint="health", status=400)) as fabric:
-            guest.on_azure().configure(fabric)
+            guest.on_azure().configure(fabric, datasource={"wireserver": {"dialect": "xml"}})
             with pytest.raises(azurelite.errors.ReportRefusedError):
                 azurelite.report_ready(root=guest.root)
 

@@ -45,6 +45,8 @@ def _nothing_to_do(given: list[str]) -> str | None:
     from azurelite.fabric.identity import read_identity
     from azurelite.system.root import Root
 
+    if options.get("--root") == "":
+        return None
     root = Root(options.get("--root", "/"))
     off = quick.switched_off(root)
     if off is not None:

@@ -9,7 +9,8 @@ from typing import Any, Optional
 from azurelite.api import run_apply
 from azurelite.cli.parser import add_guest_arguments
 from azurelite.cli.provision import print_outcome
-from azurelite.errors import ConfigError
+from azurelite.errors import ConfigError, NotAzureError
+from azurelite.outcome import Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,13 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the handlers, and print what came of it."""
-    outcome = run_apply(
-        arguments.handlers,
-        metadata=_saved(arguments.metadata),
-        root=arguments.root,
-        config=arguments.config,
-        dry_run=arguments.dry_run,
-    )
+    try:
+        outcome = run_apply(
+            arguments.handlers,
+            metadata=_saved(arguments.metadata),
+            root=arguments.root,
+            config=arguments.config,
+            dry_run=arguments.dry_run,
+        )
+    except NotAzureError as error:
+        outcome = Outcome("not azure", error.message)
     print_outcome(outcome, as_json=arguments.json, dry_run=arguments.dry_run)
     return outcome.exit_code
 

@@ -16,6 +16,8 @@ from azurelite.cli.scratch import make_scratch_root, snapshot
 from azurelite.cli.simulate import load_scenario
 from azurelite.simulator import Scenario, Simulator, config_text
 
+_IMPATIENT = "  deadline: 60   # seconds; a person is waiting\n"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
@@ -40,7 +42,7 @@ def _show(scenario: Scenario, folder: Path, *, as_json: bool) -> int:
     # The page tells the story; the log would tell it twice. What a person waits for shows in the moving line.
     logging.getLogger("azurelite").setLevel(logging.CRITICAL)
     with Simulator(scenario) as fabric:
-        make_scratch_root(folder, scenario.vm, config=config_text(fabric.url))
+        make_scratch_root(folder, scenario.vm, config=config_text(fabric.url) + _IMPATIENT)
         before = snapshot(folder)
         with Waiting(console, f"provisioning {folder} against {fabric.url}"):
             outcome = engine.provision(engine.Options(root=str(folder)))

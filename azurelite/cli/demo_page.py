@@ -133,4 +133,5 @@ def _files(console: Console, run: DemoRun) -> None:
 
 
 def _short(text: str, width: int = 72) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    return shown if len(shown) <= width else shown[: width - 1] + "…"

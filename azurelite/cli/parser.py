@@ -87,6 +87,9 @@ def _guarded(verb: Callable[[argparse.Namespace], int], parsed: argparse.Namespa
     except BrokenPipeError:  # the reader went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"azurelite: what is to be printed cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("azurelite: interrupted", file=sys.stderr)
         return 130

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 
-from azurelite.api import run_plan
+from azurelite.api import Plan, run_plan
 from azurelite.cli.parser import add_guest_arguments
+from azurelite.errors import NotAzureError
 from azurelite.plan import Step
 
 
@@ -19,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what would be done. 3 when a required step is blocked by a source that failed."""
-    plan = run_plan(root=arguments.root, config=arguments.config, force=arguments.force)
+    try:
+        plan = run_plan(root=arguments.root, config=arguments.config, force=arguments.force)
+    except NotAzureError as error:
+        plan = Plan(error.message, ())
     if arguments.json:
         rows = [_as_dict(step) for step in plan.steps]
         print(json.dumps({"headline": plan.headline, "steps": rows}, indent=2))

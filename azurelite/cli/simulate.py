@@ -60,6 +60,6 @@ def load_scenario(path: Optional[str]) -> Scenario:
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ConfigError(f"--listen {text}: give HOST:PORT, as 127.0.0.1:8080")
     return host.strip("[]"), int(port)

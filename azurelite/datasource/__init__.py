@@ -11,25 +11,34 @@ from typing import Any, Mapping
 from azurelite.metadata import Metadata
 
 # Field -> sources, strongest first. The first source with something usable wins; an empty answer is no answer,
-# so the next one is asked. A field that is not here is known to any source that has it, in the order ANY.
-ANY = ("firmware", "imds", "wireserver")
+# so the next one is asked.
 PRECEDENCE: Mapping[str, tuple[str, ...]] = {
+    "cloud_name": (),
+    "platform": (),
     "instance_id": ("firmware", "imds"),
     "vm_id": ("firmware", "imds"),
-    "local_hostname": ("imds",),
-    "username": ("imds",),
-    "disable_password_authentication": ("imds",),
-    "public_ssh_keys": ("imds",),
+    "local_hostname": ("imds", "media"),
+    "region": ("imds",),
+    "availability_zone": ("imds",),
+    "fault_domain": ("imds",),
+    "vm_size": ("imds",),
+    "username": ("imds", "media"),
+    "password": ("media",),
+    "disable_password_authentication": ("imds", "media"),
+    "public_ssh_keys": ("imds", "media", "certificates"),
+    "custom_data": ("media",),
     "user_data": ("imds",),
     "tags": ("imds",),
     "network": ("imds",),
-    "pps_type": ("imds",),
+    "pps_type": ("media", "imds"),
+    "provision_guest_proxy_agent": ("media",),
+    "random_seed": ("firmware",),
 }
 
 
 def sources_of(name: str) -> tuple[str, ...]:
     """The sources that may give a field, strongest first."""
-    return PRECEDENCE.get(name, ANY)
+    return PRECEDENCE[name]
 
 
 def merge(parts: Mapping[str, Metadata]) -> Metadata:

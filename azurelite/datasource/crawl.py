@@ -1,25 +1,34 @@
-"""Asking the sources, one after the other; each may fail alone."""
+"""Asking the sources; each may fail alone, and what the others say still counts."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, Mapping, Optional, Sequence
 
 from azurelite.datasource import merge, sources_of
+from azurelite.datasource.certificates import ssh_keys_from
 from azurelite.datasource.firmware import from_identity
 from azurelite.datasource.imds import parse_imds
+from azurelite.datasource.ovf import Ovf, parse_ovf
 from azurelite.datasource.wireserver import from_goal_state
-from azurelite.errors import FabricError
+from azurelite.errors import AzureliteError, DocumentError, FabricError, MediaError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.identity import Identity
+from azurelite.fabric.media import MediaDocument, fetch_media
 from azurelite.metadata import Metadata
+from azurelite.system.machine import System
 
 LOG = logging.getLogger(__name__)
 
 # Seconds. No setting of the VM hangs on the goal state, so the crawl does not wait long for it;
 # the report fetches it again and then has patience.
 _GOAL_STATE_WAIT = 10.0
+# Seconds that IMDS may take when the media has named the administrator already: some hosts have no IMDS at all.
+_IMDS_WAIT_BESIDE_MEDIA = 60.0
+_UNREADABLE_TRIES = 5  # of a document that cannot be read: a host that is coming up may send half of one
+_UNREADABLE_PAUSE = 1.0  # seconds
+_NOT_LOST = "hasCustomData is true in IMDS, yet no custom data was found on any provisioning media: it is lost"
 
 
 @dataclass(frozen=True)
@@ -29,42 +38,143 @@ class Crawl:
     Attributes:
         metadata: merged.
         failures: source name -> why it gave nothing.
+        refused: a value with which no VM should be called provisioned, whatever else succeeds.
+        media: the document on the media, and where it was.
     """
 
     metadata: Metadata
-    failures: Mapping[str, FabricError]
+    failures: Mapping[str, FabricError] = field(default_factory=dict)
+    refused: Optional[AzureliteError] = None
+    media: Optional[MediaDocument] = None
 
-    def failure_for(self, field: str) -> Optional[FabricError]:
+    def failure_for(self, name: str) -> Optional[FabricError]:
         """Why a field may be missing: the failure of the strongest source that could have given it."""
-        for source in sources_of(field):
+        for source in sources_of(name):
             if source in self.failures:
                 return self.failures[source]
         return None
 
 
-def crawl(fabric: Fabric, *, identity: Identity, sources: Sequence[str]) -> Crawl:
+def crawl(
+    fabric: Fabric,
+    *,
+    identity: Identity,
+    sources: Sequence[str],
+    system: Optional[System] = None,
+    media: str = "none",
+    given_media: Optional[MediaDocument] = None,
+) -> Crawl:
     """Read all sources.
 
     Args:
         fabric: the endpoints; its `reading` deadline bounds everything.
         identity: what the firmware said.
-        sources: "imds", "wireserver", in the order in which they are asked.
+        sources: which are asked: "imds", "media", "wireserver".
+        system: the guest, whose discs are read and whose `openssl` opens certificates; neither when None.
+        media: where the provisioning media is, see `fetch_media`.
+        given_media: a document that takes the media's place, as a VM from a pool is given one.
 
     Returns:
         The merged metadata; a source that failed is in `failures`, and the others go on.
     """
-    readers: dict[str, Callable[[], Metadata]] = {
-        "imds": lambda: parse_imds(fabric.imds.fetch_instance(fabric.reading)),
-        "wireserver": lambda: from_goal_state(
-            fabric.wireserver.fetch_goal_state(fabric.reading.within(_GOAL_STATE_WAIT))
-        ),
-    }
-    parts = {"firmware": from_identity(identity)}
-    failures: dict[str, FabricError] = {}
-    for source in sources:
+    return _Crawler(fabric, identity, system, media, given_media).read(sources)
+
+
+class _Crawler:
+    def __init__(
+        self,
+        fabric: Fabric,
+        identity: Identity,
+        system: Optional[System],
+        media: str,
+        given_media: Optional[MediaDocument],
+    ) -> None:
+        self.fabric = fabric
+        self.system = system
+        self.media_setting = media
+        self.media = given_media
+        self.ovf = Ovf(Metadata())
+        self.parts = {"firmware": from_identity(identity)}
+        self.failures: dict[str, FabricError] = {}
+        self.vm_id = identity.vm_id
+
+    def read(self, sources: Sequence[str]) -> Crawl:
+        readers: dict[str, Callable[[], Metadata]] = {
+            "media": self._read_media,  # ahead of IMDS: it takes no time
+            "imds": self._read_imds,
+            "wireserver": self._read_goal_state,
+        }
+        for source, reader in readers.items():
+            if source in sources:
+                self._try(source, reader)
+        if self.ovf.fingerprints and merge(self.parts).public_ssh_keys is None:
+            self._try("certificates", self._read_certificates)
+        metadata = merge(self.parts)
+        if _has_custom_data(metadata) and metadata.custom_data is None and "media" in sources:
+            LOG.error("%s", _NOT_LOST)
+        return Crawl(metadata, self.failures, refused=self.ovf.refused, media=self.media)
+
+    def _try(self, source: str, reader: Callable[[], Metadata]) -> None:
         try:
-            parts[source] = readers[source]()
+            self.parts[source] = reader()
         except FabricError as error:
-            failures[source] = error
+            self.failures[source] = error
             LOG.warning("%s gave nothing: %s", source, error)
-    return Crawl(merge(parts), failures)
+
+    def _read_media(self) -> Metadata:
+        if self.media is not None:
+            self.ovf = parse_ovf(self.media.document)
+        elif self.system is not None:
+            self._find_media(self.system)
+        for problem in self.ovf.problems:
+            LOG.warning("%s", problem)
+        return self.ovf.metadata
+
+    def _find_media(self, system: System) -> None:
+        """The first document that is Azure's; when there is only a damaged one, that is the failure to tell of."""
+        wrong: list[FabricError] = []
+
+        def accept(document: bytes) -> bool:
+            try:
+                self.ovf = parse_ovf(document)
+            except (MediaError, DocumentError) as error:
+                wrong.append(error)
+                return False
+            return True
+
+        self.media, passed_over = fetch_media(system, self.media_setting, accept, vm_id=self.vm_id)
+        for sentence in passed_over:
+            LOG.info("%s", sentence)
+        if self.media is None:
+            damaged = [error for error in wrong if isinstance(error, DocumentError)]
+            if damaged:
+                raise damaged[-1]
+
+    def _read_imds(self) -> Metadata:
+        named = self.ovf.metadata.username is not None
+        deadline = self.fabric.reading.within(_IMDS_WAIT_BESIDE_MEDIA) if named else self.fabric.reading
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return parse_imds(self.fabric.imds.fetch_instance(deadline))
+            except DocumentError as error:
+                if tries == _UNREADABLE_TRIES or deadline.remaining() <= _UNREADABLE_PAUSE:
+                    raise
+                LOG.info("%s; asking again", error)
+                self.fabric.clock.sleep(_UNREADABLE_PAUSE)
+
+    def _read_goal_state(self) -> Metadata:
+        return from_goal_state(self.fabric.wireserver.fetch_goal_state(self.fabric.reading.within(_GOAL_STATE_WAIT)))
+
+    def _read_certificates(self) -> Metadata:
+        if self.system is None:
+            return Metadata()
+        certificates = self.fabric.fetch_certificates(self.system.commands)
+        return Metadata(public_ssh_keys=ssh_keys_from(certificates, self.ovf.fingerprints))
+
+
+def _has_custom_data(metadata: Metadata) -> bool:
+    extended = metadata.raw.get("imds", {}).get("extended")
+    compute = extended.get("compute") if isinstance(extended, dict) else None
+    return isinstance(compute, dict) and compute.get("hasCustomData") in (True, "true", "True")

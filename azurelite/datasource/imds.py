@@ -22,7 +22,7 @@ LOG = logging.getLogger(__name__)
 _SOURCE = "IMDS instance document"
 _REASON = "error parsing IMDS metadata"
 _MOST_DEPTH = 64  # levels; an honest document has about ten
-_SECRETS = ("userData", "customData")
+_SECRET_ENDINGS = ("userdata", "customdata", "password", "secret")
 
 
 def parse_imds(document: bytes) -> Metadata:
@@ -62,12 +62,22 @@ def parse_imds(document: bytes) -> Metadata:
 
 
 def without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
-    """The document with user data and custom data cut out."""
-    public: dict[str, Any] = _writable(tree)
-    if isinstance(public.get("compute"), dict):
-        for name in _SECRETS:
-            public["compute"].pop(name, None)
+    """The document without user data, custom data, passwords and the like, wherever they stand."""
+    public: dict[str, Any] = _shown(_writable(tree))
     return public
+
+
+def _shown(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_shown(child) for child in node]
+    if isinstance(node, dict):
+        return {key: _shown(value) for key, value in node.items() if not _is_secret(key, value)}
+    return node
+
+
+def _is_secret(key: str, value: Any) -> bool:
+    """`hasCustomData` tells only that there is some."""
+    return key.lower().endswith(_SECRET_ENDINGS) and not isinstance(value, bool)
 
 
 def _load(document: bytes) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Optional
 
 from azurelite.clock import Clock, Deadline
+from azurelite.fabric.certificates import Certificate, fetch_certificates
 from azurelite.fabric.http import HttpClient
 from azurelite.fabric.imds import Imds
 from azurelite.fabric.settings import ImdsSettings, WireServerSettings
 from azurelite.fabric.wireserver import WireServer
+from azurelite.system.process import Commands
 
 _SHARE = 0.1  # of the time is kept for reporting, whatever the sources do
 _LEAST_RESERVE = 10.0  # seconds, unless that were more than half of a very short deadline
@@ -40,13 +42,36 @@ class Fabric:
         self.clock = clock or Clock()
         self.opened = self.clock.monotonic()
         self.deadline = Deadline(self.clock, seconds)
-        self.reading = self.deadline.before(max(seconds * _SHARE, min(_LEAST_RESERVE, seconds / 2)))
+        self.reading = self.deadline.before(_reserve(seconds))
+        self._certificates_timeout = (wireserver or WireServerSettings()).timeout
         self.http = HttpClient(self.clock)
         self.imds = Imds(self.http, imds or ImdsSettings())
         self.wireserver = WireServer(self.http, wireserver or WireServerSettings())
+
+    def renew(self, seconds: float) -> None:
+        """Begin a new time budget: what was waited for before does not count."""
+        self.deadline = Deadline(self.clock, seconds)
+        self.reading = self.deadline.before(_reserve(seconds))
+
+    def fetch_certificates(self, commands: Commands) -> tuple[Certificate, ...]:
+        """The VM's certificates, where its goal state names any. Raises FabricError."""
+        goal_state = self.wireserver.goal_state or self.wireserver.fetch_goal_state(self.reading)
+        if goal_state.certificates_url is None:
+            return ()
+        return fetch_certificates(
+            self.http,
+            self.wireserver.own_address(goal_state.certificates_url),
+            commands=commands,
+            timeout=self._certificates_timeout,
+            deadline=self.reading,
+        )
 
     def __enter__(self) -> Fabric:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.http.close()
+
+
+def _reserve(seconds: float) -> float:
+    return max(seconds * _SHARE, min(_LEAST_RESERVE, seconds / 2))

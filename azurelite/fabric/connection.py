@@ -1,19 +1,29 @@
 """An HTTP connection whose every read is bounded in time: a server that drips bytes cannot hold us.
 
 A plain socket time-out starts anew with each byte. Here one limit spans a whole exchange: connecting,
-sending, status line, headers and body. This is the only file that knows how urllib3 makes connections.
+sending, status line, headers and body. This is the only file that knows how urllib3 makes connections, and the
+only one that binds them to an interface.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import io
 import socket
+import struct
+import sys
 from typing import Any, Optional
 
 from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection
 
 from azurelite.clock import Clock, Deadline
+from azurelite.errors import ConfigError
+
+_SIOCGIFADDR = 0x8915 if sys.platform == "linux" else 0xC0206921  # the BSDs' number; the address lies at the same place
+_BIND_TO_DEVICE = 25  # SO_BINDTODEVICE, which Python names on Linux only
 
 
 class Limit:
@@ -72,11 +82,15 @@ class _BoundedSocket:
 
 
 class _Connection(HTTPConnection):
-    def __init__(self, *args: Any, limit: Limit, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limit: Limit, interface: Optional[str] = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limit = limit
+        self._interface = interface
 
     def connect(self) -> None:
+        if self._interface is not None:  # anew for each connection: DHCP may have given it another address since
+            self.source_address = (primary_address(self._interface), 0)
+            self.socket_options = [*self.default_socket_options, *_device_option(self._interface)]
         super().connect()
         self.sock: Any = _BoundedSocket(self.sock, self._limit)
 
@@ -88,10 +102,42 @@ class BoundedPool(HTTPConnectionPool):
         host: address of the server.
         port: TCP port.
         limit: bounds every exchange.
+        interface: the NIC to leave by; None leaves that to the routing table.
     """
 
     ConnectionCls = _Connection
 
-    def __init__(self, host: str, port: int, limit: Limit) -> None:
-        super().__init__(host, port, maxsize=1, limit=limit)
+    def __init__(self, host: str, port: int, limit: Limit, *, interface: Optional[str] = None) -> None:
+        super().__init__(host, port, maxsize=1, limit=limit, interface=interface)
         self.limit = limit
+
+
+def check_interface(name: str) -> None:
+    """Raise ConfigError, naming those that there are, unless the machine has an interface of this name."""
+    there = sorted(found for _, found in socket.if_nameindex())
+    if name not in there:
+        raise ConfigError(f"datasource.interface: there is no interface {name!r}; this machine has {', '.join(there)}")
+
+
+def primary_address(interface: str) -> str:
+    """The first IPv4 address of an interface, as the kernel orders them.
+
+    Raises:
+        OSError: it has none (yet), or is gone.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            request = fcntl.ioctl(asking, _SIOCGIFADDR, struct.pack("16s240x", interface.encode()[:15]))
+        except OSError as error:
+            raise OSError(error.errno or errno.EADDRNOTAVAIL, f"{interface} has no IPv4 address") from None
+    return socket.inet_ntoa(request[20:24])
+
+
+def _device_option(interface: str) -> list[tuple[int, int, bytes]]:
+    """What binds a socket to the device itself, where this process may: a source address alone chooses no route."""
+    option = (socket.SOL_SOCKET, _BIND_TO_DEVICE, interface.encode()[:15] + b"\0")
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(*option)
+            return [option]
+    return []

@@ -16,7 +16,7 @@ from urllib3 import exceptions as urllib3_errors
 
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import FabricError, HttpStatusError, TransportError
-from azurelite.fabric.connection import BoundedPool, Limit
+from azurelite.fabric.connection import BoundedPool, Limit, check_interface
 from azurelite.fabric.retry import RetryTable
 from azurelite.version import VERSION
 
@@ -24,6 +24,11 @@ LOG = logging.getLogger(__name__)
 
 SIZE_CAP = 4 * 1024 * 1024  # bytes; the largest honest answer (64 KiB of user data, a page of NICs) is far below
 _CHUNK = 65536
+_WORDS = {
+    "RemoteDisconnected": "the connection was closed without an answer",
+    "BadStatusLine": "the answer does not begin as HTTP does",
+    "IncompleteRead": "the answer was cut off",
+}
 
 
 class _Answer(Protocol):
@@ -71,10 +76,12 @@ class HttpClient:
 
     Args:
         clock: time, pauses and chance.
+        interface: the NIC that every exchange leaves by; None leaves that to the routing table.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, interface: Optional[str] = None) -> None:
         self._clock = clock
+        self._interface = interface
         self._opened = clock.monotonic()
         self._pools: dict[tuple[str, int], BoundedPool] = {}
         self.exchanges: list[Exchange] = []
@@ -105,6 +112,7 @@ class HttpClient:
             The answer.
 
         Raises:
+            ConfigError: there is no interface of the name given.
             HttpStatusError: a final status, or a repeatable one until the deadline.
             TransportError: no complete answer until the deadline, or one over the size cap.
         """
@@ -126,6 +134,9 @@ class HttpClient:
                 retry_after = response.headers.get("Retry-After")
                 error = HttpStatusError(status, url=url, body=response.body)
             pause = table.pause(status, retry_after=retry_after, jitter=self._clock.jitter())
+            base = table.pause(status, retry_after=None, jitter=0)
+            if pause is not None and base is not None and pause >= deadline.remaining() > 2 * base:
+                pause = deadline.remaining() - base  # better too early than not at all
             if pause is None or pause >= deadline.remaining():
                 raise error
             if error.reason != said:  # once per kind of trouble: a later success makes it no warning
@@ -188,7 +199,9 @@ class HttpClient:
         parts = urlsplit(url)
         place = (parts.hostname or "", parts.port or 80)
         if place not in self._pools:
-            self._pools[place] = BoundedPool(*place, Limit(self._clock))
+            if self._interface is not None:
+                check_interface(self._interface)
+            self._pools[place] = BoundedPool(*place, Limit(self._clock), interface=self._interface)
         target = parts.path or "/"
         return self._pools[place], f"{target}?{parts.query}" if parts.query else target
 
@@ -232,4 +245,5 @@ def _detail(error: Exception) -> str:
         cause = inner
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
-    return str(cause).rpartition(": ")[2] or type(cause).__name__
+    # The text of the others may quote what the peer sent, so only their kind is told.
+    return _WORDS.get(type(cause).__name__, type(cause).__name__)

@@ -21,29 +21,36 @@ class Identity:
         on_azure: the chassis tag is Azure's.
         system_uuid: the SMBIOS UUID as read, lower case; None where it cannot be read.
         vm_id: Azure's id of this VM; None where there is no usable UUID.
+        random_seed: what the host offers for the random pool (the ACPI table OEM0); empty where it offers none.
     """
 
-    __slots__ = ("on_azure", "system_uuid", "vm_id")
+    __slots__ = ("on_azure", "random_seed", "system_uuid", "vm_id")
 
-    def __init__(self, *, on_azure: bool, system_uuid: str | None, vm_id: str | None) -> None:
+    def __init__(self, *, on_azure: bool, system_uuid: str | None, vm_id: str | None, random_seed: bytes = b"") -> None:
         self.on_azure = on_azure
         self.system_uuid = system_uuid
         self.vm_id = vm_id
+        self.random_seed = random_seed
 
 
 def read_identity(root: Root) -> Identity:
     """Read chassis tag and UUID from the guest's sysfs; what cannot be read counts as absent."""
     uuid = _read(root, "product_uuid").lower()
     valid = is_uuid(uuid)
-    try:
-        generation2 = root.stat(layout.EFI_DIR) is not None
-    except OSError:
-        generation2 = False
     return Identity(
         on_azure=_read(root, "chassis_asset_tag") == AZURE_CHASSIS_TAG,
         system_uuid=uuid if valid else None,
-        vm_id=(uuid if generation2 else swap_bytes(uuid)) if valid else None,
+        vm_id=vm_id_of(root, uuid) if valid else None,
     )
+
+
+def vm_id_of(root: Root, system_uuid: str) -> str:
+    """Azure's id for a firmware UUID: the same on generation 2 (which has EFI), with swapped bytes on generation 1."""
+    try:
+        generation2 = any(root.stat(path) is not None for path in (layout.EFI_DIR, layout.EFI_DEVICE))
+    except OSError:
+        generation2 = False
+    return system_uuid if generation2 else swap_bytes(system_uuid)
 
 
 def swap_bytes(uuid: str) -> str:

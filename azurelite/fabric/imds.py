@@ -54,6 +54,24 @@ class Imds:
         except FabricError as error:
             raise _querying(error) from error
 
+    def fetch_reprovision_data(self, deadline: Deadline) -> bytes:
+        """The ovf-env.xml of the VM's new owner, for a VM that waits in a pool.
+
+        Raises:
+            FabricError: there is none yet (404, until the deadline), or IMDS cannot be asked.
+        """
+        try:
+            return self._http.request(
+                "GET",
+                f"{self._settings.endpoint.rstrip('/')}/metadata/reprovisiondata?{_query(_LAST_RESORT)}",
+                headers={"Metadata": "true"},
+                table=retry.IMDS,
+                timeout=self._settings.timeout,
+                deadline=deadline,
+            ).body
+        except FabricError as error:
+            raise _querying(error) from error
+
     def _get(self, query: str, deadline: Deadline) -> bytes:
         return self._http.request(
             "GET",

@@ -20,7 +20,7 @@ REPORT_KEY = "PROVISIONING_REPORT"
 _KEY_SIZE = 512
 _VALUE_SIZE = 2048
 _RECORD_SIZE = _KEY_SIZE + _VALUE_SIZE
-_LOCK_WAIT = 5.0  # seconds
+_LOCK_WAIT = 1.0  # seconds
 _VALUE_LIMIT = 1022  # bytes; the host's driver passes no more on
 
 
@@ -35,9 +35,9 @@ def write_report(files: Files, value: str, *, clock: Clock) -> None:
         clock: for the wait while another program holds the pool.
     """
     pool_folder = layout.KVP_POOL.rpartition("/")[0]
-    if files.dry_run or not files.is_dir(pool_folder):
-        return
     try:
+        if files.dry_run or not files.is_dir(pool_folder):
+            return
         files.rewrite_locked(
             layout.KVP_POOL, lambda pool: upsert(pool, REPORT_KEY, value), wait=Deadline(clock, _LOCK_WAIT)
         )

@@ -46,6 +46,23 @@ class WireServerSettings:
         check_seconds(self.timeout)
 
 
+@dataclass(frozen=True)
+class MediaSettings:
+    """`datasource.media` of the YAML.
+
+    Attributes:
+        device: "auto", "none", or the guest path of a device, an image file or a folder.
+        eject: eject the disc after Azure has accepted Ready.
+    """
+
+    device: str = "auto"
+    eject: bool = True
+
+    def __post_init__(self) -> None:
+        if self.device not in ("auto", "none") and not self.device.startswith("/"):
+            raise ValueError("device is auto, none or an absolute path")
+
+
 def check_endpoint(endpoint: str) -> None:
     """Raise ValueError unless this is the base of an http URL."""
     try:

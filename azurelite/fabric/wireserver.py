@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import Optional
+from urllib.parse import urlsplit
 
 from azurelite.clock import Deadline
 from azurelite.errors import DocumentError, FabricError, HttpStatusError, ReportRefusedError, TransportError
@@ -39,6 +40,16 @@ class WireServer:
         self._base = settings.endpoint.rstrip("/")
         self._goal_state: Optional[GoalState] = None
         self._version = SPOKEN[0]
+
+    @property
+    def goal_state(self) -> Optional[GoalState]:
+        """The goal state that was fetched last."""
+        return self._goal_state
+
+    def own_address(self, url: str) -> str:
+        """An address that a goal state names, on this very endpoint: what comes in does not choose whom we ask."""
+        parts = urlsplit(url)
+        return f"{self._base}{parts.path}?{parts.query}" if parts.query else f"{self._base}{parts.path}"
 
     def fetch_goal_state(self, deadline: Deadline) -> GoalState:
         """The goal state as it is now.

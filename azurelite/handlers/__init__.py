@@ -1,8 +1,9 @@
 """The handlers: one module per YAML key. They decide; `ctx.system` acts.
 
-A handler's module holds ``SUMMARY`` (one line), ``NEEDS`` (metadata fields without which it is skipped),
-``FREQUENCY``, ``REQUIRED``, a frozen dataclass ``Options`` whose field names are the YAML keys, and
-``apply(ctx, options) -> None``, which states wishes and either returns or raises an AzureliteError.
+A handler's module holds ``SUMMARY`` (one line), ``NEEDS`` (metadata fields without which it cannot run), ``USES``
+(further fields that its work depends on, may be left out), ``FREQUENCY``, ``REQUIRED``, a frozen dataclass ``Options``
+whose field names are the YAML keys, and ``apply(ctx, options) -> None``, which states wishes and either returns or
+raises an AzureliteError.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Handler:
         name: its YAML key.
         summary: one line.
         needs: metadata fields without which it is skipped.
+        uses: further metadata fields that its work depends on.
         frequency: "instance" (once per VM id), "boot" (every time) or "once" (once on this machine).
         required: its failure is a provisioning failure.
         options: an instance of its `Options`.
@@ -66,6 +68,7 @@ class Handler:
     name: str
     summary: str
     needs: tuple[str, ...]
+    uses: tuple[str, ...]
     frequency: Frequency
     required: bool
     options: Any
@@ -93,6 +96,11 @@ def bind_handlers(config: Config) -> tuple[Handler, ...]:
 
 def bind_handler(entry: HandlerEntry, config: Config) -> Handler:
     """One handler with its options checked. Raises ConfigError."""
+    if entry.name == REPORT_READY and (entry.frequency is not None or entry.required is not None):
+        place = config.document.place(entry.path)
+        raise ConfigError(
+            f"{place}: {REPORT_READY!r} takes no `frequency` and no `required`: Azure wants it once per VM"
+        )
     if entry.name not in BUILTIN:
         raise unknown("handler", entry.name, BUILTIN, where=config.document.place(entry.path))
     module = importlib.import_module(BUILTIN[entry.name])
@@ -100,6 +108,7 @@ def bind_handler(entry: HandlerEntry, config: Config) -> Handler:
         name=entry.name,
         summary=module.SUMMARY,
         needs=module.NEEDS,
+        uses=getattr(module, "USES", ()),
         frequency=entry.frequency or module.FREQUENCY,
         required=module.REQUIRED if entry.required is None else entry.required,
         options=bind(module.Options, entry.options, config.document, entry.path, also=ENTRY_KEYS),

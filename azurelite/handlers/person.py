@@ -25,6 +25,8 @@ def administrator(ctx: Context) -> tuple[str, Optional[User]]:
     if name == "ALL":
         raise _refused(name, "sudo takes it for everybody")
     user = ctx.system.accounts.user(name)
+    if user is None and ctx.system.accounts.is_system_group(name):
+        raise _refused(name, "it belongs to a group of the system")
     if user is not None and ctx.system.accounts.is_system_account(user):
         raise _refused(name, "it belongs to an account of the system")
     return name, user

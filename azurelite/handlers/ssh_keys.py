@@ -15,7 +15,8 @@ from azurelite.handlers.person import administrator
 from azurelite.sshkey import PublicKey, known_blobs, parse_key
 
 SUMMARY = "let the administrator's SSH keys in"
-NEEDS = ("username", "public_ssh_keys")
+NEEDS = ("username",)
+USES = ("public_ssh_keys", "disable_password_authentication")
 FREQUENCY: Frequency = "instance"
 REQUIRED = True
 
@@ -29,10 +30,14 @@ def apply(ctx: Context, options: Options) -> None:
     """Add the keys that are missing.
 
     Raises:
-        HandlerError: no key could be used, there is no account to give them to, or it is one of the system's.
+        HandlerError: there is neither a key nor a password to enter by, no key could be used, there is no account to
+            give them to, or it is one of the system's.
         FileError: the file could not be written; a link below the home is not followed.
     """
     del options
+    if not ctx.metadata.public_ssh_keys:
+        _check_other_way_in(ctx)
+        return
     name, user = administrator(ctx)
     if user is None:
         raise HandlerError(f"there is no account {name} to give keys to", reason="failed to provision ssh keys")
@@ -49,6 +54,15 @@ def apply(ctx: Context, options: Options) -> None:
             after += key.line + "\n"
     data = after.encode(errors="surrogateescape")
     ctx.system.files.write(path, data, mode=0o600, owner=user.owner, beneath=user.home)
+
+
+def _check_other_way_in(ctx: Context) -> None:
+    """A VM without keys is an ordinary one, unless passwords are forbidden there, too."""
+    if ctx.metadata.disable_password_authentication:
+        raise HandlerError(
+            "Azure gave no SSH key and forbids passwords: nobody could enter", reason="failed to provision ssh keys"
+        )
+    ctx.note("Azure gave no SSH key")
 
 
 def _usable_keys(ctx: Context) -> list[PublicKey]:

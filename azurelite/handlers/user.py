@@ -35,7 +35,7 @@ class Options:
         groups: further groups, as "wheel".
         create_groups: make those of `groups` that do not exist; otherwise they are noted and left out.
         sudo: "nopasswd" or "password": the rule that is written, and sudo must be there; "none": no rule;
-            "auto": "nopasswd" where sudo is installed, else none.
+            "auto": "nopasswd" where sudo is installed or has its folder /etc/sudoers.d, else none.
         shell: the login shell; the first of bash, ash and sh that exists when left out.
     """
 
@@ -64,6 +64,7 @@ def apply(ctx: Context, options: Options) -> None:
     if user is None:
         user = ctx.system.accounts.create_user(_new_user(ctx, name, groups, options))
     else:
+        ctx.system.accounts.complete(user)
         for group in groups:
             ctx.system.accounts.ensure_member(user, group)
     _ensure_sudo(ctx, user, options)

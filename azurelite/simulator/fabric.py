@@ -1,6 +1,6 @@
-"""The fabric's mind: routing, the state that moves, and the record of all that was asked.
+"""The fabric's mind: the state that moves, and the record of all that was asked.
 
-Knows which endpoint a request is for, which incarnation and container are current, and in which order faults and true
+Knows who answers for an endpoint, which VM, incarnation and container are current, and in which order faults and true
 answers apply. Refuses to know sockets, and threads beyond its one lock.
 """
 
@@ -8,30 +8,29 @@ from __future__ import annotations
 
 import threading
 import uuid
-from dataclasses import dataclass
-from typing import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Callable
 
-from azurelite.simulator import faults, goalstate, health, imds, wireserver
+from azurelite.simulator import (
+    attested,
+    certificates,
+    faults,
+    goalstate,
+    health,
+    health_json,
+    imds,
+    reprovision,
+    wireserver,
+)
+from azurelite.simulator.keyring import Certificate, KeyRing
 from azurelite.simulator.message import Answer, Ask, json_answer
+from azurelite.simulator.ovf import ovf_document
 from azurelite.simulator.record import Report, Request
-from azurelite.simulator.scenario import Fault, Scenario
+from azurelite.simulator.routes import endpoint_of
+from azurelite.simulator.scenario import Fault, Scenario, Vm
 
-_COMP_ENDPOINTS = {
-    ("/", "versions"): "versions",
-    ("/machine", "goalstate"): "goal_state",
-    ("/machine/", "goalstate"): "goal_state",
-    ("/machine", "health"): "health",
-    ("/machine/", "health"): "health",
-}
-
-
-def endpoint_of(ask: Ask) -> str:
-    """The endpoint's name, as records and faults use it; `unknown` for everything that Azure would not route."""
-    if ask.path.rstrip("/") == "/metadata/versions":
-        return "imds_versions"
-    if ask.path == imds.ROOT or ask.path.startswith(f"{imds.ROOT}/"):
-        return "imds"
-    return _COMP_ENDPOINTS.get((ask.path, dict(ask.query).get("comp", "")), "unknown")
+_IMDS = ("imds", "imds_versions", "reprovision_data", "attested")
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,8 @@ class Fabric:
         self._rate = imds.RateLimit(rate_limit)
         self._note = note
         self._lock = threading.RLock()
-        self._incarnation = scenario.vm.incarnation
-        self._container_id = scenario.vm.container_id
+        self._ring = KeyRing()
+        self._assigned: bytes | None = None
         self._requests: list[Request] = []
         self._reports: list[Report] = []
 
@@ -67,14 +66,42 @@ class Fabric:
         with self._lock:
             return list(self._reports)
 
+    @property
+    def vm(self) -> Vm:
+        with self._lock:
+            return self._vm
+
+    def ovf(self, *, prefix: str = "wa") -> bytes:
+        with self._lock:
+            return self._document(self._vm, prefix=prefix)
+
+    @property
+    def certificates(self) -> list[Certificate]:
+        with self._lock:
+            return self._ring.certificates(self._vm.certificate_keys)
+
     def move_incarnation(self) -> None:
         with self._lock:
-            self._incarnation += 1
+            self._vm = replace(self._vm, incarnation=self._vm.incarnation + 1)
 
     def move_container(self) -> None:
         with self._lock:
             # Derived, not drawn: a scenario must run the same way twice.
-            self._container_id = str(uuid.uuid5(uuid.NAMESPACE_OID, self._container_id))
+            moved = uuid.uuid5(uuid.NAMESPACE_OID, self._vm.container_id)
+            self._vm = replace(self._vm, container_id=str(moved))
+
+    def assign(self, changes: Mapping[str, Any]) -> None:
+        with self._lock:
+            of_the_pool = {
+                "pps_type": "None",
+                "preprovisioned_vm": False,
+                "preprovisioned_type": None,
+                "ovf_text": None,
+            }
+            moved = {"incarnation": self._vm.incarnation + 1}
+            vm = self._vm.changed({**of_the_pool, **moved, **changes}, where="assign")
+            self._assigned = self._document(vm)
+            self._vm = vm
 
     def decide(self, ask: Ask, *, at: Callable[[], float], refusal: Answer | None = None) -> Verdict:
         """Decides and records one request; `at` tells the seconds since the start. `refusal`: HTTP itself says no.
@@ -109,8 +136,10 @@ class Fabric:
         told: health.Health | None = None
         answer: Answer | None = None
         replaced = fault is not None and fault.replaces
-        if endpoint == "health":
-            answer, told = health.judge(ask, self._vm, incarnation=self._incarnation, container_id=self._container_id)
+        if endpoint == "health" and "xml" in self._vm.dialects:
+            answer, told = health.judge(ask, self._vm)
+        elif endpoint == "health_json" and "json" in self._vm.dialects:
+            answer, told = health_json.judge_json(ask)
         elif not replaced:
             answer = self._truth(ask, endpoint, now=now)
         if fault is not None:
@@ -120,22 +149,27 @@ class Fabric:
             self._reports.append(_report(told, answer, judged=not replaced))
         return answer
 
+    def _document(self, vm: Vm, *, prefix: str = "wa") -> bytes:
+        named = vm.ovf_keys == "fingerprint" and vm.ovf_text is None
+        known = self._ring.certificates(vm.certificate_keys) if named else []
+        return ovf_document(vm, prefix=prefix, thumbprints=[certificate.thumbprint for certificate in known])
+
     def _truth(self, ask: Ask, endpoint: str, *, now: float) -> Answer:
         """The fabric's own answer. Only requests that come this far count towards IMDS's rate: made-up ones do not."""
-        if endpoint in ("imds", "imds_versions"):
-            if not self._rate.admits(now):
-                return imds.throttled()
-            answer = imds.answer_instance if endpoint == "imds" else imds.answer_versions
-            return answer(ask, self._vm)
-        if endpoint == "versions":
-            return wireserver.answer_versions(ask)
-        if endpoint == "goal_state":
-            return goalstate.answer_goal_state(
-                ask,
-                incarnation=self._incarnation,
-                container_id=self._container_id,
-                instance_id=self._vm.instance_id,
-            )
+        vm = self._vm
+        if endpoint in _IMDS and not self._rate.admits(now):
+            return imds.throttled()
+        answers: dict[str, Callable[[], Answer]] = {
+            "imds": lambda: imds.answer_instance(ask, vm),
+            "imds_versions": lambda: imds.answer_versions(ask, vm),
+            "attested": lambda: attested.answer_attested(ask, vm),
+            "reprovision_data": lambda: reprovision.answer_reprovision_data(ask, vm, document=self._assigned),
+            "versions": lambda: wireserver.answer_versions(ask, vm),
+            "goal_state": lambda: goalstate.answer_goal_state(ask, vm),
+            "certificates": lambda: certificates.answer_certificates(ask, vm, self._ring),
+        }
+        if endpoint in answers:
+            return answers[endpoint]()
         if ask.path.startswith("/metadata"):
             return json_answer(404, {"error": "Not found"})
         return wireserver.error_answer(404, "ResourceNotFound", "There is no such resource.")

@@ -13,7 +13,7 @@ from azurelite.simulator.message import Answer
 from azurelite.simulator.scenario import Fault
 
 _BLOCK = 64 * 1024
-_CONTENT_TYPES = {"imds": "application/json; charset=utf-8", "imds_versions": "application/json; charset=utf-8"}
+_JSON_ENDPOINTS = ("imds", "imds_versions", "attested", "health_json")
 # Neither XML nor JSON nor UTF-8.
 _GARBAGE = b"\x00\xff\xfe\x80garbage\x1b[2J\xc3\x28{<\x00" * 8
 
@@ -41,7 +41,8 @@ def disguise(truth: Answer | None, fault: Fault, *, endpoint: str) -> Answer | N
         return None
     if truth is not None and not fault.replaces:
         return truth.with_headers(fault.headers)
-    headers = {"Content-Type": _CONTENT_TYPES.get(endpoint, "text/xml; charset=utf-8")}
+    kind = "application/json" if endpoint in _JSON_ENDPOINTS else "text/xml"
+    headers = {"Content-Type": f"{kind}; charset=utf-8"}
     status, body = 200, (fault.body or "").encode()
     if fault.garbage:
         body = _GARBAGE

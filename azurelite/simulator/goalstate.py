@@ -10,31 +10,45 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from azurelite.simulator.message import Answer, Ask, xml_answer
+from azurelite.simulator.scenario import Vm
 from azurelite.simulator.wireserver import DECLARATION, not_allowed, version_refusal
 
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 
-# No Certificates: the URL is optional in a real goal state, and this fabric holds none.
 _CONFIGURATIONS = (
-    ("HostingEnvironmentConfig", "config", "hostingEnvironmentConfig"),
-    ("SharedConfig", "config", "sharedConfig"),
-    ("ExtensionsConfig", "config", "extensionsConfig"),
-    ("FullConfig", "config", "fullConfig"),
+    ("HostingEnvironmentConfig", "hostingEnvironmentConfig"),
+    ("SharedConfig", "sharedConfig"),
+    ("ExtensionsConfig", "extensionsConfig"),
+    ("FullConfig", "fullConfig"),
 )
 
 
-def answer_goal_state(ask: Ask, *, incarnation: int, container_id: str, instance_id: str) -> Answer:
+def answer_goal_state(ask: Ask, vm: Vm) -> Answer:
     """What WireServer says to a request for the goal state."""
     if ask.method != "GET":
         return not_allowed("GET")
-    refusal = version_refusal(ask)
+    refusal = version_refusal(ask, vm)
     if refusal is not None:
         return refusal
-    return xml_answer(200, goal_state_xml(ask.here, incarnation, container_id=container_id, instance_id=instance_id))
+    document = goal_state_xml(
+        ask.here,
+        vm.incarnation,
+        container_id=vm.container_id,
+        instance_id=vm.instance_id,
+        certificates=vm.certificates,
+    )
+    return xml_answer(200, document)
 
 
-def goal_state_xml(here: str, incarnation: int, *, container_id: str, instance_id: str) -> str:
-    """The document: no BOM, one element per line and CRLF, because shell clients grep lines. `here` is host:port."""
+def goal_state_xml(
+    here: str, incarnation: int, *, container_id: str, instance_id: str, certificates: bool = False
+) -> str:
+    """The document: no BOM, one element per line and CRLF, because shell clients grep lines. `here` is host:port.
+
+    `certificates`: their URL is there; it is optional in a real goal state, too.
+    """
+    base = f"http://{here}/machine/{quote(container_id, safe='')}/{_percent(instance_id)}"
+    name = f"{container_id}.{instance_id}.{incarnation}.xml"
     lines = [
         DECLARATION,
         f'<GoalState xmlns:xsi="{_XSI}" xsi:noNamespaceSchemaLocation="goalstate10.xsd">',
@@ -55,7 +69,8 @@ def goal_state_xml(here: str, incarnation: int, *, container_id: str, instance_i
         f"        <InstanceId>{escape(instance_id)}</InstanceId>",
         "        <State>Started</State>",
         "        <Configuration>",
-        *_configuration(here, incarnation, container_id=container_id, instance_id=instance_id),
+        *_configuration(base, incarnation, certificates=certificates),
+        f"          <ConfigName>{escape(name)}</ConfigName>",
         "        </Configuration>",
         "      </RoleInstance>",
         "    </RoleInstanceList>",
@@ -66,14 +81,12 @@ def goal_state_xml(here: str, incarnation: int, *, container_id: str, instance_i
     return "\r\n".join(lines)
 
 
-def _configuration(here: str, incarnation: int, *, container_id: str, instance_id: str) -> list[str]:
-    base = f"http://{here}/machine/{quote(container_id, safe='')}/{_percent(instance_id)}"
-    lines = []
-    for element, comp, kind in _CONFIGURATIONS:
-        url = f"{base}?comp={comp}&type={kind}&incarnation={incarnation}"
-        lines.append(f"          <{element}>{escape(url)}</{element}>")
-    name = f"{container_id}.{instance_id}.{incarnation}.xml"
-    return [*lines, f"          <ConfigName>{escape(name)}</ConfigName>"]
+def _configuration(base: str, incarnation: int, *, certificates: bool) -> list[str]:
+    named = [(element, f"comp=config&type={kind}") for element, kind in _CONFIGURATIONS]
+    if certificates:
+        named.append(("Certificates", "comp=certificates"))
+    urls = [(element, f"{base}?{query}&incarnation={incarnation}") for element, query in named]
+    return [f"          <{element}>{escape(url)}</{element}>" for element, url in urls]
 
 
 def _percent(text: str) -> str:

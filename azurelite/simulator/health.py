@@ -49,22 +49,18 @@ def read_health(body: bytes) -> Health:
     )
 
 
-def judge(ask: Ask, vm: Vm, *, incarnation: int, container_id: str) -> tuple[Answer, Health | None]:
+def judge(ask: Ask, vm: Vm) -> tuple[Answer, Health | None]:
     """What WireServer says to a health report, and the report if there was one to read. Changes nothing."""
     if ask.method != "POST":
         return not_allowed("POST"), None
-    refusal = version_refusal(ask) or _content_type_refusal(ask)
+    refusal = version_refusal(ask, vm) or _content_type_refusal(ask)
     try:
         health = read_health(ask.body)
     except MalformedHealthError as error:
         return refusal or _invalid(str(error)), None
-    refusal = (
-        refusal
-        or _wording_refusal(health)
-        or _identity_refusal(health, vm, incarnation=incarnation, container_id=container_id)
-    )
+    refusal = refusal or _wording_refusal(health) or _identity_refusal(health, vm)
     # Some agents take a report without this header for a failed one.
-    accepted = Answer(200, headers=(("x-ms-latest-goal-state-incarnation-number", str(incarnation)),))
+    accepted = Answer(200, headers=(("x-ms-latest-goal-state-incarnation-number", str(vm.incarnation)),))
     return refusal or accepted, health
 
 
@@ -114,14 +110,14 @@ def _wording_refusal(health: Health) -> Answer | None:
     return None
 
 
-def _identity_refusal(health: Health, vm: Vm, *, incarnation: int, container_id: str) -> Answer | None:
+def _identity_refusal(health: Health, vm: Vm) -> Answer | None:
     if health.instance_id != vm.instance_id:
         return _invalid(f"InstanceId {health.instance_id!r} is not this VM's.")
-    if health.container_id != container_id:
+    if health.container_id != vm.container_id:
         message = "The container id is not, or no longer, this VM's."
         return error_answer(vm.stale_container_status, "InvalidContainerConfiguration", message)
-    if health.incarnation != str(incarnation):
-        message = f"The goal state incarnation {health.incarnation!r} is gone; the current one is {incarnation}."
+    if health.incarnation != str(vm.incarnation):
+        message = f"The goal state incarnation {health.incarnation!r} is gone; the current one is {vm.incarnation}."
         return error_answer(410, "ResourceNotAvailable", message)
     return None
 

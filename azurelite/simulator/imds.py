@@ -17,7 +17,7 @@ from azurelite.simulator.scenario import Vm
 ROOT = "/metadata/instance"
 WINDOW = 1.0  # seconds over which the documented request rate is counted
 
-_SUBSCRIPTION = "8d10da13-8125-4ba9-a717-bf7490507b3d"
+SUBSCRIPTION = "8d10da13-8125-4ba9-a717-bf7490507b3d"
 _GROUP = "azurelite-demo"
 
 # "Version introduced" in the documentation's schema tables, for all that is younger than the oldest api-version.
@@ -77,9 +77,9 @@ class RateLimit:
 
 def answer_instance(ask: Ask, vm: Vm) -> Answer:
     """What IMDS says to a request below /metadata/instance."""
-    refusal = _refusal(ask) or _version_refusal(ask, vm)
-    if refusal is not None:
-        return refusal
+    problem = refusal(ask) or version_refusal(ask, vm)
+    if problem is not None:
+        return problem
     query = dict(ask.query)
     extended = query.get("extended", "").lower() == "true"
     node: Any = instance_document(vm, api_version=query["api-version"], extended=extended)
@@ -92,7 +92,7 @@ def answer_instance(ask: Ask, vm: Vm) -> Answer:
 
 def answer_versions(ask: Ask, vm: Vm) -> Answer:
     """What IMDS says to a request for /metadata/versions, the one IMDS route that needs no api-version."""
-    return _refusal(ask) or json_answer(200, {"apiVersions": sorted(vm.api_versions)})
+    return refusal(ask) or json_answer(200, {"apiVersions": sorted(vm.api_versions)})
 
 
 def throttled() -> Answer:
@@ -105,7 +105,7 @@ def instance_document(vm: Vm, *, api_version: str, extended: bool) -> dict[str, 
     built: dict[str, Any] = {"compute": _compute(vm), "network": {"interface": [_interface()]}}
     if extended:
         # Not in the documentation; clients see hasCustomData as a real boolean, unlike every other primitive.
-        built["extended"] = {"compute": {"hasCustomData": False, "ppsType": "None"}}
+        built["extended"] = {"compute": {"hasCustomData": bool(vm.custom_data), "ppsType": vm.pps_type}}
     document: dict[str, Any] = _merged(built, vm.imds)
     if not extended:
         document.pop("extended", None)
@@ -117,7 +117,8 @@ def instance_document(vm: Vm, *, api_version: str, extended: bool) -> dict[str, 
     return document
 
 
-def _refusal(ask: Ask) -> Answer | None:
+def refusal(ask: Ask) -> Answer | None:
+    """The refusal of a request that breaks a rule of all routes below /metadata; None when it is in order."""
     if ask.method != "GET":
         return json_answer(405, {"error": "Method not allowed"}, headers=(("Allow", "GET"),))
     if (ask.header("Metadata") or "").strip().lower() != "true":
@@ -130,7 +131,8 @@ def _refusal(ask: Ask) -> Answer | None:
     return None
 
 
-def _version_refusal(ask: Ask, vm: Vm) -> Answer | None:
+def version_refusal(ask: Ask, vm: Vm) -> Answer | None:
+    """The refusal of a request without a known api-version, which names newer ones; None when it is in order."""
     if dict(ask.query).get("api-version") in vm.api_versions:
         return None
     problem = "Bad request. api-version is invalid or was not specified in the request."
@@ -192,7 +194,7 @@ def _remove(tree: dict[str, Any], dotted: str) -> None:
 
 
 def _compute(vm: Vm) -> dict[str, Any]:
-    group = f"/subscriptions/{_SUBSCRIPTION}/resourceGroups/{_GROUP}"
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{_GROUP}"
     own = {
         "location": vm.location,
         "name": vm.name,
@@ -202,7 +204,7 @@ def _compute(vm: Vm) -> dict[str, Any]:
         "resourceGroupName": _GROUP,
         "resourceId": f"{group}/providers/Microsoft.Compute/virtualMachines/{vm.name}",
         "storageProfile": _storage(vm, group=group),
-        "subscriptionId": _SUBSCRIPTION,
+        "subscriptionId": SUBSCRIPTION,
         "tags": ";".join(f"{name}:{value}" for name, value in vm.tags.items()),
         "tagsList": [{"name": name, "value": value} for name, value in vm.tags.items()],
         "userData": base64.b64encode((vm.user_data or "").encode()).decode(),

@@ -18,7 +18,7 @@ class Request:
     at: float
     """Seconds since the simulator was started (monotonic)."""
     endpoint: str
-    """imds | imds_versions | versions | goal_state | health | unknown."""
+    """One of `scenario.ENDPOINTS` but `any`, or `unknown`."""
     method: str
     target: str
     """Path and query, undecoded."""
@@ -40,7 +40,7 @@ class Report:
     substatus: str | None
     description: str | None
     incarnation: str
-    """Text as it stood in the XML."""
+    """Text as it stood in the XML; empty in the JSON dialect, as are the ids."""
     container_id: str
     instance_id: str
     accepted: bool

@@ -10,14 +10,25 @@ import difflib
 import functools
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from azurelite.simulator import values
 
 DEFAULT_PATH = Path(__file__).with_name("default.yaml")
-ENDPOINTS = ("imds", "imds_versions", "goal_state", "health", "versions", "any")
+ENDPOINTS = (
+    "imds",
+    "imds_versions",
+    "reprovision_data",
+    "attested",
+    "goal_state",
+    "certificates",
+    "health",
+    "health_json",
+    "versions",
+    "any",
+)
 
 
 class ScenarioError(ValueError):
@@ -47,6 +58,27 @@ class Vm:
     api_versions: tuple[str, ...]
     stale_container_status: int
     imds: Mapping[str, Any]
+    password: str | None
+    custom_data: str | None
+    preprovisioned_vm: bool
+    preprovisioned_type: str | None
+    provision_guest_proxy_agent: bool | None
+    ovf_hostname: str | None
+    ovf_username: str | None
+    ovf_keys: str
+    ovf_text: str | None
+    pps_type: str
+    dialects: tuple[str, ...]
+    protocol_preferred: str
+    protocol_supported: tuple[str, ...]
+    certificates: bool
+    certificate_keys: str
+    certificate_format: str | None
+
+    def changed(self, changes: Mapping[str, Any], *, where: str = "vm") -> Vm:
+        """The same VM with some fields changed, as a scenario would spell them. Raises ScenarioError."""
+        _check_keys(changes, _VM_CHECKS, where=where, path="")
+        return replace(self, **_typed(changes, _VM_CHECKS, where=where, path=""))
 
 
 @dataclass(frozen=True)
@@ -154,6 +186,17 @@ _VM_CHECKS: dict[str, values.Check] = {
     "api_versions": values.texts,
     "stale_container_status": values.one_of(400, 410),
     "imds": values.document,
+    **{key: values.or_null(values.text) for key in ("password", "custom_data", "preprovisioned_type", "ovf_text")},
+    "preprovisioned_vm": values.flag,
+    "provision_guest_proxy_agent": values.or_null(values.flag),
+    "ovf_hostname": values.or_null(values.text),
+    "ovf_username": values.or_null(values.text),
+    "ovf_keys": values.one_of("value", "fingerprint", "none"),
+    "dialects": values.some_of("xml", "json"),
+    "protocol_supported": values.texts,
+    "certificates": values.flag,
+    "certificate_keys": values.one_of("rsa", "ec", "both"),
+    "certificate_format": values.or_null(values.one_of("Pkcs7BlobWithPfxContents", "CertificatesNonPfxPackage")),
 }
 
 _FAULT_CHECKS: dict[str, values.Check] = {

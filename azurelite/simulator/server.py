@@ -17,10 +17,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import IO, Any, Callable, Union
 
 from azurelite.simulator import faults
+from azurelite.simulator.disc import disc_image
 from azurelite.simulator.fabric import Fabric
+from azurelite.simulator.keyring import Certificate
 from azurelite.simulator.message import Answer, Ask, text_answer
+from azurelite.simulator.ovf import FILE_NAME
 from azurelite.simulator.record import Report, Request, json_line
-from azurelite.simulator.scenario import Scenario
+from azurelite.simulator.scenario import Scenario, Vm
 
 Address = tuple[str, int]
 Listen = Union[Address, Sequence[Address]]
@@ -128,6 +131,24 @@ class Simulator:
         """Every well-formed health report so far, refused ones included; a copy."""
         return self._fabric.reports
 
+    @property
+    def vm(self) -> Vm:
+        """The VM as it stands now: moved, and perhaps assigned."""
+        return self._fabric.vm
+
+    def ovf(self, *, prefix: str = "wa") -> bytes:
+        """The VM's provisioning document as it stands now; see `ovf.ovf_document`."""
+        return self._fabric.ovf(prefix=prefix)
+
+    def media(self, kind: str = "udf", *, prefix: str = "wa") -> bytes:
+        """The image of a disc with that document; `kind`: udf as on Azure, iso9660 or bridge."""
+        return disc_image({FILE_NAME: self.ovf(prefix=prefix)}, kind=kind)
+
+    @property
+    def certificates(self) -> list[Certificate]:
+        """The VM's certificates, made when they are first asked for. Raises CertificatesError without openssl."""
+        return self._fabric.certificates
+
     def move_incarnation(self) -> None:
         """The goal state's incarnation is one higher from now on; reports of the old one get 410."""
         self._fabric.move_incarnation()
@@ -135,6 +156,14 @@ class Simulator:
     def move_container(self) -> None:
         """The VM has a new container id from now on, as after a migration to another host."""
         self._fabric.move_container()
+
+    def assign(self, **vm_changes: object) -> None:
+        """Takes the VM out of the pool: its fields change, and reprovisiondata has its new provisioning document.
+
+        What marks a pool VM goes with it (`pps_type`, `preprovisioned_*`, `ovf_text`), and the incarnation moves,
+        unless the changes say otherwise. Raises ScenarioError, ValueError or CertificatesError, and nothing changes.
+        """
+        self._fabric.assign(vm_changes)
 
     def _clock(self) -> float:
         return time.monotonic() - self._started

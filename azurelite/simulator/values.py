@@ -134,6 +134,16 @@ def one_of(*choices: T) -> Check:
     return check
 
 
+def some_of(*choices: str) -> Check:
+    """A check for a list of the choices, which may be empty."""
+    known = one_of(*choices)
+
+    def check(value: object) -> tuple[str, ...]:
+        return tuple(known(item) for item in texts(value))
+
+    return check
+
+
 def or_null(check: Check) -> Check:
     """The check, with null let through as well."""
     return lambda value: None if value is None else check(value)

@@ -9,40 +9,27 @@ from __future__ import annotations
 from xml.sax.saxutils import escape
 
 from azurelite.simulator.message import Answer, Ask, xml_answer
+from azurelite.simulator.scenario import Vm
 
 DECLARATION = '<?xml version="1.0" encoding="utf-8"?>'
 
-# As WireServer lists them, newest first; the last one is its own misspelling, which it does offer.
-PROTOCOL_VERSIONS = (
-    "2015-04-05",
-    "2012-11-30",
-    "2012-09-15",
-    "2012-05-15",
-    "2011-12-31",
-    "2011-10-15",
-    "2011-08-31",
-    "2011-04-07",
-    "2010-12-15",
-    "2010-28-10",
-)
 
-
-def answer_versions(ask: Ask) -> Answer:
+def answer_versions(ask: Ask, vm: Vm) -> Answer:
     """The protocol versions; the one WireServer route that needs no x-ms-version."""
     if ask.method != "GET":
         return not_allowed("GET")
-    lines = [DECLARATION, "<Versions>", "  <Preferred>", f"    <Version>{PROTOCOL_VERSIONS[0]}</Version>"]
+    lines = [DECLARATION, "<Versions>", "  <Preferred>", f"    <Version>{escape(vm.protocol_preferred)}</Version>"]
     lines += ["  </Preferred>", "  <Supported>"]
-    lines += [f"    <Version>{version}</Version>" for version in PROTOCOL_VERSIONS]
+    lines += [f"    <Version>{escape(version)}</Version>" for version in vm.protocol_supported]
     return xml_answer(200, "\r\n".join([*lines, "  </Supported>", "</Versions>", ""]))
 
 
-def version_refusal(ask: Ask) -> Answer | None:
+def version_refusal(ask: Ask, vm: Vm) -> Answer | None:
     """The refusal of a request without a known x-ms-version; None when it is in order."""
     version = ask.header("x-ms-version")
     if version is None:
         return error_answer(400, "MissingRequiredHeader", "The header x-ms-version was not specified.")
-    if version not in PROTOCOL_VERSIONS:
+    if version not in (vm.protocol_preferred, *vm.protocol_supported):
         return error_answer(400, "InvalidHeaderValue", f"The protocol version {version!r} is not supported.")
     return None
 

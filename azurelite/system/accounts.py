@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Optional, Protocol
 
-from azurelite.clock import Clock
+from azurelite.clock import Clock, Deadline
 from azurelite.errors import MachineError
 from azurelite.system.changes import Change, Journal
 from azurelite.system.files import Files
 from azurelite.system.logindefs import login_range
-from azurelite.system.passwd import PasswdFiles
+from azurelite.system.passwd import LOCK_WAIT, PasswdFiles
 from azurelite.system.process import Commands
 from azurelite.system.shadow import ShadowTools
 from azurelite.system.tables import as_number, split_lines
@@ -47,13 +47,15 @@ class Accounts:
         self._clock = clock
         self._wished_users: dict[str, User] = {}
         self._wished_groups: set[str] = set()
+        self._wished_whole: set[str] = set()
         self._wished_members: set[tuple[str, str]] = set()
 
     def user(self, name: str) -> Optional[User]:
         """The account of that name, or None. On the running system, from any source it knows (LDAP, …)."""
         if name in self._wished_users:
             return self._wished_users[name]
-        for entry in self._entries("/etc/passwd", 7):
+        for line in split_lines(self._files.read("/etc/passwd")):
+            entry = [*line.split(":"), *[""] * 7]  # a line with fewer fields is an account all the same
             if entry[0] == name:
                 return User(name, _number(entry[2]), _number(entry[3]), entry[5] or "/", entry[6])
         return _ask_system(name) if self._files.root.is_host else None
@@ -74,7 +76,12 @@ class Accounts:
     def is_system_account(self, user: User) -> bool:
         """The account belongs to the system, not to a person: its number lies below people's, or is nobody's."""
         lowest, _ = login_range(self._files, "UID")
-        return user.uid != -1 and (user.uid < lowest or user.uid in _NOBODY)
+        return user.uid != -1 and (user.uid < max(lowest, 1) or user.uid in _NOBODY)
+
+    def is_system_group(self, name: str) -> bool:
+        """There is a group of that name, and its number lies below people's."""
+        lowest, _ = login_range(self._files, "GID")
+        return any(entry[0] == name and _number(entry[2]) < lowest for entry in self._entries("/etc/group", 4))
 
     def ensure_group(self, name: str) -> bool:
         """See to it that the group exists; True when it had to be made."""
@@ -106,6 +113,25 @@ class Accounts:
             raise MachineError(f"the account {new.name} was made but is not to be found in /etc/passwd")
         return made
 
+    def complete(self, user: User) -> bool:
+        """Give an existing account what a crash while it was made kept from it: shadow line, own group, home.
+
+        What is there stays as it is. True when something had to be made.
+        """
+        if not any(line.startswith(f"{user.name}:x:") for line in split_lines(self._files.read("/etc/passwd"))):
+            return False
+        lacking = self._direct().lacking(user)
+        if not lacking or user.name in self._wished_whole:
+            return False
+        self._journal.record(Change("user", user.name, f"complete: {', '.join(lacking)}"))
+        if not self._files.dry_run:
+            self._direct().complete(user, lacking)
+        else:
+            self._wished_whole.add(user.name)
+            if "home" in lacking:
+                self._files.expect_home(user.home)
+        return True
+
     def ensure_member(self, user: User, group: str) -> bool:
         """See to it that an existing user is in an existing group; True when he had to be added."""
         if group in self.groups_of(user.name):
@@ -117,6 +143,11 @@ class Accounts:
             self._backend().join(user.name, group)
         return True
 
+    def _direct(self) -> PasswdFiles:
+        limit = self._commands.limit
+        wait = Deadline(self._clock, LOCK_WAIT) if limit is None else limit.within(LOCK_WAIT)
+        return PasswdFiles(self._files, wait)
+
     def _backend(self) -> Backend:
         root = self._files.root
         if all(self._commands.find(tool) for tool in TOOLS):
@@ -124,7 +155,7 @@ class Accounts:
                 return ShadowTools(self._commands)
             if self._files.privileged and self._prefix_is_safe():
                 return ShadowTools(self._commands, prefix=root.path)
-        return PasswdFiles(self._files, self._clock)
+        return self._direct()
 
     def _prefix_is_safe(self) -> bool:
         """The root is of shadow's kind, and no link in it leads `--prefix`, which follows them, outside."""

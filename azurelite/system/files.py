@@ -59,7 +59,10 @@ class Files:
         if path in self._wished:
             return self._wished[path]
         with _explained("read", path):
-            return self.root.read(path, limit=READ_LIMIT, beneath=beneath)
+            data = self.root.read(path, limit=READ_LIMIT + 1, beneath=beneath)
+        if data is not None and len(data) > READ_LIMIT:
+            raise FileError(f"cannot read {path}: it has more than {READ_LIMIT} bytes")
+        return data
 
     def stat(self, path: str, *, beneath: Optional[str] = None) -> Optional[os.stat_result]:
         """What lies at `path` on the disk, or None. Raises FileError."""
@@ -187,6 +190,20 @@ class Files:
                 raise
             os.fsync(folder)
 
+    def remove(self, path: str) -> None:
+        """Remove one of azurelite's own files, with no record; it need not be there. Raises FileError."""
+        with _explained("remove", path):
+            try:
+                folder, name = self.root.open_parent(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            try:
+                os.unlink(name, dir_fd=folder)
+            except FileNotFoundError:
+                return
+            finally:
+                os.close(folder)
+
     def append_line(self, path: str, line: str) -> None:
         """Add a line to a log-like file of our own (0600), with no record of it. Raises FileError."""
         with _explained("write", path), self._parent(path) as (folder, name):
@@ -202,8 +219,10 @@ class Files:
         parts = path.strip("/").split("/")
         for depth in range(1, len(parts) + 1):
             here = "/" + "/".join(parts[:depth])
-            if not self.is_dir(here):
-                self._make_folder(here, mode=mode if depth == len(parts) else 0o755, owner=None, beneath=None)
+            found = self.stat(here)
+            last = depth == len(parts)
+            if found is None or (last and stat.S_IMODE(found.st_mode) != mode):
+                self._make_folder(here, mode=mode if last else 0o755, owner=None, beneath=None)
 
     def rewrite_locked(self, path: str, transform: Callable[[bytes], bytes], *, wait: Deadline) -> None:
         """Change a file in place under both kinds of lock, for files that another program shares (0600 if new).
@@ -217,9 +236,11 @@ class Files:
             FileError: the system refused, or the locks were held for too long.
         """
         with _explained("write", path), self._parent(path) as (folder, name):
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             descriptor = os.open(name, flags, 0o600, dir_fd=folder)
             with open(descriptor, "r+b", buffering=0) as shared:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise OSError(errno.EINVAL, "it is not a regular file")
                 lock(lambda: fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)  # cloud-init's kind
                 lock(lambda: fcntl.lockf(shared, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)  # the Hyper-V daemon's
                 before = shared.read(READ_LIMIT) or b""

@@ -12,24 +12,29 @@ import os
 import stat
 from typing import Iterator, Optional
 
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Deadline
 from azurelite.errors import FileError, MachineError
-from azurelite.system.files import Files, Owner, lock
+from azurelite.system.files import ROOT_OWNER, Files, Owner, lock
 from azurelite.system.logindefs import login_range
 from azurelite.system.tables import as_number, split_lines
-from azurelite.system.users import NewUser
+from azurelite.system.users import NewUser, User
 
 _LOCK = "/etc/.pwd.lock"
-_LOCK_WAIT = 15.0  # seconds, as lckpwdf(3) waits
+LOCK_WAIT = 15.0  # seconds, as lckpwdf(3) waits
 _HOME_MODE = 0o700
 
 
 class PasswdFiles:
-    """Edits passwd, shadow, group and gshadow themselves."""
+    """Edits passwd, shadow, group and gshadow themselves.
 
-    def __init__(self, files: Files, clock: Clock) -> None:
+    Args:
+        files: the guest's files.
+        wait: how long another program may hold the lock on them.
+    """
+
+    def __init__(self, files: Files, wait: Deadline) -> None:
         self._files = files
-        self._clock = clock
+        self._wait = wait
 
     def add_user(self, new: NewUser) -> None:
         """Make the account, its own group if it needs one, and its home from /etc/skel. Raises MachineError."""
@@ -41,12 +46,32 @@ class PasswdFiles:
                 self._append_group(new.name, gid)
             for group in new.groups:
                 self._add_member(new.name, group)
-            # An empty date of last change: a clock still in 1970 must not make the password expire at once.
-            self._put_line("/etc/shadow", new.name, f"{new.name}:*::0:99999:7:::", optional=True)
+            self._put_line("/etc/shadow", new.name, _shadow_line(new.name), optional=True)
             self._make_home(new.home, Owner(new.name, uid, gid))
             locked = "x" if self._files.stat("/etc/shadow") is not None else "*"
             line = f"{new.name}:{locked}:{uid}:{gid}::{new.home}:{new.shell}"
             self._put_line("/etc/passwd", new.name, line)
+
+    def lacking(self, user: User) -> tuple[str, ...]:
+        """Which parts of an account are missing: "shadow", "group", "home"."""
+        absent = []
+        if self._files.stat("/etc/shadow") is not None and not self._has("/etc/shadow", user.name):
+            absent.append("shadow")
+        if user.gid not in self._numbers("/etc/group"):
+            absent.append("group")
+        if user.home.startswith("/home/") and self._is_half_made(user.home):
+            absent.append("home")
+        return tuple(absent)
+
+    def complete(self, user: User, lacking: tuple[str, ...]) -> None:
+        """Make the parts that are missing. Raises MachineError."""
+        with self._locked():
+            if "group" in lacking:
+                self._append_group(user.name, user.gid)
+            if "shadow" in lacking:
+                self._put_line("/etc/shadow", user.name, _shadow_line(user.name))
+            if "home" in lacking:
+                self._make_home(user.home, user.owner)
 
     def add_group(self, name: str) -> None:
         """Make a group. Raises MachineError."""
@@ -57,6 +82,13 @@ class PasswdFiles:
         """Add an existing user to an existing group. Raises MachineError."""
         with self._locked():
             self._add_member(name, group)
+
+    def _is_half_made(self, home: str) -> bool:
+        """Nothing there, or a folder that only root can enter: it was made, and not given away any more."""
+        found = self._files.stat(home, beneath=home)
+        if found is None:
+            return True
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and not found.st_mode & 0o077
 
     def _append_group(self, name: str, gid: int) -> None:
         self._put_line("/etc/gshadow", name, f"{name}:!::", optional=True)
@@ -69,6 +101,9 @@ class PasswdFiles:
                 if fields[0] == group and len(fields) == 4 and name not in fields[3].split(","):
                     fields[3] = f"{fields[3]},{name}" if fields[3] else name
                     self._put_line(path, group, ":".join(fields), optional=optional)
+
+    def _has(self, path: str, key: str) -> bool:
+        return any(line.split(":", 1)[0] == key for line in self._lines(path))
 
     def _lines(self, path: str) -> list[str]:
         return split_lines(self._files.read(path))
@@ -118,9 +153,10 @@ class PasswdFiles:
         found = self._files.stat(home, beneath=home)
         if found is not None and found.st_uid != 0:
             return  # a home kept from before: whose files are inside is not ours to say
-        # Root's own folder here is what a crash left between making it and giving it away, or a prepared one.
-        self._files.mkdir_silently(home, mode=_HOME_MODE, owner=owner, beneath=home)
+        # It is given away last, so that one which a crash left half made can be told.
+        self._files.mkdir_silently(home, mode=_HOME_MODE, owner=ROOT_OWNER, beneath=home)
         self._copy_skeleton("/etc/skel", home, owner, home)
+        self._files.mkdir_silently(home, mode=_HOME_MODE, owner=owner, beneath=home)
 
     def _copy_skeleton(self, source: str, target: str, owner: Owner, home: str) -> None:
         """Copy folders and files that are not there yet; links and devices are left out."""
@@ -139,7 +175,7 @@ class PasswdFiles:
             folder, name = self._files.root.open_parent(_LOCK)
             try:
                 descriptor = os.open(
-                    name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder
+                    name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600, dir_fd=folder
                 )
             finally:
                 os.close(folder)
@@ -147,9 +183,14 @@ class PasswdFiles:
             raise FileError(f"cannot lock {_LOCK}: {error.strerror}") from error
         try:
             try:
-                lock(lambda: fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB), Deadline(self._clock, _LOCK_WAIT))
+                lock(lambda: fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB), self._wait)
             except OSError as error:
-                raise FileError(f"{_LOCK} is held by another program for {_LOCK_WAIT:g} s: see which") from error
+                raise FileError(f"{_LOCK} is held by another program and not let go: see which") from error
             yield
         finally:
             os.close(descriptor)
+
+
+def _shadow_line(name: str) -> str:
+    """A locked password, and no date of last change: a clock still in 1970 must not make it expire at once."""
+    return f"{name}:*::0:99999:7:::"

@@ -9,6 +9,7 @@ import signal
 import subprocess
 from typing import Optional, Sequence
 
+from azurelite.clock import Deadline
 from azurelite.errors import CommandError
 from azurelite.metadata import Secret
 
@@ -26,6 +27,7 @@ class Commands:
     """
 
     def __init__(self, search_path: Optional[str] = None) -> None:
+        self.limit: Optional[Deadline] = None  # of the run as a whole: no command outlives it
         self.search_path = f"{search_path}:{STANDARD_PATH}" if search_path else STANDARD_PATH
 
     def find(self, name: str) -> Optional[str]:
@@ -53,6 +55,8 @@ class Commands:
         program = self.find(argv[0])
         if program is None:
             raise CommandError(f"{argv[0]} is not installed: add it to the image")
+        if self.limit is not None:
+            timeout = min(timeout, self.limit.remaining())
         LOG.debug("running %s", " ".join(argv))
         try:
             process = subprocess.Popen(

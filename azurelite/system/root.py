@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,6 +117,13 @@ class Root:
         finally:
             os.close(folder)
         try:
+            found = os.fstat(descriptor)
+            if stat.S_ISDIR(found.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file", path)
+            if beneath is not None and found.st_nlink > 1:
+                raise OSError(errno.EMLINK, "it has a second name, maybe for somebody else's file", path)
             return b"".join(_chunks(descriptor, limit))
         finally:
             os.close(descriptor)

@@ -44,9 +44,9 @@ def test_all_sources_answer():
 
 
 @pytest.mark.parametrize("sources", [("wireserver", "imds"), ("imds",), ("wireserver",), ()])
-def test_only_the_sources_listed_are_asked_in_their_order(sources):
+def test_only_the_sources_listed_are_asked(sources):
     run = Run(sources=sources)
-    assert run.asked == [{"imds": "imds", "wireserver": "goal_state"}[source] for source in sources]
+    assert set(run.asked) == {{"imds": "imds", "wireserver": "goal_state"}[source] for source in sources}
     assert (run.metadata.username is not None) is ("imds" in sources)
     assert run.metadata.vm_id == VM_ID
 
@@ -115,7 +115,7 @@ def test_a_dead_imds_leaves_the_share_of_reporting():
 
 @pytest.mark.parametrize(
     ("field", "source"),
-    [("username", "imds"), ("public_ssh_keys", "imds"), ("vm_id", "imds"), ("region", "imds"), ("password", "imds")],
+    [("username", "imds"), ("public_ssh_keys", "imds"), ("vm_id", "imds"), ("region", "imds")],
 )
 def test_why_a_field_may_be_missing(field, source):
     run = Run({"endpoint": "any", "status": 400})
@@ -125,7 +125,7 @@ def test_why_a_field_may_be_missing(field, source):
 def test_a_field_is_not_missing_because_of_a_source_that_cannot_have_it():
     run = Run({"endpoint": "goal_state", "status": 400})
     assert run.crawl.failure_for("username") is None
-    assert run.crawl.failure_for("region") is run.failures["wireserver"]
+    assert run.crawl.failure_for("region") is None
 
 
 @pytest.mark.parametrize(

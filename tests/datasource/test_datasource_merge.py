@@ -7,51 +7,58 @@ from dataclasses import fields
 import pytest
 from kit import ED25519
 
-from azurelite.datasource import ANY, PRECEDENCE, merge, sources_of
+from azurelite.datasource import PRECEDENCE, merge, sources_of
 from azurelite.metadata import Metadata, Secret, SshKey
 
 KEYS = (SshKey(ED25519),)
-ONLY_IMDS = {
-    "local_hostname": "web-1",
-    "username": "alex",
-    "disable_password_authentication": False,
-    "public_ssh_keys": KEYS,
-    "user_data": Secret(b"x"),
-    "tags": {"a": "b"},
-    "network": {"interface": []},
-    "pps_type": "Running",
+BYTES, TEXT = Secret(b"x"), Secret("x")
+# Every field with the sources that may give it, strongest first, and a value: the table, written down a second time.
+TABLE = {
+    "instance_id": (("firmware", "imds"), "i"),
+    "vm_id": (("firmware", "imds"), "i"),
+    "random_seed": (("firmware",), BYTES),
+    "local_hostname": (("imds", "media"), "web-1"),
+    "username": (("imds", "media"), "alex"),
+    "disable_password_authentication": (("imds", "media"), False),
+    "public_ssh_keys": (("imds", "media", "certificates"), KEYS),
+    "password": (("media",), TEXT),
+    "custom_data": (("media",), BYTES),
+    "provision_guest_proxy_agent": (("media",), False),
+    "pps_type": (("media", "imds"), "Running"),
+    "user_data": (("imds",), BYTES),
+    "tags": (("imds",), {"a": "b"}),
+    "network": (("imds",), {"interface": []}),
+    "region": (("imds",), "westeurope"),
+    "availability_zone": (("imds",), "1"),
+    "fault_domain": (("imds",), "0"),
+    "vm_size": (("imds",), "Standard_B2s"),
 }
-FIRMWARE_FIRST = {"instance_id": ("f", "i"), "vm_id": ("f", "i")}
-ANY_SOURCE = {
-    "region": "westeurope",
-    "availability_zone": "1",
-    "fault_domain": "0",
-    "vm_size": "Standard_B2s",
-    "password": Secret("x"),
-    "custom_data": Secret(b"x"),
-    "provision_guest_proxy_agent": False,
-}
+ALL = ("firmware", "imds", "media", "certificates", "wireserver", "stranger")
+FIRMWARE_FIRST = ("instance_id", "vm_id")
 
 
-def test_the_tables_here_cover_every_field():
+def test_the_table_here_covers_every_field():
     known = {field.name for field in fields(Metadata)} - {"cloud_name", "platform", "provenance", "raw"}
-    assert known == {*ONLY_IMDS, *FIRMWARE_FIRST, *ANY_SOURCE}
-    assert set(PRECEDENCE) == {*ONLY_IMDS, *FIRMWARE_FIRST}
+    assert known == set(TABLE)
+    assert {name: sources_of(name) for name in TABLE} == {name: sources for name, (sources, _) in TABLE.items()}
+    assert set(PRECEDENCE) == {*TABLE, "cloud_name", "platform"}
 
 
-@pytest.mark.parametrize(("name", "value"), [*ONLY_IMDS.items(), *ANY_SOURCE.items()])
-def test_imds_gives_the_field(name, value):
-    merged = merge({"firmware": Metadata(), "imds": Metadata(**{name: value})})
-    assert getattr(merged, name) == value
-    assert merged.provenance[name] == "imds"
-
-
-@pytest.mark.parametrize(("name", "value"), list(ONLY_IMDS.items()))
-@pytest.mark.parametrize("source", ["firmware", "wireserver", "stranger"])
-def test_nobody_else_gives_what_imds_alone_may_give(name, value, source):
+@pytest.mark.parametrize("source", ALL)
+@pytest.mark.parametrize("name", TABLE)
+def test_a_field_comes_from_its_own_sources_and_from_nobody_else(name, source):
+    sources, value = TABLE[name]
     merged = merge({source: Metadata(**{name: value})})
-    assert getattr(merged, name) is None
-    assert name not in merged.provenance
+    assert getattr(merged, name) == (value if source in sources else None)
+    assert merged.provenance == ({name: source} if source in sources else {})
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_stronger_source_wins_and_the_next_one_steps_in(name):
+    sources, value = TABLE[name]
+    for i, winner in enumerate(sources):
+        merged = merge({source: Metadata(**{name: value}) for source in reversed(sources[i:])})
+        assert merged.provenance == {name: winner}
 
 
 @pytest.mark.parametrize("name", FIRMWARE_FIRST)
@@ -65,14 +72,6 @@ def test_the_firmware_wins_over_imds(name):
 def test_imds_stands_in_where_the_firmware_says_nothing(name):
     merged = merge({"firmware": Metadata(), "imds": Metadata(**{name: "i"})})
     assert (getattr(merged, name), merged.provenance[name]) == ("i", "imds")
-
-
-@pytest.mark.parametrize(("name", "value"), list(ANY_SOURCE.items()))
-def test_any_source_may_give_the_rest_in_order(name, value):
-    assert sources_of(name) == ANY == ("firmware", "imds", "wireserver")
-    for i, winner in enumerate(ANY):
-        merged = merge({source: Metadata(**{name: value}) for source in reversed(ANY[i:])})
-        assert merged.provenance[name] == winner
 
 
 @pytest.mark.parametrize("name", ["region", "vm_id", "username"])

@@ -206,7 +206,8 @@ def dial(clock: FastClock) -> Iterator[Callable[..., Fabric]]:
 
     def open_fabric(url: str, *, seconds: float = 60, timeout: float = 2, imds_deadline: float = 300) -> Fabric:
         imds = ImdsSettings(url, timeout=timeout, deadline=imds_deadline)
-        fabric = Fabric(seconds, imds=imds, wireserver=WireServerSettings(url, timeout=timeout), clock=clock)
+        wireserver = WireServerSettings(url, timeout=timeout, dialect="xml")
+        fabric = Fabric(seconds, imds=imds, wireserver=wireserver, clock=clock)
         opened.append(fabric)
         return fabric
 

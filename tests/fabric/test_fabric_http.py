@@ -161,9 +161,9 @@ class TestTornAnswers:
     @pytest.mark.parametrize(
         ("answer", "detail"),
         [
-            (b"", "Remote end closed connection without response"),
-            (b"SSH-2.0-x\r\n", "SSH-2.0-x"),
-            (HEAD + b"Content-Length: 10\r\n\r\nabc", "IncompleteRead(3 bytes read, 7 more expected)"),
+            (b"", "the connection was closed without an answer"),
+            (b"SSH-2.0-x\r\n", "the answer does not begin as HTTP does"),
+            (HEAD + b"Content-Length: 10\r\n\r\nabc", "the answer was cut off"),
         ],
     )
     def test_the_detail_is_about_the_answer_and_not_about_the_library(self, ask, raw, scripts, answer, detail):
@@ -282,7 +282,8 @@ class TestRepeating:
         simulator = simulate({"endpoint": "any", "status": 503, "headers": {"Retry-After": "20"}})
         with pytest.raises(HttpStatusError):
             ask(simulator.url, seconds=15)
-        assert (ask.clock.slept, len(simulator.requests)) == ([], 1)
+        assert len(simulator.requests) == 2, "one more try, just ahead of the deadline"
+        assert 13 < sum(ask.clock.slept) < 15
 
     def test_retry_after_on_a_final_status_changes_nothing(self, ask, simulate):
         simulator = simulate({"endpoint": "any", "status": 400, "headers": {"Retry-After": "1"}})

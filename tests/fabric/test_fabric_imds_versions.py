@@ -41,7 +41,9 @@ def test_the_newest_that_is_offered_and_then_the_last_resort(versions: tuple[str
     assert asked(versions) == expected
 
 
-@pytest.mark.parametrize("body", ["", "nonsense", "[]", '{"newest-versions": 7}', '{"newest-versions": ["../../x", 1]}'])
+@pytest.mark.parametrize(
+    "body", ["", "nonsense", "[]", '{"newest-versions": 7}', '{"newest-versions": ["../../x", 1]}']
+)
 def test_an_answer_that_offers_nothing_leads_to_the_last_resort(body: str) -> None:
     assert asked(("2019-06-01",), Fault(endpoint="imds", requests=1, status=400, body=body)) == [FIRST, LAST]
 

@@ -103,6 +103,7 @@ class TestAdoption:
         return guest.put(
             {
                 "etc/passwd": BASE["etc/passwd"] + self.OLD + "\n",
+                "etc/group": BASE["etc/group"] + "old:x:1600:\n",
                 "etc/shadow": BASE["etc/shadow"] + "azure:$6$salt$hash:19000:0:99999:7:::\n",
                 "srv/azure/mine": "kept",
                 "bin/bash": "",
@@ -126,7 +127,7 @@ class TestAdoption:
         assert old.snapshot(without=("/" + SUDOERS,)) == before
 
     def test_one_who_is_in_the_group_is_not_added_again(self, old: Guest, context: Make) -> None:
-        old.put({"etc/group": BASE["etc/group"] + "adm:x:4:azure\n"})
+        old.put({"etc/group": BASE["etc/group"] + "old:x:1600:\nadm:x:4:azure\n"})
         ctx = context(username="azure")
         apply(ctx, Options(groups=("adm",), sudo="none"))
         assert len(ctx.system.journal) == 0
@@ -154,9 +155,9 @@ class TestGroups:
         assert (members["docker"], members["wheel"], notes) == ("azure", "azure", [])
 
     def test_a_group_of_the_users_name_becomes_his(self, guest: Guest, context: Make) -> None:
-        guest.put({"etc/group": BASE["etc/group"] + "azure:x:777:\n"})
+        guest.put({"etc/group": BASE["etc/group"] + "azure:x:1777:\n"})
         apply(context(username="azure"), Options())
-        assert guest.text("etc/passwd").endswith("azure:x:1000:777::/home/azure:/bin/sh\n")
+        assert guest.text("etc/passwd").endswith("azure:x:1000:1777::/home/azure:/bin/sh\n")
         assert guest.text("etc/group").count("azure") == 1
 
     @pytest.mark.parametrize("group", ["", "-x", "a b", "a,b", "a:b", "a\n", "ü", "1x", "a" * 33])

@@ -116,7 +116,7 @@ class TestRouteAndFormat:
         whole = json.loads(fabric.imds().body)
         assert compute_of(fabric, "2021-08-01") == whole["compute"]
 
-    @pytest.mark.parametrize("target", ["/metadata", "/metadata/instances", "/metadata/attested/document"])
+    @pytest.mark.parametrize("target", ["/metadata", "/metadata/instances", "/metadata/attested/documents"])
     def test_other_routes_are_not_found(self, fabric, target):
         assert fabric.imds(target).status == 404
         assert fabric.sim.requests[-1].endpoint == "unknown"

@@ -19,6 +19,22 @@ class TestVersions:
         assert root.findtext("Preferred/Version") == "2015-04-05"
         assert "2012-11-30" in [item.text for item in root.findall("Supported/Version")]
 
+    @pytest.mark.parametrize(
+        ("preferred", "supported", "welcome", "refused"),
+        [
+            ("2012-11-30", ["2010-12-15"], ["2012-11-30", "2010-12-15"], ["2015-04-05", "2012-09-15"]),
+            ("2015-04-05", [], ["2015-04-05"], ["2012-11-30", ""]),
+            ("a<b", ["2010-28-10"], ["a<b", "2010-28-10"], ["2010-10-28"]),
+        ],
+    )
+    def test_scenario_decides_them(self, simulate, preferred, supported, welcome, refused):
+        client = simulate({"vm": {"protocol_preferred": preferred, "protocol_supported": supported}})
+        root = ElementTree.fromstring(client.ask("/?comp=versions").body)
+        assert root.findtext("Preferred/Version") == preferred
+        assert [item.text for item in root.findall("Supported/Version")] == supported
+        for versions, status in ((welcome, 200), (refused, 400)):
+            assert {client.goal_state(headers={"x-ms-version": version}).status for version in versions} == {status}
+
     def test_other_verb_is_refused(self, fabric):
         reply = fabric.ask("/?comp=versions", method="POST", body=b"")
         assert (reply.status, reply.headers["Allow"]) == (405, "GET")

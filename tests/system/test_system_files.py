@@ -431,10 +431,10 @@ class TestOwnFiles:
         assert guest.mode("var/lib/azurelite") == 0o755
         assert len(system.journal) == 0
 
-    def test_an_existing_one_is_left_as_it_is(self, guest: Guest) -> None:
+    def test_an_existing_one_gets_its_mode(self, guest: Guest) -> None:
         guest.path("var/lib").chmod(0o711)
         System(guest.root).files.make_own_folder("/var/lib", mode=0o700)
-        assert guest.mode("var/lib") == 0o711
+        assert guest.mode("var/lib") == 0o700
 
     def test_append_line_adds_lines_that_only_root_reads(self, guest: Guest) -> None:
         system = System(guest.root)

@@ -1,0 +1,36 @@
+"""Ejecting a disc by the kernel's own calls: no `eject` program is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import Callable
+
+from azurelite.errors import MachineError
+
+_CDROMEJECT = 0x5309  # linux/cdrom.h
+_CDROM_LOCKDOOR = 0x5329
+
+
+def eject(device: str, *, ioctl: Callable[[int, int, int], object] = fcntl.ioctl) -> None:
+    """Unlock a drive's door and eject the disc.
+
+    Args:
+        device: host path of the drive.
+        ioctl: the system's call.
+
+    Raises:
+        MachineError: in the system's words: no such drive, not a drive, somebody still uses it.
+    """
+    try:
+        # Not blocking: a drive can then be opened without a disc, and a plain open would pull its tray in.
+        descriptor = os.open(device, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(OSError):  # not every drive has a lock
+                ioctl(descriptor, _CDROM_LOCKDOOR, 0)
+            ioctl(descriptor, _CDROMEJECT, 0)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise MachineError(f"cannot eject {device}: {error.strerror or error}") from error
