@@ -35,6 +35,8 @@ class DatasourceConfig:
         wireserver: see WireServerSettings.
         media: see MediaSettings.
         interface: "auto", or the network interface by which Azure is asked.
+        dhcp: "ephemeral": get a lease for the length of the run where the network is not up yet, by an installed
+            client (udhcpc, dhcpcd, dhclient); "none": the network is somebody else's.
     """
 
     platform: Literal["auto", "azure"] = "auto"
@@ -44,6 +46,7 @@ class DatasourceConfig:
     wireserver: WireServerSettings = field(default_factory=WireServerSettings)
     media: MediaSettings = field(default_factory=MediaSettings)
     interface: str = "auto"
+    dhcp: Literal["none", "ephemeral"] = "none"
 
     def __post_init__(self) -> None:
         check_seconds(self.deadline)

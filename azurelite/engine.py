@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import Iterator, Optional
 
 from azurelite import layout, quick, records
-from azurelite.clock import Clock
+from azurelite.clock import Clock, Deadline
 from azurelite.datasource.crawl import Crawl
 from azurelite.datasource.ovf import redacted
 from azurelite.errors import AzureliteError, ConfigError, FabricError, IdentityError, MachineError
@@ -24,7 +25,9 @@ from azurelite.reporter import Reporter
 from azurelite.runner import Runner, guard
 from azurelite.session import Session
 from azurelite.state import State
+from azurelite.system.dhcp import EphemeralDhcp
 from azurelite.system.eject import eject
+from azurelite.system.interfaces import primary_interface
 from azurelite.system.machine import System
 from azurelite.system.root import Root
 from azurelite.system.runlock import run_lock
@@ -33,6 +36,7 @@ LOG = logging.getLogger(__name__)
 
 LATER_BOOT_SECONDS = 10.0  # for all that a later boot asks; it never holds the boot up for longer
 _CONFIG_REPORT_SECONDS = 60.0
+_LEASE_SECONDS = 120.0
 _NO_VM_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -89,7 +93,8 @@ def provision(options: Options) -> Outcome:
     # Without an id in the firmware only IMDS can say whether this is still the VM that was provisioned here.
     later = known is None and bool(system.root.names(layout.VMS_DIR))
     later = later or (known is not None and quick.provisioned_as(system.root, known) is not None)
-    with session.open_fabric(seconds=LATER_BOOT_SECONDS if later and not options.force else None) as fabric:
+    seconds = LATER_BOOT_SECONDS if later and not options.force else None
+    with _network(session, system) as told, session.open_fabric(seconds=seconds, told_wireserver=told) as fabric:
         system.commands.limit = fabric.reading
         with run_lock(system, fabric.reading):
             outcome = _Run(session, handlers, system, fabric, options).go()
@@ -97,6 +102,26 @@ def provision(options: Options) -> Outcome:
     if not options.dry_run and outcome.outcome != "already provisioned":
         records.save_status(system.files, outcome)
     return outcome
+
+
+@contextlib.contextmanager
+def _network(session: Session, system: System) -> Iterator[Optional[str]]:
+    """A lease for the length of the run, where the configuration asks for one; WireServer's address in it.
+
+    That there is none is said and no more: the network may be up all the same, and the media needs none.
+    """
+    name = session.config.datasource.interface
+    name = (primary_interface(system.root) or "eth0") if name == "auto" else name
+    if session.config.datasource.dhcp == "none" or not system.live:
+        yield None
+        return
+    with contextlib.ExitStack() as stack:
+        told = None
+        try:
+            told = stack.enter_context(EphemeralDhcp(system, name, Deadline(session.clock, _LEASE_SECONDS))).wireserver
+        except MachineError as error:
+            LOG.warning("no lease on %s: %s", name, error)
+        yield told
 
 
 def _other_agent(session: Session) -> Optional[str]:

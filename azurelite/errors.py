@@ -75,6 +75,7 @@ class TransportError(FabricError):
         super().__init__(f"{kind} asking {url}: {detail}", reason=kind, data={"url": url, "exception": detail})
         self.kind = kind
         self.url = url
+        self.detail = detail
 
 
 class HttpStatusError(FabricError):

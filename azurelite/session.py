@@ -12,7 +12,10 @@ from azurelite.errors import ConfigError, NotAzureError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.firmware import identify
 from azurelite.fabric.identity import Identity
+from azurelite.fabric.leases import wireserver_from_leases
 from azurelite.fabric.media import MediaDocument
+from azurelite.fabric.reach import explain
+from azurelite.fabric.settings import WireServerSettings
 from azurelite.system.machine import System
 from azurelite.system.process import Commands
 from azurelite.system.root import Root
@@ -42,8 +45,12 @@ class Session:
         """The firmware proves Azure, or the administrator asserts it."""
         return self.identity.on_azure or self.config.datasource.platform == "azure"
 
-    def open_fabric(self, *, seconds: Optional[float] = None) -> Fabric:
+    def open_fabric(self, *, seconds: Optional[float] = None, told_wireserver: Optional[str] = None) -> Fabric:
         """The endpoints, with a time budget of the configuration's or of fewer seconds.
+
+        Args:
+            seconds: the time budget, where it is less than the configuration's.
+            told_wireserver: WireServer's address in the lease of this run; else those on the disk are looked at.
 
         Raises:
             NotAzureError: nothing may be dialled from here.
@@ -55,7 +62,22 @@ class Session:
             )
         datasource = self.config.datasource
         budget = datasource.deadline if seconds is None else min(seconds, datasource.deadline)
-        return Fabric(budget, imds=datasource.imds, wireserver=datasource.wireserver, clock=self.clock)
+        told = told_wireserver or self._told_wireserver()
+        return Fabric(
+            budget,
+            imds=datasource.imds,
+            wireserver=datasource.wireserver,
+            clock=self.clock,
+            interface=None if datasource.interface == "auto" else datasource.interface,
+            explain=lambda address, error: explain(self.root, address, error, uid=os.geteuid()),
+            told_wireserver=told,
+        )
+
+    def _told_wireserver(self) -> Optional[str]:
+        """Option 245 of a lease, where the administrator did not say another address himself. Nobody waits for one."""
+        if self.config.datasource.wireserver.endpoint != WireServerSettings.endpoint:
+            return None
+        return wireserver_from_leases(self.root, now=self.clock.now())
 
     def crawl(self, fabric: Fabric, system: System, *, given_media: Optional[MediaDocument] = None) -> Crawl:
         """Ask the configured sources.

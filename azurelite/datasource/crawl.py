@@ -12,7 +12,7 @@ from azurelite.datasource.firmware import from_identity
 from azurelite.datasource.imds import parse_imds
 from azurelite.datasource.ovf import Ovf, parse_ovf
 from azurelite.datasource.wireserver import from_goal_state
-from azurelite.errors import AzureliteError, DocumentError, FabricError, MediaError
+from azurelite.errors import AzureliteError, CommandError, DocumentError, FabricError, MediaError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.identity import Identity
 from azurelite.fabric.media import MediaDocument, fetch_media
@@ -28,6 +28,8 @@ _GOAL_STATE_WAIT = 10.0
 _IMDS_WAIT_BESIDE_MEDIA = 60.0
 _UNREADABLE_TRIES = 5  # of a document that cannot be read: a host that is coming up may send half of one
 _UNREADABLE_PAUSE = 1.0  # seconds
+_PROXY_AGENT = ("azure-proxy-agent", "--status", "--wait", "120")
+_PROXY_AGENT_WAIT = 130.0  # seconds; its own wait and some more
 _NOT_LOST = "hasCustomData is true in IMDS, yet no custom data was found on any provisioning media: it is lost"
 
 
@@ -94,6 +96,7 @@ class _Crawler:
         self.media_setting = media
         self.media = given_media
         self.ovf = Ovf(Metadata())
+        self.refused: Optional[AzureliteError] = None
         self.parts = {"firmware": from_identity(identity)}
         self.failures: dict[str, FabricError] = {}
         self.vm_id = identity.vm_id
@@ -112,7 +115,7 @@ class _Crawler:
         metadata = merge(self.parts)
         if _has_custom_data(metadata) and metadata.custom_data is None and "media" in sources:
             LOG.error("%s", _NOT_LOST)
-        return Crawl(metadata, self.failures, refused=self.ovf.refused, media=self.media)
+        return Crawl(metadata, self.failures, refused=self.ovf.refused or self.refused, media=self.media)
 
     def _try(self, source: str, reader: Callable[[], Metadata]) -> None:
         try:
@@ -150,7 +153,19 @@ class _Crawler:
             if damaged:
                 raise damaged[-1]
 
+    def _wait_for_proxy_agent(self) -> None:
+        """The platform expects azure-proxy-agent in this image, which must be up before IMDS is asked."""
+        if not self.ovf.metadata.provision_guest_proxy_agent or self.system is None or not self.system.root.is_host:
+            return
+        try:
+            self.system.commands.run(_PROXY_AGENT, timeout=_PROXY_AGENT_WAIT)
+        except CommandError as error:
+            absent = self.system.commands.find(_PROXY_AGENT[0]) is None
+            reason = "azure-proxy-agent not found" if absent else "azure-proxy-agent status failure"
+            self.refused = AzureliteError(f"the guest proxy agent is not there: {error}", reason=reason)
+
     def _read_imds(self) -> Metadata:
+        self._wait_for_proxy_agent()
         named = self.ovf.metadata.username is not None
         deadline = self.fabric.reading.within(_IMDS_WAIT_BESIDE_MEDIA) if named else self.fabric.reading
         tries = 0

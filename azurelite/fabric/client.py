@@ -6,7 +6,7 @@ from typing import Optional
 
 from azurelite.clock import Clock, Deadline
 from azurelite.fabric.certificates import Certificate, fetch_certificates
-from azurelite.fabric.http import HttpClient
+from azurelite.fabric.http import Explain, HttpClient
 from azurelite.fabric.imds import Imds
 from azurelite.fabric.settings import ImdsSettings, WireServerSettings
 from azurelite.fabric.wireserver import WireServer
@@ -24,6 +24,9 @@ class Fabric:
         imds: settings of IMDS.
         wireserver: settings of WireServer.
         clock: time.
+        interface: the NIC by which Azure is asked; None leaves that to the routing table.
+        explain: says why an address cannot be reached, see HttpClient.
+        told_wireserver: WireServer's address as DHCP told it; the settings' one is tried when it does not answer.
 
     Attributes:
         deadline: when everything must have been said.
@@ -38,15 +41,18 @@ class Fabric:
         imds: Optional[ImdsSettings] = None,
         wireserver: Optional[WireServerSettings] = None,
         clock: Optional[Clock] = None,
+        interface: Optional[str] = None,
+        explain: Optional[Explain] = None,
+        told_wireserver: Optional[str] = None,
     ) -> None:
         self.clock = clock or Clock()
         self.opened = self.clock.monotonic()
         self.deadline = Deadline(self.clock, seconds)
         self.reading = self.deadline.before(_reserve(seconds))
         self._certificates_timeout = (wireserver or WireServerSettings()).timeout
-        self.http = HttpClient(self.clock)
+        self.http = HttpClient(self.clock, interface=interface, explain=explain)
         self.imds = Imds(self.http, imds or ImdsSettings())
-        self.wireserver = WireServer(self.http, wireserver or WireServerSettings())
+        self.wireserver = WireServer(self.http, wireserver or WireServerSettings(), told_address=told_wireserver)
 
     def renew(self, seconds: float) -> None:
         """Begin a new time budget: what was waited for before does not count."""

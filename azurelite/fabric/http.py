@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
-from typing import Mapping, Optional, Protocol
+from typing import Callable, Mapping, Optional, Protocol
 from urllib.parse import urlsplit
 
 from urllib3 import Timeout
@@ -24,6 +24,7 @@ LOG = logging.getLogger(__name__)
 
 SIZE_CAP = 4 * 1024 * 1024  # bytes; the largest honest answer (64 KiB of user data, a page of NICs) is far below
 _CHUNK = 65536
+Explain = Callable[[str, TransportError], str]
 _WORDS = {
     "RemoteDisconnected": "the connection was closed without an answer",
     "BadStatusLine": "the answer does not begin as HTTP does",
@@ -77,10 +78,12 @@ class HttpClient:
     Args:
         clock: time, pauses and chance.
         interface: the NIC that every exchange leaves by; None leaves that to the routing table.
+        explain: from an address and a failure to the likely cause and its remedy, in one sentence.
     """
 
-    def __init__(self, clock: Clock, *, interface: Optional[str] = None) -> None:
+    def __init__(self, clock: Clock, *, interface: Optional[str] = None, explain: Optional[Explain] = None) -> None:
         self._clock = clock
+        self._explain = explain
         self._interface = interface
         self._opened = clock.monotonic()
         self._pools: dict[tuple[str, int], BoundedPool] = {}
@@ -138,11 +141,20 @@ class HttpClient:
             if pause is not None and base is not None and pause >= deadline.remaining() > 2 * base:
                 pause = deadline.remaining() - base  # better too early than not at all
             if pause is None or pause >= deadline.remaining():
-                raise error
+                raise self._explained(error)
             if error.reason != said:  # once per kind of trouble: a later success makes it no warning
                 said = error.reason
                 LOG.info("%s; trying again", error)
             self._clock.sleep(pause)
+
+    def _explained(self, error: FabricError) -> FabricError:
+        """The failure with its likely cause, unless the server is one on this machine (a simulator)."""
+        if self._explain is None or not isinstance(error, TransportError):
+            return error
+        address = urlsplit(error.url).hostname or ""
+        if address.startswith("127.") or address in ("localhost", "::1"):
+            return error
+        return TransportError(error.kind, url=error.url, detail=f"{error.detail}: {self._explain(address, error)}")
 
     def close(self) -> None:
         """Close the kept connections."""

@@ -32,12 +32,13 @@ class WireServer:
     Args:
         http: does the exchanges.
         settings: where it is and how long to wait for it.
+        told_address: where DHCP (option 245) says it is; asked first, and given up when it does not answer.
     """
 
-    def __init__(self, http: HttpClient, settings: WireServerSettings) -> None:
+    def __init__(self, http: HttpClient, settings: WireServerSettings, *, told_address: Optional[str] = None) -> None:
         self._http = http
         self._settings = settings
-        self._base = settings.endpoint.rstrip("/")
+        self._base = f"http://{told_address}" if told_address else settings.endpoint.rstrip("/")
         self._goal_state: Optional[GoalState] = None
         self._version = SPOKEN[0]
 
@@ -66,6 +67,14 @@ class WireServer:
                 if not error.transient or tries >= _INSTANCE_TRIES or deadline.remaining() <= _INSTANCE_PAUSE:
                     raise
                 deadline.clock.sleep(_INSTANCE_PAUSE)
+            except TransportError as error:
+                known = self._settings.endpoint.rstrip("/")
+                if self._base == known:
+                    raise
+                LOG.info("%s; from now on %s is asked", error, known)
+                self._base = known
+                if deadline.remaining() <= 0:
+                    raise
             else:
                 return self._goal_state
 

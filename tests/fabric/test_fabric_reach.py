@@ -1,4 +1,4 @@
-"""The cause that is named when an Azure address cannot be reached, one machine a row; and what binds to an interface."""
+"""The cause that is named when an Azure address cannot be reached, one machine a row; and binding to an interface."""
 
 from __future__ import annotations
 
@@ -27,7 +27,14 @@ HOST_ROUTE = "eth0\t10813FA8\t0100000A\t0007\t0\t0\t0\tFFFFFFFF\t0\t0\t0\n"
 PROHIBIT = "*\t10813FA8\t00000000\t0205\t0\t0\t0\tFFFFFFFF\t0\t0\t0\n"
 BLACKHOLE = "*\tFEA9FEA9\t00000000\t0005\t0\t0\t0\tFFFFFFFF\t0\t0\t0\n"
 WORSE_BY_ETH1 = "eth1\t00000000\t0101000A\t0003\t0\t0\t100\t00000000\t0\t0\t0\n"
-TRIE = "Main:\n  +-- 0.0.0.0/0 3 0 6\n     |-- {0}\n        /32 universe {1}\nLocal:\n  |-- 10.0.0.4\n     /32 host LOCAL\n"
+TRIE = """Main:
+  +-- 0.0.0.0/0 3 0 6
+     |-- {0}
+        /32 universe {1}
+Local:
+  |-- 10.0.0.4
+     /32 host LOCAL
+"""
 
 TIMEOUT = ("connection timeout", "timed out")
 REFUSED = ("connection error", "Connection refused")
@@ -57,16 +64,51 @@ def machine(guest: Guest, routes: Optional[str], nics: dict[str, str], files: tu
 
 
 ROWS = {
-    "no route": (NEIGHBOURS, UP, UNREACHABLE, 0, "neither a route to it nor a default route", "datasource.dhcp: ephemeral"),
+    "no route": (
+        NEIGHBOURS,
+        UP,
+        UNREACHABLE,
+        0,
+        "neither a route to it nor a default route",
+        "datasource.dhcp: ephemeral",
+    ),
     "an empty table": ("", UP, UNREACHABLE, 0, "neither a route", "start azurelite when the network is up"),
     "no route and the NIC down": ("", {"eth0": "down"}, UNREACHABLE, 0, "for eth0 is down", "network is up"),
-    "no route, no carrier": ("", {"eth0": "lowerlayerdown"}, UNREACHABLE, 0, "eth0 is without a carrier", "network is up"),
+    "no route, no carrier": (
+        "",
+        {"eth0": "lowerlayerdown"},
+        UNREACHABLE,
+        0,
+        "eth0 is without a carrier",
+        "network is up",
+    ),
     "no NIC": ("", {"lo": "unknown"}, UNREACHABLE, 0, "no network interface", "hv_netvsc"),
     "the other NIC": (DEFAULT_BY_ETH1, UP, TIMEOUT, 0, "leaves by eth1", "datasource.interface: eth0"),
-    "the other NIC has the worse route": (DEFAULT + WORSE_BY_ETH1, UP, TIMEOUT, 0, "a route that looks right", "nft list"),
+    "the other NIC has the worse route": (
+        DEFAULT + WORSE_BY_ETH1,
+        UP,
+        TIMEOUT,
+        0,
+        "a route that looks right",
+        "nft list",
+    ),
     "the other NIC has the default only": (DEFAULT_BY_ETH1 + HOST_ROUTE, UP, TIMEOUT, 0, "looks right", "nft list"),
-    "a bridge": (DEFAULT_BY_BRIDGE, {"eth0": "up", "br0": "up"}, REFUSED, 0, "a firewall rule of this machine", "nft list"),
-    "a foreign bridge": (DEFAULT_BY_BRIDGE, {**UP, "br0": "up"}, TIMEOUT, 0, "leaves by br0", "datasource.interface: eth0"),
+    "a bridge": (
+        DEFAULT_BY_BRIDGE,
+        {"eth0": "up", "br0": "up"},
+        REFUSED,
+        0,
+        "a firewall rule of this machine",
+        "nft list",
+    ),
+    "a foreign bridge": (
+        DEFAULT_BY_BRIDGE,
+        {**UP, "br0": "up"},
+        TIMEOUT,
+        0,
+        "leaves by br0",
+        "datasource.interface: eth0",
+    ),
     "the link went": (DEFAULT, {"eth0": "down"}, TIMEOUT, 0, "leaves by eth0, which is down", "wait for its link"),
     "no carrier": (DEFAULT, {"eth0": "dormant"}, TIMEOUT, 0, "without a carrier (state dormant)", "wait for its link"),
     "time-out as nobody": (DEFAULT, UP, TIMEOUT, 1000, "drops what others than root ask", "run as root"),
@@ -78,11 +120,25 @@ ROWS = {
     "no gateway": (DEFAULT, UP, NO_HOST, 0, "the gateway 10.0.0.1 does not answer on eth0", "is that network Azure's"),
     "unreachable all the same": (DEFAULT, UP, UNREACHABLE, 0, "though a route exists", "ip route get 168.63.129.16"),
     "prohibited": (DEFAULT + PROHIBIT, UP, DENIED, 0, "a route of type unreachable covers it", "remove it"),
-    "silent": (DEFAULT, UP, ("read timeout", "timed out"), 0, "took the connection but gave no usable answer", "ask again"),
+    "silent": (
+        DEFAULT,
+        UP,
+        ("read timeout", "timed out"),
+        0,
+        "took the connection but gave no usable answer",
+        "ask again",
+    ),
     "too much": ("", UP, ("response too large", "more than 1"), 0, "no usable answer (more than 1)", "ask again"),
-    "no time": ("", UP, ("connection timeout", "no time was left to ask"), 0, "no time was left", "datasource.deadline"),
+    "no time": (
+        "",
+        UP,
+        ("connection timeout", "no time was left to ask"),
+        0,
+        "no time was left",
+        "datasource.deadline",
+    ),
     "no procfs": (None, UP, REFUSED, 0, "a firewall rule", "nft list ruleset"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("row", sorted(ROWS))
@@ -153,7 +209,8 @@ def error(kind: str, detail: str) -> TransportError:
 
 class TestTables:
     def test_lines_that_cannot_be_read_are_skipped(self) -> None:
-        bad = "eth0\n\neth0\tX\tY\tZ\t0\t0\t0\t0\neth0\t0000\t0\t0001\t0\t0\t0\t00\neth0\t00000000\t00000000\t0001\t0\t0\t0\t00FF00FF\n"
+        bad = "eth0\n\neth0\tX\tY\tZ\t0\t0\t0\t0\neth0\t0000\t0\t0001\t0\t0\t0\t00\n"
+        bad += DEFAULT.replace("\t00000000\t0\t0\t0\n", "\t00FF00FF\t0\t0\t0\n")
         (route,) = read_routes((HEAD + bad + DEFAULT).encode())
         assert (route.prefix, route.interface, route.gateway, route.metric) == (0, "eth0", "10.0.0.1", 0)
 

@@ -20,7 +20,7 @@ from azurelite.simulator import Scenario, Simulator
 STAGE = Path("/run/stage")
 GUEST = STAGE / "guest"
 CHASSIS_TAG = "7783-7084-3265-9085-8269-3286-77"
-ADDRESSES = [("168.63.129.16", 80), ("169.254.169.254", 80)]
+ADDRESSES = [("168.63.129.16", 80), ("169.254.169.254", 80), ("10.0.0.1", 80)]
 
 
 def main() -> None:
@@ -67,6 +67,7 @@ def _run(run: dict[str, Any], fabric: Simulator) -> dict[str, Any]:
         "out": done.stdout,
         "err": done.stderr,
         "requests": [[r.method, r.target, r.status] for r in fabric.requests[asked:]],
+        "hosts": [r.headers.get("Host", "") for r in fabric.requests[asked:]],
         "reports": [dict(vars(report)) for report in fabric.reports[told:]],
         "hostname": os.uname().nodename,
     }

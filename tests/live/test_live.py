@@ -133,3 +133,59 @@ def test_report_ready_alone_needs_nothing_but_the_fabric(stage: Any) -> None:
     assert result["code"] == 0, result["err"]
     assert [report["state"] for report in result["reports"]] == ["Ready"]
     assert [method for method, _, _ in result["requests"]] == ["GET", "POST"]
+
+
+DHCLIENT = """lease {
+  interface "eth0";
+  fixed-address 10.0.0.4;
+  option unknown-245 %s;
+  expire never;
+}
+"""
+
+
+def test_wireserver_is_asked_where_dhcp_says_it_is(stage: Any) -> None:
+    files = {"/var/lib/dhcp/dhclient.eth0.leases": DHCLIENT % "a:0:0:1"}
+    (result,) = stage({"argv": [*AZURELITE, "report", "ready"], "files": files})
+    assert result["code"] == 0, result["err"]
+    assert set(result["hosts"]) == {"10.0.0.1"}
+
+
+def test_a_lease_that_leads_nowhere_does_not_lose_ready(stage: Any) -> None:
+    config = "datasource: {deadline: 60, wireserver: {timeout: 2}}\n"
+    files = {
+        "/var/lib/dhcp/dhclient.eth0.leases": DHCLIENT % "a:0:0:9",
+        "/etc/azurelite/azurelite.yaml": config,
+    }
+    (result,) = stage({"argv": [*AZURELITE, "provision"], "files": files})
+    assert result["code"] == 0, result["err"]
+    assert "from now on http://168.63.129.16 is asked" in result["err"]
+    assert [report["state"] for report in result["reports"]] == ["Ready"]
+
+
+def test_an_unreachable_fabric_is_explained(stage: Any) -> None:
+    config = "datasource: {deadline: 4, imds: {deadline: 1}, wireserver: {timeout: 1}}\n"
+    cut = sh("ip route del default")
+    _, result = stage(cut, {"argv": [*AZURELITE, "provision"], "files": {"/etc/azurelite/azurelite.yaml": config}})
+    assert result["code"] == 3
+    assert "169.254.169.254 cannot be reached: " in result["err"]
+    assert "a proxy plays no part" in result["err"]
+
+
+def test_the_media_alone_provisions_where_imds_is_not(stage: Any) -> None:
+    ovf = """<?xml version="1.0"?><Environment xmlns="http://schemas.dmtf.org/ovf/environment/1"
+        xmlns:wa="http://schemas.microsoft.com/windowsazure"><wa:ProvisioningSection>
+        <wa:LinuxProvisioningConfigurationSet><wa:HostName>from-disc</wa:HostName><wa:UserName>discuser</wa:UserName>
+        <wa:DisableSshPasswordAuthentication>true</wa:DisableSshPasswordAuthentication>
+        <wa:SSH><wa:PublicKeys><wa:PublicKey><wa:Value>%s</wa:Value></wa:PublicKey></wa:PublicKeys></wa:SSH>
+        </wa:LinuxProvisioningConfigurationSet></wa:ProvisioningSection></Environment>"""
+    config = "datasource: {imds: {deadline: 1}, media: {device: /media/disc}}\n"
+    files = {"/media/disc/ovf-env.xml": ovf % ED25519, "/etc/azurelite/azurelite.yaml": config}
+    broken = ({"endpoint": "imds", "status": 404},)
+    result, look = stage(
+        {"argv": [*AZURELITE, "provision"], "files": files}, sh("cat ~discuser/.ssh/authorized_keys"), faults=broken
+    )
+    assert result["code"] == 0, result["err"]
+    assert result["hostname"] == "from-disc"
+    assert look["out"].strip() == ED25519
+    assert [report["state"] for report in result["reports"]] == ["Ready"]
