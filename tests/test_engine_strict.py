@@ -206,3 +206,86 @@ def test_off_azure_json_is_still_json(guest: Guest, capsys: Any, verb: list[str]
 def test_off_azure_a_report_says_that_nothing_was_reported(guest: Guest, capsys: Any) -> None:
     assert main(["report", "ready", "--root", guest.root]) == 0
     assert capsys.readouterr().out.startswith("nothing was reported: ")
+
+
+def test_a_required_handler_that_fails_at_a_later_boot_is_not_told_to_azure(guest: Guest) -> None:
+    handlers = ["user", {"ssh_keys": {"frequency": "boot"}}, "report_ready"]
+    with scenario() as fabric:
+        run(guest.on_azure().configure(fabric, handlers=handlers))
+    with scenario(Fault(endpoint="imds", status=403)) as fabric:
+        outcome = run(guest.configure(fabric, handlers=handlers))
+    assert outcome.exit_code == 0
+    assert fabric.reports == []
+
+
+def test_work_done_with_other_inputs_does_not_count(guest: Guest) -> None:
+    with scenario(Fault(endpoint="health", status=500), username="first") as fabric:
+        assert run(guest.on_azure().configure(fabric, datasource={"deadline": 60})).exit_code == 3
+    with scenario(username="second", hostname="web-1") as fabric:
+        outcome = run(guest.configure(fabric))
+    assert outcome.outcome == "provisioned"
+    assert [step.status for step in outcome.steps] == ["skipped", "done", "done", "done"]
+    assert "second:x:" in guest.text("etc/passwd")
+    assert guest.text("etc/sudoers.d/90-azurelite").count("NOPASSWD") == 2, "nobody is demoted"
+
+
+def test_a_forced_run_that_fails_is_not_forgotten(guest: Guest, fabric: Simulator) -> None:
+    run(guest.on_azure().configure(fabric))
+    with scenario(Fault(endpoint="health", status=500)) as broken:
+        assert run(guest.configure(broken, datasource={"deadline": 60}), force=True).exit_code == 3
+    guest.configure(fabric)
+    assert run(guest).outcome == "provisioned"
+
+
+@pytest.mark.spawns
+def test_two_runs_at_once_are_one_after_the_other(guest: Guest, fabric: Simulator) -> None:
+    import subprocess
+    import sys
+
+    words = [sys.executable, "-m", "azurelite", "provision", "--root", guest.on_azure().configure(fabric).root]
+    processes = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
+    said = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, said
+    assert [report.state for report in fabric.reports] == ["Ready"]
+    assert guest.text("etc/passwd").count("azureuser") == 2, "one line, which names the user and his home"
+    assert sum(b"already provisioned" in out or b"is provisioned already" in out for out, _ in said) == 3
+
+
+def test_without_a_firmware_id_a_dead_imds_is_not_told_as_a_failure_of_a_done_vm(guest: Guest) -> None:
+    platform = {"platform": "azure"}
+    with scenario() as fabric:
+        assert run(guest.configure(fabric, datasource=platform)).outcome == "provisioned"
+    clock = FastClock()
+    started = clock.monotonic()
+    with scenario(Fault(endpoint="imds", status=503)) as fabric:
+        outcome = provision(Options(root=guest.configure(fabric, datasource=platform).root, clock=clock))
+    assert fabric.reports == []
+    assert outcome.exit_code == 3
+    assert clock.monotonic() - started < 15
+
+
+def test_the_answers_text_reaches_neither_log_nor_report(guest: Guest, caplog: Any) -> None:
+    import socket
+    import threading
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                link, _ = listener.accept()
+            except OSError:
+                return
+            with link:
+                link.recv(65536)
+                link.sendall(b"canary-5f2a \x1b[31m\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with scenario() as fabric:
+            guest.on_azure().configure(fabric, datasource={"imds": {"endpoint": url, "deadline": 2}})
+            outcome = run(guest)
+        listener.shutdown(socket.SHUT_RDWR)
+    assert outcome.exit_code == 3
+    told = caplog.text + str(fabric.reports) + guest.text("run/azurelite/status.json")
+    assert "canary" not in told
+    assert "does not begin as HTTP does" in told
