@@ -260,6 +260,7 @@ class _Run:
         state = self._state(vm_id)
         every_boot = [handler for handler in self.handlers if handler.frequency == "boot"]
         self._mark(state)  # the configuration may be another one by now
+        forget_pool(self.system)
         if not every_boot:
             return outcome
         wants = any(handler.needs for handler in every_boot)

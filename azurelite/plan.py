@@ -53,6 +53,9 @@ def _step(handler: Handler, crawled: Crawl, state: Optional[State], *, later_boo
     for need in handler.needs:
         if getattr(crawled.metadata, need) is None:
             return _lacking(handler, need, crawled)
+    for field in handler.uses:
+        if field in crawled.lost:
+            return Step(handler, blocked=crawled.lost[field])
     return Step(handler)
 
 

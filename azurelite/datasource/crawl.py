@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Callable, Mapping, Optional, Sequence
 
+from azurelite import layout
 from azurelite.datasource import merge, sources_of
 from azurelite.datasource.certificates import ssh_keys_from
 from azurelite.datasource.firmware import from_identity
@@ -40,12 +41,14 @@ class Crawl:
     Attributes:
         metadata: merged.
         failures: source name -> why it gave nothing.
+        lost: field -> why it is missing though Azure has it: then what hangs on it must not be passed over.
         refused: a value with which no VM should be called provisioned, whatever else succeeds.
         media: the document on the media, and where it was.
     """
 
     metadata: Metadata
     failures: Mapping[str, FabricError] = field(default_factory=dict)
+    lost: Mapping[str, FabricError] = field(default_factory=dict)
     refused: Optional[AzureliteError] = None
     media: Optional[MediaDocument] = None
 
@@ -113,9 +116,28 @@ class _Crawler:
         if self.ovf.fingerprints and merge(self.parts).public_ssh_keys is None:
             self._try("certificates", self._read_certificates)
         metadata = merge(self.parts)
-        if _has_custom_data(metadata) and metadata.custom_data is None and "media" in sources:
+        if _has_custom_data(metadata) and metadata.custom_data is None and "media" in sources and not self._is_copy():
             LOG.error("%s", _NOT_LOST)
-        return Crawl(metadata, self.failures, refused=self.ovf.refused or self.refused, media=self.media)
+        return Crawl(
+            metadata,
+            self.failures,
+            lost=self._lost(metadata),
+            refused=_refusal(self.ovf.refused) or self.refused,
+            media=self.media,
+        )
+
+    def _is_copy(self) -> bool:
+        """The document is azurelite's own copy, from which secrets were taken: the disc itself was read before."""
+        return self.media is not None and self.media.source.startswith(layout.VMS_DIR)
+
+    def _lost(self, metadata: Metadata) -> dict[str, FabricError]:
+        """Keys that the media names and nobody could get; or, where passwords are forbidden, that it may have named."""
+        if metadata.public_ssh_keys is not None:
+            return {}
+        error = self.failures.get("certificates")
+        if error is None and metadata.disable_password_authentication:
+            error = self.failures.get("imds") or self.failures.get("media")
+        return {"public_ssh_keys": error} if error is not None else {}
 
     def _try(self, source: str, reader: Callable[[], Metadata]) -> None:
         try:
@@ -187,6 +209,11 @@ class _Crawler:
             return Metadata()
         certificates = self.fabric.fetch_certificates(self.system.commands)
         return Metadata(public_ssh_keys=ssh_keys_from(certificates, self.ovf.fingerprints))
+
+
+def _refusal(problem: Optional[DocumentError]) -> Optional[AzureliteError]:
+    """The problem as what it is for the VM: not Azure out of reach, but a value that cannot be taken."""
+    return AzureliteError(problem.message, reason=problem.reason, data=problem.data) if problem is not None else None
 
 
 def _has_custom_data(metadata: Metadata) -> bool:

@@ -16,6 +16,7 @@ from typing import BinaryIO, Callable, Iterator, Optional
 
 from azurelite.errors import MachineError, MediaError
 from azurelite.fabric.discs import file_systems_of, pick, read_from_disc
+from azurelite.fabric.identity import is_uuid, swap_bytes
 from azurelite.layout import RUN_DIR, saved_media, vm_folder
 from azurelite.system.machine import System
 from azurelite.system.mounts import Mounts, mounted_discs
@@ -77,9 +78,17 @@ def candidates(root: Root, setting: str, *, vm_id: Optional[str] = None) -> list
     if setting == NONE:
         return []
     found = list(_auto(root)) if setting == AUTO else [Candidate(setting, is_folder=_is_folder(root, setting))]
-    if vm_id is not None and _is_there(root, saved_media(vm_id)):
-        found.append(Candidate(vm_folder(vm_id), is_folder=True))
+    for spelling in _spellings(vm_id):
+        if _is_there(root, saved_media(spelling)):
+            found.append(Candidate(vm_folder(spelling), is_folder=True))
     return found
+
+
+def _spellings(vm_id: Optional[str]) -> tuple[str, ...]:
+    """The id and, as a kernel may have begun to read it the other way round, the one with swapped bytes."""
+    if vm_id is None:
+        return ()
+    return (vm_id, swap_bytes(vm_id)) if is_uuid(vm_id) else (vm_id,)
 
 
 def fetch_media(
