@@ -97,11 +97,20 @@ def provision(options: Options) -> Outcome:
     with _network(session, system) as told, session.open_fabric(seconds=seconds, told_wireserver=told) as fabric:
         system.commands.limit = fabric.reading
         with run_lock(system, fabric.reading):
-            outcome = _Run(session, handlers, system, fabric, options).go()
+            outcome = _whole_run(_Run(session, handlers, system, fabric, options))
+        if isinstance(outcome.error, ConfigError):
+            raise outcome.error
         outcome = replace(outcome, seconds=clock.monotonic() - started, exchanges=tuple(fabric.http.exchanges))
     if not options.dry_run and outcome.outcome != "already provisioned":
         records.save_status(system.files, outcome)
     return outcome
+
+
+def _whole_run(run: _Run) -> Outcome:
+    """The run, whatever breaks in it: a defect outside of the steps is told to Azure as well."""
+    found: list[Outcome] = []
+    error = guard(lambda: found.append(run.go()))
+    return run.give_up(error) if error is not None else found[0]
 
 
 @contextlib.contextmanager
@@ -176,13 +185,13 @@ class _Run:
         if vm_id is not None and self._is_done(self._state(vm_id)):
             return self._later_boot(vm_id)
         crawled, broken = self._crawl()
-        kind = pool_type(crawled, self.system) if broken is None and not self.system.dry_run else None
+        kind = self._pool(crawled) if broken is None else None
         if kind is not None:
-            crawled, broken = self._leave_pool(kind)
+            crawled, broken = self._leave_pool(kind, crawled)
         self.runner.reporter.vm_id = crawled.metadata.vm_id
         cause = broken or self._nameless(crawled)
         if cause is not None or crawled.metadata.vm_id is None:
-            return self._give_up(cause or IdentityError("no VM id"))
+            return self.give_up(cause or IdentityError("no VM id"))
         vm_id = crawled.metadata.vm_id
         state = self._state(vm_id)
         if self._is_done(state):  # known only now: the firmware has no id
@@ -193,6 +202,8 @@ class _Run:
         plan = make_plan(self.handlers, crawled, None if self.options.force else state)
         steps = self.runner.run(plan, crawled.metadata, state, remember=True, refused=crawled.refused)
         outcome = self._conclude(steps, vm_id, state)
+        if outcome.outcome == "provisioned":
+            forget_pool(self.system)
         if outcome.report is not None and outcome.report.accepted and outcome.report.state == "Ready":
             self._tidy_up(crawled)
         return outcome
@@ -202,7 +213,14 @@ class _Run:
         error = guard(lambda: found.append(self.session.crawl(self.fabric, self.system, given_media=given)))
         return (found[0] if found else Crawl(Metadata(), {})), error
 
-    def _leave_pool(self, kind: str) -> tuple[Crawl, Optional[AzureliteError]]:
+    def _pool(self, crawled: Crawl) -> Optional[str]:
+        """How the VM waits for an owner. One whose owner's Ready was accepted once waits no more, whatever is left."""
+        vm_id = crawled.metadata.vm_id
+        if self.system.dry_run or (vm_id is not None and quick.reported(self.system.root, vm_id)):
+            return None
+        return pool_type(crawled, self.system)
+
+    def _leave_pool(self, kind: str, waiting: Crawl) -> tuple[Crawl, Optional[AzureliteError]]:
         """Wait for an owner, then begin anew with his document and a new time budget."""
         given: list[MediaDocument] = []
         error = guard(
@@ -210,11 +228,13 @@ class _Run:
                 leave_pool(kind, system=self.system, fabric=self.fabric, open_fabric=self.session.open_fabric)
             )
         )
-        if error is not None:
-            return Crawl(Metadata(vm_id=self.session.identity.vm_id)), error
         self.fabric.renew(self.session.config.datasource.deadline)
         self.system.commands.limit = self.fabric.reading
-        return self._crawl(given[0])
+        if error is not None:
+            return Crawl(Metadata(vm_id=self.session.identity.vm_id)), error
+        # The pool's own disc is still in the drive, and is to be ejected like any other.
+        device = waiting.media.device if waiting.media is not None else None
+        return self._crawl(replace(given[0], device=device))
 
     def _save(self, crawled: Crawl, state: State) -> None:
         records.save_metadata(self.system.files, crawled.metadata)
@@ -223,7 +243,6 @@ class _Run:
 
     def _tidy_up(self, crawled: Crawl) -> None:
         """After Azure has accepted Ready, and never before."""
-        forget_pool(self.system)
         device = crawled.media.device if crawled.media is not None else None
         if device is not None and self.system.live and self.session.config.datasource.media.eject:
             try:
@@ -238,7 +257,8 @@ class _Run:
             "neither the firmware nor IMDS names this VM", reason="failure to identify Azure VM ID"
         )
 
-    def _give_up(self, cause: AzureliteError) -> Outcome:
+    def give_up(self, cause: AzureliteError) -> Outcome:
+        """The outcome of a run that came to no steps, or broke between them; Azure is told."""
         maybe_done = self.session.identity.vm_id is None and bool(self.system.root.names(layout.VMS_DIR))
         if not self.system.dry_run and self.reporting and not maybe_done:
             self.runner.tell(cause, None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from kit import FastClock, Guest
 
 from azurelite.engine import Options, provision
-from azurelite.errors import AzureliteError
+from azurelite.errors import AzureliteError, ConfigError
 from azurelite.runner import guard
 from azurelite.simulator import Simulator
 
@@ -36,3 +37,9 @@ def test_run_files_that_cannot_be_written_do_not_keep_ready_back(guest: Guest, f
     guest.put({"run/azurelite": "a file where the folder should be"})
     outcome = provision(Options(root=guest.on_azure().configure(fabric).root, clock=FastClock()))
     assert outcome.outcome == "provisioned"
+
+
+def test_an_interface_that_does_not_exist_is_a_configuration_error(guest: Guest, fabric: Simulator) -> None:
+    guest.on_azure().configure(fabric, datasource={"interface": "nowhere0"})
+    with pytest.raises(ConfigError, match="there is no interface 'nowhere0'"):
+        provision(Options(root=guest.root, clock=FastClock()))

@@ -143,6 +143,8 @@ def cases() -> Iterator[Any]:
     for imds in REASONS:
         for media in MEDIA:
             yield pytest.param(Case(imds, media, certificates=False), id=str(Case(imds, media, certificates=False)))
+            if media == "unmountable iso9660":
+                continue  # a key is made for each row with certificates, and what is on the disc is the same
             marked = Case(imds, media, certificates=True)
             yield pytest.param(marked, id=str(marked), marks=[pytest.mark.spawns, needs_openssl])
 
@@ -300,7 +302,7 @@ def test_every_state_of_imds_with_every_state_of_the_media(
 def test_the_table_is_whole() -> None:
     """No state without a rule, no rule without a state."""
     rows = [row.values[0] for row in cases()]
-    assert len(rows) == len(set(rows)) == len(REASONS) * len(MEDIA) * 2
+    assert len(rows) == len(set(rows)) == len(REASONS) * (len(MEDIA) * 2 - 1)
     assert {(row.imds_answers, row.media_is_read, row.certificates) for row in rows} == set(RULES)
 
 

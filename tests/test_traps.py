@@ -432,6 +432,7 @@ class TestMedia:
         """Another agent saves an empty password as the word REDACTED, which unlocks the account at a later boot."""
         with fabric_with(NO_IMDS, password=password) as fabric:
             assert run(set_up(guest, fabric, media=fabric.media())).exit_code == 0
+            assert known(guest)["password"] is None
             locked = guest.text("etc/shadow")
             guest.path(DRIVE).unlink()
             assert run(guest, force=True).exit_code == 0

@@ -55,7 +55,8 @@ class Fabric:
         self.wireserver = WireServer(self.http, wireserver or WireServerSettings(), told_address=told_wireserver)
 
     def renew(self, seconds: float) -> None:
-        """Begin a new time budget: what was waited for before does not count."""
+        """Begin a new time budget: what was waited for before does not count, and kept connections may lead nowhere."""
+        self.http.close()
         self.deadline = Deadline(self.clock, seconds)
         self.reading = self.deadline.before(_reserve(seconds))
 

@@ -160,6 +160,7 @@ class HttpClient:
         """Close the kept connections."""
         for pool in self._pools.values():
             pool.close()
+        self._pools.clear()
 
     def _exchange(
         self,

@@ -62,7 +62,7 @@ def test_a_running_vm_is_switched_into_its_owners_network(play: Play) -> None:
 
 
 def test_a_savable_vm_gets_another_nic(play: Play) -> None:
-    seen = play("Savable", "start", "ready", "waiting", "replace", "polled", "assign", "end", "look")
+    seen = play("Savable", "start", "ready", "waiting", "replace", "assign", "end", "look")
     assert (seen["waiting"]["reports"], seen["waiting"]["polls"]) == ([POOL_READY], 0)
     check_owned(seen)
 
