@@ -25,6 +25,8 @@ for the report; and, through its class, the exit code. None of them ever holds a
 
 from __future__ import annotations
 
+from types import TracebackType
+
 
 class AzureliteError(Exception):
     """Base of all errors.
@@ -144,3 +146,12 @@ class CommandError(MachineError):
 
 class HandlerError(AzureliteError):
     """A handler refuses a value, or cannot do its work."""
+
+
+def place_of(traceback: TracebackType | None) -> str:
+    """Where a defect struck: file and line of the innermost frame, "?" where that is not known."""
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return "?"
+    return f"{traceback.tb_frame.f_code.co_filename.rpartition('/')[2]}:{traceback.tb_lineno}"

@@ -10,7 +10,7 @@ import logging
 from dataclasses import replace
 from typing import Callable, Optional
 
-from azurelite.errors import AzureliteError, FabricError
+from azurelite.errors import AzureliteError, FabricError, place_of
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import REPORT_READY, Context
 from azurelite.metadata import Metadata
@@ -129,10 +129,7 @@ def guard(action: Callable[[], None]) -> Optional[AzureliteError]:
         return error
     except Exception as error:  # the one broad `except`: a defect must not keep Azure from hearing of it
         LOG.debug("unhandled", exc_info=True)
-        where = error.__traceback__
-        while where is not None and where.tb_next is not None:
-            where = where.tb_next
-        place = f"{where.tb_frame.f_code.co_filename.rpartition('/')[2]}:{where.tb_lineno}" if where else "?"
+        place = place_of(error.__traceback__)
         # The exception's own text may quote what it choked on, so only its kind and place are told.
         return AzureliteError(
             f"unhandled {type(error).__name__} at {place}: run with --debug for the details",

@@ -10,10 +10,11 @@ import logging
 import os
 import sys
 import traceback
-from typing import Callable, Iterator
+from types import TracebackType
+from typing import Callable, Iterator, Optional
 
 import azurelite
-from azurelite.errors import AzureliteError
+from azurelite.errors import AzureliteError, place_of
 
 # Verb -> what it does. Its module, azurelite.cli.VERB, holds `add_arguments(parser)` and `run(arguments) -> int`.
 VERBS = {
@@ -44,7 +45,10 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--debug", action="store_true", help="say more, and show where an error comes from")
     module.add_arguments(parser)
     parsed = parser.parse_args(chosen.rest)
-    return _guarded(module.run, parsed, debug=parsed.debug or chosen.debug)
+    debug = parsed.debug or chosen.debug
+    if not debug:
+        sys.excepthook = _tell_briefly
+    return _guarded(module.run, parsed, debug=debug)
 
 
 def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,6 +98,14 @@ def _guarded(verb: Callable[[argparse.Namespace], int], parsed: argparse.Namespa
         print("azurelite: interrupted", file=sys.stderr)
         return 130
     return code
+
+
+def _tell_briefly(kind: type[BaseException], error: BaseException, where: Optional[TracebackType]) -> None:
+    """A defect in one line. Its own text may quote what it choked on, so only its kind and place are told."""
+    del error
+    print(
+        f"azurelite: unhandled {kind.__name__} at {place_of(where)}: run with --debug for the details", file=sys.stderr
+    )
 
 
 @contextlib.contextmanager

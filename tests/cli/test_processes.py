@@ -175,3 +175,21 @@ def test_the_shipped_yaml_holds_the_defaults(guest: Guest) -> None:
     shipped = load_config(Root(guest.root), file=str(Path(__file__).parents[2] / "contrib/azurelite.yaml"))
     assert shipped.datasource == plain.datasource
     assert [handler.name for handler in bind_handlers(shipped)] == [handler.name for handler in bind_handlers(plain)]
+
+
+def test_a_defect_is_one_line_without_its_text_unless_debug_is_asked_for(tmp_path: Path) -> None:
+    script = """
+import sys
+from azurelite.cli import demo, main
+def broken(arguments):
+    raise RuntimeError("canary")
+demo.run = broken
+sys.exit(main(sys.argv[1:]))
+"""
+    command = [sys.executable, "-c", script, "demo"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "azurelite: unhandled RuntimeError at <string>:5: run with --debug for the details\n"
+    done = subprocess.run([*command, "--debug"], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
