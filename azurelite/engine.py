@@ -91,7 +91,7 @@ def provision(options: Options) -> Outcome:
         raise ConfigError("provision changes this machine: run it as root")
     known = session.identity.vm_id
     # Without an id in the firmware only IMDS can say whether this is still the VM that was provisioned here.
-    later = known is None and bool(system.root.names(layout.VMS_DIR))
+    later = known is None and quick.knows_some_vm(system.root)
     later = later or (known is not None and quick.provisioned_as(system.root, known) is not None)
     seconds = LATER_BOOT_SECONDS if later and not options.force else None
     with _network(session, system) as told, session.open_fabric(seconds=seconds, told_wireserver=told) as fabric:
@@ -136,7 +136,7 @@ def _network(session: Session, system: System) -> Iterator[Optional[str]]:
 def _other_agent(session: Session) -> Optional[str]:
     """Who else has provisioned this very VM, unless azurelite has been at it itself."""
     vm_id = session.identity.vm_id
-    if vm_id is None or session.root.stat(layout.vm_folder(vm_id)) is not None:
+    if vm_id is None or quick.exists(session.root, layout.vm_folder(vm_id), unsure=True):
         return None
     return quick.provisioned_by_other(session.root, vm_id)
 
@@ -146,9 +146,6 @@ def apply_steps(
 ) -> Outcome:
     """Run just these steps; nothing is marked as done. See `azurelite.apply`."""
     started = fabric.clock.monotonic()
-    other = _other_agent(session)
-    if other is not None and not options.force:
-        return Outcome("already provisioned", f"{other} has provisioned this VM", vm_id=session.identity.vm_id)
     system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=fabric.clock)
     runner = Runner(system, fabric, metadata.vm_id)
     state = State(system, session.identity.vm_id or _NO_VM_ID, fabric.clock)
@@ -259,7 +256,7 @@ class _Run:
 
     def give_up(self, cause: AzureliteError) -> Outcome:
         """The outcome of a run that came to no steps, or broke between them; Azure is told."""
-        maybe_done = self.session.identity.vm_id is None and bool(self.system.root.names(layout.VMS_DIR))
+        maybe_done = self.session.identity.vm_id is None and quick.knows_some_vm(self.system.root)
         if not self.system.dry_run and self.reporting and not maybe_done:
             self.runner.tell(cause, None)
         return Outcome(_kind(cause), cause.message, report=self.runner.reporter.result, error=cause)

@@ -18,7 +18,7 @@ _UNREPORTED = "unreported"
 
 def switched_off(root: Root) -> str | None:
     """What switches azurelite off on this guest, in a reader's words, or None."""
-    if _exists(root, layout.DISABLED_SWITCH, unsure=True):
+    if exists(root, layout.DISABLED_SWITCH, unsure=True):
         return f"{layout.DISABLED_SWITCH} exists"
     if layout.KERNEL_OFF_WORD in _read(root, layout.KERNEL_COMMAND_LINE).split():
         return f"the kernel command line says {layout.KERNEL_OFF_WORD}"
@@ -37,7 +37,7 @@ def provisioned_as(root: Root, vm_id: str) -> str | None:
     swapped bytes is the same VM.
     """
     for candidate in (vm_id, swap_bytes(vm_id)):
-        if _exists(root, marker(candidate), unsure=False):
+        if exists(root, marker(candidate), unsure=False):
             return candidate
     return None
 
@@ -87,7 +87,16 @@ def marker_text(root: Root, *, config_file: str | None, every_boot: bool = False
     )
 
 
-def _exists(root: Root, path: str, *, unsure: bool) -> bool:
+def knows_some_vm(root: Root) -> bool:
+    """Some VM was begun on this disk, whichever it was."""
+    try:
+        return bool(root.names(layout.VMS_DIR))
+    except OSError:
+        return False
+
+
+def exists(root: Root, path: str, *, unsure: bool) -> bool:
+    """There is something at `path`; `unsure` where it cannot be looked at."""
     try:
         return root.stat(path) is not None
     except OSError:

@@ -289,3 +289,15 @@ def test_the_answers_text_reaches_neither_log_nor_report(guest: Guest, caplog: A
     told = caplog.text + str(fabric.reports) + guest.text("run/azurelite/status.json")
     assert "canary" not in told
     assert "does not begin as HTTP does" in told
+
+
+def test_single_handlers_run_on_a_vm_that_another_agent_provisioned(guest: Guest, fabric: Simulator) -> None:
+    guest.on_azure().configure(fabric).put({"var/lib/cloud/data/instance-id": VM_ID})
+    assert main(["apply", "hostname", "--root", guest.root]) == 0
+    assert guest.text("etc/hostname") == "web-1\n"
+
+
+def test_a_memory_that_leads_in_a_circle_does_not_keep_ready_back(guest: Guest, fabric: Simulator) -> None:
+    guest.on_azure().configure(fabric).path("var/lib/azurelite").symlink_to("/var/lib/azurelite")
+    assert run(guest).outcome == "provisioned"
+    assert [report.state for report in fabric.reports] == ["Ready"]

@@ -142,8 +142,9 @@ class _Crawler:
     def _try(self, source: str, reader: Callable[[], Metadata]) -> None:
         try:
             self.parts[source] = reader()
-        except FabricError as error:
-            self.failures[source] = error
+        except AzureliteError as error:  # of whatever kind: it takes no other source down
+            failure = FabricError(error.message, reason=error.reason, data=error.data)
+            self.failures[source] = error if isinstance(error, FabricError) else failure
             LOG.warning("%s gave nothing: %s", source, error)
 
     def _read_media(self) -> Metadata:
