@@ -290,9 +290,8 @@ class _Run:
 
     def _mark(self, state: State) -> None:
         every_boot = any(handler.frequency == "boot" for handler in self.handlers)
-        state.mark_provisioned(
-            config_file=self.options.config_file, every_boot=every_boot, unreported=not self.reporting
-        )
+        unreported = not self.reporting and not state.is_provisioned(reporting=True)
+        state.mark_provisioned(config_file=self.options.config_file, every_boot=every_boot, unreported=unreported)
 
     def _state(self, vm_id: str) -> State:
         return State(self.system, vm_id, self.fabric.clock)

@@ -76,7 +76,8 @@ def leave_pool(
             out as the owner's document stays unreadable, or IMDS itself stays in the pool.
     """
     try:
-        if _waits_as(system) is None:
+        waiting = _waits_as(system)
+        if waiting is None or not _is_this_vm(waiting, system):
             _wait_in_pool(kind, system=system, fabric=fabric, open_watch=open_watch)
         document = _ask_for_owner(open_fabric, clock=fabric.clock)
         _wait_for_imds(open_fabric, Deadline(fabric.clock, _STALE_IMDS))

@@ -71,10 +71,11 @@ def test_without_keys_and_without_passwords_the_vm_is_not_ready(guest: Guest, ke
     assert "nobody could enter" in (fabric.reports[0].description or "")
 
 
-def test_without_keys_but_with_passwords_the_vm_is_ready(guest: Guest) -> None:
+def test_without_keys_a_password_does_not_help_as_long_as_nobody_sets_it(guest: Guest) -> None:
     with scenario(ssh_keys=[], disable_password_authentication=False) as fabric:
         outcome = run(guest.on_azure().configure(fabric))
-    assert outcome.outcome == "provisioned"
+    assert outcome.exit_code == 1
+    assert "does not set yet" in (fabric.reports[0].description or "")
 
 
 def test_a_run_without_report_ready_does_not_keep_a_later_one_from_reporting(guest: Guest, fabric: Simulator) -> None:

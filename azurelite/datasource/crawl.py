@@ -13,7 +13,7 @@ from azurelite.datasource.firmware import from_identity
 from azurelite.datasource.imds import parse_imds
 from azurelite.datasource.ovf import Ovf, parse_ovf
 from azurelite.datasource.wireserver import from_goal_state
-from azurelite.errors import AzureliteError, CommandError, DocumentError, FabricError, MediaError
+from azurelite.errors import AzureliteError, CertificateError, CommandError, DocumentError, FabricError, MediaError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.identity import Identity
 from azurelite.fabric.media import MediaDocument, fetch_media
@@ -209,7 +209,12 @@ class _Crawler:
         if self.system is None:
             return Metadata()
         certificates = self.fabric.fetch_certificates(self.system.commands)
-        return Metadata(public_ssh_keys=ssh_keys_from(certificates, self.ovf.fingerprints))
+        keys = ssh_keys_from(certificates, self.ovf.fingerprints)
+        if not keys:
+            raise CertificateError(
+                "none of the VM's certificates has a key that the media names", reason="error fetching certificates"
+            )
+        return Metadata(public_ssh_keys=keys)
 
 
 def _refusal(problem: Optional[DocumentError]) -> Optional[AzureliteError]:

@@ -57,6 +57,7 @@ class Fabric:
     def renew(self, seconds: float) -> None:
         """Begin a new time budget: what was waited for before does not count, and kept connections may lead nowhere."""
         self.http.close()
+        self.wireserver.forget_goal_state()
         self.deadline = Deadline(self.clock, seconds)
         self.reading = self.deadline.before(_reserve(seconds))
 

@@ -59,7 +59,7 @@ class MediaSettings:
     eject: bool = True
 
     def __post_init__(self) -> None:
-        if self.device not in ("auto", "none") and not self.device.startswith("/"):
+        if self.device not in ("auto", "none") and (not self.device.startswith("/") or "\0" in self.device):
             raise ValueError("device is auto, none or an absolute path")
 
 

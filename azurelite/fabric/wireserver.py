@@ -23,6 +23,7 @@ _JSON = {"Content-Type": "application/json"}
 _INSTANCE_TRIES = 6
 _INSTANCE_PAUSE = 0.5
 _STALE_TRIES = 4  # with an ever newer goal state, before the other dialect has its turn
+_SECOND_DIALECT_SHARE = 30.0  # seconds for the second dialect, so that the first has its turn again
 _AGAIN_PAUSE = 1.0  # seconds
 
 
@@ -48,9 +49,21 @@ class WireServer:
         return self._goal_state
 
     def own_address(self, url: str) -> str:
-        """An address that a goal state names, on this very endpoint: what comes in does not choose whom we ask."""
-        parts = urlsplit(url)
-        return f"{self._base}{parts.path}?{parts.query}" if parts.query else f"{self._base}{parts.path}"
+        """An address that a goal state names, on this very endpoint: what comes in does not choose whom we ask.
+
+        Raises:
+            DocumentError: it is no address at all.
+        """
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise DocumentError("goal state", "an address in it cannot be read") from error
+        path = f"/{parts.path.lstrip('/')}"
+        return f"{self._base}{path}?{parts.query}" if parts.query else f"{self._base}{path}"
+
+    def forget_goal_state(self) -> None:
+        """What was fetched counts no more: the VM may be somewhere else by now."""
+        self._goal_state = None
 
     def fetch_goal_state(self, deadline: Deadline) -> GoalState:
         """The goal state as it is now.
@@ -64,19 +77,25 @@ class WireServer:
             try:
                 self._goal_state = parse_goal_state(self._get_goal_state(deadline))
             except DocumentError as error:
+                if self._leave_told_address(error):
+                    continue
                 if not error.transient or tries >= _INSTANCE_TRIES or deadline.remaining() <= _INSTANCE_PAUSE:
                     raise
                 deadline.clock.sleep(_INSTANCE_PAUSE)
-            except TransportError as error:
-                known = self._settings.endpoint.rstrip("/")
-                if self._base == known:
-                    raise
-                LOG.info("%s; from now on %s is asked", error, known)
-                self._base = known
-                if deadline.remaining() <= 0:
+            except FabricError as error:
+                if not self._leave_told_address(error) or deadline.remaining() <= 0:
                     raise
             else:
                 return self._goal_state
+
+    def _leave_told_address(self, error: FabricError) -> bool:
+        """Who does not answer as WireServer does at the address of a lease is not WireServer."""
+        known = self._settings.endpoint.rstrip("/")
+        if self._base == known:
+            return False
+        LOG.info("%s; from now on %s is asked", error, known)
+        self._base = known
+        return True
 
     def send(self, health: Health, deadline: Deadline) -> None:
         """Send a health report until Azure accepts it.
@@ -106,7 +125,7 @@ class WireServer:
         first: Optional[FabricError] = None
         for send in senders[self._settings.dialect]:
             try:
-                send(health, deadline)
+                send(health, deadline if first is None else deadline.within(_SECOND_DIALECT_SHARE))
             except TransportError:
                 raise
             except FabricError as error:
@@ -179,7 +198,9 @@ class WireServer:
 def _is_final(error: FabricError) -> bool:
     """A refusal that no patience would have changed, so that another dialect is worth a try."""
     answer = error if isinstance(error, HttpStatusError) else error.__cause__
-    return not (isinstance(answer, HttpStatusError) and answer.status in retry.HEALTH.statuses)
+    if not isinstance(answer, HttpStatusError):
+        return False
+    return answer.status not in retry.HEALTH.statuses and not _is_stale(answer)
 
 
 def _may_pass(error: FabricError) -> bool:

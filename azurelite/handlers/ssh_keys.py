@@ -30,14 +30,13 @@ def apply(ctx: Context, options: Options) -> None:
     """Add the keys that are missing.
 
     Raises:
-        HandlerError: there is neither a key nor a password to enter by, no key could be used, there is no account to
+        HandlerError: there is no key to enter by, no key could be used, there is no account to
             give them to, or it is one of the system's.
         FileError: the file could not be written; a link below the home is not followed.
     """
     del options
     if not ctx.metadata.public_ssh_keys:
-        _check_other_way_in(ctx)
-        return
+        raise _other_way_in(ctx)
     name, user = administrator(ctx)
     if user is None:
         raise HandlerError(f"there is no account {name} to give keys to", reason="failed to provision ssh keys")
@@ -56,13 +55,14 @@ def apply(ctx: Context, options: Options) -> None:
     ctx.system.files.write(path, data, mode=0o600, owner=user.owner, beneath=user.home)
 
 
-def _check_other_way_in(ctx: Context) -> None:
-    """A VM without keys is an ordinary one, unless passwords are forbidden there, too."""
-    if ctx.metadata.disable_password_authentication:
-        raise HandlerError(
-            "Azure gave no SSH key and forbids passwords: nobody could enter", reason="failed to provision ssh keys"
-        )
-    ctx.note("Azure gave no SSH key")
+def _other_way_in(ctx: Context) -> HandlerError:
+    """Without a key there is no way in at all: passwords are forbidden, or nothing of azurelite sets one yet."""
+    forbidden = ctx.metadata.disable_password_authentication
+    why = "forbids passwords" if forbidden else "would have a password, which azurelite does not set yet"
+    return HandlerError(
+        f"Azure gave no SSH key and {why}: nobody could enter (`required: false` if somebody can all the same)",
+        reason="failed to provision ssh keys",
+    )
 
 
 def _usable_keys(ctx: Context) -> list[PublicKey]:

@@ -58,7 +58,8 @@ def test_every_key_lands_in_its_order(home: Guest, context: Make, notes: list[st
 
 def test_no_key_at_all_harms_no_file(home: Guest, context: Make) -> None:
     home.put({FILE: "mine\n"})
-    apply(context(**given()), Options())
+    with pytest.raises(HandlerError, match="nobody could enter"):
+        apply(context(**given()), Options())
     assert home.text(FILE) == "mine\n"
 
 
