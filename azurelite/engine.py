@@ -19,7 +19,7 @@ from azurelite.handlers import REPORT_READY, Handler, bind_handlers
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult
 from azurelite.plan import Step, make_plan
-from azurelite.pool import forget_pool, leave_pool, pool_type
+from azurelite.pool import forget_pool, leave_pool, pool_type, still_in_pool
 from azurelite.report import deciding_failure
 from azurelite.reporter import Reporter
 from azurelite.runner import Runner, guard
@@ -231,7 +231,8 @@ class _Run:
             return Crawl(Metadata(vm_id=self.session.identity.vm_id)), error
         # The pool's own disc is still in the drive, and is to be ejected like any other.
         device = waiting.media.device if waiting.media is not None else None
-        return self._crawl(replace(given[0], device=device))
+        crawled, broken = self._crawl(replace(given[0], device=device))
+        return crawled, broken or still_in_pool(crawled)
 
     def _save(self, crawled: Crawl, state: State) -> None:
         records.save_metadata(self.system.files, crawled.metadata)

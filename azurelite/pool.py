@@ -87,6 +87,11 @@ def leave_pool(
             fabric.renew(fresh.deadline.remaining())
 
 
+def still_in_pool(crawled: Crawl) -> Optional[AzureliteError]:
+    """Why the crawl after the pool must not be used: IMDS still speaks of the pool, and would name the pool's user."""
+    return _speaks_of_pool(_at(crawled.metadata.raw, "imds", "extended", "compute", "ppsType"))
+
+
 def forget_pool(system: System) -> None:
     """The owner's Ready was accepted: a later boot is an ordinary one."""
     if system.dry_run:
@@ -204,18 +209,25 @@ def _is_unreadable(error: FabricError) -> bool:
 def _wait_for_imds(open_fabric: OpenFabric, deadline: Deadline) -> None:
     """What IMDS says wins over the document: as long as it speaks of the pool, it would name the pool's user."""
     while True:
+        trouble: Optional[AzureliteError]
         try:
             with open_fabric() as fabric:
-                kind = parse_imds(fabric.imds.fetch_instance(deadline)).pps_type
-        except FabricError as error:  # whoever crawls next asks again, and has the patience for it
-            LOG.info("%s", error)
-            return
-        if kind not in _BY_RANK:
+                trouble = _speaks_of_pool(parse_imds(fabric.imds.fetch_instance(deadline)).pps_type)
+        except FabricError as error:
+            trouble = error
+        if trouble is None:
             return
         if deadline.remaining() <= _POLL_PAUSE:
-            key = "extended.compute.ppsType"
-            raise AzureliteError(
-                f"IMDS says {kind!r} in {key} though this VM has an owner",
-                reason=f"invalid IMDS metadata for key={key}",
-            )
+            if isinstance(trouble, FabricError):  # whoever crawls next asks again, and looks at the answer once more
+                return
+            raise trouble
         deadline.clock.sleep(_POLL_PAUSE)
+
+
+def _speaks_of_pool(kind: Optional[str]) -> Optional[AzureliteError]:
+    if kind not in _BY_RANK:
+        return None
+    key = "extended.compute.ppsType"
+    return AzureliteError(
+        f"IMDS says {kind!r} in {key} though this VM has an owner", reason=f"invalid IMDS metadata for key={key}"
+    )

@@ -492,3 +492,16 @@ class TestWholeRun:
         assert run(guest, simulator, clock, dry_run=True).outcome == "dry run"
         assert guest.snapshot() == before
         assert (polls(simulator), simulator.reports, clock.skipped) == (0, [], 0)
+
+
+def test_a_crawl_that_still_speaks_of_the_pool_is_not_used() -> None:
+    from azurelite.metadata import Metadata
+    from azurelite.pool import still_in_pool
+
+    pool = Crawl(Metadata(raw={"imds": {"extended": {"compute": {"ppsType": "Running"}}}}))
+    trouble = still_in_pool(pool)
+    assert trouble is not None
+    assert trouble.reason == "invalid IMDS metadata for key=extended.compute.ppsType"
+    for kind in ("None", "Unknown", None):
+        assert still_in_pool(Crawl(Metadata(raw={"imds": {"extended": {"compute": {"ppsType": kind}}}}))) is None
+    assert still_in_pool(Crawl(Metadata())) is None
