@@ -44,7 +44,7 @@ class Imds:
         try:
             while True:
                 try:
-                    return self._get(queries[-1], own)
+                    return self._get(f"instance?{queries[-1]}", own)
                 except HttpStatusError as error:
                     following = _following(error, queries)
                     if following is None:
@@ -61,21 +61,14 @@ class Imds:
             FabricError: there is none yet (404, until the deadline), or IMDS cannot be asked.
         """
         try:
-            return self._http.request(
-                "GET",
-                f"{self._settings.endpoint.rstrip('/')}/metadata/reprovisiondata?{_query(_LAST_RESORT)}",
-                headers={"Metadata": "true"},
-                table=retry.IMDS,
-                timeout=self._settings.timeout,
-                deadline=deadline,
-            ).body
+            return self._get(f"reprovisiondata?{_query(_LAST_RESORT)}", deadline)
         except FabricError as error:
             raise _querying(error) from error
 
-    def _get(self, query: str, deadline: Deadline) -> bytes:
+    def _get(self, target: str, deadline: Deadline) -> bytes:
         return self._http.request(
             "GET",
-            f"{self._settings.endpoint.rstrip('/')}/metadata/instance?{query}",
+            f"{self._settings.endpoint.rstrip('/')}/metadata/{target}",
             headers={"Metadata": "true"},
             table=retry.IMDS,
             timeout=self._settings.timeout,
