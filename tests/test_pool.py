@@ -365,7 +365,7 @@ class TestAfterACrash:
         assert run(waiting(guest), simulator, clock).outcome == "provisioned"
         assert clock.skipped > 0.24 * DAY
         assert polls(simulator) == 721
-        assert caplog.text.count("404") <= 2 * 6
+        assert caplog.text.count("HTTP 404") <= 2 * 6
 
     @pytest.mark.parametrize(
         "fault",
