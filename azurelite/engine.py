@@ -147,7 +147,7 @@ def apply_steps(
     """Run just these steps; nothing is marked as done. See `azurelite.apply`."""
     started = fabric.clock.monotonic()
     system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=fabric.clock)
-    runner = Runner(system, fabric, metadata.vm_id)
+    runner = Runner(system, fabric, metadata.vm_id, session.config)
     state = State(system, session.identity.vm_id or _NO_VM_ID, fabric.clock)
     with run_lock(system, fabric.deadline):
         steps = runner.run(plan, metadata, state, remember=False)
@@ -175,7 +175,7 @@ class _Run:
         self.fabric = fabric
         self.options = options
         self.reporting = any(handler.name == REPORT_READY for handler in handlers)
-        self.runner = Runner(system, fabric, session.identity.vm_id)
+        self.runner = Runner(system, fabric, session.identity.vm_id, session.config)
 
     def go(self) -> Outcome:
         vm_id = self.session.identity.vm_id
@@ -197,7 +197,14 @@ class _Run:
             state.forget()
         self._save(crawled, state)
         plan = make_plan(self.handlers, crawled, None if self.options.force else state)
-        steps = self.runner.run(plan, crawled.metadata, state, remember=True, refused=crawled.refused)
+        steps = self.runner.run(
+            plan,
+            crawled.metadata,
+            state,
+            remember=True,
+            refused=crawled.refused,
+            media_device=crawled.media.device if crawled.media is not None else None,
+        )
         outcome = self._conclude(steps, vm_id, state)
         if outcome.outcome == "provisioned":
             forget_pool(self.system)

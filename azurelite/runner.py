@@ -10,6 +10,7 @@ import logging
 from dataclasses import replace
 from typing import Callable, Optional
 
+from azurelite.config import Config
 from azurelite.errors import AzureliteError, FabricError, place_of
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import REPORT_READY, Context
@@ -31,13 +32,15 @@ class Runner:
         system: the guest.
         fabric: Azure's endpoints.
         vm_id: the VM, where the firmware names it.
+        config: the configuration of the run.
 
     Attributes:
         reporter: tells Azure, and holds what came of it.
     """
 
-    def __init__(self, system: System, fabric: Fabric, vm_id: Optional[str]) -> None:
+    def __init__(self, system: System, fabric: Fabric, vm_id: Optional[str], config: Config) -> None:
         self.system = system
+        self.config = config
         self.fabric = fabric
         self.reporter = Reporter(fabric, system.files, vm_id)
 
@@ -49,6 +52,7 @@ class Runner:
         *,
         remember: bool,
         refused: Optional[AzureliteError] = None,
+        media_device: Optional[str] = None,
     ) -> list[StepResult]:
         """Run the steps in order; a failure stops none but `report_ready`.
 
@@ -58,6 +62,7 @@ class Runner:
             state: takes every change into the manifest.
             remember: also that a handler is through.
             refused: what Azure asked for and cannot be done; then the VM is not ready, whatever the steps do.
+            media_device: the drive of the provisioning disc.
         """
         if not self.system.dry_run:
             self.system.journal.listener = state.note_change
@@ -70,14 +75,41 @@ class Runner:
             if step.handler.name == REPORT_READY and step.skip is None and failure is not None:
                 result = self._report_failure(step, failure)
             else:
-                result = self._run_step(step, metadata, results)
+                result = self._run_step(step, lambda note: self._context(metadata, results, state, media_device, note))
+            if step.handler.name == REPORT_READY:
+                self.system.commands.limit = None  # from here on nobody waits
             if remember and result.status == "done":
                 state.finish(step.handler.name, step.handler.frequency, inputs=inputs_of(step.handler, metadata))
             results.append(result)
             _say(result, dry_run=self.system.dry_run)
         return results
 
-    def _run_step(self, step: Step, metadata: Metadata, before: list[StepResult]) -> StepResult:
+    def _context(
+        self,
+        metadata: Metadata,
+        before: list[StepResult],
+        state: State,
+        media_device: Optional[str],
+        note: Callable[[str], None],
+    ) -> Context:
+        return Context(
+            metadata=metadata,
+            system=self.system,
+            fabric=self.fabric,
+            outcome=Outcome(
+                "failed" if deciding_failure(before) else "provisioned",
+                "so far",
+                report=self.reporter.result,
+                steps=tuple(before),
+            ),
+            note=note,
+            report_ready=lambda: self.reporter.ready(self.fabric.deadline),
+            memory=state.memory,
+            media_device=media_device,
+            config=self.config,
+        )
+
+    def _run_step(self, step: Step, context: Callable[[Callable[[str], None]], Context]) -> StepResult:
         handler = step.handler
         result = StepResult(handler.name, "done", handler.required)
         if step.skip is not None:
@@ -85,17 +117,10 @@ class Runner:
         if step.blocked is not None:
             return replace(result, status="failed", error=step.blocked)
         notes: list[str] = []
-        context = Context(
-            metadata=metadata,
-            system=self.system,
-            fabric=self.fabric,
-            outcome=Outcome("failed" if deciding_failure(before) else "provisioned", "so far", steps=tuple(before)),
-            note=notes.append,
-            report_ready=lambda: self.reporter.ready(self.fabric.deadline),
-        )
+        ctx = context(notes.append)
         mark = len(self.system.journal)
         started = self.fabric.clock.monotonic()
-        error = guard(lambda: handler.apply(context, handler.options))
+        error = guard(lambda: handler.apply(ctx, handler.options))
         return replace(
             result,
             status="failed" if error else "done",

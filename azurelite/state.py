@@ -13,6 +13,7 @@ from azurelite import layout, quick
 from azurelite.clock import Clock, iso_utc
 from azurelite.config import Frequency
 from azurelite.errors import FileError
+from azurelite.memory import Memory
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 
@@ -36,6 +37,11 @@ class State:
         self._clock = clock
         self._vm_id = quick.provisioned_as(system.root, vm_id) or vm_id
         self._writable = not system.dry_run
+
+    @property
+    def memory(self) -> Memory:
+        """What handlers remember about this VM."""
+        return Memory(self._system.files, self._vm_id)
 
     def is_provisioned(self, *, reporting: bool) -> bool:
         """The work is done for this VM.

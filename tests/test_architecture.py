@@ -25,6 +25,7 @@ FLOORS = [
     ["quick"],
     ["config"],
     ["outcome"],
+    ["memory"],
     ["state"],
     ["handlers"],
     ["report"],

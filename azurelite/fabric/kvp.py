@@ -13,6 +13,7 @@ from azurelite import layout
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import FileError
 from azurelite.system.files import Files
+from azurelite.system.shared import rewrite_shared
 
 LOG = logging.getLogger(__name__)
 
@@ -38,9 +39,8 @@ def write_report(files: Files, value: str, *, clock: Clock) -> None:
     try:
         if files.dry_run or not files.is_dir(pool_folder):
             return
-        files.rewrite_locked(
-            layout.KVP_POOL, lambda pool: upsert(pool, REPORT_KEY, value), wait=Deadline(clock, _LOCK_WAIT)
-        )
+        wait = Deadline(clock, _LOCK_WAIT)
+        rewrite_shared(files, layout.KVP_POOL, lambda pool: upsert(pool, REPORT_KEY, value), wait=wait)
     except FileError as error:
         LOG.warning("no report to the host through KVP: %s", error)
 

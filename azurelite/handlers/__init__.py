@@ -9,23 +9,49 @@ raises an AzureliteError.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
-from typing import Any, Callable
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional
 
 from azurelite.config import ENTRY_KEYS, Config, Frequency, HandlerEntry
 from azurelite.errors import ConfigError
 from azurelite.fabric.client import Fabric
+from azurelite.memory import Memory
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
 from azurelite.schema import bind, unknown
 from azurelite.system.machine import System
 
-BUILTIN = {
-    "hostname": "azurelite.handlers.hostname",
-    "report_ready": "azurelite.handlers.report_ready",
-    "ssh_keys": "azurelite.handlers.ssh_keys",
-    "user": "azurelite.handlers.user",
-}
+_NAMES = (
+    "certificates",
+    "custom_data",
+    "disable_service",
+    "eject_media",
+    "growroot",
+    "hostname",
+    "locale",
+    "mounts",
+    "network",
+    "packages",
+    "passwords",
+    "power_state",
+    "random_seed",
+    "report_ready",
+    "resource_disk",
+    "run",
+    "ssh_host_keys",
+    "ssh_keys",
+    "sshd",
+    "swap",
+    "tags",
+    "time_sync",
+    "timezone",
+    "user",
+    "user_data",
+    "users",
+    "wireserver_firewall",
+    "write_files",
+)
+BUILTIN = {name: f"azurelite.handlers.{name}" for name in _NAMES}
 REPORT_READY = "report_ready"
 
 
@@ -40,6 +66,9 @@ class Context:
         outcome: what came of the steps before this one.
         note: say something a reader should know though it is no failure.
         report_ready: tell Azure that the VM is ready; raises FabricError when Azure does not accept it.
+        memory: what handlers remember about this VM from run to run.
+        media_device: host path of the drive that the provisioning disc was read from, None where there was none.
+        config: the configuration of the run, for handlers that run others.
     """
 
     metadata: Metadata
@@ -48,6 +77,9 @@ class Context:
     outcome: Outcome
     note: Callable[[str], None]
     report_ready: Callable[[], None]
+    memory: Memory
+    media_device: Optional[str] = None
+    config: Config = field(default_factory=Config)
 
 
 @dataclass(frozen=True)

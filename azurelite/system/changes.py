@@ -11,7 +11,8 @@ class Change:
     """One change to the machine.
 
     Attributes:
-        kind: "write", "mkdir", "mode", "user", "group" or "hostname".
+        kind: "write", "mkdir", "mode", "delete", "link", "user", "group", "hostname", or what a program is asked to
+            do: "run", "service", "disk", "mount", "package", "firewall", …
         target: the guest path, user, group or name that changes.
         detail: how, in a few words; never a secret and never a file's content.
     """

@@ -8,16 +8,14 @@ kept in memory, so that later steps of the same run read what they would have fo
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import stat
 from dataclasses import dataclass
-from typing import Callable, Iterator, Optional
+from typing import Iterator, Optional
 
-from azurelite.clock import Deadline
 from azurelite.errors import FileError
 from azurelite.system.changes import Change, Journal
+from azurelite.system.explain import explained, write_all
 from azurelite.system.root import Root
 
 READ_LIMIT = 16 * 1024 * 1024  # bytes; nothing that azurelite reads on a machine is larger
@@ -51,14 +49,15 @@ class Files:
         self.journal = journal
         self.dry_run = dry_run
         self.privileged = privileged
-        self._wished: dict[str, bytes] = {}
+        self._wished: dict[str, Optional[bytes]] = {}  # None: it would be gone
         self._wished_folders: dict[str, int] = {}
+        self._wished_links: dict[str, str] = {}
 
     def read(self, path: str, *, beneath: Optional[str] = None) -> Optional[bytes]:
         """The content of a guest file, or None where there is none. Raises FileError."""
         if path in self._wished:
             return self._wished[path]
-        with _explained("read", path):
+        with explained("read", path):
             data = self.root.read(path, limit=READ_LIMIT + 1, beneath=beneath)
         if data is not None and len(data) > READ_LIMIT:
             raise FileError(f"cannot read {path}: it has more than {READ_LIMIT} bytes")
@@ -66,8 +65,23 @@ class Files:
 
     def stat(self, path: str, *, beneath: Optional[str] = None) -> Optional[os.stat_result]:
         """What lies at `path` on the disk, or None. Raises FileError."""
-        with _explained("look at", path):
+        with explained("look at", path):
             return self.root.stat(path, beneath=beneath)
+
+    def exists(self, path: str, *, beneath: Optional[str] = None) -> bool:
+        """There is anything at `path`, or in a dry run there would be. Raises FileError."""
+        if path in self._wished:
+            return self._wished[path] is not None
+        return path in self._wished_folders or self.stat(path, beneath=beneath) is not None
+
+    def names(self, folder: str) -> list[str]:
+        """The names in a folder, sorted, with those that a dry run would have made. Raises FileError."""
+        with explained("look at", folder):
+            there = set(self.root.names(folder))
+        for path, data in self._wished.items():
+            if os.path.dirname(path) == folder:
+                (there.discard if data is None else there.add)(os.path.basename(path))
+        return sorted(there)
 
     def is_dir(self, path: str, *, beneath: Optional[str] = None) -> bool:
         """There is a folder at `path`, or in a dry run there would be."""
@@ -112,6 +126,64 @@ class Files:
             self.put(path, data, mode=mode, owner=owner, beneath=beneath)
         return True
 
+    def rewrite(self, path: str, data: bytes, *, mode: int = 0o644) -> bool:
+        """As `write`, but a file that is there already keeps its own mode and owner. Raises FileError."""
+        found = self.stat(path)
+        if found is None:
+            return self.write(path, data, mode=mode)
+        owner = (
+            ROOT_OWNER if found.st_uid == 0 == found.st_gid else Owner(str(found.st_uid), found.st_uid, found.st_gid)
+        )
+        return self.write(path, data, mode=stat.S_IMODE(found.st_mode), owner=owner)
+
+    def delete(self, path: str, *, beneath: Optional[str] = None) -> bool:
+        """See to it that there is no file or link at `path`; True when there was one. Raises FileError."""
+        if self._wished.get(path, b"") is None:
+            return False
+        found = self.stat(path, beneath=beneath or path)  # the link itself, not what it leads to
+        if found is not None and stat.S_ISDIR(found.st_mode):
+            raise FileError(f"{path} is a folder, and folders are not removed: remove it by hand")
+        if found is None and path not in self._wished:
+            return False
+        self.journal.record(Change("delete", path, ""))
+        if self.dry_run:
+            self._wished[path] = None
+            return True
+        with explained("remove", path), self.parent(path, beneath=beneath or path) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+            os.fsync(folder)
+        return True
+
+    def link(self, path: str, target: str) -> bool:
+        """See to it that `path` is a symbolic link to `target`, in place of a file or link. Raises FileError."""
+        with explained("look at", path):
+            if self._wished_links.get(path, self.root.link_target(path)) == target:
+                return False
+            found = self.root.stat(path, beneath=path)
+        if found is not None and stat.S_ISDIR(found.st_mode):
+            raise FileError(f"{path} is a folder where a link to {target} should be: move it away, then run again")
+        self.journal.record(Change("link", path, f"to {target}"))
+        if self.dry_run:
+            self._check_folder(path, beneath=None)
+            self._wished_links[path] = target
+            return True
+        with explained("link", path), self.parent(path, beneath=path) as (folder, name):
+            temporary = f".{name}.azurelite"
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=folder)
+            os.symlink(target, temporary, dir_fd=folder)
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
+        return True
+
+    def mkdirs(self, path: str, *, mode: int = 0o755) -> bool:
+        """See to it that there is a folder, and its parents; one that is there stays as it is. Raises FileError."""
+        if self.is_dir(path):
+            return False
+        if os.path.dirname(path) != path:
+            self.mkdirs(os.path.dirname(path))
+        return self.mkdir(path, mode=mode)
+
     def mkdir(self, path: str, *, mode: int, owner: Owner = ROOT_OWNER, beneath: Optional[str] = None) -> bool:
         """See to it that there is a folder with that mode and owner; its parent must exist.
 
@@ -153,7 +225,7 @@ class Files:
 
     def skeleton(self, source: str, target: str) -> Iterator[tuple[str, str, int, bool]]:
         """What is below a folder, with where a copy of it goes: (from, to, mode, is a folder), folders first."""
-        with _explained("look at", source):
+        with explained("look at", source):
             names = self.root.names(source)
         for name in names:
             here, there = f"{source}/{name}", f"{target}/{name}"
@@ -170,7 +242,7 @@ class Files:
 
     def put(self, path: str, data: bytes, *, mode: int, owner: Optional[Owner], beneath: Optional[str] = None) -> None:
         """Write a file atomically, with no comparison and no record. Raises FileError."""
-        with _explained("write", path), self._parent(path, beneath=beneath) as (folder, name):
+        with explained("write", path), self.parent(path, beneath=beneath) as (folder, name):
             temporary = f".{name}.azurelite"
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=folder)
@@ -178,7 +250,7 @@ class Files:
             descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
             try:
                 try:
-                    _write_all(descriptor, data)
+                    write_all(descriptor, data)
                     self._give(descriptor, mode=mode, owner=owner)
                     os.fsync(descriptor)
                 finally:
@@ -192,7 +264,7 @@ class Files:
 
     def remove(self, path: str) -> None:
         """Remove one of azurelite's own files, with no record; it need not be there. Raises FileError."""
-        with _explained("remove", path):
+        with explained("remove", path):
             try:
                 folder, name = self.root.open_parent(path)
             except (FileNotFoundError, NotADirectoryError):
@@ -206,11 +278,11 @@ class Files:
 
     def append_line(self, path: str, line: str) -> None:
         """Add a line to a log-like file of our own (0600), with no record of it. Raises FileError."""
-        with _explained("write", path), self._parent(path) as (folder, name):
+        with explained("write", path), self.parent(path) as (folder, name):
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(name, flags, 0o600, dir_fd=folder)
             try:
-                _write_all(descriptor, line.encode() + b"\n")
+                write_all(descriptor, line.encode() + b"\n")
             finally:
                 os.close(descriptor)
 
@@ -223,32 +295,6 @@ class Files:
             last = depth == len(parts)
             if found is None or (last and stat.S_IMODE(found.st_mode) != mode):
                 self._make_folder(here, mode=mode if last else 0o755, owner=None, beneath=None)
-
-    def rewrite_locked(self, path: str, transform: Callable[[bytes], bytes], *, wait: Deadline) -> None:
-        """Change a file in place under both kinds of lock, for files that another program shares (0600 if new).
-
-        Args:
-            path: guest path.
-            transform: from the old content to the new.
-            wait: how long another program may hold the locks.
-
-        Raises:
-            FileError: the system refused, or the locks were held for too long.
-        """
-        with _explained("write", path), self._parent(path) as (folder, name):
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            descriptor = os.open(name, flags, 0o600, dir_fd=folder)
-            with open(descriptor, "r+b", buffering=0) as shared:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise OSError(errno.EINVAL, "it is not a regular file")
-                lock(lambda: fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)  # cloud-init's kind
-                lock(lambda: fcntl.lockf(shared, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)  # the Hyper-V daemon's
-                before = shared.read(READ_LIMIT) or b""
-                after = transform(before)
-                shared.seek(0)
-                _write_all(shared.fileno(), after)
-                shared.truncate(len(after))
-                os.fsync(shared.fileno())
 
     def _wish_mode(self, path: str, *, mode: int, owner: Owner) -> bool:
         if self._wished_folders[path] == mode:
@@ -274,11 +320,11 @@ class Files:
 
     def _check_folder(self, path: str, *, beneath: Optional[str]) -> None:
         if os.path.dirname(path) not in self._wished_folders:
-            with _explained("write", path), self._parent(path, beneath=beneath):
+            with explained("write", path), self.parent(path, beneath=beneath):
                 pass
 
     def _make_folder(self, path: str, *, mode: int, owner: Optional[Owner], beneath: Optional[str]) -> None:
-        with _explained("make the folder", path), self._parent(path, beneath=beneath) as (parent, name):
+        with explained("make the folder", path), self.parent(path, beneath=beneath) as (parent, name):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=parent)
             descriptor = os.open(name, _DIR_FLAGS, dir_fd=parent)
@@ -294,36 +340,10 @@ class Files:
         os.fchmod(descriptor, mode)  # after the owner: giving a file away clears set-id bits
 
     @contextlib.contextmanager
-    def _parent(self, path: str, *, beneath: Optional[str] = None) -> Iterator[tuple[int, str]]:
+    def parent(self, path: str, *, beneath: Optional[str] = None) -> Iterator[tuple[int, str]]:
+        """The open folder that holds `path`, and its last name. Raises OSError."""
         folder, name = self.root.open_parent(path, beneath=beneath)
         try:
             yield folder, name
         finally:
             os.close(folder)
-
-
-def lock(attempt: Callable[[], None], wait: Deadline) -> None:
-    """Try for a lock until it is had. Raises BlockingIOError (EAGAIN) when the wait is over."""
-    while True:
-        try:
-            return attempt()
-        except (BlockingIOError, PermissionError):
-            if wait.remaining() <= 0:
-                raise OSError(errno.EAGAIN, "another program holds its lock") from None
-            wait.clock.sleep(0.1)
-
-
-@contextlib.contextmanager
-def _explained(verb: str, path: str) -> Iterator[None]:
-    """Turn the system's error into a FileError that names the guest path."""
-    try:
-        yield
-    except OSError as error:
-        hint = ": run as root" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
-        raise FileError(f"cannot {verb} {path}: {error.strerror or error}{hint}") from error
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Callable, Optional
+from typing import Callable, Mapping, Optional, Sequence
 
 from azurelite.clock import Clock
 from azurelite.errors import MachineError
+from azurelite.metadata import Secret
 from azurelite.system.accounts import Accounts
 from azurelite.system.changes import Change, Journal
 from azurelite.system.files import Files
@@ -48,6 +49,37 @@ class System:
         self.commands = Commands(search_path)
         self.files = Files(self.root, self.journal, dry_run=dry_run, privileged=os.geteuid() == 0)
         self.accounts = Accounts(self.files, self.commands, self.journal, clock or Clock())
+
+    def perform(
+        self,
+        change: Change,
+        argv: Sequence[str],
+        *,
+        timeout: float = 60.0,
+        secret_input: Optional[Secret] = None,
+        env: Optional[Mapping[str, str]] = None,
+    ) -> str:
+        """Record a change, and make it by a program of the running system; in a dry run the record is all.
+
+        Whoever calls has compared first: the change is wanted and not there yet.
+
+        Args:
+            change: what the program does.
+            argv: program and arguments; no shell reads them. Secrets never go here.
+            timeout: seconds.
+            secret_input: what the program reads on its standard input.
+            env: variables besides PATH, LC_ALL and HOME.
+
+        Returns:
+            What it printed on standard output; "" in a dry run.
+
+        Raises:
+            CommandError: not installed, not zero, or too slow.
+        """
+        self.journal.record(change)
+        if self.dry_run:
+            return ""
+        return self.commands.run(argv, timeout=timeout, secret_input=secret_input, env=env)
 
     def set_kernel_hostname(self, name: str) -> bool:
         """Tell the running kernel its name; nothing to do for a foreign root. True when it changed.

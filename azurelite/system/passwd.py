@@ -14,7 +14,8 @@ from typing import Iterator, Optional
 
 from azurelite.clock import Deadline
 from azurelite.errors import FileError, MachineError
-from azurelite.system.files import ROOT_OWNER, Files, Owner, lock
+from azurelite.system.explain import lock
+from azurelite.system.files import ROOT_OWNER, Files, Owner
 from azurelite.system.logindefs import login_range
 from azurelite.system.tables import as_number, split_lines
 from azurelite.system.users import NewUser, User

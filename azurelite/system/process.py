@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import subprocess
-from typing import Optional, Sequence
+from typing import Mapping, Optional, Sequence
 
 from azurelite.clock import Deadline
 from azurelite.errors import CommandError
@@ -38,13 +38,21 @@ class Commands:
                 return candidate
         return None
 
-    def run(self, argv: Sequence[str], *, timeout: float, secret_input: Optional[Secret] = None) -> str:
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        secret_input: Optional[Secret] = None,
+        env: Optional[Mapping[str, str]] = None,
+    ) -> str:
         """Run a command to its end.
 
         Args:
             argv: program and arguments; no shell reads them. Secrets never go here.
             timeout: seconds; the command and its children are killed after that.
             secret_input: what the command reads on its standard input.
+            env: variables besides PATH, LC_ALL and HOME.
 
         Returns:
             What it printed on standard output.
@@ -64,7 +72,7 @@ class Commands:
                 stdin=subprocess.PIPE if secret_input is not None else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env={"PATH": self.search_path, "LC_ALL": "C", "HOME": "/"},
+                env={"PATH": self.search_path, "LC_ALL": "C", "HOME": "/", **(env or {})},
                 cwd="/",
                 start_new_session=True,
             )

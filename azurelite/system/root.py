@@ -147,6 +147,10 @@ class Root:
         finally:
             os.close(folder)
 
+    def link_target(self, path: str) -> str | None:
+        """What the link at `path` says, or None where there is no link. Raises OSError: links in a circle."""
+        return _link_target(self.host_path(path, beneath=path))
+
     def names(self, folder: str) -> list[str]:
         """The names in a folder, sorted; an empty list where there is no such folder."""
         try:

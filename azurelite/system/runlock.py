@@ -11,7 +11,7 @@ from typing import Iterator
 from azurelite import layout
 from azurelite.clock import Deadline
 from azurelite.errors import FileError, MachineError
-from azurelite.system.files import lock
+from azurelite.system.explain import lock
 from azurelite.system.machine import System
 
 LOG = logging.getLogger(__name__)

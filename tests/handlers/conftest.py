@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import pytest
-from kit import FastClock, Guest
+from kit import VM_ID, FastClock, Guest
 
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import Context
+from azurelite.memory import Memory
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
 from azurelite.system.machine import System
@@ -25,13 +26,15 @@ def context(guest: Guest, notes: list[str]) -> Callable[..., Context]:
     """Makes a context on the guest; keywords are metadata. Each call opens the machine anew."""
 
     def make(*, dry_run: bool = False, **known: Any) -> Context:
+        system = System(guest.root, dry_run=dry_run, clock=FastClock())
         return Context(
             metadata=Metadata(**known),
-            system=System(guest.root, dry_run=dry_run, clock=FastClock()),
+            system=system,
             fabric=Fabric(0),
             outcome=Outcome("applied", ""),
             note=notes.append,
             report_ready=lambda: None,
+            memory=Memory(system.files, VM_ID),
         )
 
     return make

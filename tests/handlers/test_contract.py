@@ -12,12 +12,17 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 from kit import BASE, ED25519, VM_ID, FastClock, Guest
 
+from azurelite.document import Document
+from azurelite.errors import AzureliteError
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import BUILTIN, Context
+from azurelite.memory import Memory
 from azurelite.metadata import Metadata, Secret, SshKey
 from azurelite.outcome import Outcome
+from azurelite.schema import bind
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 
@@ -41,32 +46,57 @@ KNOWN = Metadata(
     tags={"a": "b"},
 )
 
-# Options beside the defaults that lead a handler along other ways.
-WISHES: dict[str, list[dict[str, Any]]] = {
-    "hostname": [{"fqdn": "keep"}],
-    "user": [
-        {"groups": ("wheel", "docker"), "create_groups": True},
-        {"groups": ("wheel", "wheel", "docker"), "sudo": "password"},
-        {"sudo": "none"},
-    ],
-}
-CASES = [(name, options) for name in BUILTIN for options in [{}, *WISHES.get(name, [])]]
+WISHES = Path(__file__).parent / "wishes"  # NAME.yaml: further options and worlds that the handler NAME is run with
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A handler with options as YAML says them, in a world.
+
+    Attributes:
+        name: the handler.
+        options: its options.
+        files: guest path -> text, put into the world first.
+        before: handlers that run ahead of it, with their defaults.
+    """
+
+    name: str
+    options: dict[str, Any]
+    files: dict[str, str]
+    before: list[str]
+
+    def steps(self) -> list[tuple[ModuleType, Any]]:
+        """The handlers to run, each with its options."""
+        bound = bind(MODULES[self.name].Options, self.options, Document({}, {}), (self.name,))
+        return [*((MODULES[name], MODULES[name].Options()) for name in self.before), (MODULES[self.name], bound)]
+
+
+def cases() -> list[Any]:
+    """The defaults of every handler, and what is wished beside them."""
+    found = []
+    for name in BUILTIN:
+        path = WISHES / f"{name}.yaml"
+        wishes = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else []
+        for number, wish in enumerate([{}, *wishes]):
+            case = Case(name, wish.get("options", {}), wish.get("files", {}), wish.get("before", []))
+            found.append(pytest.param(case, id=f"{name}-{number}"))
+    return found
 
 
 @pytest.fixture(
     params=[
         "edit",
+        "empty",
         pytest.param(
             "shadow",
             marks=[
-                pytest.mark.spawns,
                 pytest.mark.skipif(os.geteuid() != 0, reason="needs root: shadow-utils work for root only"),
             ],
         ),
     ]
 )
 def kind(request: pytest.FixtureRequest) -> str:
-    """Which backend changes the accounts: the direct edit, or shadow-utils, which want a login.defs."""
+    """What is in the root: files for the direct edit, those that shadow-utils want besides, or nothing at all."""
     return str(request.param)
 
 
@@ -75,7 +105,10 @@ def world(request: pytest.FixtureRequest, guest: Guest, kind: str, tmp_path: Pat
     """Twins: a guest without and with an account of the administrator's name."""
     if kind == "shadow":
         guest.put({"etc/login.defs": "UID_MIN 1000\nUID_MAX 60000\n"})
-    if request.param == "adopted":
+    if kind == "empty":
+        shutil.rmtree(guest.folder)
+        guest.folder.mkdir()
+    elif request.param == "adopted":
         guest.put({"etc/passwd": BASE["etc/passwd"] + "azureuser:x:1500:1500::/home/azureuser:/bin/sh\n"})
         guest.put({"etc/shadow": BASE["etc/shadow"] + "azureuser:$6$kept:19000:0:99999:7:::\n"})
         guest.put({"home/azureuser/.profile": "", "etc/group": BASE["etc/group"] + "azureuser:x:1500:\n"})
@@ -84,13 +117,17 @@ def world(request: pytest.FixtureRequest, guest: Guest, kind: str, tmp_path: Pat
 
 
 def run(steps: list[tuple[ModuleType, Any]], root: str, *, dry_run: bool) -> tuple[tuple[Change, ...], list[str]]:
-    """Apply handlers, one after the other, on one machine; what changed and what was noted."""
+    """Apply handlers, one after the other, on one machine; what changed, and what was noted or went wrong."""
     system = System(root, dry_run=dry_run, clock=FastClock())
-    notes: list[str] = []
-    ctx = Context(KNOWN, system, Fabric(0), Outcome("applied", ""), notes.append, lambda: None)
+    said: list[str] = []
+    memory = Memory(system.files, VM_ID)
+    ctx = Context(KNOWN, system, Fabric(0), Outcome("applied", ""), said.append, lambda: None, memory)
     for module, options in steps:
-        module.apply(ctx, options)
-    return system.journal.since(0), notes
+        try:
+            module.apply(ctx, options)
+        except AzureliteError as error:
+            said.append(f"failed: {error}")
+    return system.journal.since(0), said
 
 
 @pytest.mark.parametrize("name", BUILTIN)
@@ -121,50 +158,45 @@ class TestModule:
         assert list(inspect.signature(apply).parameters) == ["ctx", "options"]
 
 
-def steps_for(name: str, options: dict[str, Any]) -> list[tuple[ModuleType, Any]]:
-    """The handler, after the account that it may need."""
-    before = [(MODULES["user"], MODULES["user"].Options())] if name == "ssh_keys" else []
-    return [*before, (MODULES[name], MODULES[name].Options(**options))]
-
-
-@pytest.mark.parametrize(("name", "options"), CASES)
+@pytest.mark.spawns
+@pytest.mark.parametrize("case", cases())
 class TestRuns:
-    def test_a_dry_run_leaves_the_tree_byte_identical(
-        self, world: list[Guest], name: str, options: dict[str, Any]
-    ) -> None:
-        before = world[0].snapshot()
-        run(steps_for(name, options), world[0].root, dry_run=True)
+    def test_a_dry_run_leaves_the_tree_byte_identical(self, world: list[Guest], case: Case) -> None:
+        before = world[0].put(case.files).snapshot()
+        run(case.steps(), world[0].root, dry_run=True)
         assert world[0].snapshot() == before
 
-    def test_a_dry_run_tells_what_the_real_one_does(
-        self, world: list[Guest], name: str, options: dict[str, Any]
-    ) -> None:
-        steps = steps_for(name, options)
-        told = run(steps, world[0].root, dry_run=True)
-        assert told == run(steps, world[1].root, dry_run=False)
+    def test_a_dry_run_tells_what_the_real_one_does(self, world: list[Guest], case: Case) -> None:
+        for guest in world:
+            guest.put(case.files)
+        told = run(case.steps(), world[0].root, dry_run=True)
+        assert told == run(case.steps(), world[1].root, dry_run=False)
         assert "canary" not in str(told)
 
-    def test_a_second_run_changes_nothing(self, world: list[Guest], name: str, options: dict[str, Any]) -> None:
-        steps = steps_for(name, options)
-        run(steps, world[0].root, dry_run=False)
+    def test_a_second_run_changes_nothing(self, world: list[Guest], case: Case) -> None:
+        world[0].put(case.files)
+        run(case.steps(), world[0].root, dry_run=False)
         before = world[0].snapshot()
-        assert run(steps, world[0].root, dry_run=False)[0] == ()
+        assert run(case.steps(), world[0].root, dry_run=False)[0] == ()
         assert world[0].snapshot() == before
 
 
-def test_all_of_them_in_one_run_keep_the_same_promises(world: list[Guest]) -> None:
+@pytest.mark.spawns
+def test_all_of_them_in_one_run_keep_the_same_promises(world: list[Guest], kind: str) -> None:
     order = ["hostname", "user", "ssh_keys", *sorted(set(BUILTIN) - {"hostname", "user", "ssh_keys", "report_ready"})]
     steps = [(MODULES[name], MODULES[name].Options()) for name in [*order, "report_ready"]]
     before = world[0].snapshot()
     told = run(steps, world[0].root, dry_run=True)
     assert world[0].snapshot() == before
     assert told == run(steps, world[1].root, dry_run=False)
-    assert world[1].text("home/azureuser/.ssh/authorized_keys") == f"{ED25519}\n"
+    if kind != "empty":
+        assert world[1].text("home/azureuser/.ssh/authorized_keys") == f"{ED25519}\n"
     after = world[1].snapshot()
     assert run(steps, world[1].root, dry_run=False)[0] == ()
     assert world[1].snapshot() == after
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("mode", [0o700, 0o755])
 def test_a_key_folder_from_skel_is_told_of_as_it_will_be(world: list[Guest], mode: int) -> None:
     for guest in world:
@@ -173,6 +205,7 @@ def test_a_key_folder_from_skel_is_told_of_as_it_will_be(world: list[Guest], mod
     assert run(steps, world[0].root, dry_run=True) == run(steps, world[1].root, dry_run=False)
 
 
+@pytest.mark.spawns
 def test_the_same_handler_twice_in_one_run_is_told_of_as_it_will_be(world: list[Guest]) -> None:
     steps = [(MODULES["user"], MODULES["user"].Options(groups=("wheel",))) for _ in range(2)]
     assert run(steps, world[0].root, dry_run=True) == run(steps, world[1].root, dry_run=False)
@@ -183,6 +216,14 @@ def test_ready_is_reported_once_and_never_in_a_dry_run(guest: Guest) -> None:
     for dry_run, expected in ((True, []), (False, ["ready"])):
         said: list[str] = []
         system = System(guest.root, dry_run=dry_run)
-        ctx = Context(KNOWN, system, Fabric(0), Outcome("applied", ""), said.append, lambda: said.append("ready"))  # noqa: B023
+        ctx = Context(
+            KNOWN,
+            system,
+            Fabric(0),
+            Outcome("applied", ""),
+            said.append,
+            lambda: said.append("ready"),
+            Memory(system.files, VM_ID),
+        )  # noqa: B023
         ready.apply(ctx, ready.Options())
         assert said == expected

@@ -1,0 +1,48 @@
+"""What handlers remember from run to run about this VM, beside that they are through: small texts by name.
+
+It lies below /var/lib/azurelite, which only root can look into. A dry run remembers nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Optional
+
+from azurelite import layout
+from azurelite.errors import FileError
+from azurelite.system.files import Files
+
+LOG = logging.getLogger(__name__)
+
+
+class Memory:
+    """The memory of one guest about one VM.
+
+    Args:
+        files: the guest's files.
+        vm_id: whose memory.
+    """
+
+    def __init__(self, files: Files, vm_id: str) -> None:
+        self._files = files
+        self._folder = f"{layout.vm_folder(vm_id)}/memory"
+
+    def recall(self, name: str) -> Optional[str]:
+        """The text remembered under that name (letters, digits, `_`, `-`), or None."""
+        try:
+            data = self._files.read(f"{self._folder}/{name}")
+        except FileError as error:
+            LOG.debug("%s", error)
+            return None
+        return None if data is None else data.decode(errors="replace")
+
+    def remember(self, name: str, text: str) -> None:
+        """Keep a text under a name. That it cannot be kept (read-only file system) is said, and no failure."""
+        if self._files.dry_run or self.recall(name) == text:
+            return
+        try:
+            self._files.make_own_folder(layout.STATE_DIR, mode=0o700)
+            self._files.make_own_folder(self._folder, mode=0o700)
+            self._files.put(f"{self._folder}/{name}", text.encode(), mode=0o600, owner=None)
+        except FileError as error:
+            LOG.warning("%s cannot be remembered: %s", name, error)
