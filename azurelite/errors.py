@@ -4,6 +4,7 @@
 
     AzureliteError
     ├── ConfigError          the YAML or the command line is wrong                      exit 2
+    │   └── ConfigProblemsError  several at once; it stands in schema.py, beside what collects them
     ├── NotAzureError        the firmware does not prove Azure: nothing may be dialled  exit 0 in `provision`
     ├── FabricError          Azure's side gave no usable answer in time                 exit 3
     │   ├── TransportError     no HTTP answer: no connection, a time-out, a torn line, too many bytes

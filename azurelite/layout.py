@@ -14,6 +14,7 @@ ADMIN_CONFIG = "/etc/azurelite"
 RUNTIME_CONFIG = "/run/azurelite"
 CONFIG_NAME = "azurelite.yaml"
 DROP_INS = "conf.d"
+HANDLERS_DIR = "/etc/azurelite/handlers.d"
 
 DISABLED_SWITCH = "/etc/azurelite/disabled"
 KERNEL_COMMAND_LINE = "/proc/cmdline"

@@ -1,6 +1,6 @@
 """What handlers remember from run to run about this VM, beside that they are through: small texts by name.
 
-It lies below /var/lib/azurelite, which only root can look into. A dry run remembers nothing.
+It lies below /var/lib/azurelite, which only root can look into. A dry run remembers nothing beyond its end.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ class Memory:
     Args:
         files: the guest's files.
         vm_id: whose memory.
+
+    Attributes:
+        vm_folder: guest path of all that is remembered about this VM.
     """
 
     def __init__(self, files: Files, vm_id: str) -> None:
         self._files = files
-        self._folder = f"{layout.vm_folder(vm_id)}/memory"
+        self.vm_folder = layout.vm_folder(vm_id)
+        self._folder = f"{self.vm_folder}/memory"
 
     def recall(self, name: str) -> Optional[str]:
         """The text remembered under that name (letters, digits, `_`, `-`), or None."""
@@ -38,11 +42,14 @@ class Memory:
 
     def remember(self, name: str, text: str) -> None:
         """Keep a text under a name. That it cannot be kept (read-only file system) is said, and no failure."""
-        if self._files.dry_run or self.recall(name) == text:
+        if self.recall(name) == text:
             return
         try:
             self._files.make_own_folder(layout.STATE_DIR, mode=0o700)
             self._files.make_own_folder(self._folder, mode=0o700)
+            if self._files.dry_run:
+                self._files.expect_file(f"{self._folder}/{name}", text.encode())
+                return
             self._files.put(f"{self._folder}/{name}", text.encode(), mode=0o600, owner=None)
         except FileError as error:
             LOG.warning("%s cannot be remembered: %s", name, error)

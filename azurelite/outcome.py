@@ -16,6 +16,7 @@ EXIT_CODES = {
     "not azure": 0,
     "disabled": 0,
     "dry run": 0,
+    "nothing to do": 0,
     "failed": 1,
     "unreachable": 3,
 }

@@ -45,6 +45,14 @@ def _guarded(request: pytest.FixtureRequest) -> Iterator[None]:
     _permitted["watch"] = False
 
 
+def pytest_make_parametrize_id(val: Any, argname: str) -> Any:
+    """Short names for what is long, and the same in every process: gzip puts the time into its bytes."""
+    if isinstance(val, bytes):
+        plain = len(val) < 40 and val.isascii() and val.decode().isprintable()
+        return val.decode() if plain else f"{argname}{len(val)}"
+    return f"{argname}{len(val)}" if isinstance(val, str) and len(val) > 80 else None
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Where AZURELITE_NO_SKIPS is set, as in CI, a skipped test is a failure: everything it needs must be there."""
     skipped = terminalreporter.stats.get("skipped", [])

@@ -124,7 +124,7 @@ def shim(folder: Path, name: str, *, exit_code: int = 0, script: str = "") -> Pa
     log = folder / f"{name}.log"
     program = folder / name
     program.write_text(
-        f'#!/bin/sh\nfor word in "$@"; do echo "$word" >> "{log}"; done\n'
+        f"""#!/bin/sh\nfor word in "$@"; do printf '%s\\n' "$word" >> "{log}"; done\n"""
         f'echo -- >> "{log}"\n{script}\nexit {exit_code}\n'
     )
     program.chmod(0o755)

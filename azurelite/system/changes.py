@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Iterable
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,8 @@ class Change:
 
     Attributes:
         kind: "write", "mkdir", "mode", "delete", "link", "user", "group", "hostname", or what a program is asked to
-            do: "run", "service", "disk", "mount", "package", "firewall", …
+            do: "run", "service", "disk", "mount", "swap", "package",
+            "firewall", …
         target: the guest path, user, group or name that changes.
         detail: how, in a few words; never a secret and never a file's content.
     """
@@ -40,6 +41,10 @@ class Journal:
         if self.listener is not None:
             self.listener(change)
         self._changes.append(change)
+
+    def adopt(self, changes: Iterable[Change]) -> None:
+        """Take in changes that another process of this run made and handed to the listener itself."""
+        self._changes.extend(changes)
 
     def since(self, mark: int) -> tuple[Change, ...]:
         """The changes recorded after the first `mark` ones."""

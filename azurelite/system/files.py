@@ -213,28 +213,13 @@ class Files:
             self._make_folder(path, mode=mode, owner=owner, beneath=beneath)
         return True
 
-    def expect_home(self, home: str) -> None:
-        """In a dry run: take it that this home will be there, with what is in /etc/skel."""
-        self._wished_folders[home] = 0o700
-        if self.stat(home, beneath=home) is None:
-            for here, there, mode, is_folder in self.skeleton("/etc/skel", home):
-                if is_folder:
-                    self._wished_folders[there] = mode
-                else:
-                    self._wished[there] = self.read(here) or b""
+    def expect_file(self, path: str, data: bytes) -> None:
+        """In a dry run: take it that this file of azurelite's own will be there."""
+        self._wished[path] = data
 
-    def skeleton(self, source: str, target: str) -> Iterator[tuple[str, str, int, bool]]:
-        """What is below a folder, with where a copy of it goes: (from, to, mode, is a folder), folders first."""
-        with explained("look at", source):
-            names = self.root.names(source)
-        for name in names:
-            here, there = f"{source}/{name}", f"{target}/{name}"
-            found = self.stat(here, beneath=here)
-            if found is not None and stat.S_ISDIR(found.st_mode):
-                yield here, there, stat.S_IMODE(found.st_mode), True
-                yield from self.skeleton(here, there)
-            elif found is not None and stat.S_ISREG(found.st_mode):
-                yield here, there, stat.S_IMODE(found.st_mode), False
+    def expect_folder(self, path: str, *, mode: int) -> None:
+        """In a dry run: take it that this folder will be there."""
+        self._wished_folders[path] = mode
 
     def mkdir_silently(self, path: str, *, mode: int, owner: Owner, beneath: Optional[str] = None) -> None:
         """Make a folder, with no record of it: part of a larger change that has its own. Raises FileError."""
@@ -287,11 +272,18 @@ class Files:
                 os.close(descriptor)
 
     def make_own_folder(self, path: str, *, mode: int) -> None:
-        """Make one of azurelite's own folders and its missing parents, with no record. Raises FileError."""
+        """Make one of azurelite's own folders and its missing parents, with no record. Raises FileError.
+
+        In a dry run it is taken that they will be there.
+        """
         parts = path.strip("/").split("/")
         for depth in range(1, len(parts) + 1):
             here = "/" + "/".join(parts[:depth])
             found = self.stat(here)
+            if self.dry_run:
+                if found is None:
+                    self._wished_folders.setdefault(here, mode if depth == len(parts) else 0o755)
+                continue
             last = depth == len(parts)
             if found is None or (last and stat.S_IMODE(found.st_mode) != mode):
                 self._make_folder(here, mode=mode if last else 0o755, owner=None, beneath=None)

@@ -57,6 +57,7 @@ class System:
         *,
         timeout: float = 60.0,
         secret_input: Optional[Secret] = None,
+        plain_input: Optional[bytes] = None,
         env: Optional[Mapping[str, str]] = None,
     ) -> str:
         """Record a change, and make it by a program of the running system; in a dry run the record is all.
@@ -68,6 +69,7 @@ class System:
             argv: program and arguments; no shell reads them. Secrets never go here.
             timeout: seconds.
             secret_input: what the program reads on its standard input.
+            plain_input: the same, where it is no secret.
             env: variables besides PATH, LC_ALL and HOME.
 
         Returns:
@@ -79,7 +81,7 @@ class System:
         self.journal.record(change)
         if self.dry_run:
             return ""
-        return self.commands.run(argv, timeout=timeout, secret_input=secret_input, env=env)
+        return self.commands.run(argv, timeout=timeout, secret_input=secret_input, plain_input=plain_input, env=env)
 
     def set_kernel_hostname(self, name: str) -> bool:
         """Tell the running kernel its name; nothing to do for a foreign root. True when it changed.

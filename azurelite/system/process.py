@@ -44,6 +44,7 @@ class Commands:
         *,
         timeout: float,
         secret_input: Optional[Secret] = None,
+        plain_input: Optional[bytes] = None,
         env: Optional[Mapping[str, str]] = None,
     ) -> str:
         """Run a command to its end.
@@ -52,6 +53,7 @@ class Commands:
             argv: program and arguments; no shell reads them. Secrets never go here.
             timeout: seconds; the command and its children are killed after that.
             secret_input: what the command reads on its standard input.
+            plain_input: the same, where it is no secret.
             env: variables besides PATH, LC_ALL and HOME.
 
         Returns:
@@ -69,7 +71,7 @@ class Commands:
         try:
             process = subprocess.Popen(
                 [program, *argv[1:]],
-                stdin=subprocess.PIPE if secret_input is not None else subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if secret_input is None is plain_input else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env={"PATH": self.search_path, "LC_ALL": "C", "HOME": "/", **(env or {})},
@@ -79,7 +81,7 @@ class Commands:
         except OSError as error:
             raise CommandError(f"{argv[0]} cannot be started: {error.strerror}") from error
         try:
-            given = secret_input.reveal_bytes() if secret_input is not None else None
+            given = secret_input.reveal_bytes() if secret_input is not None else plain_input
             output, complaint = process.communicate(given, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             _kill(process)

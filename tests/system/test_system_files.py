@@ -16,6 +16,7 @@ from azurelite.system.changes import Change, Journal
 from azurelite.system.files import Files, Owner
 from azurelite.system.machine import System
 from azurelite.system.root import Root
+from azurelite.system.skeleton import expect_home
 
 SOMEBODY = Owner("somebody", 1234, 4321)
 
@@ -335,7 +336,7 @@ class TestDryRun:
     def test_an_expected_home_is_there_with_what_comes_from_skel(self, guest: Guest) -> None:
         guest.put({"etc/skel/.ssh/config": "from skel"}).path("etc/skel/.ssh").chmod(0o755)
         files = System(guest.root, dry_run=True).files
-        files.expect_home("/home/u")
+        expect_home(files, "/home/u")
         assert files.is_dir("/home/u")
         assert files.read("/home/u/.ssh/config", beneath="/home/u") == b"from skel"
         assert files.mkdir("/home/u/.ssh", mode=0o700, beneath="/home/u")

@@ -17,6 +17,7 @@ import azurelite
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import FileError
 from azurelite.system.machine import System
+from azurelite.system.shared import rewrite_shared
 
 pytestmark = pytest.mark.spawns
 
@@ -36,6 +37,7 @@ import json, os, subprocess, sys
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import FileError
 from azurelite.system.machine import System
+from azurelite.system.shared import rewrite_shared
 root, options, verb, size = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 mount = root + "/disk"
 def mounted(*arguments):
@@ -50,7 +52,7 @@ acts = {
     "write": lambda: files.write("/disk/f", b"x" * size, mode=0o600),
     "mkdir": lambda: files.mkdir("/disk/d", mode=0o700),
     "append": lambda: files.append_line("/disk/f", "x" * size),
-    "rewrite": lambda: files.rewrite_locked("/disk/f", lambda before: before + b"x" * size, wait=Deadline(Clock(), 5)),
+    "rewrite": lambda: rewrite_shared(files, "/disk/f", lambda before: before + b"x" * size, wait=Deadline(Clock(), 5)),
     "own": lambda: files.make_own_folder("/disk/a/b", mode=0o700),
 }
 error = None
@@ -152,7 +154,7 @@ def soon() -> Deadline:
     return Deadline(Clock(), 10)
 
 
-class TestRewriteLocked:
+class TestRewriteShared:
     def test_the_file_is_held_by_both_kinds_of_lock_meanwhile(self, guest: Guest) -> None:
         guest.put({"pool": "before"})
         seen = []
@@ -162,7 +164,7 @@ class TestRewriteLocked:
             seen.append((before, subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()))
             return b"after"
 
-        System(guest.root).files.rewrite_locked("/pool", transform, wait=soon())
+        rewrite_shared(System(guest.root).files, "/pool", transform, wait=soon())
         assert seen == [(b"before", ["False", "False"])]
         assert guest.text("pool") == "after"
 
@@ -173,7 +175,7 @@ class TestRewriteLocked:
         with subprocess.Popen(argv, stdout=subprocess.PIPE) as holder:
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"held\n"
-            System(guest.root).files.rewrite_locked("/pool", lambda before: before + b" and ours", wait=soon())
+            rewrite_shared(System(guest.root).files, "/pool", lambda before: before + b" and ours", wait=soon())
         assert guest.text("pool") == "theirs and ours"
 
     @pytest.mark.parametrize("kind", ["flock", "lockf"])
@@ -184,7 +186,7 @@ class TestRewriteLocked:
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"held\n"
             with pytest.raises(FileError, match="cannot write /pool: another program holds its lock"):
-                System(guest.root).files.rewrite_locked("/pool", lambda _: b"after", wait=Deadline(clock, 5))
+                rewrite_shared(System(guest.root).files, "/pool", lambda _: b"after", wait=Deadline(clock, 5))
         assert 4 < sum(clock.slept) < 6
         assert guest.text("pool") == "before"
 
@@ -192,15 +194,15 @@ class TestRewriteLocked:
     def test_the_file_is_changed_in_place(self, guest: Guest, before: str, after: bytes) -> None:
         guest.put({"pool": before}).path("pool").chmod(0o640)
         number = guest.path("pool").stat().st_ino
-        System(guest.root).files.rewrite_locked("/pool", lambda _: after, wait=soon())
+        rewrite_shared(System(guest.root).files, "/pool", lambda _: after, wait=soon())
         assert guest.path("pool").read_bytes() == after
         assert (guest.path("pool").stat().st_ino, guest.mode("pool")) == (number, 0o640)
 
     def test_a_new_file_is_roots_alone(self, guest: Guest) -> None:
-        System(guest.root).files.rewrite_locked("/pool", lambda before: before + b"new", wait=soon())
+        rewrite_shared(System(guest.root).files, "/pool", lambda before: before + b"new", wait=soon())
         assert (guest.text("pool"), guest.mode("pool")) == ("new", 0o600)
 
     @pytest.mark.parametrize("path", ["/none/pool", "/etc", "/etc/passwd/pool"])
     def test_what_cannot_be_written_says_so(self, guest: Guest, path: str) -> None:
         with pytest.raises(FileError, match=f"cannot write {path}: "):
-            System(guest.root).files.rewrite_locked(path, lambda before: before, wait=soon())
+            rewrite_shared(System(guest.root).files, path, lambda before: before, wait=soon())
