@@ -5,6 +5,7 @@ It knows how an exchange goes and when to repeat it; it does not know what is be
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ LOG = logging.getLogger(__name__)
 
 SIZE_CAP = 4 * 1024 * 1024  # bytes; the largest honest answer (64 KiB of user data, a page of NICs) is far below
 _CHUNK = 65536
+# At boot the network comes up at some moment; asking again costs this machine a system call, and nobody else anything.
+_NO_NETWORK = os.strerror(errno.ENETUNREACH)
+_NO_NETWORK_PAUSE = 0.1  # seconds
 Explain = Callable[[str, TransportError], str]
 _WORDS = {
     "RemoteDisconnected": "the connection was closed without an answer",
@@ -138,6 +142,8 @@ class HttpClient:
                 error = HttpStatusError(status, url=url, body=response.body)
             pause = table.pause(status, retry_after=retry_after, jitter=self._clock.jitter())
             base = table.pause(status, retry_after=None, jitter=0)
+            if isinstance(error, TransportError) and error.detail == _NO_NETWORK and pause is not None:
+                pause = min(pause, _NO_NETWORK_PAUSE)
             if pause is not None and base is not None and pause >= deadline.remaining() > 2 * base:
                 pause = deadline.remaining() - base  # better too early than not at all
             if pause is None or pause >= deadline.remaining():

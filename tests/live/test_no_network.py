@@ -1,0 +1,39 @@
+"""At boot, ahead of the network: what asks too early asks again soon, and is there when the network is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.spawns, pytest.mark.namespaces]
+
+SCRIPT = """
+from kit import FastClock
+from azurelite.clock import Deadline
+from azurelite.errors import TransportError
+from azurelite.fabric import retry
+from azurelite.fabric.http import HttpClient
+
+clock = FastClock()
+try:
+    HttpClient(clock).request(
+        "GET", "http://168.63.129.16/", headers={}, table=retry.IMDS, timeout=1.0, deadline=Deadline(clock, 5.0)
+    )
+except TransportError as error:
+    print(error.kind, len(clock.slept), max(clock.slept))
+"""
+
+
+def test_a_machine_without_a_network_asks_ten_times_a_second() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("making namespaces needs root")
+    command = ["unshare", "--net", sys.executable, "-c", SCRIPT]
+    env = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(__file__))}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env, timeout=60)
+    kind, tries, longest = done.stdout.rsplit(" ", 2)
+    assert kind == "connection error"
+    assert int(tries) > 40
+    assert float(longest) == 0.1
