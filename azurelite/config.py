@@ -1,24 +1,27 @@
 """The configuration: layers of YAML over built-in defaults -> one frozen `Config`.
 
-Later files win key by key; lists replace. Which options a handler takes is not known here: entries keep them
-as plain values, and `handlers.bind_handlers` checks them.
+How the layers are laid over one another stands in `layers`. Which options a handler takes is not known here: entries
+keep them as plain values, and `handlers.bind_handlers` checks them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, Optional
+import re
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Optional, Union
 
 from azurelite import layout
+from azurelite.condition import Condition, parse_condition
 from azurelite.document import Document, KeyPath, parse_document
 from azurelite.errors import ConfigError
 from azurelite.fabric.settings import ImdsSettings, MediaSettings, WireServerSettings, check_seconds
-from azurelite.schema import bind, convert
+from azurelite.layers import LIST, Layers, entry_id
+from azurelite.schema import Problems, bind
 from azurelite.system.root import Root
 
 Frequency = Literal["instance", "boot", "once"]
-ENTRY_KEYS = ("frequency", "required")  # what every entry takes besides its handler's options
-DEFAULT_HANDLERS = ("hostname", "user", "ssh_keys", "report_ready")
+DEFAULT_HANDLERS = ("hostname", "user", "ssh_keys", "sshd", "report_ready", "user_data")
+ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"  # what a file may be called: the record of an entry's work goes by it
 _FILE_LIMIT = 1024 * 1024  # bytes
 
 
@@ -31,9 +34,9 @@ class DatasourceConfig:
             "azure": the administrator asserts it.
         deadline: seconds for everything that Azure waits for; it gives a VM 20 minutes.
         sources: what is read; which source wins is fixed per field.
-        imds: see ImdsSettings.
-        wireserver: see WireServerSettings.
-        media: see MediaSettings.
+        imds: how the Instance Metadata Service is asked.
+        wireserver: how WireServer is asked, and told of Ready.
+        media: where the provisioning disc is, and what becomes of it.
         interface: "auto", or the network interface by which Azure is asked.
         dhcp: "ephemeral": get a lease for the length of the run where the network is not up yet, by an installed
             client (udhcpc, dhcpcd, dhclient); "none": the network is somebody else's.
@@ -55,6 +58,33 @@ class DatasourceConfig:
 
 
 @dataclass(frozen=True)
+class EntryKeys:
+    """What every entry of `handlers` takes, beside the options of its handler.
+
+    Attributes:
+        id: a name of the entry's own, as "grow_logs"; the handler's name when left out. It lets one handler be listed
+            several times, and it is what positions, records and reports know the entry by.
+        when: a condition on the metadata, as "tags.role == web", or a list of them, all of which must hold: FIELD,
+            not FIELD, FIELD == VALUE, FIELD != VALUE, FIELD in [VALUE, VALUE], FIELD not in [VALUE, VALUE].
+        frequency: "instance": once per VM; "boot": at every boot; "once": once on this machine, whatever VM it is.
+        required: true: a failure of it makes Azure be told NotReady; false: the VM is ready without it.
+        before: put the entry before the one of this id, into the list of the files below; then every entry of
+            the file has a position.
+        after: the same, behind it.
+    """
+
+    id: Optional[str] = None
+    when: Union[str, tuple[str, ...]] = ()
+    frequency: Optional[Frequency] = None
+    required: Optional[bool] = None
+    before: Optional[str] = None
+    after: Optional[str] = None
+
+
+ENTRY_KEYS = tuple(key.name for key in fields(EntryKeys))
+
+
+@dataclass(frozen=True)
 class HandlerEntry:
     """One entry of `handlers`.
 
@@ -64,6 +94,8 @@ class HandlerEntry:
         path: where the entry stands in the document.
         frequency: overrides the handler's own when not None.
         required: overrides the handler's own when not None.
+        id: its own id; empty when the handler's name is its id.
+        when: conditions, all of which must hold.
     """
 
     name: str
@@ -71,6 +103,13 @@ class HandlerEntry:
     path: KeyPath = ()
     frequency: Optional[Frequency] = None
     required: Optional[bool] = None
+    id: str = ""
+    when: tuple[Condition, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What the entry is known by."""
+        return self.id or self.name
 
 
 @dataclass(frozen=True)
@@ -95,80 +134,129 @@ class _Sections:
     datasource: DatasourceConfig = field(default_factory=DatasourceConfig)
 
 
-def load_config(root: Root, *, file: Optional[str] = None) -> Config:
+def load_config(root: Root, *, file: Optional[str] = None, problems: Optional[Problems] = None) -> Config:
     """Read all layers.
 
     Args:
         root: the guest; its files under /usr/lib, /etc and /run are read.
         file: host path of a file that takes the place of /etc/azurelite/azurelite.yaml.
+        problems: takes what is wrong; then the rest is returned, as far as it can be understood.
 
     Raises:
-        ConfigError: a file that cannot be read or understood, with place and remedy.
+        ConfigError: files that cannot be read or understood, with place and remedy; not where `problems` takes them.
     """
+    found = Problems() if problems is None else problems
+    layers = Layers(DEFAULT_HANDLERS, found)
+    for document in read_layers(root, file=file, problems=found):
+        layers.add(document)
+    config = parse_config(layers.document, problems=found)
+    if problems is None:
+        found.raise_if_any()
+    return config
+
+
+def read_layers(root: Root, *, file: Optional[str] = None, problems: Problems) -> list[Document]:
+    """The files of a guest that exist and can be understood, weakest first; see `load_config`."""
     admin = f"{layout.ADMIN_CONFIG}/{layout.CONFIG_NAME}"
-    merged = Document({}, {})
-    for path in _files(root):
-        text = _read_host(file) if file is not None and path == admin else _read_guest(root, path)
-        if text is not None:
-            named = file if file is not None and path == admin else path
-            merged = _overlay(merged, parse_document(text, file=named))
-    return parse_config(merged)
+    paths: list[str] = []
+    found: list[Document] = []
+    with problems.collecting():
+        paths = _files(root)
+    for path in paths:
+        with problems.collecting():
+            if file is not None and path == admin:
+                found.append(read_document(file))
+            else:
+                text = _read_guest(root, path)
+                found += [parse_document(text, file=path)] if text is not None else []
+    return found
 
 
-def parse_config(document: Document) -> Config:
-    """Check the merged values and make a Config of them. Raises ConfigError."""
-    sections = {key: value for key, value in document.data.items() if key != "handlers"}
-    datasource = bind(_Sections, sections, document, (), also=("handlers",)).datasource
-    if "handlers" not in document.data:
-        return Config(datasource, document=document)
-    listed = document.data["handlers"]
-    if not isinstance(listed, list):
-        raise ConfigError(f"{document.place(('handlers',))}: `handlers` must be a list")
-    entries = tuple(_entry(item, document, ("handlers", i)) for i, item in enumerate(listed))
-    names = [entry.name for entry in entries]
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            raise ConfigError(f"{document.place(('handlers', i))}: `handlers` lists {name!r} twice")
-    return Config(datasource, handlers=entries, document=document)
+def read_document(path: str) -> Document:
+    """One file of the host. Raises ConfigError."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_FILE_LIMIT + 1)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no file has such a name"
+        raise ConfigError(f"{path}: {why}: name a file that can be read") from error
+    _check_length(path, text)
+    return parse_document(text, file=path)
 
 
-def _entry(item: Any, document: Document, path: KeyPath) -> HandlerEntry:
+def parse_config(document: Document, *, problems: Optional[Problems] = None) -> Config:
+    """Check the merged values and make a Config of them.
+
+    Args:
+        document: what the layers say together.
+        problems: takes what is wrong; then what is right is returned, and defaults stand in for the rest.
+
+    Raises:
+        ConfigError: all that is wrong, where `problems` does not take it.
+    """
+    found = Problems() if problems is None else problems
+    sections = _Sections()
+    rest = {key: value for key, value in document.data.items() if key != LIST}
+    with found.collecting():
+        sections = bind(_Sections, rest, document, (), also=(LIST,))
+    config = Config(sections.datasource, document=document)
+    listed = document.data.get(LIST)
+    if isinstance(listed, list):
+        config = Config(sections.datasource, _entries(listed, document, found), document)
+    elif LIST in document.data:
+        found.add(document, (LIST,), "`handlers` must be a list")
+    if problems is None:
+        found.raise_if_any()
+    return config
+
+
+def _entries(listed: list[Any], document: Document, problems: Problems) -> tuple[HandlerEntry, ...]:
+    entries = []
+    ids: set[str] = set()
+    for i, item in enumerate(listed):
+        key = entry_id(item)
+        if key is not None and key in ids:
+            text = f"`handlers` lists {key[:64]!r} twice: give one of them an `id` of its own"
+            problems.add(document, (LIST, i), text)
+        ids.add(key or "")
+        with problems.collecting():
+            entries.append(_entry(item, document, (LIST, i), problems))
+    return tuple(entries)
+
+
+def _entry(item: Any, document: Document, path: KeyPath, problems: Problems) -> HandlerEntry:
+    """One entry; with keys that are wrong, the rest of it. Raises ConfigError for what is no entry at all."""
     if isinstance(item, str):
         return HandlerEntry(item, path=path)
     if not isinstance(item, dict) or len(item) != 1:
-        raise ConfigError(f"{document.place(path)}: an entry is a handler's name, or `name: {{options}}`")
+        hint = ", the options indented deeper than the name" if isinstance(item, dict) and len(item) > 1 else ""
+        raise ConfigError(f"{document.place(path)}: an entry is a handler's name, or `name: {{options}}`{hint}")
     ((name, options),) = item.items()
     path = (*path, name)
     if options is not None and not isinstance(options, dict):
-        raise ConfigError(f"{document.place(path)}: the options of {name!r} must be a mapping of keys")
+        raise ConfigError(f"{document.place(path)}: the options of {name[:64]!r} must be a mapping of keys")
     own = dict(options or {})
-    frequency = convert(Optional[Frequency], own.pop("frequency", None), document, (*path, "frequency"))
-    required = convert(Optional[bool], own.pop("required", None), document, (*path, "required"))
-    return HandlerEntry(name, options=own, path=path, frequency=frequency, required=required)
+    given = {key: own.pop(key) for key in ENTRY_KEYS if key in own}
+    keys = EntryKeys()
+    with problems.collecting():
+        keys = bind(EntryKeys, given, document, path)
+    if keys.id is not None and not re.fullmatch(ID, keys.id):
+        text = "`id` is letters, digits, `_`, `.` and `-`, a letter or digit first, at most 63"
+        problems.add(document, (*path, "id"), text)
+    when = _conditions(keys.when, document, (*path, "when"), problems)
+    return HandlerEntry(name, own, path, keys.frequency, keys.required, keys.id or "", when)
 
 
-def _overlay(below: Document, above: Document) -> Document:
-    """`above` laid over `below`: mappings key by key, anything else whole."""
-    places = {path: place for path, place in below.places.items() if not _replaced(path, above.data)}
-    return Document(_merge(below.data, above.data), {**places, **above.places})
-
-
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _replaced(path: KeyPath, above: Any) -> bool:
-    for part in path:
-        if not isinstance(above, dict):
-            return True
-        if part not in above:
-            return False
-        above = above[part]
-    return not isinstance(above, dict)
+def _conditions(
+    when: Union[str, tuple[str, ...]], document: Document, path: KeyPath, problems: Problems
+) -> tuple[Condition, ...]:
+    made = []
+    for i, text in enumerate((when,) if isinstance(when, str) else when):
+        try:
+            made.append(parse_condition(text))
+        except ValueError as error:
+            problems.add(document, path if isinstance(when, str) else (*path, i), f"`when`: {error}")
+    return tuple(made)
 
 
 def _files(root: Root) -> list[str]:
@@ -178,22 +266,15 @@ def _files(root: Root) -> list[str]:
         raise ConfigError(f"{error.filename}: {error.strerror}: make it a folder that can be read") from error
 
 
-def _whole(path: str, text: Optional[bytes]) -> Optional[bytes]:
-    if text is not None and len(text) > _FILE_LIMIT:
-        raise ConfigError(f"{path}: more than {_FILE_LIMIT} bytes: a configuration is far shorter")
+def _read_guest(root: Root, path: str) -> Optional[bytes]:
+    try:
+        text = root.read(path, limit=_FILE_LIMIT + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}: make it a file that can be read") from error
+    _check_length(path, text or b"")
     return text
 
 
-def _read_guest(root: Root, path: str) -> Optional[bytes]:
-    try:
-        return _whole(path, root.read(path, limit=_FILE_LIMIT + 1))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}: make it a file that can be read") from error
-
-
-def _read_host(path: str) -> Optional[bytes]:
-    try:
-        with open(path, "rb") as file:
-            return _whole(path, file.read(_FILE_LIMIT + 1))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}: give --config a file that can be read") from error
+def _check_length(path: str, text: bytes) -> None:
+    if len(text) > _FILE_LIMIT:
+        raise ConfigError(f"{path}: more than {_FILE_LIMIT} bytes: a configuration is far shorter")

@@ -1,13 +1,13 @@
 """YAML text -> plain values, each with the place where it stands, so that an error can name the line.
 
 Safe by construction: no tag makes an object, an alias cannot blow a small file up, a key given twice is an error.
-It does not know what any key means.
+It does not know what any key means. A `Problem` is something wrong at a place, for whoever does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, Callable, Optional, Union
 
 import yaml
 
@@ -41,24 +41,68 @@ class Place:
 
 @dataclass(frozen=True)
 class Document:
-    """A mapping, and the place of each value in it by its path of keys and list positions."""
+    """A mapping, and the place of each value in it by its path of keys and list positions.
+
+    Attributes:
+        data: the mapping.
+        places: path -> where the value stands; of a key's value, where the key does.
+        file: the name of the file, where it is one.
+    """
 
     data: dict[str, Any]
     places: dict[KeyPath, Place]
+    file: str = ""
 
     def place(self, path: KeyPath) -> str:
         """Where the value at `path` stands, or the nearest value around it that stands anywhere."""
+        return str(self.nearest(path) or "built-in defaults")
+
+    def nearest(self, path: KeyPath) -> Optional[Place]:
+        """The same as a Place; None where nothing around it stands in a file."""
         while path and path not in self.places:
             path = path[:-1]
-        return str(self.places[path]) if path in self.places else "built-in defaults"
+        return self.places.get(path)
 
 
-def parse_document(text: bytes, *, file: str) -> Document:
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, and where.
+
+    Attributes:
+        text: what is wrong, and the remedy; never a value.
+        place: "file:line:column"; empty where the text says it itself.
+        at: the same as a Place, where it stands in a file.
+        path: the keys that lead to it.
+    """
+
+    text: str
+    place: str = ""
+    at: Optional[Place] = None
+    path: KeyPath = ()
+
+    @property
+    def dotted(self) -> str:
+        """The path as a person writes it."""
+        return dotted(self.path)
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}" if self.place else self.text
+
+
+def dotted(path: KeyPath) -> str:
+    """A path as a person writes it: `handlers[0].user.groups`."""
+    text = ".".join(part if isinstance(part, str) else f"[{part}]" for part in path)
+    return text.replace(".[", "[")
+
+
+def parse_document(text: bytes, *, file: str, on_duplicate: Optional[Callable[[str, str], None]] = None) -> Document:
     """Parse one YAML file, whose top level must be a mapping (or nothing at all).
 
     Args:
         text: the file's bytes.
         file: its name, for errors.
+        on_duplicate: is told place and name of a key that is given twice, of which the later one then counts;
+            without it, that is an error.
 
     Raises:
         ConfigError: with file, line and column; never with a value.
@@ -76,12 +120,12 @@ def parse_document(text: bytes, *, file: str) -> Document:
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{file}: not valid YAML: {type(error).__name__}") from error
     if node is None:
-        return Document({}, {})
-    reader = _Reader(file)
+        return Document({}, {}, file)
+    reader = _Reader(file, on_duplicate)
     data = reader.read(node, (), depth=0)
     if not isinstance(data, dict):
         raise ConfigError(f"{reader.places[()]}: the file must be a mapping of keys, as `datasource:`")
-    return Document(data, reader.places)
+    return Document(data, reader.places, file)
 
 
 def _check_size(text: bytes, *, file: str) -> None:
@@ -99,8 +143,9 @@ def _check_size(text: bytes, *, file: str) -> None:
 
 
 class _Reader:
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, on_duplicate: Optional[Callable[[str, str], None]]) -> None:
         self.file = file
+        self._on_duplicate = on_duplicate
         self.places: dict[KeyPath, Place] = {}
         self._count = 0
         self._scalars = yaml.constructor.SafeConstructor()
@@ -126,7 +171,9 @@ class _Reader:
             key = self._scalar(key_node, place) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
                 raise ConfigError(f"{place}: a key must be plain text")
-            if key in values:
+            if key in values and self._on_duplicate is not None:
+                self._on_duplicate(str(place), key)
+            elif key in values:
                 raise ConfigError(f"{place}: the key {key!r} is given twice")
             values[key] = self.read(value_node, (*path, key), depth=depth + 1)
             self.places[(*path, key)] = place

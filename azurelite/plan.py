@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional, Sequence
+import functools
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Iterator, Mapping, Optional, Sequence
 
+from azurelite.condition import Condition
 from azurelite.datasource.crawl import Crawl
-from azurelite.errors import AzureliteError
+from azurelite.errors import AzureliteError, FabricError
 from azurelite.handlers import Handler
-from azurelite.metadata import Metadata
+from azurelite.metadata import Metadata, Secret
 from azurelite.state import State
 
 _REASONS = {"username": "failed to determine username"}
+_NEVER_MISSING = ("raw", "provenance")  # fields that no source gives as a whole
+# Of the digest of secrets, so that trying passwords out on a record costs more than on /etc/shadow's SHA-512 beside it.
+_ROUNDS = 20_000
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,14 @@ def make_plan(
 def _step(handler: Handler, crawled: Crawl, state: Optional[State], *, later_boot: bool) -> Step:
     if later_boot and handler.frequency != "boot":
         return Step(handler, skip="this VM is provisioned already")
-    inputs = inputs_of(handler, crawled.metadata)
-    if state is not None and state.is_finished(handler.name, handler.frequency, inputs=inputs):
-        done = "on this machine" if handler.frequency == "once" else "for this VM"
-        return Step(handler, skip=f"done already {done}")
+    if state is not None:
+        inputs = inputs_of(handler, crawled.metadata)
+        if state.is_finished(handler.key, handler.frequency, inputs=inputs):
+            done = "on this machine" if handler.frequency == "once" else "for this VM"
+            return Step(handler, skip=f"done already {done}")
+    held_back = _held_back(handler, crawled)
+    if held_back is not None:
+        return held_back
     for need in handler.needs:
         if getattr(crawled.metadata, need) is None:
             return _lacking(handler, need, crawled)
@@ -57,6 +66,36 @@ def _step(handler: Handler, crawled: Crawl, state: Optional[State], *, later_boo
         if field in crawled.lost:
             return Step(handler, blocked=crawled.lost[field])
     return Step(handler)
+
+
+def _held_back(handler: Handler, crawled: Crawl) -> Optional[Step]:
+    """What the conditions make of the step; None where all of them hold."""
+    open_ones = []
+    for condition in handler.when:
+        failure = _missing(condition, crawled)
+        if failure is not None:
+            open_ones.append((condition, failure))
+        elif not condition.holds(crawled.metadata):
+            return Step(handler, skip=f"`{condition.text}` does not hold")
+    if not open_ones:
+        return None
+    condition, failure = open_ones[0]
+    text = f"whether `{condition.text}` holds is not known: {failure}"
+    if not handler.required:
+        return Step(handler, skip=text)
+    return Step(handler, blocked=FabricError(text, reason=failure.reason, data=failure.data))
+
+
+def _missing(condition: Condition, crawled: Crawl) -> Optional[FabricError]:
+    """Why it cannot be known whether the condition holds: the source that may have had the value failed."""
+    if condition.is_decidable(crawled.metadata):
+        return None
+    if condition.source is not None:
+        return crawled.failures.get(condition.source)
+    field = condition.path[0]
+    if field in _NEVER_MISSING:
+        return None
+    return crawled.lost.get(field) or crawled.failure_for(field)
 
 
 def _lacking(handler: Handler, need: str, crawled: Crawl) -> Step:
@@ -69,11 +108,39 @@ def _lacking(handler: Handler, need: str, crawled: Crawl) -> Step:
 
 
 def inputs_of(handler: Handler, metadata: Metadata) -> Optional[str]:
-    """A digest of what a handler works with: options and metadata. None while some of that is missing."""
+    """A digest of what a handler works with: options and metadata, secrets too. None while some of that is missing."""
     import hashlib
 
     values = [getattr(metadata, name) for name in handler.needs]
     if any(value is None for value in values):
         return None
     values += [getattr(metadata, name) for name in handler.uses]
-    return hashlib.sha256(repr((handler.options, values)).encode(errors="replace")).hexdigest()
+    text = repr((handler.options, values)).encode(errors="replace")  # where a secret shows as stars
+    secrets = [secret.reveal_bytes() for secret in _secrets((handler.options, values))]
+    if not secrets:
+        return hashlib.sha256(text).hexdigest()
+    salt = f"{metadata.vm_id} {handler.key}".encode(errors="replace")
+    whole = b"".join(b"%d:%b," % (len(part), part) for part in (text, *secrets))
+    return _slow_digest(hashlib.sha256(whole).digest(), salt)
+
+
+@functools.lru_cache(maxsize=64)  # it is asked for twice: by the plan, and when the work is done
+def _slow_digest(digest: bytes, salt: bytes) -> str:
+    import hashlib
+
+    return hashlib.pbkdf2_hmac("sha256", digest, salt, _ROUNDS).hex()
+
+
+def _secrets(value: Any) -> Iterator[Secret]:
+    """All secrets in a value, in the order in which its repr has them."""
+    inner: Sequence[Any] = ()
+    if isinstance(value, Secret):
+        yield value
+    elif isinstance(value, Mapping):
+        inner = list(value.values())
+    elif isinstance(value, (list, tuple)):
+        inner = value
+    elif is_dataclass(value):
+        inner = [getattr(value, field.name) for field in fields(value)]
+    for item in inner:
+        yield from _secrets(item)

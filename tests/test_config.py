@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from azurelite.config import DEFAULT_HANDLERS, Config, load_config
+from azurelite.condition import parse_condition
+from azurelite.config import DEFAULT_HANDLERS, ENTRY_KEYS, Config, load_config
 from azurelite.errors import ConfigError
-from azurelite.handlers import bind_handlers
+from azurelite.handlers import BUILTIN, bind_handlers, look_up
+from azurelite.schema import ConfigProblemsError, Problems
 from azurelite.system.root import Root
 
 CANARY = "hunter2-canary"
@@ -52,7 +54,7 @@ class TestDefaults:
     def test_the_default_handlers_can_be_bound(self, guest):
         handlers = bind_handlers(load(guest, {}))
         assert tuple(handler.name for handler in handlers) == DEFAULT_HANDLERS
-        assert handlers[-1].name == "report_ready"
+        assert "report_ready" in DEFAULT_HANDLERS
 
 
 class TestLayers:
@@ -153,7 +155,7 @@ class TestConfigFile:
         path = tmp_path / what
         if what == "folder":
             path.mkdir()
-        with pytest.raises(ConfigError, match=f"{path}: .*: give --config a file that can be read"):
+        with pytest.raises(ConfigError, match=f"{path}: .*: name a file that can be read"):
             load(guest, {}, file=str(path))
 
     def test_is_named_in_errors_by_its_own_path(self, guest, tmp_path):
@@ -196,8 +198,8 @@ class TestErrors:
             ("datasource: {deadline: null}", ":1:14: `datasource.deadline` must be a number"),
             ("datasource: {deadline: 0}", ":1:1: `datasource`: a time is a number of seconds above 0"),
             ("datasource: {deadline: -5}", ":1:1: `datasource`: a time is a number of seconds above 0"),
-            ("datasource: {deadline: .nan}", ":1:1: `datasource`: a time is a number of seconds above 0"),
-            ("datasource: {deadline: .inf}", ":1:1: `datasource`: a time is a number of seconds above 0"),
+            ("datasource: {deadline: .nan}", ":1:14: `datasource.deadline` must be a number"),
+            ("datasource: {deadline: .inf}", ":1:14: `datasource.deadline` must be a number"),
             ("datasource: {imds: {timeout: 0}}", ":1:14: `datasource.imds`: a time is a number of seconds above 0"),
             ("datasource: {imds: {endpoint: 5}}", ":1:21: `datasource.imds.endpoint` must be text"),
             (
@@ -226,7 +228,7 @@ class TestErrors:
             ("handlers: [{hostname: {}, user: {}}]", ":1:12: an entry is a handler's name"),
             ("handlers: [hostnam]", ":1:12: unknown handler 'hostnam'; did you mean 'hostname'?"),
             ("handlers: [{usr: {}}]", ":1:13: unknown handler 'usr'; did you mean 'user'?"),
-            ("handlers: ['']", ":1:12: unknown handler ''; known: hostname"),
+            ("handlers: ['']", ":1:12: unknown handler ''; known: certificates"),
             ("handlers: [../../x]", ":1:12: unknown handler '../../x'"),
             ("handlers: [os]", ":1:12: unknown handler 'os'"),
             ("handlers:\n- user\n- hostname\n- user", ":4:3: `handlers` lists 'user' twice"),
@@ -291,7 +293,7 @@ class TestErrors:
             "handlers: [{{user: {{required: {}}}}}]",
             "handlers: [{{user: {{frequency: {}}}}}]",
             "handlers: [{{user: {{password: {}}}}}]",
-            "handlers: [{{hostname: {{name: {}}}}}]",
+            "handlers: [{{hostname: {{fqdn: {}}}}}]",
         ],
     )
     def test_never_quote_a_value(self, guest, template):
@@ -388,3 +390,160 @@ handlers:
     def test_the_error_names_the_file_of_the_list(self, guest):
         guest.put({VENDOR: "handlers: [report_ready, user]"})
         assert error(guest, "datasource: {deadline: 5}").startswith(f"/{VENDOR}:1:")
+
+
+class TestEntries:
+    def test_the_keys_of_an_entry(self, guest):
+        text = """
+handlers:
+  - run: {id: first, argv: [a], when: tags.role == web, frequency: boot, required: true}
+  - run:
+      id: second.2-x
+      argv: [b]
+      when:
+        - not tags.x
+        - region in [westeurope, "north, europe"]
+  - run: {argv: [c]}
+"""
+        handlers = bind_handlers(load(guest, {ADMIN: text}))
+        assert [(handler.name, handler.key) for handler in handlers] == [
+            ("run", "first"),
+            ("run", "second.2-x"),
+            ("run", "run"),
+        ]
+        assert handlers[0].when == (parse_condition("tags.role == web"),)
+        assert handlers[1].when == (
+            parse_condition("not tags.x"),
+            parse_condition('region in [westeurope, "north, europe"]'),
+        )
+        assert (handlers[0].frequency, handlers[0].required, handlers[2].when) == ("boot", True, ())
+        assert [handler.options.argv for handler in handlers] == [("a",), ("b",), ("c",)]
+
+    @pytest.mark.parametrize("value", ["null", "[]"])
+    def test_a_key_without_a_value_is_not_given(self, guest, value):
+        keys = "".join(f", {key}: null" for key in ENTRY_KEYS if key != "when")
+        entry = load(guest, {ADMIN: f"handlers: [{{user: {{sudo: none, when: []{keys}}}}}]"}).handlers[0]
+        assert (entry.key, entry.when, entry.frequency, entry.required) == ("user", (), None, None)
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("handlers: [{run: {id: 5}}]", ":1:19: `handlers[0].run.id` must be text: put it in quotes"),
+            ("handlers: [{run: {id: 'a b'}}]", ":1:19: `id` is letters, digits, `_`, `.` and `-`"),
+            ("handlers: [{run: {id: ../x}}]", ":1:19: `id` is letters"),
+            ("handlers: [{run: {id: .x}}]", ":1:19: `id` is letters"),
+            ("handlers: [{run: {id: ''}}]", ":1:19: `id` is letters"),
+            ("handlers: [{run: {id: größe}}]", ":1:19: `id` is letters"),
+            (f"handlers: [{{run: {{id: {'x' * 64}}}}}]", ":1:19: `id` is letters"),
+            ("handlers: [{run: {id: user}}]", "the `id` 'user' is a handler's name: take another one"),
+            (
+                "handlers:\n- run: {id: x}\n- swap: {id: x}",
+                ":3:3: `handlers` lists 'x' twice: give one of them an `id` of its own",
+            ),
+            ("handlers: [{run: {id: user}}, user]", ":1:31: `handlers` lists 'user' twice"),
+            ("handlers: [run, run]", ":1:17: `handlers` lists 'run' twice"),
+            ("handlers: [{run: {when: 5}}]", ":1:19: `handlers[0].run.when` must be text or a list"),
+            ("handlers: [{run: {when: true}}]", ":1:19: `handlers[0].run.when` must be text or a list"),
+            ("handlers: [{run: {when: {tags.role: web}}}]", ":1:19: `handlers[0].run.when` must be text or a list"),
+            ("handlers: [{run: {when: [5]}}]", ":1:26: `handlers[0].run.when[0]` must be text"),
+            ("handlers: [{run: {when: tags.x = y}}]", ":1:19: `when`: a condition is FIELD"),
+            ("handlers: [{run: {when: regoin == x}}]", ":1:19: `when`: unknown field 'regoin'; did you mean 'region'?"),
+            (
+                "handlers:\n- run:\n    when:\n    - region == x\n    - regoin == x",
+                ":5:7: `when`: unknown field 'regoin'; did you mean 'region'?",
+            ),
+            ("handlers: [{run: {whne: x}}]", "unknown key 'whne'; did you mean 'when'?"),
+            ("handlers: [{run: {afer: x}}]", "unknown key 'afer'; did you mean 'after'?"),
+            ("handlers: [{report_ready: {when: tags.x}}]", "'report_ready' takes no "),
+            ("handlers: [{report_ready: {id: x}}]", "'report_ready' takes no "),
+            ("handlers: [{report_ready: {required: false}}]", "'report_ready' takes no "),
+            (
+                "handlers:\n- run:\n  argv: [x]",
+                ":2:3: an entry is a handler's name, or `name: {options}`, the options indented deeper",
+            ),
+        ],
+    )
+    def test_wrong_ones_are_told_with_place_and_remedy(self, guest, text, said):
+        message = error(guest, text)
+        assert message.startswith(f"/{ADMIN}:")
+        assert said in message
+
+    @pytest.mark.parametrize(
+        "template",
+        [
+            "handlers: [{{run: {{when: password == {}}}}}]",
+            "handlers: [{{run: {{when: 'tags.x = {}'}}}}]",
+            "handlers: [{{run: {{when: [tags.x == {} and y]}}}}]",
+            "handlers: [{{run: {{when: {{x: {}}}}}}}]",
+            "handlers: [{{run: {{id: [{}]}}}}]",
+            "handlers: [{{run: {{id: '{} x'}}}}]",
+            "handlers: [{{write_files: {{files: [{{path: x, content: {}}}]}}}}]",
+            "handlers: [{{passwords: {{users: [{{name: x, type: y, password: {}}}]}}}}]",
+            "handlers: [{{users: {{accounts: [{{nam: x, plain_text_password: {}}}]}}}}]",
+        ],
+    )
+    def test_never_quote_a_value(self, guest, template):
+        with pytest.raises(ConfigError) as caught:
+            bind_handlers(load(guest, {ADMIN: template.format(CANARY)}))
+        assert CANARY not in str(caught.value)
+        assert CANARY not in repr(getattr(caught.value, "problems", ()))
+
+    def test_no_handler_has_an_option_by_the_name_of_a_key_of_entries(self):
+        for name in BUILTIN:
+            known = look_up(name)
+            assert known is not None
+            assert not set(ENTRY_KEYS) & set(known.options.__dataclass_fields__), name
+
+
+class TestAllAtOnce:
+    TEXT = """\
+datasource:
+  deadlin: 5
+  imds: {timeout: x}
+handlers:
+  - hostname: {fqdn: long, nam: x}
+  - usr
+  - run: {id: a b, argv: x}
+  - 5
+  - user: {sudo: none}
+  - user: {sud: none}
+"""
+
+    def test_a_boot_is_told_the_first_and_how_many(self, guest):
+        message = error(guest, self.TEXT)
+        assert message.startswith(
+            f"/{ADMIN}:2:3: in `datasource`: unknown key 'deadlin'; did you mean 'deadline'? (and "
+        )
+        assert message.endswith(" more: `azurelite config check` lists them)")
+        assert "\n" not in message
+
+    def test_whoever_collects_gets_all_of_it_and_what_is_right(self, guest):
+        problems = Problems()
+        root = Root(guest.put({ADMIN: self.TEXT, VENDOR: "datasource: ]", RUNTIME: "dtasource: {}"}).root)
+        config = load_config(root, problems=problems)
+        with problems.collecting():
+            bind_handlers(config)
+        places = {problem.place.rpartition("/")[2] for problem in problems.found}
+        lines = ("2:3", "3:10", "5:16", "5:28", "6:5", "7:11", "7:20", "8:5", "10:5", "10:12")
+        assert places == {"azurelite.yaml:1:13", "70-z.yaml:1:1", *(f"azurelite.yaml:{line}" for line in lines)}
+        assert [entry.name for entry in config.handlers] == ["hostname", "usr", "run", "user", "user"]
+        assert config.datasource == Config().datasource
+
+    @pytest.mark.parametrize("layer", LAYERS)
+    def test_a_layer_that_cannot_be_read_does_not_hide_the_others(self, guest, layer):
+        others = {path: "dtasource: {}" for path in LAYERS if path != layer}
+        guest.put(others).path(layer).mkdir(parents=True)
+        problems = Problems()
+        load_config(Root(guest.root), problems=problems)
+        assert len(problems.found) >= 2
+        assert any(str(problem).startswith(f"/{layer}: ") for problem in problems.found)
+
+    def test_the_error_has_all_of_it(self, guest):
+        with pytest.raises(ConfigProblemsError) as caught:
+            load(guest, {ADMIN: "a: 1\nb: 2\nc: 3"})
+        assert [problem.path for problem in caught.value.problems] == [("a",), ("b",), ("c",)]
+
+    def test_a_hostile_file_takes_no_time(self, guest):
+        text = "handlers:\n" + "".join(f"- h{i}: {{before: h{i + 1}, x: y}}\n" for i in range(1500))
+        with pytest.raises(ConfigError, match="more: "):
+            bind_handlers(load(guest, {ADMIN: text}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from azurelite.document import Document, parse_document
+from azurelite.document import Document, Problem, dotted, parse_document
 from azurelite.errors import ConfigError
 
 CANARY = "hunter2-canary"
@@ -219,3 +219,37 @@ def test_no_value_is_ever_in_a_message(text):
         parse(text)
     assert CANARY not in str(caught.value)
     assert CANARY not in repr(caught.value.data)
+
+
+def test_a_key_given_twice_can_be_told_of_and_taken() -> None:
+    told: list[tuple[str, str]] = []
+    text = b"a: 1\nb: {c: 1, c: 2}\na: 3"
+    document = parse_document(text, file="f", on_duplicate=lambda place, key: told.append((place, key)))
+    assert document.data == {"a": 3, "b": {"c": 2}}
+    assert told == [("f:2:11", "c"), ("f:3:1", "a")]
+
+
+@pytest.mark.parametrize("text", ["", "a: 1", "# nothing"])
+def test_a_document_knows_its_file(text):
+    assert parse(text).file == "f.yaml"
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ((), ""),
+        (("a",), "a"),
+        (("a", "b"), "a.b"),
+        (("a", 0), "a[0]"),
+        (("a", 0, 1, "b"), "a[0][1].b"),
+        (("a b", "c.d"), "a b.c.d"),
+    ],
+)
+def test_a_path_as_a_person_writes_it(path, shown):
+    assert dotted(path) == shown
+    assert Problem("x", path=path).dotted == shown
+
+
+def test_a_problem_says_its_place() -> None:
+    assert str(Problem("is wrong", "f:1:2")) == "f:1:2: is wrong"
+    assert str(Problem("f: is wrong")) == "f: is wrong"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Optional
+from typing import Any, Literal, Mapping, Optional, Union
 
 import pytest
 
-from azurelite.document import parse_document
+from azurelite.document import Document, Problem, parse_document
 from azurelite.errors import ConfigError
-from azurelite.schema import bind, unknown
+from azurelite.metadata import Secret
+from azurelite.schema import MOST_PROBLEMS, ConfigProblemsError, Problems, bind, convert, unknown
 
 CANARY = "hunter2-canary"
 
@@ -136,3 +137,211 @@ def test_the_nearest_name_is_told(name, remedy):
 
 def test_where_nothing_is_known_that_is_said():
     assert str(unknown("key", "x", (), where="f")) == "f: unknown key 'x'; known: none"
+
+
+@dataclass(frozen=True)
+class Rich:
+    """Every type that YAML can say."""
+
+    secret: Secret = Secret("")  # noqa: RUF009
+    maybe_secret: Optional[Secret] = None
+    either: Union[bool, Literal["auto"]] = "auto"
+    size: Union[int, str] = 0
+    share: Union[float, str] = 0.0
+    words: Union[str, tuple[str, ...]] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    inners: tuple[Inner, ...] = ()
+    named: Mapping[str, Inner] = field(default_factory=dict)
+    switch: Literal["yes", "no", "keep"] = "keep"
+    mixed: Literal["auto", True, 3] = "auto"
+
+
+def rich(text: str) -> Any:
+    document = parse_document(text.encode(), file="f")
+    return bind(Rich, document.data, document, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "made"),
+    [
+        ("secret: x", "secret", Secret("x")),
+        ("maybe_secret: x", "maybe_secret", Secret("x")),
+        ("maybe_secret: null", "maybe_secret", None),
+        ("either: true", "either", True),
+        ("either: yes", "either", True),
+        ("either: auto", "either", "auto"),
+        ("size: 5", "size", 5),
+        ("size: 5G", "size", "5G"),
+        ("share: 5", "share", 5.0),
+        ("share: 0.5", "share", 0.5),
+        ("share: half", "share", "half"),
+        ("words: a b", "words", "a b"),
+        ("words: [a, b]", "words", ("a", "b")),
+        ("env: {A: b, 'c d': ''}", "env", {"A": "b", "c d": ""}),
+        ("inners: [{depth: 2}, {}, null]", "inners", (Inner(2), Inner(), Inner())),
+        ("named: {x: {depth: 2}, y: }", "named", {"x": Inner(2), "y": Inner()}),
+        ("switch: yes", "switch", "yes"),
+        ("switch: off", "switch", "no"),
+        ("switch: 'no'", "switch", "no"),
+        ("switch: keep", "switch", "keep"),
+        ("mixed: true", "mixed", True),
+        ("mixed: 3", "mixed", 3),
+    ],
+)
+def test_what_fits_richer_types(text, key, made):
+    value = getattr(rich(text), key)
+    assert value == made
+    assert type(value) is type(made)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("secret: 5", "f:1:1: `secret` must be text: put it in quotes"),
+        ("secret: [x]", "f:1:1: `secret` must be text"),
+        ("secret: null", "f:1:1: `secret` must be text"),
+        ("either: x", "f:1:1: `either` must be true or false or auto"),
+        ("size: true", "f:1:1: `size` must be a whole number or text"),
+        ("size: [1]", "f:1:1: `size` must be a whole number or text"),
+        ("share: .nan", "f:1:1: `share` must be a number or text"),
+        ("words: {a: b}", "f:1:1: `words` must be text or a list"),
+        ("words: [5]", "f:1:9: `words[0]` must be text: put it in quotes"),
+        ("env: {A: 5}", "f:1:7: `env.A` must be text: put it in quotes"),
+        ("env: [A]", "f:1:1: `env` must be a mapping of keys"),
+        ("inners: {depth: 1}", "f:1:1: `inners` must be a list"),
+        ("inners: [5]", "f:1:10: `inners[0]` must be a mapping of keys"),
+        ("inners: [{}, {dept: 1}]", "f:1:15: in `inners[1]`: unknown key 'dept'; did you mean 'depth'?"),
+        ("named: {x: {depth: y}}", "f:1:13: `named.x.depth` must be a whole number"),
+        ("switch: maybe", "f:1:1: `switch` must be one of: yes, no, keep"),
+        ("mixed: false", "f:1:1: `mixed` must be one of: auto, True, 3"),
+        ("mixed: 3.0", "f:1:1: `mixed` must be one of: auto, True, 3"),
+    ],
+)
+def test_what_does_not_fit_richer_types(text, said):
+    with pytest.raises(ConfigError) as caught:
+        rich(text)
+    assert str(caught.value) == said
+
+
+def test_a_secret_that_is_one_already_stays_one():
+    made = bind(Rich, {"secret": Secret("x"), "maybe_secret": Secret("y")}, Document({}, {}), ())
+    assert (made.secret, made.maybe_secret) == (Secret("x"), Secret("y"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("top: {flg: true, nme: x}", ["f:1:7: in `top`: unknown key 'flg'", "f:1:18: in `top`: unknown key 'nme'"]),
+        (
+            "top: {flag: 1, names: [5, a, 6], inner: {depth: x, dept: 1}, mode: x}",
+            [
+                "f:1:7: `top.flag`",
+                "f:1:24: `top.names[0]`",
+                "f:1:30: `top.names[2]`",
+                "f:1:42: `top.inner.depth`",
+                "f:1:52: in `top.inner`: unknown key 'dept'",
+                "f:1:62: `top.mode`",
+            ],
+        ),
+        ("top: {count: -1, flag: 5}", ["f:1:18: `top.flag`", "f:1:1: `top`: count must not be negative"]),
+        ("top: {count: -1, flg: 5}", ["f:1:18: in `top`: unknown key 'flg'", "f:1:1: `top`: count must not be"]),
+    ],
+)
+def test_all_that_is_wrong_is_told_at_once(text, said):
+    with pytest.raises(ConfigProblemsError) as caught:
+        make(text)
+    problems = [str(problem) for problem in caught.value.problems]
+    assert len(problems) == len(said)
+    assert all(problem.startswith(start) for problem, start in zip(problems, said))
+    assert str(caught.value).startswith(problems[0])
+    assert str(caught.value).endswith(f"(and {len(said) - 1} more: `azurelite config check` lists them)")
+
+
+@dataclass(frozen=True)
+class Needy:
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ValueError("path must be given")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path: 5", ["f:1:1: `path` must be text: put it in quotes"]),
+        ("pth: x", ["f:1:1: in the file: unknown key 'pth'; did you mean 'path'?"]),
+        ("zzz: x", ["f:1:1: in the file: unknown key 'zzz'; known: path", "f:1:1: the file: path must be given"]),
+    ],
+)
+def test_one_mistake_is_not_told_twice(text, said):
+    document = parse_document(text.encode(), file="f")
+    with pytest.raises(ConfigProblemsError) as caught:
+        bind(Needy, document.data, document, ())
+    assert [str(problem) for problem in caught.value.problems] == said
+
+
+def test_unknown_keys_can_be_collected_and_the_rest_is_bound():
+    document = parse_document(b"top: {flg: true, count: 5, inner: {depth: 2, dept: 1}, x: {y: [z]}}", file="f")
+    unknown_keys: list[Problem] = []
+    made = bind(Example, document.data["top"], document, ("top",), unknown_keys=unknown_keys)
+    assert made == Example(count=5, inner=Inner(2))
+    assert [problem.dotted for problem in unknown_keys] == ["top.flg", "top.inner.dept", "top.x"]
+    assert str(unknown_keys[0]) == "f:1:7: in `top`: unknown key 'flg'; did you mean 'flag'?"
+
+
+def test_wrong_types_beside_collected_keys_are_an_error_still():
+    document = parse_document(b"{flg: true, count: x}", file="f")
+    unknown_keys: list[Problem] = []
+    with pytest.raises(ConfigProblemsError, match=r"`count` must be a whole number$"):
+        bind(Example, document.data, document, (), unknown_keys=unknown_keys)
+    assert [problem.path for problem in unknown_keys] == [("flg",)]
+
+
+def test_very_many_problems_are_counted_not_kept():
+    document = parse_document("".join(f"k{i}: 1\n" for i in range(5000)).encode(), file="f")
+    with pytest.raises(ConfigProblemsError, match=r"\(and 4999 more") as caught:
+        bind(Example, document.data, document, ())
+    assert len(caught.value.problems) == MOST_PROBLEMS
+
+
+def test_a_name_of_any_length_is_told_in_short():
+    document = parse_document(f"? {'k' * 500_000}\n: 1".encode(), file="f")
+    with pytest.raises(ConfigProblemsError) as caught:
+        bind(Example, document.data, document, ())
+    assert len(str(caught.value)) < 300
+
+
+def test_problems_take_errors_of_both_kinds_and_know_their_places():
+    problems = Problems()
+    with problems.collecting():
+        make("top: {flg: 1, nme: 2}")
+    with problems.collecting():
+        raise ConfigError("/etc/x.yaml:3:7: is wrong: see: 1:2")
+    with problems.collecting():
+        raise ConfigError("/etc/x.yaml: Permission denied")
+    problems.add(parse_document(b"a: 1", file="f"), ("a", "b"), "is odd")
+    assert [str(problem.at) for problem in problems.found] == ["f:1:7", "f:1:15", "/etc/x.yaml:3:7", "None", "f:1:1"]
+    assert [str(problem) for problem in problems.found][2:] == [
+        "/etc/x.yaml:3:7: is wrong: see: 1:2",
+        "/etc/x.yaml: Permission denied",
+        "f:1:1: is odd",
+    ]
+
+
+def test_no_problem_is_no_error():
+    Problems().raise_if_any()
+
+
+def test_other_errors_are_not_collected():
+    problems = Problems()
+    with pytest.raises(KeyError), problems.collecting():
+        raise KeyError("x")
+    assert problems.found == []
+
+
+def test_one_value_can_be_converted():
+    document = Document({}, {})
+    assert convert(tuple[str, ...], ["a"], document, ("x",)) == ("a",)
+    with pytest.raises(ConfigError, match=r"built-in defaults: `x\[0\]` must be text"):
+        convert(tuple[str, ...], [5], document, ("x",))

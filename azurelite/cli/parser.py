@@ -23,6 +23,9 @@ VERBS = {
     "apply": "run just these handlers",
     "report": "tell Azure ready, failure or progress, and nothing else",
     "plan": "what provision would do, and why",
+    "config": "show the configuration, check it, or print its JSON Schema",
+    "handlers": "the handlers and their options",
+    "service": "have the init system run azurelite at every boot, or no more: install, remove",
     "simulate": "serve a fake Azure fabric",
     "demo": "the main job on a simulated fabric in a scratch root: needs no Azure and no root",
 }

@@ -29,10 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"headline": plan.headline, "steps": rows}, indent=2))
     else:
         print(plan.headline)
-        width = max((len(step.handler.name) for step in plan.steps), default=0)
+        width = max((len(step.handler.key) for step in plan.steps), default=0)
         for step in plan.steps:
             action, why = _verdict(step)
-            print(f"  {step.handler.name:{width}}  {action:5}  {why}")
+            print(f"  {step.handler.key:{width}}  {action:5}  {why}")
     blocked = any(step.blocked and step.handler.required for step in plan.steps)
     return 3 if blocked else 0
 
@@ -44,16 +44,19 @@ def _verdict(step: Step) -> tuple[str, str]:
         return "fail", str(step.blocked)
     weight = "required" if step.handler.required else "optional"
     often = {"instance": "once per VM", "boot": "at every boot", "once": "once on this machine"}
-    return "run", f"{step.handler.summary} ({weight}, {often[step.handler.frequency]})"
+    when = "".join(f", `{condition.text}` holds" for condition in step.handler.when)
+    return "run", f"{step.handler.summary} ({weight}, {often[step.handler.frequency]}{when})"
 
 
 def _as_dict(step: Step) -> dict[str, object]:
     action, why = _verdict(step)
     handler = step.handler
     return {
-        "name": handler.name,
+        "name": handler.key,
         "action": action,
         "reason": why,
+        "handler": handler.name,
         "required": handler.required,
         "frequency": handler.frequency,
+        "when": [condition.text for condition in handler.when],
     }

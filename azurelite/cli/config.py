@@ -1,0 +1,81 @@
+"""`azurelite config show|check|schema`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from azurelite.cli.parser import add_guest_arguments
+from azurelite.configcheck import Verdict, check_files, check_guest
+from azurelite.errors import ConfigError
+from azurelite.system.root import Root
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="show|check|schema")
+    show = actions.add_parser("show", help="print the merged configuration and where each value is from")
+    add_guest_arguments(show)
+    show.add_argument("--json", action="store_true", help="print JSON")
+    show.add_argument("--show-secrets", action="store_true", help="print secrets in clear; root only")
+    check = actions.add_parser("check", help="say everything that is wrong with files, or with a guest's configuration")
+    add_guest_arguments(check)
+    check.add_argument(
+        "files", nargs="*", metavar="FILE", help="a file; each is laid over those before it and the built-in defaults"
+    )
+    schema = actions.add_parser("schema", help="print the JSON Schema of the file, for editors")
+    schema.add_argument("--root", default="/", metavar="DIR", help="the guest whose own handlers are known, too")
+    schema.add_argument("--builtin", action="store_true", help="azurelite's own handlers alone")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do the action. 2: the configuration is wrong."""
+    actions = {"show": _show, "check": _check, "schema": _schema}
+    return actions[arguments.action](arguments)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from azurelite.config import load_config
+    from azurelite.configtext import show_config
+    from azurelite.handlers import bind_handlers
+
+    if arguments.show_secrets and os.geteuid() != 0:
+        raise ConfigError("--show-secrets is for root alone: use sudo, or leave it out")
+    root = Root(arguments.root)
+    config = load_config(root, file=arguments.config)
+    shown = show_config(config, bind_handlers(config, root))
+    if arguments.json:
+        print(json.dumps(shown.as_dict(show_secrets=arguments.show_secrets), indent=2, default=str))
+    else:
+        print(shown.as_yaml(show_secrets=arguments.show_secrets))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    if arguments.files and arguments.config is not None:
+        raise ConfigError("--config is for the guest's own configuration: leave it out, or FILE")
+    root = Root(arguments.root)
+    verdicts = check_files(arguments.files, root) if arguments.files else check_guest(root, arguments.config)
+    for verdict in verdicts:
+        _say(verdict)
+    return 2 if any(verdict.problems for verdict in verdicts) else 0
+
+
+def _say(verdict: Verdict) -> None:
+    for problem in verdict.problems:
+        print(problem, file=sys.stderr)
+    if verdict.more:
+        print(f"and {verdict.more} more", file=sys.stderr)
+    if not verdict.problems and not verdict.more:
+        print(f"{verdict.name}: OK")
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from azurelite.handlerdocs import catalog
+    from azurelite.jsonschema import config_schema
+
+    known = catalog(None if arguments.builtin else Root(arguments.root))
+    print(json.dumps(config_schema(known), indent=2))
+    return 0
