@@ -83,6 +83,7 @@ def apply(
     root: str = "/",
     config: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
+    sources: Sequence[str] | None = None,
     clock: Clock | None = None,
 ) -> Outcome:
     """Run just these handlers, whether or not they ran before. Marks nothing as done.
@@ -93,6 +94,8 @@ def apply(
         root: host path of the guest's `/`.
         config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
         dry_run: change nothing.
+        sources: "imds", "media", "wireserver": what is asked in place of the configured ones. With "media" alone
+            nothing is dialled, so that it can be done ahead of the network.
         clock: time; for tests.
 
     Returns:
@@ -104,7 +107,9 @@ def apply(
     """
     from azurelite.api import run_apply
 
-    return run_apply(handlers, metadata=metadata, root=root, config=config, dry_run=dry_run, clock=clock)
+    return run_apply(
+        handlers, metadata=metadata, root=root, config=config, dry_run=dry_run, sources=sources, clock=clock
+    )
 
 
 def report_ready(*, root: str = "/", config: str | os.PathLike[str] | None = None, clock: Clock | None = None) -> None:

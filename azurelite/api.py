@@ -8,12 +8,12 @@ from typing import Any, Literal, Mapping, Optional, Sequence, Union
 
 from azurelite import quick
 from azurelite.clock import Clock
-from azurelite.config import Config, HandlerEntry
+from azurelite.config import HandlerEntry
 from azurelite.datasource.crawl import Crawl
 from azurelite.engine import Options, apply_steps, provision
 from azurelite.errors import AzureliteError, ConfigError
 from azurelite.fabric.client import Fabric
-from azurelite.handlers import BUILTIN, REPORT_READY, Handler, bind_handler, bind_handlers
+from azurelite.handlers import REPORT_READY, Handler, bind_handler, bind_handlers, known_names
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
 from azurelite.plan import Step, make_plan
@@ -40,6 +40,7 @@ class Plan:
 
 PathLike = Union[str, "os.PathLike[str]"]
 Kind = Literal["ready", "failure", "progress"]
+SOURCES = ("imds", "media", "wireserver")
 
 
 def crawl_metadata(*, root: str, config: Optional[PathLike], clock: Optional[Clock] = None) -> Metadata:
@@ -77,16 +78,18 @@ def run_apply(
     root: str,
     config: Optional[PathLike],
     dry_run: bool,
+    sources: Optional[Sequence[str]] = None,
     clock: Optional[Clock] = None,
 ) -> Outcome:
     """See `azurelite.apply`."""
     session = _session(root, config, clock)
-    handlers = [_named(name, session.config) for name in names]
+    handlers = [_named(name, session) for name in names]
     options = Options(root=root, dry_run=dry_run, search_path=os.environ.get("PATH"), clock=session.clock)
+    for source in sources or ():
+        if source not in SOURCES:
+            raise unknown("source", source, SOURCES, where="apply")
     if metadata is None:
-        with session.open_fabric() as fabric:
-            crawled = session.crawl(fabric, System(root, dry_run=True, search_path=os.environ.get("PATH")))
-            return apply_steps(session, make_plan(handlers, crawled, None), crawled.metadata, fabric, options)
+        return _apply_crawled(session, handlers, options, tuple(sources or session.config.datasource.sources))
     try:
         given = Metadata.from_dict(metadata)
     except ValueError as error:
@@ -94,7 +97,19 @@ def run_apply(
     talks = REPORT_READY in names and not dry_run
     # Without a report nothing may be asked, on Azure or elsewhere: a budget of no time sees to that.
     with session.open_fabric() if talks else Fabric(0, clock=session.clock) as fabric:
-        return apply_steps(session, make_plan(handlers, Crawl(given, {}), None), given, fabric, options)
+        crawled = Crawl(given, {})
+        return apply_steps(session, make_plan(handlers, crawled, None), crawled, fabric, options)
+
+
+def _apply_crawled(session: Session, handlers: list[Handler], options: Options, sources: tuple[str, ...]) -> Outcome:
+    offline = sources == ("media",) and not any(handler.name == REPORT_READY for handler in handlers)
+    # Ahead of the network nothing may be asked, not even for certificates: a budget of no time sees to that.
+    with Fabric(0, clock=session.clock) if offline else session.open_fabric() as fabric:
+        system = System(options.root, dry_run=True, search_path=options.search_path)
+        crawled = session.crawl(fabric, system, sources=sources)
+        if offline and crawled.media is None and not crawled.failures:
+            return Outcome("nothing to do", "there is no provisioning disc")
+        return apply_steps(session, make_plan(handlers, crawled, None), crawled, fabric, options)
 
 
 def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, clock: Optional[Clock] = None) -> Plan:
@@ -107,7 +122,7 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, cloc
     if off is not None:
         return Plan(f"azurelite is switched off: {off}", ())
     session = _session(root, config, clock)
-    handlers = bind_handlers(session.config)
+    handlers = bind_handlers(session.config, session.root)
     system = System(root, dry_run=True, clock=session.clock)
     vm_id = session.identity.vm_id
     with session.open_fabric() as fabric:
@@ -115,7 +130,9 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, cloc
         if vm_id is not None and not force and State(system, vm_id, session.clock).is_provisioned(reporting=reporting):
             said = f"this VM ({vm_id}) is provisioned already: only what runs at every boot has its turn"
             done = State(system, vm_id, session.clock)
-            return Plan(said, make_plan(handlers, Crawl(Metadata(), {}), done, later_boot=True))
+            wants = any(handler.frequency == "boot" and (handler.needs or handler.when) for handler in handlers)
+            crawled = session.crawl(fabric, system) if wants else Crawl(Metadata(), {})
+            return Plan(said, make_plan(handlers, crawled, done, later_boot=True))
         crawled = session.crawl(fabric, system)
     vm_id = crawled.metadata.vm_id
     state = State(system, vm_id, session.clock) if vm_id is not None and not force else None
@@ -140,9 +157,16 @@ def _session(root: str, config: Optional[PathLike], clock: Optional[Clock]) -> S
     return Session(root, config_file=os.fspath(config) if config is not None else None, clock=clock)
 
 
-def _named(name: str, config: Config) -> Handler:
-    """The handler of that name, with the options of the configuration's entry if it has one."""
-    if name not in BUILTIN:
-        raise unknown("handler", name, BUILTIN, where="apply")
-    listed = next((entry for entry in config.handlers if entry.name == name), HandlerEntry(name))
-    return replace(bind_handler(listed, config), required=True)  # whoever names it wants to hear of its failure
+def _named(name: str, session: Session) -> Handler:
+    """The handler of that name or entry's `id`, with the options of the configuration's entry if it has one."""
+    config = session.config
+    entries = [entry for entry in config.handlers if entry.key == name]
+    entries = entries or [entry for entry in config.handlers if entry.name == name]
+    if len(entries) > 1:
+        raise ConfigError(f"{name!r} is listed as {', '.join(entry.key for entry in entries)}: name one of those")
+    names = {*known_names(session.root), *(entry.key for entry in config.handlers)}
+    if not entries and name not in names and ":" not in name:
+        raise unknown("handler", name, names, where="apply")
+    listed = entries[0] if entries else HandlerEntry(name)
+    # Whoever names it wants it to run, and to hear of its failure.
+    return replace(bind_handler(listed, config, session.root), required=True, when=())

@@ -15,14 +15,15 @@ from azurelite.errors import AzureliteError, ConfigError, FabricError, IdentityE
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.identity import read_identity
 from azurelite.fabric.media import MediaDocument
-from azurelite.handlers import REPORT_READY, Handler, bind_handlers
+from azurelite.guard import guard
+from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler, bind_handlers
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult
 from azurelite.plan import Step, make_plan
 from azurelite.pool import forget_pool, leave_pool, pool_type, still_in_pool
 from azurelite.report import deciding_failure
 from azurelite.reporter import Reporter
-from azurelite.runner import Runner, guard
+from azurelite.runner import Runner
 from azurelite.session import Session
 from azurelite.state import State
 from azurelite.system.dhcp import EphemeralDhcp
@@ -77,7 +78,7 @@ def provision(options: Options) -> Outcome:
         return Outcome("disabled", f"azurelite is switched off: {off}")
     try:
         session = Session(options.root, config_file=options.config_file, clock=clock)
-        handlers = bind_handlers(session.config)
+        handlers = bind_handlers(session.config, session.root)
     except ConfigError as error:
         _tell_config_error(error, options, clock)
         raise
@@ -141,16 +142,16 @@ def _other_agent(session: Session) -> Optional[str]:
     return quick.provisioned_by_other(session.root, vm_id)
 
 
-def apply_steps(
-    session: Session, plan: tuple[Step, ...], metadata: Metadata, fabric: Fabric, options: Options
-) -> Outcome:
+def apply_steps(session: Session, plan: tuple[Step, ...], crawled: Crawl, fabric: Fabric, options: Options) -> Outcome:
     """Run just these steps; nothing is marked as done. See `azurelite.apply`."""
     started = fabric.clock.monotonic()
     system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=fabric.clock)
+    metadata = crawled.metadata
     runner = Runner(system, fabric, metadata.vm_id, session.config)
+    device = crawled.media.device if crawled.media is not None else None
     state = State(system, session.identity.vm_id or _NO_VM_ID, fabric.clock)
     with run_lock(system, fabric.deadline):
-        steps = runner.run(plan, metadata, state, remember=False)
+        steps = runner.run(plan, metadata, state, remember=False, media_device=device)
     outcome = Outcome(
         "dry run" if options.dry_run else "applied",
         "",
@@ -249,7 +250,8 @@ class _Run:
     def _tidy_up(self, crawled: Crawl) -> None:
         """After Azure has accepted Ready, and never before."""
         device = crawled.media.device if crawled.media is not None else None
-        if device is not None and self.system.live and self.session.config.datasource.media.eject:
+        listed = any(handler.name == EJECT_MEDIA for handler in self.handlers)
+        if device is not None and self.system.live and self.session.config.datasource.media.eject and not listed:
             try:
                 eject(device)
             except MachineError as error:
@@ -288,7 +290,7 @@ class _Run:
         forget_pool(self.system)
         if not every_boot:
             return outcome
-        wants = any(handler.needs for handler in every_boot)
+        wants = any(handler.needs or handler.uses or handler.when for handler in every_boot)
         crawled = self._crawl()[0] if wants else Crawl(Metadata(), {})
         plan = make_plan(self.handlers, crawled, state, later_boot=True)
         return replace(outcome, steps=tuple(self.runner.run(plan, crawled.metadata, state, remember=False)))

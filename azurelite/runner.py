@@ -1,7 +1,6 @@
 """Running the steps of a plan, in order: what broke, what changed, what Azure is told in place of Ready.
 
-The only broad `except` of the code stands here: whatever a handler breaks on, Azure hears of it and the steps that
-do not hang on it go on.
+Whatever a handler breaks on, Azure hears of it, and the steps that do not hang on it go on.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ from dataclasses import replace
 from typing import Callable, Optional
 
 from azurelite.config import Config
-from azurelite.errors import AzureliteError, FabricError, place_of
+from azurelite.errors import AzureliteError, FabricError
 from azurelite.fabric.client import Fabric
-from azurelite.handlers import REPORT_READY, Context
+from azurelite.guard import guard
+from azurelite.handlers import REPORT_READY, Context, Handler
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult
 from azurelite.plan import Step, inputs_of
@@ -79,7 +79,7 @@ class Runner:
             if step.handler.name == REPORT_READY:
                 self.system.commands.limit = None  # from here on nobody waits
             if remember and result.status == "done":
-                state.finish(step.handler.name, step.handler.frequency, inputs=inputs_of(step.handler, metadata))
+                state.finish(step.handler.key, step.handler.frequency, inputs=inputs_of(step.handler, metadata))
             results.append(result)
             _say(result, dry_run=self.system.dry_run)
         return results
@@ -111,7 +111,7 @@ class Runner:
 
     def _run_step(self, step: Step, context: Callable[[Callable[[str], None]], Context]) -> StepResult:
         handler = step.handler
-        result = StepResult(handler.name, "done", handler.required)
+        result = StepResult(handler.key, "done", handler.required)
         if step.skip is not None:
             return replace(result, status="skipped", reason=step.skip)
         if step.blocked is not None:
@@ -120,7 +120,7 @@ class Runner:
         ctx = context(notes.append)
         mark = len(self.system.journal)
         started = self.fabric.clock.monotonic()
-        error = guard(lambda: handler.apply(ctx, handler.options))
+        error = guard(lambda: _apply(handler, ctx))
         return replace(
             result,
             status="failed" if error else "done",
@@ -146,22 +146,13 @@ class Runner:
             LOG.error("Azure could not be told of the failure: %s", error)
 
 
-def guard(action: Callable[[], None]) -> Optional[AzureliteError]:
-    """Do it; what goes wrong comes back as an AzureliteError."""
-    try:
-        action()
-    except AzureliteError as error:
-        return error
-    except Exception as error:  # the one broad `except`: a defect must not keep Azure from hearing of it
-        LOG.debug("unhandled", exc_info=True)
-        place = place_of(error.__traceback__)
-        # The exception's own text may quote what it choked on, so only its kind and place are told.
-        return AzureliteError(
-            f"unhandled {type(error).__name__} at {place}: run with --debug for the details",
-            reason="unhandled exception",
-            data={"exception": type(error).__name__, "place": place},
-        )
-    return None
+def _apply(handler: Handler, ctx: Context) -> None:
+    if handler.timeout is None or ctx.system.dry_run:  # what a dry run would change is to be seen by the steps behind
+        handler.apply(ctx, handler.options)
+        return
+    from azurelite.apart import apply_apart
+
+    apply_apart(handler, ctx)
 
 
 def _say(result: StepResult, *, dry_run: bool) -> None:

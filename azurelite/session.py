@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Optional
+from typing import Optional, Sequence
 
 from azurelite.clock import Clock
 from azurelite.config import Config, load_config
@@ -79,18 +79,26 @@ class Session:
             return None
         return wireserver_from_leases(self.root, now=self.clock.now())
 
-    def crawl(self, fabric: Fabric, system: System, *, given_media: Optional[MediaDocument] = None) -> Crawl:
-        """Ask the configured sources.
+    def crawl(
+        self,
+        fabric: Fabric,
+        system: System,
+        *,
+        given_media: Optional[MediaDocument] = None,
+        sources: Optional[Sequence[str]] = None,
+    ) -> Crawl:
+        """Ask the sources.
 
         Args:
             fabric: the endpoints.
             system: the guest; a dry one reads discs, but never mounts them.
             given_media: a document in place of the media's.
+            sources: which, in place of the configured ones.
         """
         return crawl(
             fabric,
             identity=self.identity,
-            sources=self.config.datasource.sources,
+            sources=self.config.datasource.sources if sources is None else sources,
             system=system,
             media=self.config.datasource.media.device,
             given_media=given_media,

@@ -35,7 +35,9 @@ def test_a_first_boot_provisions_reports_and_marks(guest: Guest, fabric: Simulat
         ("hostname", "done"),
         ("user", "done"),
         ("ssh_keys", "done"),
+        ("sshd", "done"),
         ("report_ready", "done"),
+        ("user_data", "done"),
     ]
     assert guest.text("etc/hostname") == "web-1\n"
     assert "azureuser:x:1000:1000::/home/azureuser:/bin/sh\n" in guest.text("etc/passwd")
@@ -112,7 +114,7 @@ def test_health_500_until_the_deadline_is_exit_3_and_the_next_run_reports_exactl
         outcome = run(guest.configure(healthy))
     assert outcome.outcome == "provisioned"
     assert [report.state for report in healthy.reports] == ["Ready"]
-    assert [step.status for step in outcome.steps] == ["skipped", "skipped", "skipped", "done"]
+    assert [step.status for step in outcome.steps] == ["skipped", "skipped", "skipped", "skipped", "done", "skipped"]
 
 
 def test_once_the_user_exists_ready_needs_no_imds(guest: Guest) -> None:
@@ -227,12 +229,12 @@ def test_the_off_switches(guest: Guest, fabric: Simulator, files: dict[str, str]
 
 
 def test_a_handler_for_every_boot_runs_again_and_reports_nothing(guest: Guest, fabric: Simulator) -> None:
-    handlers = [{"hostname": {"frequency": "boot"}}, "user", "ssh_keys", "report_ready"]
+    handlers = ["hostname", "user", {"ssh_keys": {"frequency": "boot"}}, "report_ready"]
     run(guest.on_azure().configure(fabric, handlers=handlers))
-    guest.put({"etc/hostname": "changed\n"})
+    guest.path("home/azureuser/.ssh/authorized_keys").unlink()
     outcome = run(guest)
     assert outcome.outcome == "already provisioned"
-    assert guest.text("etc/hostname") == "web-1\n"
+    assert guest.text("home/azureuser/.ssh/authorized_keys").startswith("ssh-")
     assert len(fabric.reports) == 1
 
 
@@ -352,7 +354,26 @@ class TestImport:
         assert outcome.outcome == "applied"
         assert guest.text("etc/hostname") == "replayed\n"
         assert fabric.requests == []
-        assert not guest.path(f"var/lib/azurelite/vms/{VM_ID}").exists()
+        assert not guest.path(f"var/lib/azurelite/vms/{VM_ID}/provisioned").exists()
+        assert not guest.path(f"var/lib/azurelite/vms/{VM_ID}/handlers").exists()
+
+    def test_apply_of_the_media_alone_needs_no_network(self, guest: Guest, fabric: Simulator) -> None:
+        guest.path("disc.iso").write_bytes(fabric.media())
+        guest.on_azure().configure(fabric, datasource={"media": {"device": "/disc.iso"}})
+        outcome = azurelite.apply(["hostname"], sources=["media"], root=guest.root)
+        assert outcome.exit_code == 0
+        assert guest.text("etc/hostname") == "web-1\n"
+        assert fabric.requests == []
+
+    def test_apply_of_the_media_alone_without_a_disc_has_nothing_to_do(self, guest: Guest, fabric: Simulator) -> None:
+        guest.on_azure().configure(fabric, datasource={"media": {"device": "none"}})
+        outcome = azurelite.apply(["hostname"], sources=["media"], root=guest.root)
+        assert (outcome.outcome, outcome.exit_code) == ("nothing to do", 0)
+        assert fabric.requests == []
+
+    def test_apply_names_the_nearest_source(self, guest: Guest, fabric: Simulator) -> None:
+        with pytest.raises(azurelite.errors.ConfigError, match="unknown source 'medai'; did you mean 'media'"):
+            azurelite.apply(["hostname"], sources=["medai"], root=guest.on_azure().configure(fabric).root)
 
     def test_provision(self, guest: Guest, fabric: Simulator) -> None:
         assert azurelite.provision(root=guest.on_azure().configure(fabric).root).exit_code == 0

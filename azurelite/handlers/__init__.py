@@ -1,7 +1,8 @@
 """The handlers: one module per YAML key. They decide; `ctx.system` acts.
 
 A handler's module holds ``SUMMARY`` (one line), ``NEEDS`` (metadata fields without which it cannot run), ``USES``
-(further fields that its work depends on, may be left out), ``FREQUENCY``, ``REQUIRED``, a frozen dataclass ``Options``
+(further fields that its work depends on, may be left out), ``needs(options)`` (what these options
+need, where that differs from ``NEEDS``; may be left out), ``FREQUENCY``, ``REQUIRED``, a frozen dataclass ``Options``
 whose field names are the YAML keys, and ``apply(ctx, options) -> None``, which states wishes and either returns or
 raises an AzureliteError.
 """
@@ -12,14 +13,18 @@ import importlib
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
+from azurelite import plugins
+from azurelite.condition import Condition
 from azurelite.config import ENTRY_KEYS, Config, Frequency, HandlerEntry
-from azurelite.errors import ConfigError
+from azurelite.errors import ConfigError, HandlerError
 from azurelite.fabric.client import Fabric
 from azurelite.memory import Memory
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
-from azurelite.schema import bind, unknown
+from azurelite.plugins import Plugin
+from azurelite.schema import Problems, bind, unknown
 from azurelite.system.machine import System
+from azurelite.system.root import Root
 
 _NAMES = (
     "certificates",
@@ -53,6 +58,7 @@ _NAMES = (
 )
 BUILTIN = {name: f"azurelite.handlers.{name}" for name in _NAMES}
 REPORT_READY = "report_ready"
+EJECT_MEDIA = "eject_media"
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,11 @@ class Handler:
         uses: further metadata fields that its work depends on.
         frequency: "instance" (once per VM id), "boot" (every time) or "once" (once on this machine).
         required: its failure is a provisioning failure.
-        options: an instance of its `Options`.
+        options: an instance of its `Options`; of a plug-in without that class a dict.
         apply: does the work.
+        id: the entry's own name, where it has one.
+        when: what must hold of the metadata for it to run.
+        timeout: seconds that a plug-in may take, which runs in a process of its own; None for azurelite's own handlers.
     """
 
     name: str
@@ -105,44 +114,142 @@ class Handler:
     required: bool
     options: Any
     apply: Callable[[Context, Any], None]
+    id: str = ""
+    when: tuple[Condition, ...] = ()
+    timeout: Optional[float] = None
+
+    @property
+    def key(self) -> str:
+        """What the entry is called in plans, records and outcomes."""
+        return self.id or self.name
 
 
-def bind_handlers(config: Config) -> tuple[Handler, ...]:
+def bind_handlers(config: Config, root: Optional[Root] = None) -> tuple[Handler, ...]:
     """The handlers that the configuration lists, with their options checked.
 
+    Args:
+        config: the configuration.
+        root: the guest, whose /etc/azurelite/handlers.d is looked into.
+
     Raises:
-        ConfigError: an unknown handler or option, or a required handler behind `report_ready`.
+        ConfigError: all that is wrong: unknown handlers and options, required handlers behind `report_ready`.
     """
-    handlers = tuple(bind_handler(entry, config) for entry in config.handlers)
-    names = [handler.name for handler in handlers]
-    if REPORT_READY in names:
-        for i in range(names.index(REPORT_READY) + 1, len(handlers)):
-            if handlers[i].required:
-                place = config.document.place(config.handlers[i].path)
-                raise ConfigError(
-                    f"{place}: {names[i]!r} is required but stands after {REPORT_READY!r}: "
-                    "move it ahead, or give it `required: false`"
-                )
-    return handlers
+    problems = Problems()
+    names = [entry.name for entry in config.handlers]
+    ready = names.index(REPORT_READY) if REPORT_READY in names else len(names)
+    handlers = []
+    for i, entry in enumerate(config.handlers):
+        with problems.collecting():
+            handlers.append(bind_handler(entry, config, root))
+            if i > ready and handlers[-1].required:
+                wanted = f"{entry.key!r} is required but stands after {REPORT_READY!r}"
+                problems.add(config.document, entry.path, f"{wanted}: move it ahead, or give it `required: false`")
+        if i < ready < len(names) and entry.name == EJECT_MEDIA:
+            wanted = f"{entry.key!r} stands ahead of {REPORT_READY!r}"
+            problems.add(
+                config.document, entry.path, f"{wanted}: move it behind, for Azure wants the disc in until then"
+            )
+    problems.raise_if_any()
+    return tuple(handlers)
 
 
-def bind_handler(entry: HandlerEntry, config: Config) -> Handler:
-    """One handler with its options checked. Raises ConfigError."""
-    if entry.name == REPORT_READY and (entry.frequency is not None or entry.required is not None):
-        place = config.document.place(entry.path)
-        raise ConfigError(
-            f"{place}: {REPORT_READY!r} takes no `frequency` and no `required`: Azure wants it once per VM"
-        )
-    if entry.name not in BUILTIN:
-        raise unknown("handler", entry.name, BUILTIN, where=config.document.place(entry.path))
-    module = importlib.import_module(BUILTIN[entry.name])
+def bind_handler(entry: HandlerEntry, config: Config, root: Optional[Root] = None) -> Handler:
+    """One handler with its options checked.
+
+    A plug-in that cannot be used is a handler that fails when its turn comes, so that it keeps Ready back only where it
+    is required.
+
+    Raises:
+        ConfigError: there is no such handler, or its options are wrong.
+    """
+    place = config.document.place(entry.path)
+    odd = (entry.frequency, entry.required, entry.when or None, entry.id or None)
+    if entry.name == REPORT_READY and odd != (None, None, None, None):
+        keys = "no `frequency`, `required`, `when` or `id`"
+        raise ConfigError(f"{place}: {REPORT_READY!r} takes {keys}: Azure wants it once per VM")
+    if entry.key != entry.name and entry.key in BUILTIN:  # its record would pass for that handler's
+        raise ConfigError(f"{place}: the `id` {entry.key!r} is a handler's name: take another one")
+    try:
+        offered = _offered(entry, config, root)
+    except HandlerError as error:
+        offered = _unusable(error)
+    options: Any = entry.options
+    if offered.options is not None:
+        options = bind(offered.options, entry.options, config.document, entry.path, also=ENTRY_KEYS)
     return Handler(
         name=entry.name,
-        summary=module.SUMMARY,
-        needs=module.NEEDS,
-        uses=getattr(module, "USES", ()),
-        frequency=entry.frequency or module.FREQUENCY,
-        required=module.REQUIRED if entry.required is None else entry.required,
-        options=bind(module.Options, entry.options, config.document, entry.path, also=ENTRY_KEYS),
-        apply=module.apply,
+        id=entry.key,
+        summary=offered.summary,
+        needs=offered.needs if offered.needs_of is None else offered.needs_of(options),
+        uses=offered.uses,
+        frequency=entry.frequency or offered.frequency,
+        required=offered.required if entry.required is None else entry.required,
+        options=options,
+        apply=offered.apply,
+        when=entry.when,
+        timeout=None if entry.name in BUILTIN else offered.timeout,
     )
+
+
+def known_names(root: Optional[Root] = None) -> list[str]:
+    """The names that an entry may have: azurelite's own handlers, those of installed packages, executables."""
+    return sorted({*BUILTIN, *plugins.entry_points(), *(plugins.executables(root) if root is not None else ())})
+
+
+def look_up(name: str, root: Optional[Root] = None) -> Optional[Plugin]:
+    """What a name stands for, or None where nothing has that name. Raises HandlerError: a plug-in that is of no use."""
+    if name in BUILTIN:
+        module = importlib.import_module(BUILTIN[name])
+        return Plugin(
+            module.SUMMARY,
+            module.NEEDS,
+            getattr(module, "USES", ()),
+            module.FREQUENCY,
+            module.REQUIRED,
+            module.Options,
+            module.apply,
+            needs_of=getattr(module, "needs", None),
+        )
+    path = plugins.executable(name, root) if root is not None else None
+    return _program(path) if path is not None else plugins.find_plugin(name)
+
+
+def _offered(entry: HandlerEntry, config: Config, root: Optional[Root]) -> Plugin:
+    offered = look_up(entry.name, root)
+    if offered is not None:
+        return offered
+    if entry.required is False:  # whoever says so reckons with it
+        raise HandlerError(f"there is no handler {entry.name!r}: install the plug-in, or take the entry out")
+    error = unknown("handler", entry.name, known_names(root), where=config.document.place(entry.path))
+    raise ConfigError(f"{error.message} (`required: false` for a plug-in that may be missing)")
+
+
+def _program(path: str) -> Plugin:
+    """An executable as a handler: its options reach it as variables of its environment."""
+    run = importlib.import_module(BUILTIN["run"])
+
+    def apply(ctx: Context, options: dict[str, Any]) -> None:
+        env = {_variable(key): _as_text(value) for key, value in options.items()}
+        run.apply(ctx, run.Options(argv=(path,), env=env))
+
+    return Plugin(f"run {path}", (), (), "instance", required=False, options=None, apply=apply)
+
+
+def _variable(key: str) -> str:
+    usable = "".join(c if c.isascii() and c.isalnum() else "_" for c in key)
+    return f"AZURELITE_OPTION_{usable.upper()}"
+
+
+def _as_text(value: Any) -> str:
+    import json
+
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text.replace("\0", "")
+
+
+def _unusable(error: HandlerError) -> Plugin:
+    def apply(ctx: Context, options: Any) -> None:
+        del ctx, options
+        raise error
+
+    return Plugin("cannot be used", (), (), "instance", required=False, options=None, apply=apply)

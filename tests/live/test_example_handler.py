@@ -1,0 +1,64 @@
+"""The example of a handler of one's own: installed as a user would install it, and used by its name."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kit import Guest
+
+EXAMPLE = Path(__file__).parents[2] / "contrib" / "example-handler"
+
+# It is built by pip in a place of its own, which takes seconds: one environment is enough.
+pytestmark = [pytest.mark.spawns, pytest.mark.namespaces]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the example installed."""
+    folder = tmp_path_factory.mktemp("shelf")
+    source = tmp_path_factory.mktemp("source") / "example"
+    subprocess.run(["cp", "-r", EXAMPLE, source], check=True)  # pip builds beside the source
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), str(source)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=300)
+    return folder
+
+
+def azurelite(shelf: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "azurelite", *words]
+    env = {**os.environ, "PYTHONPATH": str(shelf)}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_it_is_known_by_its_name_and_tells_its_options(shelf: Path) -> None:
+    told = azurelite(shelf, "handlers", "motd")
+    assert told.returncode == 0, told.stderr
+    assert "greeting" in told.stdout
+    assert "Welcome to" in told.stdout
+
+
+def test_it_keeps_the_three_promises(shelf: Path, guest: Guest, tmp_path: Path) -> None:
+    guest.on_azure().configure(handlers=["hostname", {"motd": {"greeting": "This is"}}])
+    known = tmp_path / "metadata.json"
+    known.write_text(json.dumps({"local_hostname": "vm", "vm_size": "Standard_B1s", "region": "westeurope"}))
+    command = ["apply", "motd", "--metadata", str(known), "--root", guest.root, "--json"]
+    before = guest.snapshot()
+    told = json.loads(azurelite(shelf, *command, "--dry-run").stdout)
+    assert guest.snapshot() == before
+    done = json.loads(azurelite(shelf, *command).stdout)
+    assert done["steps"][0]["changes"] == told["steps"][0]["changes"] == ["write /etc/motd (mode 0644, owner root)"]
+    assert guest.text("etc/motd") == "This is vm (Standard_B1s, westeurope)\n"
+    again = json.loads(azurelite(shelf, *command).stdout)
+    assert again["steps"][0]["changes"] == []
+
+
+def test_a_wrong_option_is_named_with_its_place(shelf: Path, guest: Guest) -> None:
+    guest.on_azure().configure(handlers=[{"motd": {"greting": "x"}}])
+    told = azurelite(shelf, "plan", "--root", guest.root)
+    assert told.returncode == 2
+    assert "azurelite.yaml:" in told.stderr
+    assert "did you mean 'greeting'?" in told.stderr
