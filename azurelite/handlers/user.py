@@ -1,7 +1,10 @@
-"""`user`: the administrator's account. A new one has a locked password that still allows keys.
+"""`user`: the administrator's account, with the password that Azure gives or one that no password fits.
 
-An existing account is adopted: it gains the groups and the sudo rule and keeps everything else as it is.
-Accounts of the system (root, daemon, …) are refused.
+An existing account is adopted: it gains the groups and the rule for sudo or doas, and Azure's password where it has
+none that works; it keeps everything else as it is. Accounts of the system (root, daemon, …) are refused.
+
+The password is set even where Azure forbids passwords over SSH, as its own agent and cloud-init do: the serial console
+of the portal and `sudo: password` ask for it, and sshd is told by the handler `sshd`.
 """
 
 from __future__ import annotations
@@ -13,18 +16,20 @@ from typing import Literal, Optional
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
+from azurelite.handlers.account_checks import GROUP, find_shell, octal, wrong_comment
+from azurelite.handlers.account_rights import grant, right_of
 from azurelite.handlers.person import administrator
+from azurelite.metadata import Secret
+from azurelite.system.libcrypt import unfit
 from azurelite.system.users import NewUser, User
 
 SUMMARY = "create or adopt the administrator's account"
 NEEDS = ("username",)
+USES = ("password",)
 FREQUENCY: Frequency = "instance"
 REQUIRED = True
 
-_GROUP_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}"
-_SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/ash", "/bin/sh")
-_SUDOERS = "/etc/sudoers.d/90-azurelite"
-_SUDO_PROGRAMS = ("/usr/bin/sudo", "/usr/local/bin/sudo", "/bin/sudo", "/run/wrappers/bin/sudo")
+_REASON = "failed to provision password"
 
 
 @dataclass(frozen=True)
@@ -34,48 +39,108 @@ class Options:
     Attributes:
         groups: further groups, as "wheel".
         create_groups: make those of `groups` that do not exist; otherwise they are noted and left out.
-        sudo: "nopasswd" or "password": the rule that is written, and sudo must be there; "none": no rule;
-            "auto": "nopasswd" where sudo is installed or has its folder /etc/sudoers.d, else none.
+        sudo: "nopasswd" or "password": the rule that is written, and sudo or doas must be there; "none": no rule;
+            "auto": "nopasswd" where sudo is installed or has its folder /etc/sudoers.d, or else doas is there; else
+            none.
+        sudo_by: "sudo" or "doas": the one of them that gets the rule; "auto": sudo where it is there, else doas.
         shell: the login shell; the first of bash, ash and sh that exists when left out.
+        home_mode: permissions of a home that is made, in quotes, as "0750"; the system's own habit when left out.
+        comment: the full name of an account that is made.
+        password: when Azure's password is set. "auto": for an account that is made, and for an adopted one that has no
+            password yet; "always": for any, in place of its own; "never".
     """
 
     groups: tuple[str, ...] = ()
     create_groups: bool = False
     sudo: Literal["auto", "nopasswd", "password", "none"] = "auto"
+    sudo_by: Literal["auto", "sudo", "doas"] = "auto"
     shell: Optional[str] = None
+    home_mode: Optional[str] = None
+    comment: str = ""
+    password: Literal["auto", "always", "never"] = "auto"  # noqa: S105
 
     def __post_init__(self) -> None:
         for group in self.groups:
-            if not re.fullmatch(_GROUP_NAME, group):
+            if not re.fullmatch(GROUP, group):
                 raise ValueError("groups has a name that no group can have")
         if self.shell is not None and not re.fullmatch(r"(/[A-Za-z0-9_.+-]+)+", self.shell):
             raise ValueError("shell must be an absolute path")
+        if self.home_mode is not None and octal(self.home_mode) is None:
+            raise ValueError('home_mode must be permissions in quotes, as "0750"')
+        wrong = wrong_comment(self.comment)
+        if wrong is not None:
+            raise ValueError(wrong)
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """See to it that the account exists, with its groups and its sudo rule.
+    """See to it that the account exists, with its groups, its password and its rule for sudo or doas.
 
     Raises:
-        HandlerError: a name that no person's account may have, or sudo asked for and not installed.
+        HandlerError: a name that no person's account may have, a password that none can have, or sudo asked for
+            and not installed.
         MachineError: the account could not be made.
     """
     name, user = administrator(ctx)
+    password = _usable_password(ctx, name, user, options)
+    shell = None if user is not None else _shell(ctx, options)
+    right = right_of(ctx, name, options.sudo, by=options.sudo_by)
     groups = _usable_groups(ctx, options)
-    if user is None:
-        user = ctx.system.accounts.create_user(_new_user(ctx, name, groups, options))
-    else:
+    if shell is not None:
+        ctx.system.accounts.create_user(_new_user(ctx, name, shell, groups, options))
+    elif user is not None:
         ctx.system.accounts.complete(user)
         for group in groups:
             ctx.system.accounts.ensure_member(user, group)
-    _ensure_sudo(ctx, user, options)
+    if password is not None and _is_to_have(ctx, name, password, options):
+        ctx.system.accounts.passwords.set_text(name, password)
+    grant(ctx, right)
 
 
-def _new_user(ctx: Context, name: str, groups: tuple[str, ...], options: Options) -> NewUser:
+def _usable_password(ctx: Context, name: str, user: Optional[User], options: Options) -> Optional[Secret]:
+    """Azure's password, when it is wished at all. Raises HandlerError where it cannot be set."""
+    password = ctx.metadata.password
+    if not password or options.password == "never":  # noqa: S105
+        return None
+    wrong = unfit(password)
+    if wrong is not None:
+        raise HandlerError(f"the password that Azure gave for {name} is refused: {wrong}", reason=_REASON)
+    passwords = ctx.system.accounts.passwords
+    if user is None or options.password == "always" or passwords.state(name) in ("none", "empty"):  # noqa: S105
+        obstacle = passwords.obstacle()
+        if obstacle is not None:
+            raise HandlerError(f"{obstacle}; `password: never` does without", reason=_REASON)
+    return password
+
+
+def _is_to_have(ctx: Context, name: str, password: Secret, options: Options) -> bool:
+    """Whoever has a password already keeps it, unless told otherwise: nobody is re-keyed by accident."""
+    passwords = ctx.system.accounts.passwords
+    if options.password == "always" or passwords.fits(name, password):  # noqa: S105
+        return True
+    state = passwords.state(name)
+    if state in ("none", "empty"):
+        return True
+    what = {"set": "has a password", "locked": "has a locked password"}.get(state, "has its password elsewhere")
+    ctx.note(f"the account {name} {what} and keeps it; `password: always` would give it Azure's")
+    return False
+
+
+def _shell(ctx: Context, options: Options) -> str:
     if options.shell is not None and not ctx.system.files.is_executable(options.shell):
         raise HandlerError(f"the shell {options.shell} is not there: install it, or change `shell`")
-    shell = options.shell or next((path for path in _SHELLS if ctx.system.files.is_executable(path)), "/bin/sh")
-    own_group = name if ctx.system.accounts.has_group(name) else None
-    return NewUser(name, home=f"/home/{name}", shell=shell, groups=groups, primary_group=own_group)
+    return options.shell or find_shell(ctx)
+
+
+def _new_user(ctx: Context, name: str, shell: str, groups: tuple[str, ...], options: Options) -> NewUser:
+    return NewUser(
+        name,
+        home=f"/home/{name}",
+        shell=shell,
+        groups=groups,
+        primary_group=name if ctx.system.accounts.has_group(name) else None,
+        comment=options.comment,
+        home_mode=octal(options.home_mode) if options.home_mode is not None else None,
+    )
 
 
 def _usable_groups(ctx: Context, options: Options) -> tuple[str, ...]:
@@ -88,24 +153,3 @@ def _usable_groups(ctx: Context, options: Options) -> tuple[str, ...]:
         else:
             ctx.note(f"the group {group} does not exist and is left out: make it, or set create_groups")
     return tuple(usable)
-
-
-def _ensure_sudo(ctx: Context, user: User, options: Options) -> None:
-    if options.sudo == "none":
-        return
-    files = ctx.system.files
-    if not files.is_dir("/etc/sudoers.d") and not any(files.is_executable(path) for path in _SUDO_PROGRAMS):
-        if options.sudo == "auto":
-            ctx.note("sudo is not installed: the user gets no rule for it")
-            return
-        raise HandlerError("sudo is not installed: install it, or set `sudo: none`")
-    if not files.is_dir("/etc/sudoers.d"):
-        files.mkdir("/etc/sudoers.d", mode=0o750)
-    tag = "" if options.sudo == "password" else "NOPASSWD: "
-    subject = f'"{user.name}"'  # in quotes, for sudoers takes a name in capitals for an alias
-    rule = f"{subject} ALL=(ALL:ALL) {tag}ALL"
-    lines = (files.read(_SUDOERS) or b"# written by azurelite\n").decode(errors="surrogateescape").splitlines()
-    if rule not in lines:  # rules of administrators that came before stay: nobody is demoted
-        lines = [line for line in lines if line.partition(" ")[0] != subject] + [rule]
-    data = "".join(f"{line}\n" for line in lines)
-    files.write(_SUDOERS, data.encode(errors="surrogateescape"), mode=0o440)

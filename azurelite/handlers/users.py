@@ -1,14 +1,25 @@
-"""`users`: not written yet."""
+"""`users`: groups and accounts beside the administrator's, each for itself: one that is refused does not stop the rest.
+
+An account that is there already gains groups, keys, rules and a password that is given for it here; its number,
+home, shell and lock stay as they are. root and the accounts of the system are refused; they may be members of groups.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Iterator
 
 from azurelite.config import Frequency
-from azurelite.errors import HandlerError
+from azurelite.errors import AzureliteError, HandlerError
 from azurelite.handlers import Context
+from azurelite.handlers.account_checks import days_of, find_shell, wrong_group
+from azurelite.handlers.account_entries import Account, Group, inactive_days, refusals, shown
+from azurelite.handlers.account_rights import given_rules, grant, right_of
+from azurelite.sshkey import parse_key
+from azurelite.system.authorized import add_keys
+from azurelite.system.users import NewUser, User
 
-SUMMARY = "not written yet"
+SUMMARY = "make more groups and accounts"
 NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
@@ -16,10 +27,135 @@ REQUIRED = False
 
 @dataclass(frozen=True)
 class Options:
-    """There is nothing to choose yet."""
+    """Options of `users`.
+
+    Attributes:
+        groups: groups to make: `name`, and `members` that shall be in it.
+        accounts: accounts to make or complete: `name`, `comment`, `uid`, `primary_group`, `groups`, `create_groups`,
+            `shell`, `home`, `create_home`, `system`, `sudo` (as in `user`, but "none" when left out), `sudo_rules`,
+            `doas_rules`, `ssh_authorized_keys`, `lock_password`, `hashed_password`, `plain_text_password`,
+            `password_for_existing`, `expire_date`, `inactive`.
+    """
+
+    groups: tuple[Group, ...] = ()
+    accounts: tuple[Account, ...] = ()
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Not written yet. Raises HandlerError."""
-    del ctx, options
-    raise HandlerError("not written yet")
+    """Make the groups, then the accounts, then the memberships.
+
+    Raises:
+        HandlerError: some were refused or failed; it names them by place and name, and the others are done.
+    """
+    refused: list[str] = []
+    usable = []
+    for number, group in enumerate(options.groups):
+        place = f"groups[{number}]"
+        wrong = wrong_group(group.name)
+        if wrong is not None:
+            refused.append(f"{place} {shown(group.name)}: {wrong}")
+            continue
+        try:
+            ctx.system.accounts.ensure_group(group.name)
+            usable.append((place, group))
+        except AzureliteError as error:
+            refused.append(f"{place} {shown(group.name)}: {error.message}")
+    for number, account in enumerate(options.accounts):
+        problems = [*refusals(ctx, account)]
+        try:
+            if not problems:
+                _ensure(ctx, account)
+        except AzureliteError as error:
+            problems = [error.message]
+        if problems:
+            refused.append(f"accounts[{number}] {shown(account.name)}: {'; '.join(problems)}")
+    for place, group in usable:
+        refused += [f"{place} {shown(group.name)}: {problem}" for problem in _join(ctx, group)]
+    if refused:
+        raise HandlerError("; ".join(refused), reason="failed to provision user")
+
+
+def _ensure(ctx: Context, account: Account) -> None:
+    """Make the account, or complete it. Raises AzureliteError."""
+    accounts = ctx.system.accounts
+    name = account.name
+    rights = [given_rules(ctx, name, account.sudo_rules, "sudo")] if account.sudo_rules else []
+    rights += [given_rules(ctx, name, account.doas_rules, "doas")] if account.doas_rules else []
+    right = None if account.sudo_rules else right_of(ctx, name, account.sudo)
+    user = accounts.user(name)
+    for group in (*account.groups, *filter(None, (account.primary_group,))):
+        accounts.ensure_group(group)
+    existed = user is not None
+    if user is None:
+        user = accounts.create_user(_new(ctx, account))
+    else:
+        if not account.system:
+            accounts.complete(user, home=account.create_home)
+        for group in account.groups:
+            accounts.ensure_member(user, group)
+    if account.password_for_existing or not existed:
+        _give_password(ctx, account)
+    if account.lock_password:
+        accounts.passwords.lock(name)
+    for wish in (right, *rights):
+        grant(ctx, wish)
+    _let_in(ctx, account, user)
+
+
+def _new(ctx: Context, account: Account) -> NewUser:
+    own = account.name if ctx.system.accounts.has_group(account.name) else None
+    return NewUser(
+        account.name,
+        home=account.home or f"/home/{account.name}",
+        shell=account.shell or find_shell(ctx),
+        groups=tuple(dict.fromkeys(account.groups)),
+        primary_group=account.primary_group or own,
+        comment=account.comment,
+        uid=account.uid,
+        system=account.system,
+        create_home=account.create_home,
+        expire_day=days_of(account.expire_date) if account.expire_date is not None else None,
+        inactive=inactive_days(account.inactive) if account.inactive is not None else None,
+    )
+
+
+def _give_password(ctx: Context, account: Account) -> None:
+    passwords = ctx.system.accounts.passwords
+    given = account.hashed_password or account.plain_text_password
+    if given is None:
+        return
+    if account.lock_password:
+        ctx.note(f"the password given for {account.name} is not set, for `lock_password` would lock it")
+    elif account.hashed_password is not None:
+        passwords.set_hash(account.name, account.hashed_password)
+    elif account.plain_text_password is not None:
+        passwords.set_text(account.name, account.plain_text_password)
+
+
+def _let_in(ctx: Context, account: Account, user: User) -> None:
+    keys = []
+    wrong = []
+    for number, text in enumerate(account.ssh_authorized_keys, 1):
+        try:
+            keys.append(parse_key(text))
+        except ValueError as error:
+            wrong.append(f"SSH key {number} of {account.name} is skipped: {error}")
+    if wrong and not keys:
+        raise HandlerError("; ".join(wrong))
+    for problem in wrong:
+        ctx.note(problem)
+    if keys:
+        add_keys(ctx.system, user, keys, note=ctx.note)
+
+
+def _join(ctx: Context, group: Group) -> Iterator[str]:
+    """Put the members into the group; what is wrong with some of them."""
+    for name in dict.fromkeys(group.members):
+        user = ctx.system.accounts.user(name)
+        if user is None:
+            yield f"there is no account {shown(name)} to be a member"
+            continue
+        try:
+            ctx.system.accounts.ensure_member(user, group.name)
+        except AzureliteError as error:
+            yield error.message

@@ -34,6 +34,13 @@ class NewUser:
         shell: guest path.
         groups: further groups, which must exist.
         primary_group: an existing group to use; a new one of the user's name when None.
+        comment: the full name or what the account is for; no `:` and no line end.
+        uid: the number wished for, which must be free; the next free one when None.
+        system: an account of a service: a number below people's.
+        create_home: make the home where there is none.
+        home_mode: permission bits of a home that is made, as 0o750; the guest's own habit when None.
+        expire_day: days since 1970 after which nobody can log in to it.
+        inactive: days after its password expired in which it may still be renewed.
     """
 
     name: str
@@ -41,3 +48,10 @@ class NewUser:
     shell: str
     groups: tuple[str, ...] = ()
     primary_group: Optional[str] = None
+    comment: str = ""
+    uid: Optional[int] = None
+    system: bool = False
+    create_home: bool = True
+    home_mode: Optional[int] = None
+    expire_day: Optional[int] = None
+    inactive: Optional[int] = None

@@ -18,7 +18,8 @@ from azurelite.errors import FileError, MachineError
 from azurelite.system.accounts import Accounts
 from azurelite.system.logindefs import login_range
 from azurelite.system.machine import System
-from azurelite.system.passwd import LOCK_WAIT, PasswdFiles
+from azurelite.system.passwd import PasswdFiles
+from azurelite.system.tablefiles import LOCK_WAIT
 from azurelite.system.users import NewUser, User
 
 AZURE = NewUser("azure", "/home/azure", "/bin/sh")

@@ -1,0 +1,212 @@
+"""`user`: when Azure's password becomes an account's, when it does not, and that nothing ever repeats it."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+import pytest
+from kit import BASE, Guest
+
+from azurelite.errors import AzureliteError, HandlerError
+from azurelite.handlers import Context
+from azurelite.handlers.person import password_works
+from azurelite.handlers.user import Options, apply
+from azurelite.metadata import Secret
+from azurelite.system.libcrypt import make_hash
+from azurelite.system.process import Commands
+
+Make = Callable[..., Context]
+GIVEN = "canary:P%ss wörd"
+
+
+def stored(guest: Guest) -> str:
+    return guest.text("etc/shadow").splitlines()[-1].split(":")[1]
+
+
+def adopted(guest: Guest, field: str) -> Guest:
+    guest.put({"etc/passwd": BASE["etc/passwd"] + "azure:x:1500:1500::/home/azure:/bin/sh\n"})
+    guest.put({"etc/group": BASE["etc/group"] + "azure:x:1500:\n", "home/azure/.profile": ""})
+    return guest.put({"etc/shadow": BASE["etc/shadow"] + f"azure:{field}:19000:0:99999:7:::\n"})
+
+
+@pytest.mark.parametrize("forbidden", [True, False, None])
+@pytest.mark.parametrize("option", ["auto", "always", "never"])
+def test_a_new_account_gets_azures_password(
+    guest: Guest, context: Make, forbidden: Optional[bool], option: Any
+) -> None:
+    known = {"username": "azure", "password": Secret(GIVEN), "disable_password_authentication": forbidden}
+    ctx = context(**known)
+    apply(ctx, Options(password=option))
+    fits = ctx.system.accounts.passwords.fits("azure", Secret(GIVEN))
+    assert fits is (option != "never")
+    assert (stored(guest) == "*") is (option == "never")
+    # Over SSH it is of use only where Azure does not forbid it; the console and sudo ask for it all the same.
+    assert password_works(ctx) is (fits and forbidden is not True)
+    again = context(**known)
+    apply(again, Options(password=option))
+    assert len(again.system.journal) == 0
+
+
+def test_without_a_password_none_fits(guest: Guest, context: Make) -> None:
+    ctx = context(username="azure")
+    apply(ctx, Options())
+    assert stored(guest) == "*"
+    assert not password_works(ctx)
+
+
+@pytest.mark.parametrize("field", ["*", "!", "!!", "!*", ""])
+@pytest.mark.parametrize("option", ["auto", "always", "never"])
+def test_an_adopted_account_without_a_password_gets_it(
+    guest: Guest, context: Make, notes: list[str], field: str, option: Any
+) -> None:
+    adopted(guest, field)
+    ctx = context(username="azure", password=Secret(GIVEN))
+    apply(ctx, Options(password=option, sudo="none"))
+    assert password_works(ctx) is (option != "never")
+    assert (stored(guest) == field) is (option == "never")
+    assert notes == []
+
+
+@pytest.mark.parametrize("field", ["$6$kept$hash", "!$6$kept$hash", "$y$j9T$kept$hash", "abJnggxhB/yWI"])
+@pytest.mark.parametrize("option", ["auto", "always", "never"])
+def test_an_adopted_account_with_a_password_keeps_it_unless_told_otherwise(
+    guest: Guest, context: Make, notes: list[str], field: str, option: Any
+) -> None:
+    before = adopted(guest, field).snapshot()
+    ctx = context(username="azure", password=Secret(GIVEN))
+    apply(ctx, Options(password=option, sudo="none"))
+    if option == "always":
+        assert password_works(ctx)
+        assert notes == []
+    else:
+        assert guest.snapshot() == before
+        assert not password_works(ctx)
+        assert [("keeps it" in note, "canary" in note) for note in notes] == (
+            [(True, False)] if option == "auto" else []
+        )
+
+
+@pytest.mark.parametrize("option", ["auto", "always"])
+def test_one_who_has_it_already_is_left_alone(guest: Guest, context: Make, notes: list[str], option: Any) -> None:
+    before = adopted(guest, make_hash(Commands(), Secret(GIVEN))).snapshot()
+    ctx = context(username="azure", password=Secret(GIVEN))
+    apply(ctx, Options(password=option, sudo="none"))
+    assert guest.snapshot() == before
+    assert notes == []
+    assert password_works(ctx)
+
+
+@pytest.mark.parametrize("bad", ["a\nroot:b", "a\r\n", "x\0y", "ü" * 200])
+def test_a_password_that_nobody_can_have_is_refused_ahead_of_everything(guest: Guest, context: Make, bad: str) -> None:
+    before = guest.snapshot()
+    with pytest.raises(HandlerError, match="the password that Azure gave for azure is refused: ") as caught:
+        apply(context(username="azure", password=Secret(bad)), Options(groups=("docker",), create_groups=True))
+    assert caught.value.reason == "failed to provision password"
+    assert bad not in str(caught.value)
+    assert guest.snapshot() == before
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_guest_that_has_no_place_for_it_is_told_ahead_of_everything(
+    guest: Guest, context: Make, dry_run: bool
+) -> None:
+    guest.path("etc/shadow").unlink()
+    before = guest.snapshot()
+    with pytest.raises(HandlerError, match=r"there is no /etc/shadow, .*`password: never` does without"):
+        apply(context(dry_run=dry_run, username="azure", password=Secret(GIVEN)), Options())
+    assert guest.snapshot() == before
+    apply(context(dry_run=dry_run, username="azure", password=Secret(GIVEN)), Options(password="never"))
+
+
+def test_a_shadow_line_that_a_crash_kept_from_the_account_is_made_and_filled(guest: Guest, context: Make) -> None:
+    adopted(guest, "*").put({"etc/shadow": BASE["etc/shadow"]})
+    ctx = context(username="azure", password=Secret(GIVEN))
+    apply(ctx, Options())
+    assert password_works(ctx)
+    again = context(username="azure", password=Secret(GIVEN))
+    apply(again, Options())
+    assert len(again.system.journal) == 0
+
+
+def test_in_a_dry_run_the_password_counts_for_what_comes_after(guest: Guest, context: Make) -> None:
+    ctx = context(dry_run=True, username="azure", password=Secret(GIVEN))
+    assert not password_works(ctx)
+    apply(ctx, Options())
+    assert password_works(ctx)
+    assert "canary" not in str(ctx.system.journal.since(0))
+
+
+@pytest.mark.parametrize(("mode", "bits"), [("0750", 0o750), ("755", 0o755), ("0700", 0o700)])
+def test_the_homes_mode_is_the_wished_one(guest: Guest, context: Make, mode: str, bits: int) -> None:
+    apply(context(username="azure"), Options(home_mode=mode, comment="An Admin, 1st"))
+    assert guest.mode("home/azure") == bits
+    assert guest.text("etc/passwd").splitlines()[-1].split(":")[4] == "An Admin, 1st"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"home_mode": "rwx"}, "home_mode must be permissions"),
+        ({"home_mode": "04755"}, "home_mode must be permissions"),
+        ({"home_mode": "9"}, "home_mode must be permissions"),
+        ({"comment": "a:b"}, "comment must be one line"),
+        ({"comment": "a\nroot::0:0"}, "comment must be one line"),
+        ({"comment": "x" * 300}, "comment must be one line"),
+    ],
+)
+def test_wrong_options_are_refused(wrong: dict[str, str], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Options(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("target", ["/etc", "../etc", "/nowhere"])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_home_that_is_a_link_is_refused_and_nothing_changes(
+    guest: Guest, context: Make, target: str, dry_run: bool
+) -> None:
+    guest.path("home/azure").symlink_to(target)
+    before = guest.snapshot()
+    with pytest.raises(AzureliteError, match="the home of azure, is a symbolic link, which is not followed"):
+        apply(context(dry_run=dry_run, username="azure"), Options())
+    assert guest.snapshot() == before
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("sudo", ["nopasswd", "password"])
+def test_a_rule_that_cannot_be_is_told_ahead_of_everything(
+    guest: Guest, context: Make, sudo: Any, dry_run: bool
+) -> None:
+    guest.path("etc/sudoers.d/README").unlink()
+    guest.path("etc/sudoers.d").rmdir()
+    before = guest.snapshot()
+    with pytest.raises(HandlerError, match="sudo is not installed"):
+        apply(context(dry_run=dry_run, username="azure"), Options(sudo=sudo, groups=("docker",), create_groups=True))
+    assert guest.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("sudo", "line"),
+    [("auto", "permit nopass keepenv"), ("nopasswd", "permit nopass keepenv"), ("password", "permit keepenv")],
+)
+def test_where_there_is_doas_and_no_sudo_it_gets_the_rule(
+    guest: Guest, context: Make, notes: list[str], sudo: Any, line: str
+) -> None:
+    guest.path("etc/sudoers.d/README").unlink()
+    guest.path("etc/sudoers.d").rmdir()
+    guest.put({"etc/doas.d/wheel.conf": "permit persist :wheel\n"})
+    for _ in range(2):
+        ctx = context(username="azure")
+        apply(ctx, Options(sudo=sudo))
+        assert guest.text("etc/doas.d/azurelite.conf") == f'# written by azurelite\n{line} "azure"\n'
+    assert len(ctx.system.journal) == 0
+    assert notes == []
+
+
+def test_who_wants_doas_gets_doas(guest: Guest, context: Make) -> None:
+    guest.put({"etc/doas.conf": ""})
+    apply(context(username="azure"), Options(sudo_by="doas"))
+    assert guest.text("etc/doas.conf").endswith('permit nopass keepenv "azure"\n')
+    assert not guest.path("etc/sudoers.d/90-azurelite").exists()
+    guest.path("etc/doas.conf").unlink()
+    with pytest.raises(HandlerError, match="doas is not installed: install it, or set `sudo: none`"):
+        apply(context(username="azure"), Options(sudo_by="doas", sudo="password"))

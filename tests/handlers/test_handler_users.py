@@ -1,0 +1,253 @@
+"""`users`: each account for itself, and nothing that comes in breaks out of its field."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any, Callable
+
+import pytest
+from kit import BASE, ED25519, Guest
+
+from azurelite.document import Document
+from azurelite.errors import HandlerError
+from azurelite.handlers import Context
+from azurelite.handlers.users import Options, apply
+from azurelite.metadata import Secret
+from azurelite.schema import bind
+from azurelite.system.libcrypt import make_hash
+from azurelite.system.process import Commands
+
+Make = Callable[..., Context]
+HASH = make_hash(Commands(), Secret("canary-hashed"))
+VISUDO = shutil.which("visudo", path="/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the files of the guest are root's")
+
+
+def options(*accounts: dict[str, Any], groups: Any = ()) -> Options:
+    given = {"accounts": list(accounts), "groups": list(groups)}
+    return bind(Options, given, Document({}, {}), ("users",))
+
+
+def entry(guest: Guest, name: str, table: str = "passwd") -> list[str]:
+    """The line of an account in a table, as fields; empty where there is none."""
+    found = [line.split(":") for line in guest.text(f"etc/{table}").splitlines() if line.split(":")[0] == name]
+    assert len(found) < 2
+    return found[0] if found else []
+
+
+def test_an_account_with_everything(guest: Guest, context: Make, notes: list[str]) -> None:
+    guest.put({"bin/zsh": ""}).path("bin/zsh").chmod(0o755)
+    wish = options(
+        {
+            "name": "alice",
+            "comment": "Alice, A.",
+            "uid": 4321,
+            "primary_group": "crew",
+            "groups": ["wheel", "docker", "wheel"],
+            "shell": "/bin/zsh",
+            "home": "/srv/alice",
+            "sudo": "nopasswd",
+            "ssh_authorized_keys": [ED25519, "damaged"],
+            "plain_text_password": "canary-plain",
+            "expire_date": "2031-01-01",
+            "inactive": "30",
+        }
+    )
+    ctx = context()
+    apply(ctx, wish)
+    gid = entry(guest, "crew", "group")[2]
+    assert entry(guest, "alice") == ["alice", "x", "4321", gid, "Alice, A.", "/srv/alice", "/bin/zsh"]
+    assert entry(guest, "wheel", "group")[3] == entry(guest, "docker", "group")[3] == "alice"
+    assert entry(guest, "alice", "shadow")[2:] == ["", "0", "99999", "7", "30", "22280", ""]
+    assert ctx.system.accounts.passwords.fits("alice", Secret("canary-plain"))
+    assert guest.text("etc/sudoers.d/90-azurelite").splitlines()[1:] == ['"alice" ALL=(ALL:ALL) NOPASSWD: ALL']
+    assert guest.text("srv/alice/.ssh/authorized_keys") == f"{ED25519}\n"
+    assert len(notes) == 1
+    assert notes[0].startswith("SSH key 2 of alice is skipped")
+    before = guest.snapshot()
+    again = context()
+    apply(again, wish)
+    assert len(again.system.journal) == 0
+    assert guest.snapshot() == before
+
+
+REFUSED = [
+    ({"name": ""}, "a name has letters"),
+    ({"name": "a b"}, "a name has letters"),
+    ({"name": "a\nroot ALL=(ALL) ALL"}, "a name has letters"),
+    ({"name": "../x"}, "a name has letters"),
+    ({"name": "-x"}, "a name has letters"),
+    ({"name": "a:b"}, "a name has letters"),
+    ({"name": "%wheel"}, "a name has letters"),
+    ({"name": "ALL"}, "sudo takes the name ALL for everybody"),
+    ({"name": "root"}, "it belongs to an account of the system"),
+    ({"name": "toor", "system": True}, "it belongs to an account of the system"),
+    ({"name": "daemon"}, "it belongs to an account of the system"),
+    ({"name": "nobody"}, "it belongs to an account of the system"),
+    ({"name": "wheel"}, "it belongs to a group of the system"),
+    ({"name": "x", "uid": 0}, "uid must be a number from 1 on"),
+    ({"name": "x", "uid": -1}, "uid must be a number from 1 on"),
+    ({"name": "x", "uid": 65534}, "uid must be a number from 1 on"),
+    ({"name": "x", "uid": 2**40}, "uid must be a number from 1 on"),
+    ({"name": "x", "uid": 1}, "uid 1 belongs to daemon"),
+    ({"name": "x", "comment": "a:b"}, "comment must be one line"),
+    ({"name": "x", "comment": "a\nroot::0:0:::"}, "comment must be one line"),
+    ({"name": "x", "home": "home"}, "home must be an absolute path"),
+    ({"name": "x", "home": "/home/../etc"}, "home must be an absolute path"),
+    ({"name": "x", "home": "/home/a:b"}, "home must be an absolute path"),
+    ({"name": "x", "home": "/"}, "home must be an absolute path"),
+    pytest.param({"name": "x", "home": "/etc"}, "/etc is there already and is root's", marks=needs_root),
+    ({"name": "x", "home": "/root"}, "/root is the home of root already"),
+    ({"name": "x", "home": "/home/other"}, "/home/other is the home of other already"),
+    ({"name": "x", "home": "/home/link"}, "is a symbolic link, which is not followed"),
+    ({"name": "x", "home": "/etc/passwd"}, "is not a folder"),
+    ({"name": "x", "shell": "/bin/none"}, "the shell /bin/none is not there"),
+    ({"name": "x", "shell": "sh\n"}, "shell must be an absolute path"),
+    ({"name": "x", "groups": ["a,b"]}, "a group's name has letters"),
+    ({"name": "x", "groups": ["-x"]}, "a group's name has letters"),
+    ({"name": "x", "primary_group": "a:b"}, "a group's name has letters"),
+    ({"name": "x", "groups": ["nosuch"], "create_groups": False}, "the group nosuch does not exist"),
+    ({"name": "x", "primary_group": "nosuch", "create_groups": False}, "the group nosuch does not exist"),
+    ({"name": "x", "sudo_rules": ["ALL=(ALL) ALL\nroot ALL=(ALL) ALL"]}, r"sudo_rules\[0\] must be one line"),
+    ({"name": "x", "sudo_rules": ["ALL=(ALL) ALL, \\"]}, r"sudo_rules\[0\] must be one line"),
+    ({"name": "x", "sudo_rules": ["ALL=(ALL) ALL", "#include /tmp/x=1"]}, r"sudo_rules\[1\] must have the shape"),
+    ({"name": "x", "sudo_rules": ["@include /tmp/x = y"]}, r"sudo_rules\[0\] must have the shape"),
+    ({"name": "x", "sudo_rules": [""]}, r"sudo_rules\[0\] must have the shape"),
+    ({"name": "x", "doas_rules": ["permit nopass other"]}, r"doas_rules\[0\] must be about the account itself"),
+    ({"name": "x", "doas_rules": ["permit nopass :x"]}, r"doas_rules\[0\] must be about the account itself"),
+    ({"name": "x", "doas_rules": ["permit setenv { A=x } other cmd x"]}, "must be about the account itself"),
+    ({"name": "x", "doas_rules": ["permit x\npermit nopass :wheel"]}, r"doas_rules\[0\] must be one line"),
+    ({"name": "x", "doas_rules": ["permit nopass x"]}, "doas is not installed: install it, or leave `doas_rules` out"),
+    ({"name": "x", "expire_date": "soon"}, "expire_date must be a date"),
+    ({"name": "x", "expire_date": "2030-13-40"}, "expire_date must be a date"),
+    ({"name": "x", "inactive": "-1"}, "inactive must be a number of days"),
+    ({"name": "x", "inactive": -1}, "inactive must be a number of days"),
+    ({"name": "x", "inactive": "7\n"}, "inactive must be a number of days"),
+    ({"name": "x", "plain_text_password": "canary\nroot:y"}, "plain_text_password: it has a line end"),
+    ({"name": "x", "plain_text_password": ""}, "plain_text_password: it is empty"),
+    ({"name": "x", "hashed_password": "canary"}, "hashed_password is no hash"),
+    ({"name": "x", "hashed_password": "$6$canary$b:0:0"}, "hashed_password is no hash"),
+    ({"name": "x", "hashed_password": HASH, "plain_text_password": "canary"}, "exclude each other"),
+    ({"name": "x", "ssh_authorized_keys": ["canary-key"]}, "SSH key 1 of x is skipped"),
+]
+
+
+@pytest.mark.parametrize(("bad", "why"), REFUSED)
+def test_what_is_refused_is_named_and_the_others_land(
+    guest: Guest, context: Make, bad: dict[str, Any], why: str
+) -> None:
+    guest.put({"etc/passwd": BASE["etc/passwd"] + "toor:x:0:0::/t:/bin/sh\nother:x:1700:1::/home/other:/bin/sh\n"})
+    guest.path("home/link").symlink_to("/etc")
+    before = guest.snapshot()
+    with pytest.raises(HandlerError, match=why) as caught:
+        apply(context(), options({"name": "first"}, bad, {"name": "last"}))
+    message = caught.value.message
+    assert message.startswith("accounts[1] '")
+    assert message.isprintable()
+    assert "canary" not in message
+    assert "accounts[0]" not in message
+    assert "accounts[2]" not in message
+    assert entry(guest, "first")
+    assert entry(guest, "last")
+    if "ssh_authorized_keys" not in bad and bad["name"] == "x":
+        assert not entry(guest, "x")
+    for path in ("/etc/skel", "/root", "/etc/sudoers.d", "/home/link", "/etc"):
+        assert guest.snapshot()[path] == before[path]
+
+
+@pytest.mark.spawns
+@pytest.mark.skipif(VISUDO is None, reason="needs visudo: install sudo")
+def test_rules_that_sudo_refuses_stop_the_account_ahead_of_everything(guest: Guest, context: Make) -> None:
+    bad = {"name": "x", "sudo_rules": ["ALL=(ALL NOPASSWD: ALL"]}
+    good = {"name": "y", "sudo_rules": ["ALL=(root) NOPASSWD: /sbin/reboot", "ALL=(root) /bin/ls"]}
+    with pytest.raises(HandlerError, match=r"accounts\[0\] 'x': visudo refuses the rules of x"):
+        apply(context(), options(bad, good))
+    assert not entry(guest, "x")
+    assert guest.text("etc/sudoers.d/90-azurelite").splitlines()[1:] == [f'"y" {rule}' for rule in good["sudo_rules"]]
+    ctx = context()
+    apply(ctx, options(good))
+    assert len(ctx.system.journal) == 0
+
+
+class TestExisting:
+    @pytest.fixture
+    def old(self, guest: Guest) -> Guest:
+        guest.put({"etc/passwd": BASE["etc/passwd"] + "old:x:1500:1500:Old:/home/old:/bin/zsh\n"})
+        guest.put({"etc/group": BASE["etc/group"] + "old:x:1500:\n", "home/old/.profile": ""})
+        return guest.put({"etc/shadow": BASE["etc/shadow"] + f"old:{HASH}:19000:0:99999:7:::\n"})
+
+    def test_it_keeps_what_it_is_and_gains_what_is_wished(self, old: Guest, context: Make, notes: list[str]) -> None:
+        wish = {"name": "old", "uid": 7, "shell": None, "comment": "New", "home": "/home/new", "groups": ["wheel"]}
+        apply(context(), options(wish))
+        assert entry(old, "old") == ["old", "x", "1500", "1500", "Old", "/home/old", "/bin/zsh"]
+        assert entry(old, "wheel", "group")[3] == "old"
+        assert entry(old, "old", "shadow")[1] == HASH
+        assert notes == ["the account old keeps its number 1500"]
+
+    @pytest.mark.parametrize(
+        ("wish", "field"),
+        [
+            ({}, HASH),
+            ({"lock_password": False}, HASH),
+            ({"lock_password": True}, f"!{HASH}"),
+            ({"hashed_password": "$6$other$hash"}, "$6$other$hash"),
+            ({"hashed_password": "$6$other$hash", "password_for_existing": False}, HASH),
+            ({"hashed_password": "$6$other$hash", "lock_password": True}, f"!{HASH}"),
+        ],
+        ids=range(6),  # the hash is another one in every process
+    )
+    def test_its_password_and_lock_change_only_by_an_own_word(
+        self, old: Guest, context: Make, wish: dict[str, Any], field: str
+    ) -> None:
+        for _ in range(2):
+            ctx = context()
+            apply(ctx, options({"name": "old", **wish}))
+            assert entry(old, "old", "shadow")[1] == field
+        assert len(ctx.system.journal) == 0
+
+
+class TestGroups:
+    def test_they_are_made_and_filled_after_the_accounts(self, guest: Guest, context: Make) -> None:
+        groups = [{"name": "crew", "members": ["alice", "daemon", "alice"]}, {"name": "empty"}, {"name": "wheel"}]
+        ctx = context()
+        apply(ctx, options({"name": "alice"}, groups=groups))
+        assert entry(guest, "crew", "group")[3] == "alice,daemon"
+        assert entry(guest, "empty", "group")
+        apply(again := context(), options({"name": "alice"}, groups=groups))
+        assert len(again.system.journal) == 0
+
+    def test_wrong_names_and_absent_members_are_named_and_the_rest_is_done(self, guest: Guest, context: Make) -> None:
+        groups = [{"name": "a b"}, {"name": "crew", "members": ["nosuch", "daemon", "x\ny"]}]
+        with pytest.raises(HandlerError) as caught:
+            apply(context(), options(groups=groups))
+        assert caught.value.message.split("; ") == [
+            "groups[0] 'a b': a group's name has letters, digits, `_`, `.`, `-`, at most 32",
+            "groups[1] 'crew': there is no account 'nosuch' to be a member",
+            r"groups[1] 'crew': there is no account 'x\ny' to be a member",
+        ]
+        assert entry(guest, "crew", "group")[3] == "daemon"
+
+
+def test_an_account_of_a_service_gets_a_low_number_and_no_home(guest: Guest, context: Make) -> None:
+    ctx = context()
+    apply(ctx, options({"name": "svc", "system": True, "create_home": False, "home": "/var/lib/svc"}))
+    name, _, uid, gid, _, home, _ = entry(guest, "svc")
+    assert (name, uid, home) == ("svc", "999", "/var/lib/svc")
+    assert entry(guest, "svc", "group")[2] == gid == "999"
+    assert not guest.path("var/lib/svc").exists()
+    apply(again := context(), options({"name": "svc", "system": True, "create_home": False}))
+    assert len(again.system.journal) == 0
+
+
+def test_a_key_folder_is_never_made_in_somebody_elses_home(guest: Guest, context: Make) -> None:
+    wish = {"name": "x", "home": "/root", "create_home": False, "ssh_authorized_keys": [ED25519]}
+    with pytest.raises(HandlerError, match="/root is the home of root already"):
+        apply(context(), options(wish))
+    assert not guest.path("root/.ssh").exists()
+
+
+def test_without_wishes_nothing_is_done(guest: Guest, context: Make) -> None:
+    before = guest.snapshot()
+    apply(context(), Options())
+    assert guest.snapshot() == before

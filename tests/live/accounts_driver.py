@@ -1,0 +1,75 @@
+"""Runs inside namespaces: builds a guest whose `/` is real and applies account handlers in it, with its own tools.
+
+Job: {"setup": "shell script", "busybox": path, "steps": [{"sh": "..."} or {"apply": [[handler, options], ...],
+"metadata": {...}, "dry": bool, "wait": seconds}]}.
+Writes as JSON what came of each step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import driver
+
+APPLY = """
+import importlib, json, sys
+from azurelite.document import Document
+from azurelite.errors import AzureliteError
+from azurelite.fabric.client import Fabric
+from azurelite.handlers import BUILTIN, Context
+from azurelite.memory import Memory
+from azurelite.metadata import Metadata
+from azurelite.outcome import Outcome
+from azurelite.schema import bind
+from azurelite.system.machine import System
+job = json.loads(sys.stdin.read())
+system = System("/", dry_run=job.get("dry", False))
+if "wait" in job:
+    from azurelite.clock import Clock, Deadline
+    system.commands.limit = Deadline(Clock(), job["wait"])
+notes, errors = [], []
+memory = Memory(system.files, "x")
+known = Metadata.from_dict(job["metadata"])
+ctx = Context(known, system, Fabric(0), Outcome("applied", ""), notes.append, lambda: None, memory)
+for name, options in job["apply"]:
+    module = importlib.import_module(BUILTIN[name])
+    try:
+        module.apply(ctx, bind(module.Options, options, Document({}, {}), (name,)))
+    except AzureliteError as error:
+        errors.append(str(error))
+print(json.dumps({"changes": [str(change) for change in system.journal.since(0)], "notes": notes, "errors": errors}))
+"""
+
+
+def main() -> None:
+    """Build the guest, take the steps, tell."""
+    job = json.load(sys.stdin)
+    driver._build_guest()
+    if job["busybox"]:
+        shutil.copy(job["busybox"], driver.GUEST / "run/busybox")
+    setup = _inside(["sh", "-ec", job["setup"]])
+    if setup["code"] != 0:
+        sys.exit(setup["err"])
+    json.dump([_step(step) for step in job["steps"]], sys.stdout)
+
+
+def _step(step: dict[str, Any]) -> dict[str, Any]:
+    if "sh" in step:
+        return _inside(["sh", "-c", step["sh"]])
+    done = _inside([sys.executable, "-c", APPLY], given=json.dumps(step))
+    return json.loads(done["out"]) if done["code"] == 0 else done
+
+
+def _inside(argv: list[str], given: str = "") -> dict[str, Any]:
+    command = ["chroot", str(driver.GUEST), "env", f"PYTHONPATH={os.getcwd()}", *argv]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=120, check=False)
+    return {"code": done.returncode, "out": done.stdout, "err": done.stderr}
+
+
+if __name__ == "__main__":
+    main()

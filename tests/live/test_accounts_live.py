@@ -1,0 +1,323 @@
+"""Accounts on a live system: shadow-utils, BusyBox, PAM, sudo and doas themselves say what they think of the result.
+
+The machine is a set of namespaces that ends with the test; its `/` is this one's under an overlay.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from kit import ED25519
+
+HERE = Path(__file__).parent
+NAMESPACES = ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
+STAGE = 'mount --make-rprivate / && mount -t tmpfs stage /run && exec "$@"'
+BUSYBOX = Path(os.environ.get("AZURELITE_BUSYBOX", "/var/cache/azurelite-busybox/busybox"))
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+pytestmark = [pytest.mark.spawns, pytest.mark.namespaces]
+
+needs_busybox = pytest.mark.skipif(
+    not BUSYBOX.exists(), reason="needs a BusyBox with adduser: tests/live/build_busybox.sh builds one"
+)
+needs_doas = pytest.mark.skipif(shutil.which("doas", path=PATH) is None, reason="needs doas: install opendoas")
+
+# What stands in the guest's way to each kind of tools.
+HIDE_SHADOW = "rm -f /usr/sbin/useradd /usr/sbin/usermod /usr/sbin/groupadd /sbin/useradd\n"
+HIDE_ALL = HIDE_SHADOW + "rm -f /usr/sbin/chpasswd\n"
+WITH_BUSYBOX = HIDE_ALL + (
+    "cp /run/busybox /usr/local/bin/busybox\n"
+    "for name in adduser addgroup chpasswd; do ln -s busybox /usr/local/bin/$name; done\n"
+)
+TOOLS = [
+    pytest.param("", id="shadow"),
+    pytest.param(HIDE_ALL, id="edit"),
+    pytest.param(WITH_BUSYBOX, id="busybox", marks=needs_busybox),
+]
+
+PASSWORD = "pa:ss %s wörd$1 'q\" \\x"
+ADMIN = {"username": "Liv.e-1", "password": PASSWORD}
+Stage = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """Take steps in a guest that `setup` has prepared; a list with what came of each."""
+    if os.geteuid() != 0:
+        pytest.skip("making namespaces needs root")
+    if subprocess.run([*NAMESPACES, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this kernel or container does not allow new namespaces")
+
+    def run(setup: str, *steps: dict[str, Any]) -> list[dict[str, Any]]:
+        job = {"setup": setup, "steps": list(steps), "busybox": str(BUSYBOX) if BUSYBOX.exists() else None}
+        command = [*NAMESPACES, "sh", "-c", STAGE, "stage", sys.executable, str(HERE / "accounts_driver.py")]
+        done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, timeout=180, check=False)
+        assert done.returncode == 0, done.stderr
+        results: list[dict[str, Any]] = json.loads(done.stdout)
+        return results
+
+    return run
+
+
+def sh(script: str) -> dict[str, Any]:
+    """A step that looks around in the guest."""
+    return {"sh": script}
+
+
+def apply(*handlers: Any, dry: bool = False, **metadata: Any) -> dict[str, Any]:
+    """A step that applies handlers: a name, or a name with options."""
+    entries = [entry if isinstance(entry, list) else [entry, {}] for entry in handlers]
+    return {"apply": entries, "metadata": metadata or ADMIN, "dry": dry}
+
+
+def enter(name: str, password: str) -> dict[str, Any]:
+    """A step in which nobody asks PAM for the account, by su."""
+    quoted = "'" + password.replace("'", "'\\''") + "'"
+    return sh(
+        f"printf '%s\\n' {quoted} | setpriv --reuid 65534 --regid 65534 --clear-groups su {name} -c 'id -un; pwd'"
+    )
+
+
+@pytest.mark.parametrize("setup", TOOLS)
+def test_the_administrator_is_made_by_whatever_is_there_and_enters_with_azures_password(
+    stage: Stage, setup: str
+) -> None:
+    wish = ["user", {"groups": ["livegroup", "audio"], "create_groups": True, "shell": "/bin/sh", "home_mode": "0750"}]
+    told, made, look, entered, wrong, again, sudo = stage(
+        setup,
+        apply(wish, dry=True),
+        apply(wish),
+        sh("getent passwd Liv.e-1; stat -c '%U %a' /home/Liv.e-1; id -Gn Liv.e-1; ls -A /home/Liv.e-1 /etc/skel"),
+        enter("Liv.e-1", PASSWORD),
+        enter("Liv.e-1", "pa"),
+        apply(wish),
+        sh("sudo -l -U Liv.e-1"),
+    )
+    assert made["errors"] == []
+    assert told == made
+    assert "set the password" in made["changes"][-2]
+    passwd, home, groups, *_ = look["out"].splitlines()
+    assert re.match(r"Liv.e-1:x:1[0-9]{3}:1[0-9]{3}:", passwd)
+    assert passwd.endswith(":/home/Liv.e-1:/bin/sh")
+    assert home == "Liv.e-1 750"
+    assert set(groups.split()) == {"Liv.e-1", "livegroup", "audio"}
+    assert (entered["code"], entered["out"].split("\n")[0]) == (0, "Liv.e-1"), entered
+    assert wrong["code"] != 0
+    assert again["changes"] == []
+    assert "(ALL : ALL) NOPASSWD: ALL" in sudo["out"]
+    assert PASSWORD not in str([told, made, again])
+
+
+@pytest.mark.parametrize("setup", TOOLS)
+def test_an_account_without_password_is_locked_in_the_way_that_lets_keys_in(stage: Stage, setup: str) -> None:
+    made, shadow, home, refused = stage(
+        setup,
+        apply("user", username="keyed"),
+        sh("getent shadow keyed | cut -d: -f2"),
+        sh("stat -c '%U %G %a' /home/keyed; ls -A /home/keyed | sort; ls -A /etc/skel | sort"),
+        enter("keyed", ""),
+    )
+    assert made["errors"] == []
+    assert shadow["out"] == "*\n"
+    owner, *files = home["out"].splitlines()
+    assert owner == "keyed keyed 700" or (setup == "" and owner.startswith("keyed keyed "))
+    assert files[: len(files) // 2] == files[len(files) // 2 :]
+    assert refused["code"] != 0
+
+
+ADOPTED = [  # what is stored, the wish, and whether it becomes Azure's password
+    ("*", {}, True),
+    ("!", {}, True),
+    ("$6$old$hash", {}, False),
+    ("!$6$old$hash", {}, False),
+    ("$6$old$hash", {"password": "always"}, True),
+    ("*", {"password": "never"}, False),
+]
+
+
+@pytest.mark.parametrize("setup", TOOLS)
+def test_an_adopted_account_gets_the_password_only_where_it_has_none(stage: Stage, setup: str) -> None:
+    steps = []
+    for number, (before, options, _) in enumerate(ADOPTED):
+        name = f"liv{number}"
+        setup += f"""
+        echo '{name}:x:{1500 + number}:100::/home/{name}:/bin/sh' >> /etc/passwd
+        echo '{name}:{before}:19000:0:99999:7:::' >> /etc/shadow
+        mkdir /home/{name} && chown {1500 + number}:100 /home/{name}
+        """
+        wish, admin = ["user", {"sudo": "none", **options}], {"username": name, "password": "azure-Pass"}
+        look = [sh(f"getent shadow {name} | cut -d: -f2"), enter(name, "azure-Pass")]
+        steps += [apply(wish, dry=True, **admin), apply(wish, **admin), *look, apply(wish, **admin)]
+    results = stage(setup, *steps)
+    for number, (before, options, changed) in enumerate(ADOPTED):
+        told, made, stored, entered, again = results[number * 5 : number * 5 + 5]
+        assert told == made
+        assert made["changes"] == ([f"user liv{number} (set the password)"] if changed else [])
+        assert bool(made["notes"]) is (not changed and not options)
+        assert (stored["out"] == f"{before}\n") is not changed
+        assert (entered["code"] == 0) is changed
+        assert again["changes"] == []
+
+
+def test_a_password_that_pam_refuses_is_one_failure_that_does_not_repeat_it(stage: Stage) -> None:
+    strict = "echo 'password required pam_deny.so' > /etc/pam.d/chpasswd"
+    made, shadow = stage(strict, apply("user"), sh("getent shadow Liv.e-1 | cut -d: -f2"))
+    (error,) = made["errors"]
+    assert error.startswith("the password of Liv.e-1 is not set: chpasswd failed with status ")
+    assert PASSWORD not in error
+    assert shadow["out"] == "*\n"
+
+
+def test_where_selinux_is_on_restorecon_labels_a_home_that_the_direct_edit_made(stage: Stage) -> None:
+    shim = "printf '#!/bin/sh\\necho \"$@\" >> /run/labelled\\n' > /usr/local/sbin/restorecon\n"
+    shim += "chmod 755 /usr/local/sbin/restorecon; mkdir -p /sys/fs/selinux; echo 1 > /sys/fs/selinux/enforce\n"
+    made, _, log = stage(HIDE_ALL + shim, apply("user"), apply("user"), sh("cat /run/labelled"))
+    assert made["errors"] == []
+    assert log["out"] == "-R -- /home/Liv.e-1\n"
+
+
+def test_debians_own_adduser_is_not_taken_for_busyboxes(stage: Stage) -> None:
+    fake = HIDE_ALL + "printf '#!/bin/sh\nexit 9\n' > /usr/local/sbin/adduser; chmod 755 /usr/local/sbin/adduser\n"
+    made, look = stage(fake + "cp /usr/local/sbin/adduser /usr/local/sbin/addgroup", apply("user"), sh("id Liv.e-1"))
+    assert made["errors"] == []
+    assert look["code"] == 0
+
+
+HOLD = """python3 -c '
+import fcntl, time
+lock = open("/etc/.pwd.lock", "w")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+open("/run/held", "w").close()
+time.sleep(100)
+' > /dev/null 2>&1 &
+while [ ! -e /run/held ]; do sleep 0.1; done
+"""
+
+
+@pytest.mark.parametrize("setup", TOOLS)
+def test_tables_that_another_program_holds_are_one_failure_and_stay_as_they_were(stage: Stage, setup: str) -> None:
+    sums = sh("cat /etc/passwd /etc/shadow /etc/group /etc/gshadow | sha256sum; ls /home /etc/sudoers.d")
+    before, made, after = stage(setup + HOLD, sums, {**apply("user"), "wait": 3}, sums)
+    assert len(made["errors"]) == 1
+    assert before["out"] == after["out"]
+
+
+@pytest.mark.parametrize("setup", TOOLS)
+def test_more_accounts_and_their_rules(stage: Stage, setup: str) -> None:
+    accounts = [
+        {"name": "alice", "sudo": "password", "plain_text_password": "alice-Pass", "ssh_authorized_keys": [ED25519]},
+        {"name": "bob", "uid": 2005, "expire_date": "2001-01-01", "plain_text_password": "bob-Pass"},
+        {"name": "svc", "system": True, "create_home": False, "sudo_rules": ["ALL=(root) NOPASSWD: /bin/true"]},
+        {"name": "mallory", "sudo_rules": ["ALL=(ALL NOPASSWD ALL"]},
+        {"name": "root", "groups": ["audio"]},
+    ]
+    groups = [{"name": "crew", "members": ["alice", "daemon"]}]
+    wish = ["users", {"groups": groups, "accounts": accounts}]
+    told, made, look, alice, bob, again = stage(
+        setup,
+        apply(wish, dry=True),
+        apply(wish),
+        sh("getent group crew; id -u svc bob; sudo -l -U alice; sudo -l -U svc; visudo -c; cat /etc/sudoers.d/90*"),
+        enter("alice", "alice-Pass"),
+        enter("bob", "bob-Pass"),
+        apply(wish),
+    )
+    assert told == made
+    (error,) = made["errors"]
+    assert "accounts[3] 'mallory': visudo refuses the rules of mallory" in error
+    assert "accounts[4] 'root': it belongs to an account of the system" in error
+    lines = look["out"].splitlines()
+    assert lines[0].endswith(":alice,daemon")
+    assert 100 <= int(lines[1]) < 1000
+    assert lines[2] == "2005"
+    assert "(ALL : ALL) ALL" in look["out"]
+    assert "(root) NOPASSWD: /bin/true" in look["out"]
+    assert "mallory" not in look["out"]
+    assert alice["code"] == 0, alice
+    assert bob["code"] != 0  # his account has expired
+    assert again["changes"] == []
+
+
+def test_passwords_are_set_hashed_or_plain_and_made_to_expire(stage: Stage) -> None:
+    users = [
+        {"name": "one", "password": "one-Pass", "type": "text"},
+        {"name": "two", "password": "$6$saltsalt$"},
+        {"name": "three", "type": "RANDOM"},
+    ]
+    hashed = subprocess.run(
+        ["openssl", "passwd", "-6", "-stdin"], input="two-Pass\n", capture_output=True, text=True, check=True
+    ).stdout.strip()
+    users[1]["password"] = hashed
+    wish = ["passwords", {"users": users, "expire": True}]
+    told, made, ages, again, one, two = stage(
+        "for name in one two three; do useradd -m $name; done",
+        apply(wish, dry=True),
+        apply(wish),
+        sh("chage -l one | head -1; chage -l two | head -1; chage -l three | head -1"),
+        apply(wish),
+        sh("chage -d -1 one; printf 'one-Pass\\n' | setpriv --reuid 65534 --clear-groups --regid 65534 su one -c true"),
+        sh("chage -d -1 two; printf 'two-Pass\\n' | setpriv --reuid 65534 --clear-groups --regid 65534 su two -c true"),
+    )
+    assert told == made
+    assert len(made["changes"]) == 4
+    (error,) = made["errors"]
+    assert error.startswith("users[2] 'three': a random password would have to be printed")
+    assert ["must be changed" in line for line in ages["out"].splitlines()] == [True, True, False]
+    assert again["changes"] == []
+    assert (one["code"], two["code"]) == (0, 0), (one, two)
+
+
+@needs_doas
+@pytest.mark.parametrize("folder", ["", "mkdir -p /etc/doas.d\n"])
+def test_without_sudo_doas_lets_the_administrator_be_root(stage: Stage, folder: str) -> None:
+    # Debian's doas reads /etc/doas.conf only: what goes into a folder is read by the patched one of Alpine.
+    hide = "rm -rf /etc/sudoers /etc/sudoers.d /usr/bin/sudo /usr/sbin/visudo /bin/sudo\n"
+    file = "/etc/doas.d/azurelite.conf" if folder else "/etc/doas.conf"
+    told, made, rule, check, again, stricter, last = stage(
+        hide + folder + "rm -f /etc/doas.conf\n",
+        apply("user", dry=True),
+        apply("user"),
+        sh(f"cat {file}; stat -c %a {file}"),
+        sh(f"cp -n {file} /etc/doas.conf; su Liv.e-1 -c 'doas -n id -u'"),
+        apply("user"),
+        apply(["user", {"sudo": "password"}]),
+        sh(f"cat {file}; doas -C {file} && echo fine"),
+    )
+    assert told == made
+    assert made["errors"] == []
+    assert rule["out"] == '# written by azurelite\npermit nopass keepenv "Liv.e-1"\n600\n'
+    assert (check["code"], check["out"]) == (0, "0\n"), check
+    assert again["changes"] == []
+    assert stricter["errors"] == []
+    assert last["out"] == '# written by azurelite\npermit keepenv "Liv.e-1"\nfine\n'
+
+
+def test_a_sudoers_that_reads_no_folder_is_made_to_and_a_broken_one_is_left_alone(stage: Stage) -> None:
+    bare = "printf 'root ALL=(ALL:ALL) ALL\\n' > /etc/sudoers; rm -f /etc/sudoers.d/*\n"
+    broken = {"sh": "printf 'root ALL=(ALL:ALL ALL\\n' > /etc/sudoers; rm -f /etc/sudoers.d/90-azurelite"}
+    told, made, look, again, _, refused, still = stage(
+        bare,
+        apply("user", dry=True),
+        apply("user"),
+        sh("cat /etc/sudoers; sudo -l -U Liv.e-1; stat -c %a /etc/sudoers"),
+        apply("user"),
+        broken,
+        apply("user"),
+        sh("cat /etc/sudoers; ls /etc/sudoers.d"),
+    )
+    assert told == made
+    assert made["errors"] == []
+    assert look["out"].startswith("root ALL=(ALL:ALL) ALL\n#includedir /etc/sudoers.d\n")
+    assert "NOPASSWD: ALL" in look["out"]
+    assert look["out"].endswith("440\n")
+    assert again["changes"] == []
+    assert "visudo refuses /etc/sudoers" in refused["errors"][0]
+    assert still["out"] == "root ALL=(ALL:ALL ALL\n"
