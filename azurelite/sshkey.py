@@ -33,6 +33,7 @@ def _layouts() -> dict[str, tuple[int, ...]]:
 
 _LAYOUTS = _layouts()
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+_OTHER_COATS = ("-----BEGIN ", "---- BEGIN ")
 _LONGEST = 16384  # characters; RSA keys of 16384 bits take under 3000
 
 
@@ -63,13 +64,17 @@ def parse_key(text: str) -> PublicKey:
     there too: the pieces are put together until they make a whole key. What follows is the comment, on one line.
 
     Args:
-        text: type, base64, comment.
+        text: type, base64, comment; or a certificate or public key in PEM, or RFC 4716's form.
 
     Raises:
         ValueError: saying what is wrong without repeating the key.
     """
     if len(text) > _LONGEST:
         raise ValueError("it is too long for a key")
+    if text.lstrip().startswith(_OTHER_COATS):  # Azure hands over a certificate where one was given in place of a key
+        from azurelite.x509key import convert
+
+        text = convert(text)
     kind, *pieces = text.split() or [""]
     if kind == "ssh-dss":
         raise ValueError("DSA keys are refused by today's sshd: make an ed25519 or RSA key")
@@ -129,11 +134,14 @@ def _is_base64(blob: str) -> bool:
 
 
 def known_blobs(authorized_keys: str) -> set[tuple[str, str]]:
-    """The (type, base64) pairs in an authorized_keys file, whatever options stand before them."""
+    """The (type, base64) pairs in an authorized_keys file, whatever options stand before them.
+
+    A line of a certificate authority is none: its key signs certificates and opens nothing itself.
+    """
     found = set()
     for line in authorized_keys.split("\n"):  # as sshd splits them
         words = line.split()
-        if words and words[0].startswith("#"):
+        if words and (words[0].startswith("#") or "cert-authority" in words[0].lower().split(",")):
             continue
         for kind, blob in zip(words, words[1:]):
             if kind in _LAYOUTS:

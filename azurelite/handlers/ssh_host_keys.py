@@ -1,25 +1,126 @@
-"""`ssh_host_keys`: not written yet."""
+"""`ssh_host_keys`: keys of this VM's own in place of those that came with the image.
+
+VMs that were made from one image would all prove to be the same machine, to whoever knows the image's private keys
+too. So the keys are made anew once per VM, by `ssh-keygen` or `dropbearkey`; until all of them are made, the old
+ones stay. Certificates for host keys are left alone.
+"""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from typing import Literal, Union
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
+from azurelite.system import hostkeys
+from azurelite.system.services import Services
+from azurelite.system.sshd_config import read_config
 
-SUMMARY = "not written yet"
+SUMMARY = "give the VM host keys of its own, and show their fingerprints"
 NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
 
+LOG = logging.getLogger(__name__)
+_MADE = "ssh_host_keys"  # the name that the memory has for it
+_REASON = "failed to provision ssh host keys"
+# cloud-init's words, for programs read them from the serial console.
+_BEGIN = "-----BEGIN SSH HOST KEY FINGERPRINTS-----"
+_END = "-----END SSH HOST KEY FINGERPRINTS-----"
+
 
 @dataclass(frozen=True)
 class Options:
-    """There is nothing to choose yet."""
+    """Options of `ssh_host_keys`.
+
+    Attributes:
+        types: "auto", or a list of rsa, ecdsa and ed25519; "auto": those that `HostKey` in sshd's configuration
+            names, else all three.
+        keep: keep the keys that are there, and make those that are missing: for images that come with none.
+    """
+
+    types: Union[Literal["auto"], tuple[Literal["rsa", "ecdsa", "ed25519"], ...]] = "auto"
+    keep: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.types:
+            raise ValueError("types must have one type at least, or be auto")
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Not written yet. Raises HandlerError."""
-    del ctx, options
-    raise HandlerError("not written yet")
+    """Make the keys, unless they were made for this VM already.
+
+    Raises:
+        HandlerError: sshd would have no key that its configuration names.
+        CommandError: `ssh-keygen` or `dropbearkey` is not installed or failed; the old keys are there still.
+        FileError: the keys could not be written.
+    """
+    kind = hostkeys.server(ctx.system)
+    if kind is None:
+        ctx.note("there is no SSH server: no host keys are made")
+        return
+    types = _types(ctx, kind, options)
+    files = ctx.system.files
+    keep = options.keep or ctx.memory.recall(_MADE) is not None
+    paths = {key_type: hostkeys.path_of(kind, key_type) for key_type in types}
+    wanted = [key_type for key_type in types if not (keep and files.exists(paths[key_type]))]
+    if wanted:
+        keys = hostkeys.make(ctx.system, kind, wanted)
+        stale = [] if keep else hostkeys.existing(ctx.system, kind)
+        files.mkdirs(paths[wanted[0]].rpartition("/")[0])
+        for key_type in wanted:
+            hostkeys.put(ctx.system, paths[key_type], keys[key_type])
+        _clean(ctx, stale, kept=set(paths.values()))
+    ctx.memory.remember(_MADE, "made\n")
+    if not ctx.system.dry_run:
+        _show([keys[t].public for t in wanted] if kind == "dropbear" and wanted else _publics(ctx, kind))
+    if wanted and kind == "openssh":
+        Services(ctx.system).reload("sshd", "ssh")
+    elif wanted:
+        Services(ctx.system).restart("dropbear")  # it reads its keys when it starts, and only then
+
+
+def _types(ctx: Context, kind: str, options: Options) -> tuple[str, ...]:
+    """The types to make; of OpenSSH's, one at least that sshd will look for."""
+    config = read_config(ctx.system.files) if kind == "openssh" else None
+    named = [setting.values[0] for setting in config.settings if setting.keyword == "hostkey"] if config else []
+    named_types = tuple(t for t in hostkeys.TYPES if hostkeys.path_of(kind, t) in named)
+    if options.types == "auto":
+        types: tuple[str, ...] = named_types if named else hostkeys.TYPES
+    else:
+        types = tuple(dict.fromkeys(options.types))
+    others = [path for path in named if path not in {hostkeys.path_of(kind, t) for t in hostkeys.TYPES}]
+    for path in others:
+        ctx.note(f"sshd's configuration names the host key {path}, which is left as it is")
+    if named and not others and not set(types) & set(named_types):
+        raise HandlerError(
+            "`types` has none of the types that HostKey in sshd's configuration names, so sshd would have no key: "
+            f"add one of {', '.join(named_types)}",
+            reason=_REASON,
+        )
+    return types
+
+
+def _clean(ctx: Context, stale: list[str], *, kept: set[str]) -> None:
+    """Away with the image's keys of other types, and with public halves whose private one is gone."""
+    for path in stale:
+        if path.removesuffix(".pub") not in kept:
+            ctx.system.files.delete(path)
+    for path in sorted(kept):
+        if ctx.system.files.exists(f"{path}-cert.pub"):
+            ctx.note(f"{path}-cert.pub certifies the key that was there before: have the new one signed")
+
+
+def _publics(ctx: Context, kind: str) -> list[str]:
+    paths = hostkeys.existing(ctx.system, kind)
+    found = [ctx.system.files.read(path) or b"" for path in paths if path.endswith(".pub")]
+    return [data.decode(errors="replace") for data in found]
+
+
+def _show(publics: list[str]) -> None:
+    lines = [line for line in map(hostkeys.fingerprint, publics) if line is not None]
+    if lines:
+        for line in (_BEGIN, *lines, _END):
+            LOG.info("%s", line)

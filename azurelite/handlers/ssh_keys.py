@@ -1,81 +1,103 @@
-"""`ssh_keys`: the administrator's public keys in ~/.ssh/authorized_keys.
+"""`ssh_keys`: the administrator's public keys, in the file that sshd reads for him.
 
 Keys are added, never taken away; a key that is there already is not added again. One bad key is skipped and
-named, the others land.
+named, the others land. Certificates and keys in PEM are converted.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 from dataclasses import dataclass
+from typing import Optional
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
-from azurelite.handlers.person import administrator
-from azurelite.sshkey import PublicKey, known_blobs, parse_key
+from azurelite.handlers.person import administrator, password_works
+from azurelite.sshkey import PublicKey, parse_key
+from azurelite.system.authorized import add_keys
 
 SUMMARY = "let the administrator's SSH keys in"
 NEEDS = ("username",)
-USES = ("public_ssh_keys", "disable_password_authentication")
+USES = ("public_ssh_keys", "password", "disable_password_authentication")
 FREQUENCY: Frequency = "instance"
 REQUIRED = True
+
+LOG = logging.getLogger(__name__)
+_REASON = "failed to provision ssh keys"
 
 
 @dataclass(frozen=True)
 class Options:
-    """There is nothing to choose yet."""
+    """Options of `ssh_keys`.
+
+    Attributes:
+        keys: further public keys for the administrator, beside those that Azure gives.
+        path: the file, from the root or from his home, with sshd's tokens %u (name), %h (home), %U (number) and %%;
+            "auto": where sshd looks, by `AuthorizedKeysFile` in its configuration, else .ssh/authorized_keys.
+    """
+
+    keys: tuple[str, ...] = ()
+    path: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.path.strip() or not self.path.isprintable() or self.path.endswith("/"):
+            raise ValueError("path must be the path of a file")
+        if ".." in self.path.split("/"):
+            raise ValueError("path must not have `..`")
+        if re.search("%(?![%hUu])", self.path):
+            raise ValueError("path has a `%` that is none of %u, %h, %U and %%")
 
 
 def apply(ctx: Context, options: Options) -> None:
     """Add the keys that are missing.
 
     Raises:
-        HandlerError: there is no key to enter by, no key could be used, there is no account to
-            give them to, or it is one of the system's.
+        HandlerError: there is neither a key nor a password to enter by, no key could be used, there is no account
+            to give them to, or it is one of the system's.
+        MachineError: sshd reads no file of keys for the administrator, or one for everybody.
         FileError: the file could not be written; a link below the home is not followed.
     """
-    del options
-    if not ctx.metadata.public_ssh_keys:
-        raise _other_way_in(ctx)
+    if not ctx.metadata.public_ssh_keys and not options.keys:
+        _expect_another_way_in(ctx)
+        return
     name, user = administrator(ctx)
     if user is None:
-        raise HandlerError(f"there is no account {name} to give keys to", reason="failed to provision ssh keys")
-    keys = _usable_keys(ctx)
-    folder = f"{user.home}/.ssh"
-    path = f"{folder}/authorized_keys"
-    ctx.system.files.mkdir(folder, mode=0o700, owner=user.owner, beneath=user.home)
-    before = (ctx.system.files.read(path, beneath=user.home) or b"").decode(errors="surrogateescape")
-    present = known_blobs(before)
-    after = before if not before or before.endswith("\n") else before + "\n"
-    for key in keys:
-        if (key.kind, key.blob) not in present:
-            present.add((key.kind, key.blob))
-            after += key.line + "\n"
-    data = after.encode(errors="surrogateescape")
-    ctx.system.files.write(path, data, mode=0o600, owner=user.owner, beneath=user.home)
+        raise HandlerError(f"there is no account {name} to give keys to", reason=_REASON)
+    path: Optional[str] = None if options.path == "auto" else options.path
+    add_keys(ctx.system, user, _usable_keys(ctx, options), note=ctx.note, path=path)
 
 
-def _other_way_in(ctx: Context) -> HandlerError:
-    """Without a key there is no way in at all: passwords are forbidden, or nothing of azurelite sets one yet."""
-    forbidden = ctx.metadata.disable_password_authentication
-    why = "forbids passwords" if forbidden else "would have a password, which azurelite does not set yet"
-    return HandlerError(
+def _expect_another_way_in(ctx: Context) -> None:
+    """Without a key, the password that Azure gave is the way in, where the account has it."""
+    if password_works(ctx):
+        LOG.info("Azure gave no SSH key: the password is the way in")
+        return
+    why = "no password"
+    if ctx.metadata.disable_password_authentication is True:
+        why = "forbids passwords"
+    elif ctx.metadata.password:
+        why = "the account does not have the password that it gave (`user` sets it, ahead of ssh_keys)"
+    raise HandlerError(
         f"Azure gave no SSH key and {why}: nobody could enter (`required: false` if somebody can all the same)",
-        reason="failed to provision ssh keys",
+        reason=_REASON,
     )
 
 
-def _usable_keys(ctx: Context) -> list[PublicKey]:
-    given = ctx.metadata.public_ssh_keys or ()
+def _usable_keys(ctx: Context, options: Options) -> list[PublicKey]:
+    given = [key.key_data for key in ctx.metadata.public_ssh_keys or ()]
+    named = [(f"SSH key {number} of {len(given)}", text) for number, text in enumerate(given, 1)]
+    named += [(f"`keys[{index}]`", text) for index, text in enumerate(options.keys)]
     usable = []
     wrong = []
-    for number, key in enumerate(given, 1):
+    for place, text in named:
         try:
-            usable.append(parse_key(key.key_data))
+            usable.append(parse_key(text))
         except ValueError as error:
-            wrong.append(f"SSH key {number} of {len(given)} is skipped: {error}")
-    if given and not usable:
-        raise HandlerError("; ".join(wrong), reason="failed to provision ssh keys", data={"error": "no usable key"})
-    for text in wrong:
-        ctx.note(text)
+            wrong.append(f"{place} is skipped: {error}")
+    if not usable:
+        raise HandlerError("; ".join(wrong), reason=_REASON, data={"error": "no usable key"})
+    for said in wrong:
+        ctx.note(said)
     return usable

@@ -1,25 +1,187 @@
-"""`sshd`: not written yet."""
+"""`sshd`: whether it takes passwords, as Azure says, and further settings of its own.
+
+The first value that sshd meets wins. So the settings go into a drop-in where the main file includes such, else to the
+head of the main file, ahead of every Match; and only where what is there does not say the same already. sshd itself
+checks the result before it is kept. Passwords are never turned off while the administrator has no key to enter by.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
+from typing import Literal, Mapping, Optional, Union
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
+from azurelite.handlers.person import administrator
+from azurelite.system.authorized import has_usable_key
+from azurelite.system.sshd_config import SshdConfig, keyword_of, line_words, read_config, text_of, with_block
+from azurelite.system.users import User
 
-SUMMARY = "not written yet"
+SUMMARY = "allow or forbid passwords in sshd, as Azure says"
 NEEDS: tuple[str, ...] = ()
+USES = ("username", "password", "public_ssh_keys", "disable_password_authentication")
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
+
+_REASON = "failed to update sshd config"
+# Where PAM asks for the password, it comes as keyboard-interactive: the two go together, as in Azure's own agent.
+_PASSWORD_KEYWORDS = ("PasswordAuthentication", "KbdInteractiveAuthentication")
+_DROPBEAR_FLAGS = ("/etc/default/dropbear", "/etc/conf.d/dropbear", "/etc/sysconfig/dropbear")
 
 
 @dataclass(frozen=True)
 class Options:
-    """There is nothing to choose yet."""
+    """Options of `sshd`.
+
+    Attributes:
+        password_authentication: "auto": as Azure says, and kept where it says nothing; "yes" or "no"; "keep": left
+            as it is.
+        file: the drop-in's name; sshd reads them in their order, and the first value wins. With 50-cloud-init.conf,
+            "Reset password" in Azure's portal still works, for its extension knows that name.
+        settings: further settings by their keyword, as {PermitRootLogin: "no", ClientAliveInterval: 180}.
+    """
+
+    password_authentication: Union[bool, Literal["auto", "yes", "no", "keep"]] = "auto"  # noqa: S105 (a switch)
+    file: str = "10-azurelite.conf"
+    settings: Mapping[str, Union[bool, int, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.conf", self.file):
+            raise ValueError("file must be a file's name that ends in .conf")
+        for keyword, value in self.settings.items():
+            if not re.fullmatch("[A-Za-z][A-Za-z0-9]*", keyword):
+                raise ValueError("settings has a keyword that sshd cannot have")
+            if keyword_of(keyword) in ("match", "include"):
+                raise ValueError(f"settings cannot have {keyword}: write a drop-in of your own for it")
+            if keyword_of(keyword) in map(str.lower, _PASSWORD_KEYWORDS):
+                raise ValueError(f"settings cannot have {keyword}: use password_authentication")
+            if isinstance(value, str) and (not value.isprintable() or not value.strip()):
+                raise ValueError(f"settings.{keyword} must be text on one line")
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Not written yet. Raises HandlerError."""
-    del ctx, options
-    raise HandlerError("not written yet")
+    """See to it that sshd does as wished.
+
+    Raises:
+        HandlerError: passwords cannot be turned off without shutting the administrator out, sshd refuses the
+            settings, or its configuration lies where nothing is written.
+        FileError: a file could not be read or written.
+        CommandError: the running sshd could not be told.
+    """
+    passwords = _passwords(ctx, options)
+    config = read_config(ctx.system.files)
+    if config is None:
+        _without_openssh(ctx, passwords)
+        return
+    user = administrator(ctx)[1] if ctx.metadata.username else None
+    if passwords == "no" and not _may_forbid(ctx, options, config, user):
+        passwords = None
+    wanted = dict.fromkeys(_PASSWORD_KEYWORDS, passwords) if passwords is not None else {}
+    for keyword, value in options.settings.items():
+        wanted[keyword] = str({True: "yes", False: "no"}[value] if isinstance(value, bool) else value).strip()
+    if passwords is not None:
+        _tell_of_matches(ctx, config, user, passwords)
+    if not _in_effect(config, wanted):
+        _write(ctx, options, config, wanted)
+
+
+def _passwords(ctx: Context, options: Options) -> Optional[str]:
+    """ "yes", "no", or None where they are left as they are."""
+    asked = options.password_authentication
+    if isinstance(asked, bool):  # YAML's own reading of yes and no
+        return "yes" if asked else "no"
+    if asked != "auto":
+        return None if asked == "keep" else asked
+    known = ctx.metadata
+    if known.disable_password_authentication is None:
+        # Nothing said; but a password with no key beside it is meant to be used.
+        return "yes" if known.password and not known.public_ssh_keys else None
+    return "no" if known.disable_password_authentication else "yes"
+
+
+def _may_forbid(ctx: Context, options: Options, config: SshdConfig, user: Optional[User]) -> bool:
+    """Passwords are off already, or the administrator can enter without one."""
+    if all(config.value(keyword.lower()) == "no" for keyword in _PASSWORD_KEYWORDS) or _has_key(ctx, config, user):
+        return True
+    whose = f"the administrator {ctx.metadata.username}" if ctx.metadata.username else "an administrator"
+    text = f"sshd finds no key of {whose}, and without a password nobody could enter: let ssh_keys run ahead of sshd"
+    asked = options.password_authentication
+    if asked != "auto":
+        raise HandlerError(f"passwords cannot be turned off: {text}", reason=_REASON)
+    ctx.note(f"passwords are not turned off: {text}")
+    return False
+
+
+def _has_key(ctx: Context, config: SshdConfig, user: Optional[User]) -> bool:
+    if user is None:
+        return False
+    groups = frozenset(ctx.system.accounts.groups_of(user.name))
+    allowed = config.for_user("pubkeyauthentication", user.name, groups)
+    if allowed is not None and allowed.values[:1] == ("no",):
+        return False
+    for keyword in ("authorizedkeyscommand", "trustedusercakeys"):  # keys from elsewhere, which no file here shows
+        if config.value(keyword) not in ("", "none"):
+            return True
+    return has_usable_key(ctx.system, user)
+
+
+def _tell_of_matches(ctx: Context, config: SshdConfig, user: Optional[User], passwords: str) -> None:
+    groups = frozenset(ctx.system.accounts.groups_of(user.name)) if user is not None else frozenset()
+    for keyword in _PASSWORD_KEYWORDS:
+        for setting in config.matched(keyword.lower()):
+            value = "".join(setting.values[:1]).lower()
+            his = user is not None and config.for_user(keyword.lower(), user.name, groups) is setting
+            if value != passwords and (passwords == "no" or his):
+                ctx.note(f"{setting.place} has `{keyword} {value}` inside a Match, which wins where that holds")
+
+
+def _in_effect(config: Optional[SshdConfig], wanted: Mapping[str, str]) -> bool:
+    return config is not None and all(
+        config.says(keyword_of(keyword), tuple(line_words(f"{keyword} {value}")[1:]))
+        for keyword, value in wanted.items()
+    )
+
+
+def _write(ctx: Context, options: Options, config: SshdConfig, wanted: Mapping[str, str]) -> None:
+    from azurelite.system.services import Services
+    from azurelite.system.sshd_check import complaint
+
+    files = ctx.system.files
+    lines = [f"{keyword} {value}" for keyword, value in wanted.items()]
+    folder = "/usr/local/etc/ssh" if config.path.startswith("/usr/local/") else "/etc/ssh"
+    path = f"{folder}/sshd_config.d/{options.file}"
+    present = text_of(files, config.path)
+    text = with_block(text_of(files, path), lines)
+    candidate = f"{with_block('', lines)}{present}"
+    if not _in_effect(read_config(files, {path: text}), wanted):  # not included, or after another value
+        path, text = config.path, with_block(present, lines)
+        candidate = text
+        if path.startswith("/usr/etc/"):
+            raise HandlerError(
+                f"{path} is the distribution's and includes no drop-in that would win: copy it to /etc/ssh/sshd_config",
+                reason=_REASON,
+            )
+    words = complaint(ctx.system, config.path, candidate, present)
+    if words is not None:
+        raise HandlerError(
+            f"sshd refuses the settings, so they are not written: {words}: correct `settings`", reason=_REASON
+        )
+    files.mkdirs(path.rpartition("/")[0])
+    files.rewrite(path, text.encode(errors="surrogateescape"), mode=0o600)
+    Services(ctx.system).reload("sshd", "ssh")
+
+
+def _without_openssh(ctx: Context, passwords: Optional[str]) -> None:
+    """Dropbear has no configuration: whether it takes passwords is said where it is started."""
+    from azurelite.system.hostkeys import server
+
+    if passwords != "no" or server(ctx.system) != "dropbear":
+        return
+    for path in _DROPBEAR_FLAGS:
+        if re.search(r"""(?m)^[^#\n]*[\s"'=]-[A-Za-z]*s""", text_of(ctx.system.files, path)):
+            return
+    ctx.note(
+        "dropbear takes passwords unless it is started with -s: add that to its arguments, as in /etc/default/dropbear"
+    )

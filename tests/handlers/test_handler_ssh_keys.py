@@ -12,10 +12,10 @@ from typing import Callable
 import pytest
 from kit import BASE, ED25519, Guest
 
-from azurelite.errors import FileError, HandlerError
-from azurelite.handlers import Context
+from azurelite.errors import FileError, HandlerError, MachineError
+from azurelite.handlers import Context, user
 from azurelite.handlers.ssh_keys import Options, apply
-from azurelite.metadata import SshKey
+from azurelite.metadata import Secret, SshKey
 
 Make = Callable[..., Context]
 FILE = "home/azure/.ssh/authorized_keys"
@@ -244,3 +244,200 @@ def test_openssh_reads_what_is_written(home: Guest, context: Make) -> None:
     argv = ["ssh-keygen", "-l", "-f", str(home.path(FILE))]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert len(re.findall("SHA256:", done.stdout)) == 6
+
+
+CONFIG = "etc/ssh/sshd_config"
+ROOTS_OWN = "/etc/ssh/authorized_keys.d/azure"
+
+
+@pytest.mark.parametrize(
+    ("config", "where"),
+    [
+        ("", f"/{FILE}"),
+        ("AuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2\n", f"/{FILE}"),
+        ("AuthorizedKeysFile %h/.ssh/authorized_keys\n", f"/{FILE}"),
+        ("AuthorizedKeysFile .ssh/../.ssh/./authorized_keys\n", f"/{FILE}"),
+        ("authorizedkeysfile = .config/ssh/keys # x\n", "/home/azure/.config/ssh/keys"),
+        ("AuthorizedKeysFile keys\n", "/home/azure/keys"),
+        ("AuthorizedKeysFile .ssh/%u-%%\n", "/home/azure/.ssh/azure-%"),
+        ("AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u\n", ROOTS_OWN),
+        ("AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u .ssh/authorized_keys\n", f"/{FILE}"),
+        ("AuthorizedKeysFile /etc/ssh/all /etc/ssh/authorized_keys.d/%u\n", ROOTS_OWN),
+        ("AuthorizedKeysFile none .ssh/x\n", "/home/azure/.ssh/x"),
+        ("AuthorizedKeysFile %h/../azure/.ssh/x\n", "/home/azure/.ssh/x"),
+        ("AuthorizedKeysFile %h/../keys-of-%u/x\n", "/home/keys-of-azure/x"),
+        ("Match User azure\nAuthorizedKeysFile .ssh/mine\n", "/home/azure/.ssh/mine"),
+        ("Match Group wheel\nAuthorizedKeysFile .ssh/wheels\n", "/home/azure/.ssh/wheels"),
+        ("Match User other\nAuthorizedKeysFile .ssh/mine\n", f"/{FILE}"),
+        (
+            "AuthorizedKeysFile .ssh/all\r\nMatch User azure\r\nAuthorizedKeysFile .ssh/mine\r\n",
+            "/home/azure/.ssh/mine",
+        ),
+        ("Include /etc/ssh/sshd_config.d/*.conf\nAuthorizedKeysFile .ssh/late\n", "/home/azure/.ssh/included"),
+        ("Match Address 10.0.0.0/8\nAuthorizedKeysFile none\n", f"/{FILE}"),
+    ],
+)
+def test_the_keys_go_where_sshd_looks(home: Guest, context: Make, config: str, where: str) -> None:
+    home.put({"etc/group": BASE["etc/group"].replace("wheel:x:10:", "wheel:x:10:azure")})
+    home.put({CONFIG: config, "etc/ssh/sshd_config.d/a.conf": "AuthorizedKeysFile .ssh/included\n"})
+    apply(context(**given(ED25519)), Options())
+    assert home.text(where) == f"{ED25519}\n"
+    assert home.mode(where) == (0o600 if where.startswith("/home/azure/") else 0o644)
+    again = context(**given(ED25519))
+    apply(again, Options())
+    assert len(again.system.journal) == 0
+
+
+def test_a_folder_of_roots_is_made_as_strictmodes_wants_it(home: Guest, context: Make) -> None:
+    home.put({CONFIG: "AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u\n"})
+    apply(context(**given(ED25519)), Options())
+    assert home.mode("etc/ssh/authorized_keys.d") == 0o755
+    for path in ("etc/ssh/authorized_keys.d", ROOTS_OWN):
+        assert home.path(path).stat().st_uid == os.geteuid()
+    assert not home.path("home/azure/.ssh").exists()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444])
+def test_a_file_of_roots_that_is_there_can_be_read_afterwards_and_written_by_root_alone(
+    home: Guest, context: Make, mode: int
+) -> None:
+    home.put({CONFIG: "AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u\n", ROOTS_OWN: f"# kept\n{key(1)}\n"})
+    home.path(ROOTS_OWN).chmod(mode)
+    apply(context(**given(ED25519, key(1))), Options())
+    assert home.text(ROOTS_OWN) == f"# kept\n{key(1)}\n{ED25519}\n"
+    assert home.mode(ROOTS_OWN) & 0o022 == 0
+    assert home.mode(ROOTS_OWN) & 0o044 == 0o044
+
+
+def test_a_folder_that_others_may_write_is_refused_because_sshd_refuses_it(home: Guest, context: Make) -> None:
+    home.put({CONFIG: "AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u\n", "etc/ssh/authorized_keys.d/x": ""})
+    home.path("etc/ssh/authorized_keys.d").chmod(0o777)
+    before = home.snapshot()
+    with pytest.raises(FileError, match="chmod go-w /etc/ssh/authorized_keys"):
+        apply(context(**given(ED25519)), Options())
+    assert home.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [("none", "reads no file of keys for azure"), ("/etc/ssh/all", "reads /etc/ssh/all for every user alike")],
+)
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_no_file_of_his_own_is_a_clear_failure(home: Guest, context: Make, words: str, why: str, dry_run: bool) -> None:
+    home.put({CONFIG: f"AuthorizedKeysFile {words}\n"})
+    before = home.snapshot()
+    with pytest.raises(MachineError, match=why) as caught:
+        apply(context(dry_run=dry_run, **given(ED25519)), Options())
+    assert caught.value.reason == "failed to provision ssh keys"
+    assert home.snapshot() == before
+
+
+def test_a_key_in_another_of_his_files_is_not_added_again(home: Guest, context: Make) -> None:
+    home.put({CONFIG: "AuthorizedKeysFile .ssh/a /etc/ssh/keys/%u\n", "etc/ssh/keys/azure": f"{ED25519}\n"})
+    apply(context(**given(ED25519, key(1))), Options())
+    assert home.text("home/azure/.ssh/a") == f"{key(1)}\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "note"),
+    [
+        (
+            "Match Address 10.0.0.0/8\nAuthorizedKeysFile .ssh/x\n",
+            "/etc/ssh/sshd_config line 2 names other files of keys",
+        ),
+        ("PubkeyAuthentication no\n", "/etc/ssh/sshd_config line 1 has `PubkeyAuthentication no`: sshd takes no key"),
+    ],
+)
+def test_what_keeps_keys_out_is_said(home: Guest, context: Make, notes: list[str], config: str, note: str) -> None:
+    home.put({CONFIG: config})
+    apply(context(**given(ED25519)), Options())
+    assert len(notes) == 1
+    assert notes[0].startswith(note)
+    assert home.text(FILE) == f"{ED25519}\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "where", "noted"),
+    [
+        (".ssh/authorized_keys", f"/{FILE}", False),
+        ("%h/.ssh/authorized_keys2", "/home/azure/.ssh/authorized_keys2", False),
+        (".ssh/authorized_keys.d/azurelite", "/home/azure/.ssh/authorized_keys.d/azurelite", True),
+        ("/etc/keys/%u", "/etc/keys/azure", True),
+    ],
+)
+def test_the_path_may_be_given(
+    home: Guest, context: Make, notes: list[str], path: str, where: str, noted: bool
+) -> None:
+    apply(context(**given(ED25519)), Options(path=path))
+    assert home.text(where) == f"{ED25519}\n"
+    assert notes == ([f"by its configuration sshd does not look into {where}, which the keys go to"] if noted else [])
+
+
+@pytest.mark.parametrize("path", ["", " ", "a\nb", "../x", ".ssh/", "a/../b", "%x", "a%"])
+def test_a_path_that_none_can_be_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="path"):
+        Options(path=path)
+
+
+def test_keys_of_the_configuration_land_behind_azures(home: Guest, context: Make, notes: list[str]) -> None:
+    apply(context(**given(ED25519)), Options(keys=(key(1), "nonsense", key(2))))
+    assert home.text(FILE) == f"{ED25519}\n{key(1)}\n{key(2)}\n"
+    assert notes == ["`keys[1]` is skipped: it does not begin with a type of OpenSSH public keys"]
+
+
+def test_keys_of_the_configuration_are_a_way_in_without_azures(home: Guest, context: Make) -> None:
+    apply(context(username="azure", disable_password_authentication=True), Options(keys=(key(1),)))
+    assert home.text(FILE) == f"{key(1)}\n"
+
+
+def test_a_missing_home_is_named(home: Guest, context: Make) -> None:
+    shutil.rmtree(home.path("home/azure"))
+    for dry_run in (True, False):
+        with pytest.raises(MachineError, match="the home of azure, /home/azure, is not there"):
+            apply(context(dry_run=dry_run, **given(ED25519)), Options())
+
+
+PASSWORD = Secret("canary-password")
+
+
+@pytest.mark.parametrize(
+    ("known", "why"),
+    [
+        ({"disable_password_authentication": True, "password": PASSWORD}, "forbids passwords"),
+        ({"disable_password_authentication": True}, "forbids passwords"),
+        ({"disable_password_authentication": False}, "no password"),
+        ({}, "no password"),
+        ({"password": PASSWORD}, "does not have the password"),
+        ({"password": PASSWORD, "disable_password_authentication": False}, "does not have the password"),
+    ],
+)
+def test_with_neither_key_nor_password_nobody_could_enter(
+    home: Guest, context: Make, known: dict[str, object], why: str
+) -> None:
+    with pytest.raises(HandlerError, match=f"{why}.*nobody could enter") as caught:
+        apply(context(username="azure", **known), Options())
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize("flag", [None, False])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_without_keys_the_password_that_user_set_is_the_way_in(
+    guest: Guest, context: Make, notes: list[str], flag: object, dry_run: bool
+) -> None:
+    known = {"username": "azure", "password": PASSWORD, "disable_password_authentication": flag}
+    ctx = context(dry_run=dry_run, **known)
+    user.apply(ctx, user.Options())
+    made = len(ctx.system.journal)
+    apply(ctx, Options())
+    assert len(ctx.system.journal) == made
+    assert "canary" not in str(notes)
+
+
+@pytest.mark.spawns
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_a_certificate_opens_like_its_key(home: Guest, context: Make) -> None:
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "/dev/null", "-subj", "/CN=vm"]
+    text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    apply(context(**given(" ".join(text.split()), text)), Options())
+    assert re.fullmatch(r"ssh-rsa AAAA[A-Za-z0-9+/=]+\n", home.text(FILE))

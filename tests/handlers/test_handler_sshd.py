@@ -1,0 +1,365 @@
+"""`sshd`: passwords as Azure says, the first value wins, sshd checks before anything is kept, nobody is shut out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from kit import BASE, ED25519, Guest, shim
+
+from azurelite.document import Document
+from azurelite.errors import ConfigError, FileError, HandlerError
+from azurelite.handlers import Context
+from azurelite.handlers.sshd import Options, apply
+from azurelite.metadata import Secret, SshKey
+from azurelite.schema import bind
+from azurelite.system.machine import System
+from azurelite.system.sshd_check import complaint
+from azurelite.system.sshd_config import read_config
+
+Make = Callable[..., Context]
+MAIN, DROP_IN = "etc/ssh/sshd_config", "etc/ssh/sshd_config.d/10-azurelite.conf"
+INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf\n"
+OFF = "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+ON = OFF.replace("no", "yes")
+HEAD, TAIL = "# azurelite: begin (sshd takes the first value that it meets)\n", "# azurelite: end\n"
+FORBID: dict[str, Any] = {"username": "azure", "disable_password_authentication": True}
+ALLOW: dict[str, Any] = {"username": "azure", "disable_password_authentication": False}
+
+
+@pytest.fixture
+def keyed(guest: Guest) -> Guest:
+    """The guest with an account `azure` that has a key."""
+    number = os.geteuid() or 1500
+    guest.put({"etc/passwd": BASE["etc/passwd"] + f"azure:x:{number}:{number}::/home/azure:/bin/sh\n"})
+    return guest.put({"etc/login.defs": "UID_MIN 1\n", "home/azure/.ssh/authorized_keys": f"{ED25519}\n"})
+
+
+def effective(guest: Guest, keyword: str = "passwordauthentication") -> str:
+    config = read_config(System(guest.root).files)
+    assert config is not None
+    return config.value(keyword)
+
+
+# The main file and drop-ins; what is written for "no": a drop-in, the main file, or nothing.
+PLACES: list[tuple[str, dict[str, str], str]] = [
+    ("drop-in", {MAIN: INCLUDE + "UsePAM yes\n"}, DROP_IN),
+    ("drop-in ahead of cloud-init's", {MAIN: INCLUDE, "etc/ssh/sshd_config.d/50-cloud-init.conf": ON}, DROP_IN),
+    ("relative include", {MAIN: "Include sshd_config.d/*.conf\n"}, DROP_IN),
+    ("no include", {MAIN: "UsePAM yes\n"}, MAIN),
+    ("folder without include", {MAIN: "UsePAM yes\n", "etc/ssh/sshd_config.d/x.conf": ""}, MAIN),
+    ("commented include", {MAIN: f"#{INCLUDE}"}, MAIN),
+    ("include of other names", {MAIN: "Include /etc/ssh/sshd_config.d/*.cfg\n"}, MAIN),
+    ("value ahead of the include", {MAIN: "PasswordAuthentication yes\n" + INCLUDE}, MAIN),
+    ("one value ahead of the include", {MAIN: "ChallengeResponseAuthentication yes\n" + INCLUDE}, MAIN),
+    ("an earlier drop-in", {MAIN: INCLUDE, "etc/ssh/sshd_config.d/00-a.conf": ON}, MAIN),
+    ("include in a match", {MAIN: "Match User root\n" + INCLUDE}, MAIN),
+    ("match at the end", {MAIN: "UsePAM yes\nMatch User root\nX11Forwarding no"}, MAIN),
+    ("match in front", {MAIN: "Match User root\nX11Forwarding no\n"}, MAIN),
+    ("yes in place", {MAIN: "  passwordauthentication=YES # sure\n"}, MAIN),
+    ("crlf", {MAIN: "UsePAM yes\r\nPasswordAuthentication yes\r\n"}, MAIN),
+    ("empty", {MAIN: ""}, MAIN),
+    ("bytes", {MAIN: "# \udcff\udcfe\n"}, MAIN),
+    ("off already", {MAIN: OFF}, ""),
+    ("off already by a drop-in", {MAIN: INCLUDE + ON, "etc/ssh/sshd_config.d/x.conf": OFF}, ""),
+    ("off by old names", {MAIN: 'passwordauthentication "no"\r\nSkeyAuthentication no\r\n'}, ""),
+    ("vendor's", {"usr/etc/ssh/sshd_config": INCLUDE}, DROP_IN),
+]
+
+
+def put(guest: Guest, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        guest.put({name: ""}).path(name).write_bytes(text.encode(errors="surrogateescape"))
+
+
+@pytest.mark.parametrize(("name", "files", "where"), PLACES, ids=[name for name, _, _ in PLACES])
+def test_the_setting_is_put_where_it_wins(
+    keyed: Guest, context: Make, notes: list[str], name: str, files: dict[str, str], where: str
+) -> None:
+    put(keyed, files)
+    before = {path: keyed.path(path).read_bytes() for path in files}
+    ctx = context(**FORBID)
+    apply(ctx, Options())
+    assert effective(keyed) == effective(keyed, "kbdinteractiveauthentication") == "no"
+    written = [change.target for change in ctx.system.journal.since(0) if change.kind == "write"]
+    assert written == ([f"/{where}"] if where else [])
+    for path, data in before.items():
+        assert keyed.path(path).read_bytes().endswith(data)  # nothing of anybody's is lost
+    if where == DROP_IN:
+        assert keyed.text(where) == HEAD + OFF + TAIL
+        assert keyed.mode(where) == 0o600
+    assert notes == []
+    again = context(**FORBID)
+    apply(again, Options())
+    assert len(again.system.journal) == 0
+
+
+@pytest.mark.parametrize(("name", "files", "where"), PLACES, ids=[name for name, _, _ in PLACES])
+def test_and_can_be_turned_round(keyed: Guest, context: Make, name: str, files: dict[str, str], where: str) -> None:
+    put(keyed, files)
+    for _ in range(2):
+        apply(context(**FORBID), Options())
+        apply(context(**ALLOW), Options())
+        assert effective(keyed) == effective(keyed, "kbdinteractiveauthentication") == "yes"
+    if where == MAIN:
+        assert keyed.path(MAIN).read_bytes().count(b"azurelite: begin") == 1
+
+
+def test_the_mode_of_a_file_that_is_there_is_kept(keyed: Guest, context: Make) -> None:
+    keyed.put({MAIN: "UsePAM yes\n"}).path(MAIN).chmod(0o640)
+    apply(context(**FORBID), Options())
+    assert keyed.mode(MAIN) == 0o640
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "expected"),
+    [
+        (True, "auto", "no"),
+        (False, "auto", "yes"),
+        (None, "auto", "kept"),
+        (True, "keep", "kept"),
+        (True, "yes", "yes"),
+        (True, True, "yes"),
+        (False, "no", "no"),
+        (False, False, "no"),
+        (None, "yes", "yes"),
+    ],
+)
+@pytest.mark.parametrize("image", ["yes", "no"])
+def test_who_decides(keyed: Guest, context: Make, known: Any, asked: Any, expected: str, image: str) -> None:
+    keyed.put({MAIN: f"PasswordAuthentication {image}\nKbdInteractiveAuthentication {image}\n"})
+    apply(context(username="azure", disable_password_authentication=known), Options(password_authentication=asked))
+    assert effective(keyed) == (image if expected == "kept" else expected)
+
+
+def test_a_password_alone_is_meant_to_be_used(keyed: Guest, context: Make) -> None:
+    keyed.put({MAIN: OFF})
+    apply(context(username="azure", password=Secret("x"), public_ssh_keys=(SshKey(ED25519),)), Options())
+    assert effective(keyed) == "no"
+    apply(context(username="azure", password=Secret("x")), Options())
+    assert effective(keyed) == "yes"
+
+
+LOCKED_OUT: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "no key": ({"home/azure/.ssh/authorized_keys": "# none\n"}, FORBID),
+    "a key elsewhere": ({MAIN: "AuthorizedKeysFile .ssh/x\n"}, FORBID),
+    "no file of keys": ({MAIN: "AuthorizedKeysFile none\n"}, FORBID),
+    "no keys at all": ({MAIN: "PubkeyAuthentication no\n"}, FORBID),
+    "no account": ({}, {**FORBID, "username": "other"}),
+    "no name": ({}, {"disable_password_authentication": True}),
+    "only an authority": ({"home/azure/.ssh/authorized_keys": f"cert-authority {ED25519}\n"}, FORBID),
+}
+
+
+@pytest.mark.parametrize("name", LOCKED_OUT)
+def test_passwords_stay_where_nobody_could_enter_without(
+    keyed: Guest, context: Make, notes: list[str], name: str
+) -> None:
+    files, known = LOCKED_OUT[name]
+    keyed.put({MAIN: "UsePAM yes\n", **files})
+    before = keyed.snapshot()
+    apply(context(**known), Options())
+    assert keyed.snapshot() == before
+    assert len(notes) == 1
+    assert notes[0].startswith("passwords are not turned off: sshd finds no key of ")
+    with pytest.raises(HandlerError, match=r"passwords cannot be turned off: .*let ssh_keys run ahead of sshd"):
+        apply(context(**known), Options(password_authentication="no"))
+    assert keyed.snapshot() == before
+
+
+def test_a_link_in_place_of_the_keys_counts_as_no_key(keyed: Guest, context: Make, notes: list[str]) -> None:
+    keyed.put({MAIN: "UsePAM yes\n"})
+    keyed.path("home/azure/.ssh/authorized_keys").rename(keyed.path("root/keys"))
+    keyed.path("home/azure/.ssh/authorized_keys").symlink_to("/root/keys")
+    apply(context(**FORBID), Options())
+    assert effective(keyed) == "yes"
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize("line", ["AuthorizedKeysCommand /usr/bin/keys", "TrustedUserCAKeys /etc/ssh/ca.pub"])
+def test_keys_from_elsewhere_are_keys(keyed: Guest, context: Make, line: str) -> None:
+    keyed.put({MAIN: f"{line}\n", "home/azure/.ssh/authorized_keys": ""})
+    apply(context(**FORBID), Options())
+    assert effective(keyed) == "no"
+
+
+@pytest.mark.parametrize(
+    ("match", "known", "noted"),
+    [
+        ("Match Address 10.0.0.0/8\nPasswordAuthentication yes\n", FORBID, True),
+        ("Match all\nPasswordAuthentication no\n", FORBID, False),
+        ("Match User azure\nPasswordAuthentication no\n", ALLOW, True),
+        ("Match User git\nPasswordAuthentication no\n", ALLOW, False),
+    ],
+)
+def test_a_match_that_wins_is_named(
+    keyed: Guest, context: Make, notes: list[str], match: str, known: dict[str, Any], noted: bool
+) -> None:
+    keyed.put({MAIN: f"# first\n{match}"})
+    apply(context(**known), Options())
+    assert [note.partition(" inside")[0] for note in notes] == (
+        [f"/etc/ssh/sshd_config line 3 has `{match.split(chr(10))[1]}`"] if noted else []
+    )
+
+
+@pytest.mark.parametrize("files", [{}, {"etc/ssh/ssh_config": ""}, {"usr/sbin/sshd": ""}, {DROP_IN: ON}])
+def test_without_sshd_there_is_nothing_to_do(
+    keyed: Guest, context: Make, notes: list[str], files: dict[str, str]
+) -> None:
+    before = keyed.put(files).snapshot()
+    for asked in ("auto", "no", "yes"):
+        apply(context(**FORBID), Options(password_authentication=asked))  # type: ignore[arg-type]
+    assert (keyed.snapshot(), notes) == (before, [])
+
+
+@pytest.mark.parametrize(
+    ("flags", "noted"),
+    [
+        ("", True),
+        ('DROPBEAR_EXTRA_ARGS=""\n', True),
+        ("# DROPBEAR_EXTRA_ARGS=-s\n", True),
+        ('DROPBEAR_EXTRA_ARGS="-s"\n', False),
+        ("DROPBEAR_EXTRA_ARGS='-w -sg'\n", False),
+        ("DROPBEAR_OPTS=-s\n", False),
+    ],
+)
+def test_dropbear_takes_its_word_from_its_arguments(
+    keyed: Guest, context: Make, notes: list[str], flags: str, noted: bool
+) -> None:
+    keyed.put({"etc/dropbear/dropbear_rsa_host_key": "", "etc/default/dropbear": flags})
+    apply(context(**FORBID), Options())
+    assert [note.partition(":")[0] for note in notes] == (
+        ["dropbear takes passwords unless it is started with -s"] if noted else []
+    )
+
+
+def test_the_vendors_own_file_is_not_written(keyed: Guest, context: Make) -> None:
+    before = keyed.put({"usr/etc/ssh/sshd_config": "UsePAM yes\n"}).snapshot()
+    for dry_run in (True, False):
+        with pytest.raises(HandlerError, match="copy it to /etc/ssh/sshd_config"):
+            apply(context(dry_run=dry_run, **FORBID), Options())
+    assert keyed.snapshot() == before
+
+
+def test_azures_reset_of_passwords_finds_the_file_that_it_knows(keyed: Guest, context: Make) -> None:
+    """The extension turns lines of sshd_config and 50-cloud-init.conf that begin with the keyword to `yes`."""
+    name = "etc/ssh/sshd_config.d/50-cloud-init.conf"
+    keyed.put({MAIN: INCLUDE})
+    apply(context(**FORBID), Options(file="50-cloud-init.conf"))
+    lines = keyed.text(name).split("\n")
+    turned = ["PasswordAuthentication yes" if line.startswith("PasswordAuthentication") else line for line in lines]
+    keyed.put({name: "\n".join(turned)})
+    assert effective(keyed) == "yes"
+
+
+def test_other_lines_of_the_named_drop_in_stay(keyed: Guest, context: Make) -> None:
+    name = "etc/ssh/sshd_config.d/50-cloud-init.conf"
+    keyed.put({MAIN: INCLUDE, name: "PasswordAuthentication yes\nX11Forwarding no\n"})
+    apply(context(**FORBID), Options(file="50-cloud-init.conf"))
+    assert keyed.text(name) == HEAD + OFF + TAIL + "PasswordAuthentication yes\nX11Forwarding no\n"
+
+
+def test_further_settings_go_along(keyed: Guest, context: Make) -> None:
+    keyed.put({MAIN: INCLUDE + "X11Forwarding no\n"})
+    settings = {"PermitRootLogin": "no", "ClientAliveInterval": 180, "X11Forwarding": False, "AllowUsers": "a b"}
+    options = Options(password_authentication="keep", settings=settings)
+    apply(context(), options)
+    lines = "PermitRootLogin no\nClientAliveInterval 180\nX11Forwarding no\nAllowUsers a b\n"
+    assert keyed.text(DROP_IN) == HEAD + lines + TAIL
+    again = context()
+    apply(again, options)
+    assert len(again.system.journal) == 0
+
+
+def bound(options: dict[str, Any]) -> Any:
+    return bind(Options, options, Document({}, {}), ("sshd",))
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"password_authentication": "maybe"}, "password_authentication"),
+        ({"file": "x"}, "file"),
+        ({"file": "../x.conf"}, "file"),
+        ({"file": "a/b.conf"}, "file"),
+        ({"file": ".conf"}, "file"),
+        ({"file": "x.conf\n"}, "file"),
+        ({"settings": {"Match": "all"}}, "settings cannot have Match"),
+        ({"settings": {"include": "x"}}, "settings cannot have include"),
+        ({"settings": {"PasswordAuthentication": "no"}}, "use password_authentication"),
+        ({"settings": {"ChallengeResponseAuthentication": "no"}}, "use password_authentication"),
+        ({"settings": {"Port 22\nX": "no"}}, "keyword"),
+        ({"settings": {"Banner": "a\nMatch all"}}, "settings.Banner"),
+        ({"settings": {"Banner": ""}}, "settings.Banner"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        bound(options)
+
+
+def test_yamls_own_yes_and_no_are_taken() -> None:
+    assert bound({"password_authentication": False}).password_authentication is False
+    assert bound({"password_authentication": "no"}).password_authentication == "no"
+
+
+def test_a_configuration_that_cannot_be_read_is_one_clear_failure(keyed: Guest, context: Make) -> None:
+    keyed.path(MAIN).mkdir(parents=True)
+    for dry_run in (True, False):
+        with pytest.raises(FileError, match="/etc/ssh/sshd_config"):
+            apply(context(dry_run=dry_run, **FORBID), Options())
+
+
+CHECKS = [
+    # what sshd says of the candidate (it has the word "new"), of what is there; what comes of it
+    ("exit 0", None),
+    ('echo "no hostkeys available -- exiting." >&2; exit 1', None),
+    ('grep -q new "$3" || exit 0; echo "$3: line 7: Bad configuration option: new" >&2; exit 255', "Bad configuration"),
+    ('grep -q new "$3" && echo "$3: line 8: Bad" >&2 || echo "$3: line 5: Bad" >&2; exit 255', None),
+    ('grep -q new "$3" && echo "$3: line 8: Bad" >&2 || echo "no hostkeys" >&2; exit 255', "line: Bad"),
+]
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize(("script", "expected"), CHECKS)
+def test_sshd_judges_what_is_new_and_not_what_was_wrong_before(tmp_path: Path, script: str, expected: Any) -> None:
+    log = shim(tmp_path / "bin", "sshd", script=script)
+    system = System("/", dry_run=True, search_path=str(tmp_path / "bin"))
+    words = complaint(system, "/etc/ssh/sshd_config", "new\n", "old\n")
+    assert (words is None) if expected is None else (words is not None and expected in words)
+    assert "/run/" not in str(words)
+    arguments = log.read_text().split("\n")
+    assert arguments[:2] == ["-t", "-f"]
+    assert not Path(arguments[2]).parent.exists()
+
+
+def test_the_hosts_sshd_is_not_asked_about_a_foreign_root(guest: Guest, tmp_path: Path) -> None:
+    shim(tmp_path / "bin", "sshd", exit_code=1)
+    assert complaint(System(guest.root, search_path=str(tmp_path / "bin")), "/x", "new", "old") is None
+
+
+@pytest.mark.spawns
+@pytest.mark.namespaces
+@pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="needs sshd: install openssh-server")
+@pytest.mark.parametrize(("name", "files", "where"), PLACES, ids=[name for name, _, _ in PLACES])
+def test_sshd_itself_thinks_so(keyed: Guest, context: Make, name: str, files: dict[str, str], where: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("making namespaces needs root")
+    put(keyed, files)
+    script = (
+        'mount --make-rprivate / && mount --bind "$1/etc/ssh" /etc/ssh && mount -t tmpfs t /run && mkdir /run/sshd && '
+        'ssh-keygen -q -t ed25519 -N "" -f /run/key && f=/etc/ssh/sshd_config && '
+        'if [ -e "$1/usr/etc/ssh/sshd_config" ]; then f=$1/usr/etc/ssh/sshd_config; fi && '
+        'exec /usr/sbin/sshd -T -h /run/key -f "$f"'
+    )
+    for known, expected in ((FORBID, "no"), (ALLOW, "yes")):
+        apply(context(**known), Options())
+        words = ["unshare", "--mount", "--fork", "sh", "-c", script, "sh", keyed.root]
+        keyed.path("etc/ssh").mkdir(exist_ok=True)
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert f"\npasswordauthentication {expected}\n" in done.stdout
+        assert f"\nkbdinteractiveauthentication {expected}\n" in done.stdout
