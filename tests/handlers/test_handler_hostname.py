@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import logging
 import re
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 from kit import Guest
 
+from azurelite.config import Config, HandlerEntry
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
-from azurelite.handlers.hostname import Options, apply, usable_name
+from azurelite.handlers.hostname import NEEDS, Options, apply, needs, usable_name
 
 A63 = "a" * 63
 BOTH = [
@@ -36,6 +39,8 @@ BOTH = [
     ("a" * 64, A63),
     ("a" * 500, A63),
     ("a" * 62 + "_b", "a" * 62),
+    ("10.0.0.4", "ip-10-0-0-4"),
+    (" 10.0.0.4. ", "ip-10-0-0-4"),
 ]
 
 
@@ -98,3 +103,144 @@ def test_the_name_that_is_there_already_is_not_written_again(guest: Guest, conte
     ctx = context(local_hostname="vm")
     apply(ctx, Options())
     assert len(ctx.system.journal) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "domain", "expected"),
+    [
+        ("vm", "corp.example", "vm.corp.example"),
+        ("vm.other.example", "corp.example", "vm.corp.example"),
+        ("10.0.0.4", "corp.example", "ip-10-0-0-4.corp.example"),
+        ("a" * 51, "corp.example", "a" * 51 + ".corp.example"),
+        ("a" * 52, "corp.example", "a" * 52),  # 65 characters would be too many for the kernel
+    ],
+)
+def test_a_domain_may_be_given(
+    guest: Guest, context: Callable[..., Context], notes: list[str], given: str, domain: str, expected: str
+) -> None:
+    apply(context(local_hostname=given), Options(fqdn="domain", domain=domain))
+    assert guest.text("etc/hostname") == f"{expected}\n"
+    assert (notes == []) == (expected == f"{given}.{domain}")
+
+
+@pytest.mark.parametrize("azure", [None, "of-azure"])
+def test_a_name_in_the_configuration_takes_the_place_of_azures(
+    guest: Guest, context: Callable[..., Context], notes: list[str], azure: Any
+) -> None:
+    apply(context(local_hostname=azure), Options(name="my_own"))
+    assert guest.text("etc/hostname") == "my-own\n"
+    assert notes == ["the configuration's host name 'my_own' became 'my-own'"]
+
+
+def test_without_a_name_in_the_configuration_azures_is_needed() -> None:
+    assert needs(Options()) == NEEDS == ("local_hostname",)
+    assert needs(Options(name="own")) == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"name": "-"}, "name needs a letter"),
+        ({"fqdn": "domain"}, "needs a `domain`"),
+        ({"domain": "corp.example", "fqdn": "keep"}, "does not go with"),
+        ({"domain": "corp..example"}, "domain must be"),
+        ({"domain": "corp.example\n"}, "domain must be"),
+        ({"domain": "-.example"}, "domain must be"),
+        ({"domain": ""}, "domain must be"),
+        ({"domain": "a" * 64}, "domain must be"),
+    ],
+)
+def test_options_that_make_no_name_are_refused(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Options(**wrong)
+
+
+LOCAL = "127.0.0.1 localhost\n"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "before", "nsswitch", "after"),
+    [
+        ("auto", LOCAL, None, LOCAL + "127.0.1.1\tvm.corp.example vm\n"),
+        ("auto", LOCAL, "hosts: files dns\n", LOCAL + "127.0.1.1\tvm.corp.example vm\n"),
+        ("auto", LOCAL, "hosts: files myhostname dns\n", LOCAL),
+        ("auto", LOCAL, "hosts: files resolve [!UNAVAIL=return] dns\n", LOCAL),
+        ("auto", LOCAL, "#hosts: files myhostname\nhosts: files\n", LOCAL + "127.0.1.1\tvm.corp.example vm\n"),
+        ("auto", None, None, None),
+        (True, LOCAL, "hosts: files myhostname dns\n", LOCAL + "127.0.1.1\tvm.corp.example vm\n"),
+        (True, None, None, "127.0.0.1\tlocalhost\n127.0.1.1\tvm.corp.example vm\n::1\tlocalhost\n"),
+        (False, LOCAL, None, LOCAL),
+        ("auto", "10.0.0.4 VM\n", None, "10.0.0.4 VM\n"),
+    ],
+)
+def test_the_line_in_etc_hosts(
+    guest: Guest, context: Callable[..., Context], hosts: Any, before: Any, nsswitch: Any, after: Any
+) -> None:
+    guest.put({f"etc/{name}": text for name, text in (("hosts", before), ("nsswitch.conf", nsswitch)) if text})
+    apply(context(local_hostname="vm.corp.example"), Options(hosts=hosts))
+    path = guest.path("etc/hosts")
+    assert (path.read_text() if path.exists() else None) == after
+
+
+def test_etc_hosts_that_cannot_be_written_is_a_failure_only_where_it_was_asked_for(
+    guest: Guest, context: Callable[..., Context], notes: list[str]
+) -> None:
+    guest.path("etc/hosts").mkdir()
+    apply(context(local_hostname="vm"), Options())
+    assert len(notes) == 1
+    assert notes[0].startswith("the host name is not in /etc/hosts: cannot read /etc/hosts")
+    with pytest.raises(Exception, match="cannot read /etc/hosts"):
+        apply(context(local_hostname="vm"), Options(hosts=True))
+
+
+@pytest.fixture
+def at_boot(context: Callable[..., Context]) -> Callable[..., Context]:
+    """Makes a context of a run whose configuration has the handler at every boot."""
+
+    def make(**known: Any) -> Context:
+        config = Config(handlers=(HandlerEntry("hostname", frequency="boot"),))
+        return dataclasses.replace(context(**known), config=config)
+
+    return make
+
+
+def test_a_name_that_somebody_gave_the_machine_since_stays(
+    guest: Guest, at_boot: Callable[..., Context], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    apply(at_boot(local_hostname="vm"), Options())
+    guest.put({"etc/hostname": "# by hand\nmine\n"})
+    ctx = at_boot(local_hostname="vm")
+    apply(ctx, Options())
+    assert len(ctx.system.journal) == 0
+    assert guest.text("etc/hostname") == "# by hand\nmine\n"
+    assert "changed to mine since azurelite set vm" in caplog.text
+
+
+@pytest.mark.parametrize("left", ["", "localhost\n", "localhost.localdomain\n"])
+def test_a_name_that_was_taken_away_is_given_again(guest: Guest, at_boot: Callable[..., Context], left: str) -> None:
+    apply(at_boot(local_hostname="vm"), Options())
+    guest.put({"etc/hostname": left})
+    apply(at_boot(local_hostname="vm"), Options())
+    assert guest.text("etc/hostname") == "vm\n"
+
+
+def test_a_new_wish_counts_more_than_a_name_from_before(guest: Guest, at_boot: Callable[..., Context]) -> None:
+    apply(at_boot(local_hostname="vm"), Options())
+    guest.put({"etc/hostname": "mine\n"})
+    apply(at_boot(local_hostname="vm"), Options(name="other"))
+    assert guest.text("etc/hostname") == "other\n"
+
+
+def test_where_it_runs_once_per_vm_nothing_is_remembered(guest: Guest, context: Callable[..., Context]) -> None:
+    """Writing it down takes as long as all the rest, and Azure waits."""
+    apply(context(local_hostname="vm"), Options())
+    assert not guest.path("var/lib/azurelite").exists()
+
+
+def test_dhcp_clients_learn_to_send_the_name_unless_told_not_to(guest: Guest, context: Callable[..., Context]) -> None:
+    guest.put({"etc/dhcpcd.conf": "#hostname\n"})
+    apply(context(local_hostname="vm"), Options(publish=False))
+    assert guest.text("etc/dhcpcd.conf") == "#hostname\n"
+    apply(context(local_hostname="vm"), Options())
+    assert guest.text("etc/dhcpcd.conf") == "hostname\n#hostname\n"

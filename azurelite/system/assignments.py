@@ -1,0 +1,55 @@
+"""Settings in files that are lines of `KEY=value` (sysconfig, conf.d, rc.conf) or OpenWrt's UCI: text in, text out.
+
+It knows the two shapes and how to change one value and leave all other lines as they are. It knows no file by name and
+touches none. Values come in checked: they need no quoting beyond the quotes given here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+from azurelite.system.files import Files
+
+
+def get(text: str, key: str) -> Optional[str]:
+    """The value that holds (the last one), without its quotes, or None where the key is not set."""
+    found = re.findall(rf"^[ \t]*(?:export[ \t]+)?{re.escape(key)}=(.*)$", text, re.MULTILINE)
+    return found[-1].strip().strip("\"'") if found else None
+
+
+def assign(text: str, key: str, value: str, *, quote: str = '"') -> str:
+    """The text with `key` set to `value` wherever it is set, or by a new last line."""
+    line = re.compile(rf"^([ \t]*(?:export[ \t]+)?{re.escape(key)}=).*$", re.MULTILINE)
+    text, count = line.subn(lambda match: f"{match[1]}{quote}{value}{quote}", text)
+    if count == 0:
+        text += ("" if not text or text.endswith("\n") else "\n") + f"{key}={quote}{value}{quote}\n"
+    return text
+
+
+def uci_set(text: str, section: str, option: str, value: str) -> Optional[str]:
+    """The text of a UCI file with an option set in each section of that type; None where there is no such section."""
+    lines: list[str] = []
+    inside = found = False
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["config"]:
+            inside = words[1:2] == [section]
+            found = found or inside
+            lines.append(line)
+            if inside:
+                lines.append(f"\toption {option} '{value}'")
+        elif not (inside and words[:2] == ["option", option]):
+            lines.append(line)
+    return "".join(f"{line}\n" for line in lines) if found else None
+
+
+def read_text(files: Files, path: str) -> Optional[str]:
+    """A file as text, whatever bytes are in it, or None where there is none. Raises FileError."""
+    data = files.read(path)
+    return None if data is None else data.decode(errors="surrogateescape")
+
+
+def rewrite_text(files: Files, path: str, text: str) -> bool:
+    """Write a text back as it was read; the file keeps its mode and owner. True when it changed. Raises FileError."""
+    return files.rewrite(path, text.encode(errors="surrogateescape"))

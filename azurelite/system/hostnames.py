@@ -1,0 +1,132 @@
+"""Where a machine keeps its own name: /etc/hostname, what other systems have in its place, and the line in /etc/hosts.
+
+Each place is written where it is there already, whatever the distribution is called. This file knows no Azure, and
+not which name is wanted; the running kernel's name is `System.set_kernel_hostname`.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from azurelite.system.assignments import assign, get, read_text, rewrite_text, uci_set
+from azurelite.system.files import Files
+
+HOSTNAME = "/etc/hostname"
+HOSTS = "/etc/hosts"
+_PLAIN = ("/etc/HOSTNAME", "/etc/myname")  # SUSE until 12 and Slackware; OpenBSD and NetBSD: a line with the name
+_OPENRC = "/etc/conf.d/hostname"
+_REDHAT = "/etc/sysconfig/network"
+_REDHAT_INIT = "/etc/rc.d/rc.sysinit"  # until RHEL 6; it reads HOSTNAME= from there
+_BSD = "/etc/rc.conf"
+_BSD_MARK = "/etc/defaults/rc.conf"  # FreeBSD, NetBSD: rc.conf is theirs and not OpenRC's
+_OPENWRT = "/etc/config/system"
+_NSSWITCH = ("/etc/nsswitch.conf", "/usr/etc/nsswitch.conf")
+_OWN = "127.0.1.1"  # the address that Debian gives a machine's own name; 127.0.0.1 stays localhost's
+_NOBODY = ("localhost", "localhost.localdomain", "(none)")
+_EMPTY_HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
+
+
+def static_name(files: Files) -> Optional[str]:
+    """The name that the machine will have after the next boot, or None where it has none of its own. Raises FileError.
+
+    What images and agents write that have taken a name away ("localhost") is no name.
+    """
+    for path in (HOSTNAME, *_PLAIN):
+        for line in (read_text(files, path) or "").splitlines():
+            name = line.strip()
+            if name and not name.startswith("#"):
+                return None if name in _NOBODY else name
+    if files.exists(_BSD_MARK):
+        return get(read_text(files, _BSD) or "", "hostname")
+    return None
+
+
+def write_name(files: Files, name: str) -> None:
+    """Write the name (checked: letters, digits, `-`, `.`) into every place that this machine has. Raises FileError."""
+    files.mkdirs("/etc")  # an image that is being made may not have it yet
+    bsd = files.exists(_BSD_MARK) or files.exists("/etc/myname")
+    if not bsd or files.exists(HOSTNAME):
+        files.write(HOSTNAME, f"{name}\n".encode(), mode=0o644)
+    for path in _PLAIN:
+        # On newer systems /etc/HOSTNAME is a link to /etc/hostname.
+        if files.root.link_target(path) is None and files.exists(path):
+            rewrite_text(files, path, f"{name}\n")
+    for path in (_OPENRC, _REDHAT, _BSD, _OPENWRT):
+        text = read_text(files, path)
+        changed = None if text is None else _changed(files, path, text, name)
+        if changed is not None:
+            rewrite_text(files, path, changed)
+
+
+def _changed(files: Files, path: str, text: str, name: str) -> Optional[str]:
+    """The text of a settings file with the name in it, or None where the name is not kept there."""
+    if path == _OPENWRT:
+        return uci_set(text, "system", "hostname", name)
+    if path == _OPENRC:
+        return assign(text, "hostname", name)
+    if path == _BSD:
+        return assign(text, "hostname", name) if files.exists(_BSD_MARK) else None
+    if get(text, "HOSTNAME") is None and not files.exists(_REDHAT_INIT):
+        return None
+    return assign(text, "HOSTNAME", name, quote="")
+
+
+def answered_by_nss(files: Files) -> bool:
+    """The C library answers for the machine's own name without /etc/hosts (nss-myhostname, nss-resolve)."""
+    for path in _NSSWITCH:
+        for line in (read_text(files, path) or "").splitlines():
+            database, _, services = line.partition("#")[0].partition(":")
+            if database.strip() == "hosts":
+                return not {"myhostname", "resolve"}.isdisjoint(services.split())
+    return False
+
+
+def write_hosts(files: Files, name: str, *, fqdn: str, old: Optional[str], create: bool) -> bool:
+    """See to it that /etc/hosts has the machine's own name. Raises FileError.
+
+    A name that is in it already, for whatever address, is left alone. All other lines stay.
+
+    Args:
+        files: the guest's files.
+        name: the machine's name.
+        fqdn: its full name, or the same.
+        old: the name that it had: taken off the line for 127.0.1.1, where installers put it.
+        create: make the file where there is none.
+
+    Returns:
+        True when it changed.
+    """
+    text = read_text(files, HOSTS)
+    if text is None:
+        if not create:
+            return False
+        text = _EMPTY_HOSTS
+    return rewrite_text(files, HOSTS, hosts_with(text, name, fqdn=fqdn, old=old))
+
+
+def hosts_with(text: str, name: str, *, fqdn: str, old: Optional[str]) -> str:
+    """The text of /etc/hosts with a line for the machine's own name. The first name of a line is the canonical one."""
+    lines = text.splitlines()
+    if any(name.lower() in (word.lower() for word in _words(line)[1:]) for line in lines):
+        return text
+    kept = [line for line in (_without(line, old) for line in lines) if line is not None]
+    loopback = [at for at, line in enumerate(kept) if "".join(_words(line)[:1]).startswith("127.")]
+    names = dict.fromkeys([fqdn, name, name.partition(".")[0]])
+    kept.insert(loopback[-1] + 1 if loopback else 0, f"{_OWN}\t{' '.join(names)}")
+    return "".join(f"{line}\n" for line in kept)
+
+
+def _words(line: str) -> list[str]:
+    return line.partition("#")[0].split()
+
+
+def _without(line: str, old: Optional[str]) -> Optional[str]:
+    """A line without the machine's old name, None when nothing is left of it."""
+    words = _words(line)
+    if old is None or words[:1] != [_OWN] or "localhost" in words:
+        return line
+    short = old.partition(".")[0]
+    names = [word for word in words[1:] if word.partition(".")[0] != short]
+    if len(names) == len(words) - 1:
+        return line
+    return f"{_OWN}\t{' '.join(names)}" if names else None

@@ -1,0 +1,125 @@
+"""The language and the keyboard of a guest: which files name them, and which locales are there or can be made.
+
+What is there decides which files count, never a distribution's name. With musl every locale is there; with glibc one
+has to be compiled (`locale-gen`) or comes in a package.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+from azurelite.system.assignments import assign, get, read_text, rewrite_text
+from azurelite.system.explain import explained
+from azurelite.system.files import READ_LIMIT, Files
+
+LOCALE_GEN = "/etc/locale.gen"
+SUPPORTED = "/usr/share/i18n/SUPPORTED"
+_COMPILED = "/usr/lib/locale"
+_BUILT_IN = ("C", "POSIX", "C.UTF-8", "C.utf8")
+_SYSTEMD = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
+_PROFILE = "/etc/profile.d/azurelite-locale.sh"
+_LANGUAGE = (
+    ("/etc/default/locale", "LANG"),  # Debian
+    ("/etc/locale.conf", "LANG"),  # systemd
+    ("/etc/sysconfig/i18n", "LANG"),  # RHEL until 6
+    ("/etc/sysconfig/language", "RC_LANG"),  # SUSE until 12
+    ("/etc/env.d/02locale", "LANG"),  # Gentoo
+)
+_KEYBOARD = (
+    ("/etc/vconsole.conf", "KEYMAP"),  # systemd
+    ("/etc/default/keyboard", "XKBLAYOUT"),  # Debian's console-setup
+    ("/etc/conf.d/keymaps", "keymap"),  # OpenRC
+    ("/etc/sysconfig/keyboard", "KEYTABLE"),  # RHEL until 6
+)
+
+
+def language_places(files: Files) -> list[tuple[str, str]]:
+    """The files that name the language here, each with its key; where none is there yet, the one that will be read.
+
+    An empty list: no place for it is known. Raises FileError.
+    """
+    # In newer Debian one of the two is a link to the other.
+    there = [place for place in _LANGUAGE if files.root.link_target(place[0]) is None and files.exists(place[0])]
+    if there:
+        return there
+    if files.is_executable("/usr/sbin/update-locale") and files.is_dir("/etc/default"):
+        return [_LANGUAGE[0]]
+    if any(files.is_executable(path) for path in _SYSTEMD):
+        return [_LANGUAGE[1]]
+    if files.is_dir("/etc/env.d"):
+        return [_LANGUAGE[4]]
+    return [(_PROFILE, "export LANG")] if files.is_dir("/etc/profile.d") else []
+
+
+def keyboard_places(files: Files) -> list[tuple[str, str]]:
+    """The files that name the console's keyboard here, each with its key. Raises FileError."""
+    there = [place for place in _KEYBOARD if files.exists(place[0])]
+    if not there and any(files.is_executable(path) for path in _SYSTEMD):
+        return [_KEYBOARD[0]]
+    if get(read_text(files, "/etc/rc.conf") or "", "KEYMAP") is not None:  # Void
+        there.append(("/etc/rc.conf", "KEYMAP"))
+    return there
+
+
+def set_language(files: Files, places: list[tuple[str, str]], locale: str) -> None:
+    """Name the language in these places. Raises FileError."""
+    for path, key in places:
+        text = read_text(files, path) or ""
+        quote = '"' if key == "RC_LANG" else ""
+        rewrite_text(files, path, assign(text, key, locale, quote=quote))
+
+
+def set_keyboard(files: Files, places: list[tuple[str, str]], keymap: str) -> None:
+    """Name the keyboard in these places. Raises FileError."""
+    for path, key in places:
+        # What X calls a layout is the first word of the console's name: de-latin1 is layout de.
+        value = keymap.partition("-")[0] if key == "XKBLAYOUT" else keymap
+        rewrite_text(files, path, assign(read_text(files, path) or "", key, value))
+
+
+def is_available(files: Files, locale: str) -> bool:
+    """The C library has the locale. True, too, where that cannot be told. Raises FileError."""
+    if locale in _BUILT_IN or not files.is_dir(_COMPILED):
+        return True
+    name = compiled_name(locale)
+    if any(files.is_dir(f"{_COMPILED}/{spelled}") for spelled in (name, locale)):
+        return True
+    archive = f"{_COMPILED}/locale-archive"  # the names stand near its beginning
+    with explained("read", archive):
+        data = files.root.read(archive, limit=READ_LIMIT)
+    return data is not None and f"\0{name}\0".encode() in data
+
+
+def compiled_name(locale: str) -> str:
+    """The locale as glibc spells it when it is compiled: "de_DE.UTF-8" is "de_DE.utf8"."""
+    head, at, modifier = locale.partition("@")
+    language, dot, charset = head.partition(".")
+    return f"{language}{dot}{re.sub('[^a-z0-9]', '', charset.lower())}{at}{modifier}"
+
+
+def charset_of(files: Files, locale: str) -> Optional[str]:
+    """The charset that goes with a locale in the system's list of those it can make; None where it is not in it.
+
+    Without such a list the name has to say it itself. Raises FileError.
+    """
+    listed = (read_text(files, SUPPORTED) or "") + "\n" + (read_text(files, LOCALE_GEN) or "")
+    found = re.search(rf"^[# \t]*{re.escape(locale)}[ \t/]+(\S+)", listed, re.MULTILINE)
+    if found is not None:
+        return found[1]
+    if files.exists(SUPPORTED):
+        return None
+    return locale.partition("@")[0].partition(".")[2] or None
+
+
+def choose(files: Files, locale: str, charset: str) -> bool:
+    """See to it that `locale-gen` makes the locale. True when its list had to change. Raises FileError."""
+    text = read_text(files, LOCALE_GEN) or ""
+    wanted = rf"{re.escape(locale)}[ \t]+{re.escape(charset)}[ \t]*$"
+    if re.search(rf"^[ \t]*{wanted}", text, re.MULTILINE):
+        return False
+    line = f"{locale} {charset}"
+    text, count = re.subn(rf"^[ \t]*#[ \t]*{wanted}", line, text, count=1, flags=re.MULTILINE)
+    if count == 0:
+        text += ("" if not text or text.endswith("\n") else "\n") + f"{line}\n"
+    return rewrite_text(files, LOCALE_GEN, text)

@@ -1,0 +1,190 @@
+"""The program that keeps a guest's clock: which one is installed, and its servers and reference clock in its files.
+
+What azurelite sets stands in a file of its own where the program reads further files, else in a marked part of the
+program's own file. This file knows the programs and their words, not what is wanted of them; it restarts nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Optional
+
+from azurelite.system.assignments import assign, get, read_text, rewrite_text
+from azurelite.system.files import Files
+
+_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin")
+_CLOCK = "/dev/ptp_hyperv"  # udev's name for it, which does not change with the order of drivers
+_PTP = "/sys/class/ptp"
+_OWN = "azurelite.conf"
+_BEGIN, _END = "# azurelite: begin", "# azurelite: end"
+_OUT = "#azurelite: "  # ahead of a line that is taken out
+
+
+@dataclass(frozen=True)
+class TimeKeeper:
+    """A program that keeps the clock.
+
+    Attributes:
+        name: "chrony", "ntp", "openntpd", "timesyncd" or "busybox".
+        conf: the file that it reads.
+        services: what its service is called here and there.
+    """
+
+    name: str
+    conf: str
+    services: tuple[str, ...]
+
+
+# Name, programs, files (one must be there for it to be this one: three programs are called ntpd), services.
+_KNOWN = (
+    ("chrony", ("chronyd",), ("/etc/chrony/chrony.conf", "/etc/chrony.conf"), ("chronyd", "chrony")),
+    ("ntp", ("ntpd",), ("/etc/ntpsec/ntp.conf", "/etc/ntp.conf"), ("ntpsec", "ntpd", "ntp")),
+    ("openntpd", ("ntpd",), ("/etc/openntpd/ntpd.conf", "/etc/ntpd.conf"), ("openntpd", "ntpd")),
+    ("busybox", ("ntpd",), ("/etc/conf.d/ntpd",), ("ntpd",)),
+)
+_TIMESYNCD = ("/usr/lib/systemd/systemd-timesyncd", "/lib/systemd/systemd-timesyncd")
+_TIMESYNCD_CONF = "/etc/systemd/timesyncd.conf.d/90-azurelite.conf"
+
+
+def find_time_keeper(files: Files) -> Optional[TimeKeeper]:
+    """The program that is installed, the most able one first, or None. Raises FileError."""
+    for name, programs, confs, services in _KNOWN:
+        if any(files.is_executable(f"{folder}/{program}") for folder in _FOLDERS for program in programs):
+            conf = next((path for path in confs if files.exists(path)), None)
+            if conf is not None:
+                return TimeKeeper(name, conf, services)
+    if any(files.is_executable(path) for path in _TIMESYNCD):
+        return TimeKeeper("timesyncd", _TIMESYNCD_CONF, ("systemd-timesyncd",))
+    return None
+
+
+def hyperv_clock(files: Files) -> Optional[str]:
+    """The device of the host's clock as Hyper-V shows it, or None. Raises FileError."""
+    if files.exists(_CLOCK):
+        return _CLOCK
+    for name in files.names(_PTP):  # without udev nothing has given it the lasting name
+        if (read_text(files, f"{_PTP}/{name}/clock_name") or "").strip() == "hyperv":
+            return f"/dev/{name}"
+    return None
+
+
+def configure(
+    files: Files, keeper: TimeKeeper, *, clock: Optional[str], servers: tuple[str, ...], pools: tuple[str, ...]
+) -> bool:
+    """Set the sources of the time.
+
+    Args:
+        files: the guest's files.
+        keeper: the program.
+        clock: device of the host's clock, which chrony alone reads; None: leave it out.
+        servers: names or addresses, in place of those that are set; empty, and no pools: those that are set stay.
+        pools: names that stand for several servers.
+
+    Returns:
+        True when a file changed.
+
+    Raises:
+        FileError: a file cannot be written.
+    """
+    if keeper.name == "timesyncd":
+        return _set_timesyncd(files, (*servers, *pools))
+    if keeper.name == "busybox":
+        return _set_busybox(files, keeper.conf, (*servers, *pools))
+    text = read_text(files, keeper.conf) or ""
+    before = text
+    if servers or pools:
+        text = _without_sources(text)
+    own = _sources(keeper.name, servers, pools)
+    if keeper.name != "chrony":
+        return rewrite_text(files, keeper.conf, with_part(text, own))
+    folder = drop_in_folder(files, text)
+    own = [*_clock_lines(files, folder, before, clock), *own]
+    if folder is None:
+        return rewrite_text(files, keeper.conf, with_part(text, own))
+    changed = rewrite_text(files, keeper.conf, text) if text != before else False
+    return _set_drop_in(files, f"{folder}/{_OWN}", own) or changed
+
+
+def drop_in_folder(files: Files, text: str) -> Optional[str]:
+    """The folder from which a chrony.conf reads every *.conf, or None where it reads none. Raises FileError."""
+    for match in re.finditer(r"^[ \t]*(?:confdir[ \t]+(.*)|include[ \t]+(\S+)/\*\.conf)[ \t]*$", text, re.MULTILINE):
+        for folder in (match[1] or match[2]).split():
+            if files.is_dir(folder.rstrip("/")):
+                return folder.rstrip("/")
+    return None
+
+
+def _clock_lines(files: Files, folder: Optional[str], text: str, clock: Optional[str]) -> list[str]:
+    """The lines for the host's clock: none where the image has its own."""
+    if clock is None:
+        return []
+    others = [_part_removed(text)]
+    if folder is not None:
+        paths = [f"{folder}/{name}" for name in files.names(folder) if name.endswith(".conf") and name != _OWN]
+        others += [read_text(files, path) or "" for path in paths]
+    there = "\n".join(others)
+    lines = []
+    if re.search(r"^[ \t]*refclock[ \t]+PHC[ \t]", there, re.MULTILINE | re.IGNORECASE) is None:
+        lines.append(f"refclock PHC {clock} poll 3 dpoll -2 offset 0 stratum 2")
+    if re.search(r"^[ \t]*makestep\b", there, re.MULTILINE | re.IGNORECASE) is None:
+        lines.append("makestep 1.0 -1")  # a VM that was paused or moved is late by more than can be slewed
+    return lines
+
+
+def _sources(name: str, servers: tuple[str, ...], pools: tuple[str, ...]) -> list[str]:
+    if name == "openntpd":
+        return [f"server {server}" for server in servers] + [f"servers {pool}" for pool in pools]
+    return [f"server {server} iburst" for server in servers] + [f"pool {pool} iburst" for pool in pools]
+
+
+def _without_sources(text: str) -> str:
+    """The text with the servers of others taken out; a reference clock of ntpd (127.127.…) is none."""
+    part = _part(text)
+    kept = re.sub(
+        r"^([ \t]*(?:server|servers|pool|peer)[ \t]+(?!127\.127\.).*)$",
+        rf"{_OUT}\1",
+        _part_removed(text),
+        flags=re.MULTILINE,
+    )
+    return with_part(kept, part)
+
+
+def with_part(text: str, lines: list[str]) -> str:
+    """The text with these lines as azurelite's part of it, at the end; none: without that part."""
+    text = _part_removed(text)
+    if not lines:
+        return text
+    text += "" if not text or text.endswith("\n") else "\n"
+    return text + "".join(f"{line}\n" for line in (_BEGIN, *lines, _END))
+
+
+def _part(text: str) -> list[str]:
+    found = re.search(rf"^{_BEGIN}\n(.*?)^{_END}$", text, re.MULTILINE | re.DOTALL)
+    return found[1].splitlines() if found else []
+
+
+def _part_removed(text: str) -> str:
+    return re.sub(rf"^{_BEGIN}\n.*?^{_END}(\n|\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def _set_drop_in(files: Files, path: str, lines: list[str]) -> bool:
+    if not lines:
+        return files.delete(path)
+    return rewrite_text(files, path, "".join(f"{line}\n" for line in ("# written by azurelite", *lines)))
+
+
+def _set_timesyncd(files: Files, servers: tuple[str, ...]) -> bool:
+    if not servers:
+        return files.delete(_TIMESYNCD_CONF)
+    files.mkdirs(_TIMESYNCD_CONF.rpartition("/")[0])
+    # The empty line takes out what other files have set.
+    return rewrite_text(files, _TIMESYNCD_CONF, f"# written by azurelite\n[Time]\nNTP=\nNTP={' '.join(servers)}\n")
+
+
+def _set_busybox(files: Files, path: str, servers: tuple[str, ...]) -> bool:
+    if not servers:
+        return False
+    text = read_text(files, path) or ""
+    words = re.sub(r"-p[ \t]*\S+", "", get(text, "NTPD_OPTS") or "-N").split()
+    return rewrite_text(files, path, assign(text, "NTPD_OPTS", " ".join([*words, *(f"-p {name}" for name in servers)])))

@@ -1,0 +1,79 @@
+"""The time zone of a guest: whether a zone is there, and the places that say which one holds.
+
+/etc/localtime is a link, or a copy where the system's habit is a copy. The other places are written where they are
+there already. This file does not know which zone is wanted.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from azurelite.system.assignments import assign, get, read_text, rewrite_text, uci_set
+from azurelite.system.files import Files
+
+ZONEINFO = "/usr/share/zoneinfo"
+LOCALTIME = "/etc/localtime"
+_NAMED = ("/etc/timezone", "/var/db/zoneinfo")  # Debian, Gentoo; FreeBSD: a line with the zone's name
+_SETTINGS = (("/etc/sysconfig/clock", "ZONE"), ("/etc/sysconfig/clock", "TIMEZONE"), ("/etc/rc.conf", "TIMEZONE"))
+_POSIX = "/etc/TZ"  # uClibc's C library reads the rule itself from there
+_OPENWRT = "/etc/config/system"
+
+
+def zone_data(files: Files, zone: str) -> Optional[bytes]:
+    """The compiled zone of a checked name (no dots in it), or None where there is none. Raises FileError."""
+    path = f"{ZONEINFO}/{zone}"
+    data = None if files.is_dir(path) else files.read(path)
+    return data if data is not None and data.startswith(b"TZif") else None
+
+
+def similar_zone(files: Files, zone: str) -> Optional[str]:
+    """The zone whose name differs in capitals only, or None. Raises FileError."""
+    found = ""
+    for part in zone.split("/"):
+        names = files.names(f"{ZONEINFO}{found}")
+        match = next((name for name in names if name.lower() == part.lower()), None)
+        if match is None:
+            return None
+        found += f"/{match}"
+    return found[1:] if zone_data(files, found[1:]) is not None else None
+
+
+def set_zone(files: Files, zone: str, data: bytes) -> None:
+    """Make the zone hold wherever this system looks for it. Raises FileError.
+
+    Args:
+        files: the guest's files.
+        zone: its name, as "Europe/Berlin".
+        data: the compiled zone.
+    """
+    _set_localtime(files, zone, data)
+    for path in _NAMED:
+        if files.exists(path):
+            rewrite_text(files, path, f"{zone}\n")
+    for path, key in _SETTINGS:
+        text = read_text(files, path)
+        if text is not None and get(text, key) is not None:
+            rewrite_text(files, path, assign(text, key, zone))
+    rule = posix_rule(data)
+    if rule is not None and files.exists(_POSIX):
+        rewrite_text(files, _POSIX, f"{rule}\n")
+    text = read_text(files, _OPENWRT)
+    if rule is not None and text is not None:
+        text = uci_set(uci_set(text, "system", "timezone", rule) or text, "system", "zonename", zone)
+        if text is not None:
+            rewrite_text(files, _OPENWRT, text)
+
+
+def _set_localtime(files: Files, zone: str, data: bytes) -> None:
+    target = files.root.link_target(LOCALTIME)
+    if target is None and files.exists(LOCALTIME):
+        files.rewrite(LOCALTIME, data)  # a copy, as where /usr is mounted later
+    elif target != f"{ZONEINFO}/{zone}":
+        files.link(LOCALTIME, f"..{ZONEINFO}/{zone}")
+
+
+def posix_rule(data: bytes) -> Optional[str]:
+    """The rule at the end of a compiled zone, as "CET-1CEST,M3.5.0,M10.5.0/3"; None where it has none."""
+    rule = data[:-1].rpartition(b"\n")[2] if data[4:5] >= b"2" and data.endswith(b"\n") else b""
+    text = rule.decode("ascii", "replace")
+    return text if text and text.isprintable() and not {"'", '"', "\ufffd"} & set(text) else None
