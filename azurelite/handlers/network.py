@@ -1,25 +1,261 @@
-"""`network`: not written yet."""
+"""`network`: the NICs that IMDS lists, as configuration of the guest's own network program.
+
+Not needed for a VM whose image asks DHCP on its NIC. It serves those with more than one NIC or address: DHCP hands out
+only the first address of a NIC, and says nothing of which NIC comes first.
+
+A NIC is known by its MAC and its driver, never by its name. The first NIC is the one that the routes to Azure leave by,
+for IMDS's order is not guaranteed; the order found once is kept for the VM's life, so that a NIC added later changes
+nothing of the others. With `frequency: boot` such a NIC is found. The program is chosen by what is installed and
+starts at boot, not by the distribution's name.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Iterable, Literal, Mapping, Optional, Sequence
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
+from azurelite.fabric.reach import ROUTES, read_routes
 from azurelite.handlers import Context
+from azurelite.netconf import ifupdown, netplan, networkd, networkmanager, udev
+from azurelite.netconf.files import MARK, PLACES, File
+from azurelite.netconf.nics import METRIC_STEP, Listing, Nic, read_nics
+from azurelite.system.changes import Change
+from azurelite.system.interfaces import NETVSC
+from azurelite.system.nics import LocalNic, local_nics, nic_of
+from azurelite.system.services import Services
 
-SUMMARY = "not written yet"
-NEEDS: tuple[str, ...] = ()
+SUMMARY = "configure the NICs that IMDS lists: DHCP, further addresses, route metrics"
+NEEDS = ("network",)
 FREQUENCY: Frequency = "instance"
-REQUIRED = False
+REQUIRED = False  # the VM was reached without it
+
+_ORDER = "network-order"  # in the memory: the MACs, the primary one first
+_AZURE = (0xA83F8110, 0xA9FEA9FE)  # 168.63.129.16 and 169.254.169.254
+_BINARIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
+_NETWORKD = ("/usr/lib/systemd/systemd-networkd", "/lib/systemd/systemd-networkd")
+_HOW = {
+    "networkd": "`networkctl reload`",
+    "netplan": "`netplan apply`",
+    "networkmanager": "`nmcli connection reload` and `nmcli connection up`",
+    "ifupdown": "`ifdown` and `ifup` of the NIC",
+}
 
 
 @dataclass(frozen=True)
 class Options:
-    """There is nothing to choose yet."""
+    """Options of `network`.
+
+    Attributes:
+        renderer: whose files are written: "networkd", "netplan", "networkmanager" or "ifupdown"; "auto": the one that
+            is installed and in charge, and a failure where there is none.
+        secondary_addresses: configure the addresses behind a NIC's first one, which DHCP does not hand out; each
+            stands alone (/32, /128), so that the first one stays the source of what is sent.
+        route_metrics: 100 for the routes of the primary NIC, 200 for the next, and so on, so that two NICs in one
+            subnet do not take turns.
+        set_name: name the NICs eth0, eth1, … in that order, by netplan or a udev rule, from the next boot on. Names
+            of that kind are the kernel's as well and can clash; better left off.
+        apply: on the running system, put further addresses in place and let the renderer take up new NICs at once.
+            What it knows of the primary NIC is left alone until the next boot. Without it, all waits for that.
+    """
+
+    renderer: Literal["auto", "networkd", "netplan", "networkmanager", "ifupdown"] = "auto"
+    secondary_addresses: bool = True
+    route_metrics: bool = True
+    set_name: bool = False
+    apply: bool = False
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Not written yet. Raises HandlerError."""
-    del ctx, options
-    raise HandlerError("not written yet")
+    """Write what is new, and remove azurelite's own files about NICs that are gone.
+
+    Raises:
+        HandlerError: no program that configures the network was found, or it does not read azurelite's file.
+        FileError: a file could not be written.
+        CommandError: with `apply`, a program refused.
+    """
+    if ctx.metadata.network is None:
+        return
+    listing = read_nics(ctx.metadata.network, secondary_addresses=options.secondary_addresses)
+    for problem in listing.problems:
+        ctx.note(problem)
+    if not listing.nics:
+        return
+    renderer = options.renderer if options.renderer != "auto" else _in_charge(ctx)
+    local = {nic.mac: nic_of(nic.mac, local_nics(ctx.system.root)) for nic in listing.nics}
+    order = _order(ctx, listing, local)
+    by_mac = {nic.mac: nic for nic in listing.nics}
+    nics = [_placed(by_mac[mac], rank, local[mac], options) for rank, mac in enumerate(order) if mac in by_mac]
+    files = _render(ctx, renderer, nics)
+    # A NIC that could not be read, or not be seen, is not gone.
+    complete = listing.complete and not (renderer == "ifupdown" and any(nic.name is None for nic in nics))
+    removed = complete and _remove_stale(ctx, files)
+    primary = order[0] if options.apply and renderer != "networkmanager" else None
+    later = [file for file in files if file.mac is not None and file.mac == primary]
+    written = [file for file in files if file not in later and _write(ctx, file)]
+    if options.apply and (written or removed):
+        _tell(ctx, renderer)
+    # What azurelite's own reload is not to take up: networkd gives the lease of a NIC back whose file has changed.
+    written += [file for file in later if _write(ctx, file)]
+    if options.apply:
+        _put_addresses(ctx, written, nics, local)
+        if ctx.system.root.is_host and any(file.mac == order[0] for file in written):
+            ctx.note("the primary NIC has its further addresses now; its route metric follows at the next boot")
+    elif (written or removed) and ctx.system.root.is_host:
+        ctx.note(f"the files for {renderer} take effect at the next boot, or by {_HOW[renderer]}")
+    ctx.memory.remember(_ORDER, " ".join(order))
+
+
+def _in_charge(ctx: Context) -> str:
+    files, services = ctx.system.files, Services(ctx.system)
+    if _installed(ctx, "netplan") and files.is_dir("/etc/netplan"):
+        return "networkmanager" if _netplan_hands_on(ctx) else "netplan"
+    if _installed(ctx, "NetworkManager") and services.enabled("NetworkManager"):
+        return "networkmanager"
+    if any(files.is_executable(path) for path in _NETWORKD) and services.enabled("systemd-networkd"):
+        return "networkd"
+    if _installed(ctx, "ifup") and files.exists(ifupdown.MAIN):
+        return "ifupdown"
+    raise HandlerError(
+        "neither netplan, NetworkManager, systemd-networkd nor ifupdown is installed and starts at boot: "
+        "name one by `renderer`, or leave `network` out"
+    )
+
+
+def _installed(ctx: Context, program: str) -> bool:
+    return any(ctx.system.files.is_executable(f"{folder}/{program}") for folder in _BINARIES)
+
+
+def _netplan_hands_on(ctx: Context) -> bool:
+    paths = (f"{folder}/{name}" for folder in netplan.FOLDERS for name in ctx.system.files.names(folder))
+    return netplan.hands_on(_text(ctx, path) for path in paths if path.endswith(".yaml"))
+
+
+def _order(ctx: Context, listing: Listing, local: Mapping[str, Optional[LocalNic]]) -> list[str]:
+    """The MACs, the primary NIC's first: as remembered, else as the routes say, else as IMDS lists them.
+
+    While an entry cannot be read, one that is remembered keeps its place, and so the others theirs.
+    """
+    listed = [nic.mac for nic in listing.nics]
+    remembered = (ctx.memory.recall(_ORDER) or "").split()
+    known = [mac for mac in remembered if mac in listed or not listing.complete]
+    stays = bool(known) and known[0] == remembered[0]
+    first = known[:1] if stays else _leading(ctx, listed, local)
+    return list(dict.fromkeys([*first, *known, *listed]))
+
+
+def _leading(ctx: Context, listed: Sequence[str], local: Mapping[str, Optional[LocalNic]]) -> list[str]:
+    """The MAC of the NIC that the routes to Azure's own addresses leave by, which DHCP hands to the primary NIC alone;
+    without those, that the default route leaves by. Of several that are equal, IMDS's first. None where there is none.
+    """
+    by_name = {nic.name: mac for mac, nic in local.items() if nic is not None}
+    routes = read_routes(ctx.system.files.read(ROUTES) or b"")
+    for wanted in (
+        [route for route in routes if route.prefix == 32 and route.network in _AZURE],
+        [route for route in routes if route.prefix == 0],
+    ):
+        found = [(route.metric, by_name[route.interface]) for route in wanted if route.interface in by_name]
+        best = {mac for metric, mac in found if metric == min(found)[0]}
+        if best:
+            return [mac for mac in listed if mac in best][:1]
+    return []
+
+
+def _placed(nic: Nic, rank: int, local: Optional[LocalNic], options: Options) -> Nic:
+    """The NIC with what its rank and the machine add to it."""
+    return replace(
+        nic,
+        rank=rank,
+        metric=(rank + 1) * METRIC_STEP if options.route_metrics else None,
+        # One that cannot be seen from here is Hyper-V's, as every NIC on Azure; its twin must not be taken for it.
+        driver=NETVSC if local is None else local.driver,
+        name=f"eth{rank}" if options.set_name else local.name if local is not None else None,
+        renamed=options.set_name,
+    )
+
+
+def _render(ctx: Context, renderer: str, nics: Sequence[Nic]) -> tuple[File, ...]:
+    if renderer == "netplan":
+        if _netplan_hands_on(ctx):
+            raise HandlerError(
+                "netplan renders for NetworkManager here and then matches no drivers: set `renderer: networkmanager`"
+            )
+        return netplan.render(nics)
+    if renderer == "networkd":
+        return networkd.render(nics) + udev.render(nics)
+    if renderer == "networkmanager":
+        return networkmanager.render(nics) + udev.render(nics)
+    return _for_ifupdown(ctx, nics) + udev.render(nics)
+
+
+def _for_ifupdown(ctx: Context, nics: Sequence[Nic]) -> tuple[File, ...]:
+    files = ctx.system.files
+    main = _text(ctx, ifupdown.MAIN)
+    if not ifupdown.takes_in(main):
+        raise HandlerError(
+            f"{ifupdown.MAIN} does not take in {ifupdown.FOLDER}: add the line `source {ifupdown.FOLDER}/*` to it"
+        )
+    others = [f"{ifupdown.FOLDER}/{name}" for name in files.names(ifupdown.FOLDER) if name != ifupdown.NAME]
+    taken = ifupdown.interfaces_named([main, *(_text(ctx, path) for path in others if not files.is_dir(path))])
+    busybox = any(
+        ctx.system.root.host_path(f"{folder}/ifup").endswith("/busybox")
+        for folder in _BINARIES
+        if files.is_executable(f"{folder}/ifup")
+    )
+    for nic in nics:
+        for problem in ifupdown.problems(nic, taken=taken, busybox=busybox):
+            ctx.note(problem)
+    return ifupdown.render(nics, taken=taken, busybox=busybox)
+
+
+def _text(ctx: Context, path: str) -> str:
+    return (ctx.system.files.read(path) or b"").decode(errors="replace")
+
+
+def _write(ctx: Context, file: File) -> bool:
+    folder = file.path.rpartition("/")[0]
+    ctx.system.files.mkdirs(folder, mode=0o700 if folder == networkmanager.FOLDER else 0o755)
+    return ctx.system.files.write(file.path, file.text.encode(), mode=file.mode)
+
+
+def _remove_stale(ctx: Context, files: Iterable[File]) -> bool:
+    """Remove what azurelite wrote for NICs that are gone, or for another renderer; by name and by its first line."""
+    wanted = {file.path for file in files}
+    removed = False
+    for folder, prefix in PLACES:
+        for name in ctx.system.files.names(folder):
+            path = f"{folder}/{name}"
+            own = name.startswith(prefix) and path not in wanted and not ctx.system.files.is_dir(path)
+            if own and _text(ctx, path).startswith(MARK):
+                removed = ctx.system.files.delete(path) or removed
+    return removed
+
+
+def _tell(ctx: Context, renderer: str) -> None:
+    """Let the running program read its files again; one that does not run reads them when it starts."""
+    if not ctx.system.root.is_host:
+        return
+    exists = ctx.system.files.exists
+    if renderer == "netplan":
+        ctx.system.perform(Change("service", "netplan", "generate"), ["netplan", "generate"])
+    if renderer in ("networkd", "netplan") and exists("/run/systemd/netif/state"):
+        ctx.system.perform(Change("service", "systemd-networkd", "reload"), ["networkctl", "reload"])
+    if renderer in ("networkmanager", "netplan") and exists("/run/NetworkManager/devices"):
+        ctx.system.perform(Change("service", "NetworkManager", "reload"), ["nmcli", "connection", "reload"])
+
+
+def _put_addresses(
+    ctx: Context, written: Sequence[File], nics: Sequence[Nic], local: Mapping[str, Optional[LocalNic]]
+) -> None:
+    """Give the interfaces their further addresses, those whose file is new; `replace` bears that they are there."""
+    if not ctx.system.root.is_host:
+        return
+    macs = {file.mac for file in written}
+    shared = any(file.path == ifupdown.PATH for file in written)
+    for nic in nics:
+        here = local[nic.mac]
+        if here is not None and (shared or nic.mac in macs):
+            for address in nic.addresses:
+                argv = ["ip", "address", "replace", address, "dev", here.name]
+                ctx.system.perform(Change("address", here.name, address), argv)

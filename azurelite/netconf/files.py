@@ -1,0 +1,36 @@
+"""What all renderers share: a file to be, the line that marks it as azurelite's own, and where such files lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+MARK = "# written by azurelite"
+HEADER = f"{MARK} from Azure's metadata about the NICs; it is written anew when that changes\n"
+
+# Folder and first letters of the names of every file that any renderer here writes.
+PLACES = (
+    ("/etc/systemd/network", "05-azurelite-"),
+    ("/etc/netplan", "50-azurelite-"),
+    ("/etc/NetworkManager/system-connections", "azurelite-"),
+    ("/etc/NetworkManager/conf.d", "50-azurelite-"),
+    ("/etc/network/interfaces.d", "azurelite"),
+    ("/etc/udev/rules.d", "70-azurelite-"),
+)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to be.
+
+    Attributes:
+        path: guest path, in one of PLACES.
+        text: its content; the first line is HEADER.
+        mode: permission bits.
+        mac: the NIC that it is about; None when it is about several.
+    """
+
+    path: str
+    text: str
+    mode: int = 0o644
+    mac: Optional[str] = None

@@ -1,0 +1,37 @@
+"""NICs as files of systemd-networkd, one per NIC; and one that keeps their twins from being configured."""
+
+from __future__ import annotations
+
+from typing import Iterable
+
+from azurelite.netconf.files import HEADER, File
+from azurelite.netconf.nics import Nic
+
+FOLDER = "/etc/systemd/network"
+
+
+def render(nics: Iterable[Nic]) -> tuple[File, ...]:
+    """The files, as /etc/systemd/network/05-azurelite-000d3a5e7b21.network."""
+    nics = tuple(nics)
+    files = [File(f"{FOLDER}/05-azurelite-{nic.id}.network", _network(nic), mac=nic.mac) for nic in nics]
+    for driver in sorted({nic.driver for nic in nics if nic.driver is not None}):
+        macs = " ".join(sorted(nic.mac for nic in nics if nic.driver == driver))
+        # The VF of accelerated networking has the same MAC; a file for all interfaces would catch it.
+        text = f"{HEADER}[Match]\nMACAddress={macs}\nDriver=!{driver}\n\n[Link]\nUnmanaged=yes\n"
+        files.append(File(f"{FOLDER}/05-azurelite-not-{driver}.network", text))
+    return tuple(files)
+
+
+def _network(nic: Nic) -> str:
+    match = [f"MACAddress={nic.mac}"] + ([f"Driver={nic.driver}"] if nic.driver else [])
+    overrides = [f"RouteMetric={nic.metric}"] if nic.metric is not None else []
+    no_dns = ["UseDNS=no"] if nic.rank else []
+    sections = [
+        ("Match", match),
+        ("Link", ["RequiredForOnline=no"] if nic.rank else []),  # a boot does not wait for it
+        ("Network", ["DHCP=yes" if nic.ipv6 else "DHCP=ipv4", *(f"Address={address}" for address in nic.addresses)]),
+        ("DHCPv4", overrides + no_dns),
+        ("DHCPv6", no_dns if nic.ipv6 else []),
+        ("IPv6AcceptRA", overrides + no_dns if nic.ipv6 else []),
+    ]
+    return HEADER + "\n".join(f"[{name}]\n" + "".join(f"{key}\n" for key in keys) for name, keys in sections if keys)
