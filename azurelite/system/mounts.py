@@ -1,4 +1,4 @@
-"""Discs that are mounted, and mounting one read-only for a moment.
+"""The kernel's table of mounts, the discs in it, and mounting one read-only for a moment.
 
 The kernel's table is `/proc/self/mountinfo` (proc(5)): what is a space, tab, line feed or backslash in a name stands
 there as three octal digits.
@@ -42,9 +42,22 @@ class MountedDisc:
 
 
 @dataclass(frozen=True)
-class _Row:
-    number: str  # major:minor
+class Mounted:
+    """A row of the kernel's table.
+
+    Attributes:
+        number: "major:minor" of the device; btrfs and file systems without a device have a made-up one.
+        inside: which of its own folders is shown; "/" is all of it.
+        folder: the guest path that it is shown at.
+        options: the mount's own, as ("rw", "relatime").
+        kind: the type of the file system.
+        source: the device as `mount` was told it.
+    """
+
+    number: str
+    inside: str
     folder: str
+    options: tuple[str, ...]
     kind: str
     source: str
 
@@ -82,25 +95,40 @@ def _leads_to(root: Root, source: str, resolved: str) -> bool:
         return False
 
 
-def _rows(root: Root) -> list[_Row]:
-    """What is shown at each mount point: the last that was mounted there, if it is a whole file system."""
+def mounted_on(root: Root, folder: str) -> Optional[Mounted]:
+    """What is shown at a mount point, or at the end of a link to one: the last that was mounted there, or None."""
+    try:
+        resolved = root.host_path(folder)[len(root.path.rstrip("/")) :]
+    except OSError:
+        resolved = folder
+    return next((row for row in reversed(mount_table(root)) if row.folder in (folder, resolved)), None)
+
+
+def mount_table(root: Root) -> list[Mounted]:
+    """Every mount, first mounted first; none where the kernel's table cannot be read."""
     try:
         table = root.read(_TABLE, limit=_TABLE_CAP) or b""
     except OSError:
         return []
-    shown: dict[str, Optional[_Row]] = {}
+    found = []
     for line in table.split(b"\n"):
         fields = line.split(b" ")
         if len(fields) < 10 or b"-" not in fields[6:-3]:
             continue
         behind = fields.index(b"-", 6) + 1  # any number of optional fields comes before it
-        folder = _unescaped(fields[4])
-        shown.pop(folder, None)
-        row = _Row(
-            fields[2].decode("ascii", "replace"), folder, _unescaped(fields[behind]), _unescaped(fields[behind + 1])
-        )
-        shown[folder] = row if fields[3] == b"/" else None  # a bind mount of a folder inside shows another root
-    return [row for row in shown.values() if row is not None]
+        words = [_unescaped(fields[i]) for i in (3, 4, 5, behind, behind + 1)]
+        number = fields[2].decode("ascii", "replace")
+        found.append(Mounted(number, words[0], words[1], tuple(words[2].split(",")), words[3], words[4]))
+    return found
+
+
+def _rows(root: Root) -> list[Mounted]:
+    """What is shown at each mount point: the last that was mounted there, if it is a whole file system."""
+    shown: dict[str, Mounted] = {}
+    for row in mount_table(root):
+        shown.pop(row.folder, None)
+        shown[row.folder] = row
+    return [row for row in shown.values() if row.inside == "/"]  # a bind mount of a folder shows another root
 
 
 def _unescaped(field: bytes) -> str:

@@ -1,0 +1,45 @@
+"""`growroot` where there is nothing to grow. On real partitions: test_disks_live."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import pytest
+from disktree import GEN2_OS, MIB, DiskTree
+from kit import Guest
+
+from azurelite.handlers import Context
+from azurelite.handlers.growroot import Options, apply, tell_of_room
+from azurelite.system.blockdevices import BlockDevices
+from azurelite.system.root import Root
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "overlay", "tmpfs"])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_foreign_root_stays_as_it_is_without_a_word(
+    guest: Guest, context: Callable[..., Context], notes: list[str], kind: str, dry_run: bool
+) -> None:
+    DiskTree(guest).scsi("sda", GEN2_OS, 0, size=900 * MIB, parts=[(1, MIB, 10 * MIB)])
+    guest.put({"proc/self/mountinfo": f"22 1 8:1 / / rw,relatime - {kind} /dev/root rw\n"})
+    before = guest.snapshot()
+    ctx = context(dry_run=dry_run)
+    apply(ctx, Options())
+    assert (guest.snapshot(), notes, len(ctx.system.journal)) == (before, [], 0)
+
+
+@pytest.mark.parametrize(("size", "said"), [(100 * MIB, False), (900 * MIB, True)])
+def test_what_stands_on_lvm_is_left_alone_and_said_where_there_is_room(
+    guest: Guest, context: Callable[..., Context], notes: list[str], size: int, said: bool
+) -> None:
+    tree = DiskTree(guest)
+    home = tree.scsi("sda", GEN2_OS, 0, size=size, parts=[(1, MIB, 4 * MIB), (2, 5 * MIB, 90 * MIB)])
+    crypt = tree.virtual("dm-0", kind="dm", slaves=[f"{home}/sda2"])
+    tree.virtual("dm-1", kind="dm", slaves=[crypt])
+    devices = BlockDevices(Root(guest.root))
+    root = next(disk for disk in devices.disks() if disk.name == "dm-1")
+    tell_of_room(context(), devices, root)
+    assert len(notes) == int(said)
+    for note in notes:
+        assert "805 MiB of /dev/sda are free" in note
+        assert "/dev/dm-1" in note
+        assert "grow /dev/sda2" in note
