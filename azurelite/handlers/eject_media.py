@@ -1,4 +1,7 @@
-"""`eject_media`: not written yet."""
+"""`eject_media`: put out the provisioning disc, when Azure has accepted Ready.
+
+The disc holds what was typed at the portal, the password among it. Ejecting is a system call, no program is needed.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ from dataclasses import dataclass
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
+from azurelite.handlers.afterwards import too_early
+from azurelite.system.eject import eject_disc
 
-SUMMARY = "not written yet"
+SUMMARY = "eject the provisioning disc"
 NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
@@ -16,10 +21,20 @@ REQUIRED = False
 
 @dataclass(frozen=True)
 class Options:
-    """There is nothing to choose yet."""
+    """There is nothing to choose."""
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Not written yet. Raises HandlerError."""
-    del ctx, options
-    raise HandlerError("not written yet")
+    """Eject the disc that this run has read, if it read one.
+
+    Raises:
+        HandlerError: Azure has not accepted Ready yet.
+        MachineError: in the system's words: no such drive, or somebody still uses it.
+    """
+    del options
+    if ctx.media_device is None or not ctx.system.root.is_host:
+        return
+    why = too_early(ctx)
+    if why is not None:
+        raise HandlerError(f"the disc stays in: {why}")
+    eject_disc(ctx.system, ctx.media_device)

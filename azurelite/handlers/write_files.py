@@ -1,25 +1,188 @@
-"""`write_files`: not written yet."""
+"""`write_files`: files as the configuration spells them out.
+
+One entry that cannot be written is named, and the others are written all the same. In a folder that others than root
+can change (a home, /tmp) no link is followed. What a file holds is shown nowhere, for it may be a secret.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Literal, Optional, Union
 
 from azurelite.config import Frequency
-from azurelite.errors import HandlerError
+from azurelite.errors import HandlerError, MachineError
 from azurelite.handlers import Context
+from azurelite.metadata import Secret
+from azurelite.system.files import READ_LIMIT, Owner
+from azurelite.system.owners import find_owner, shared_folder
+from azurelite.system.selinux import relabel
 
-SUMMARY = "not written yet"
+SUMMARY = "write files"
 NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
 
+Encoding = Literal["text/plain", "b64", "base64", "gz", "gzip", "gz+b64", "gz+base64", "gzip+b64", "gzip+base64"]
+_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,10}"
+_OWNER = rf"({_NAME})?(:({_NAME}))?"
+_MOST = 0o7777
+
+
+@dataclass(frozen=True)
+class File:
+    """One file.
+
+    Attributes:
+        path: absolute path. Missing folders on the way are made, with mode 0755.
+        content: what it holds.
+        encoding: how `content` is wrapped: "b64" or "base64", "gz" or "gzip", or both as "gz+b64".
+        owner: USER, USER:GROUP or :GROUP by name or number; both must exist by then. root:root when left out.
+        permissions: mode, as "0644" (in quotes), which it is when left out.
+        append: add the content at the end instead, on a line of its own, unless the file has these lines already.
+            An existing file keeps owner and mode then, where the entry names none.
+        defer: write it after those that are not deferred.
+    """
+
+    path: str = ""
+    content: Secret = Secret("")  # noqa: RUF009  # a value that cannot change
+    encoding: Encoding = "text/plain"
+    owner: Optional[str] = None
+    permissions: Union[str, int, None] = None
+    append: bool = False
+    defer: bool = False
+
+    def __post_init__(self) -> None:
+        parts = self.path.split("/")
+        if parts[0] or len(parts) < 2 or any(part in ("", ".", "..") for part in parts[1:]) or "\0" in self.path:
+            raise ValueError("path must be absolute and without `..`, as /etc/motd")
+        if self.owner is not None and (not self.owner or not re.fullmatch(_OWNER, self.owner)):
+            raise ValueError("owner must be USER, USER:GROUP or :GROUP")
+        if self.permissions is not None:
+            _mode(self.permissions)
+
 
 @dataclass(frozen=True)
 class Options:
-    """There is nothing to choose yet."""
+    """Options of `write_files`.
+
+    Attributes:
+        files: the files, each a mapping with `path`, `content` and, where wanted, `encoding`, `owner`,
+            `permissions`, `append` and `defer`.
+    """
+
+    files: tuple[File, ...] = ()
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Not written yet. Raises HandlerError."""
-    del ctx, options
-    raise HandlerError("not written yet")
+    """Write the files. Raises HandlerError that names those which could not be written."""
+    failed = []
+    for number, file in sorted(enumerate(options.files), key=lambda item: item[1].defer):
+        try:
+            _write(ctx, file)
+        except (MachineError, ValueError) as error:
+            failed.append(f"files[{number}] {file.path}: {error}")
+    if failed:
+        raise HandlerError(
+            f"{len(failed)} of {len(options.files)} files could not be written: {'; '.join(failed)}",
+            reason="failed to write files",
+        )
+
+
+def decoded(content: bytes, encoding: Encoding) -> bytes:
+    """The content unwrapped. Raises ValueError: it is not what `encoding` says, or becomes too much."""
+    if encoding.endswith(("b64", "base64")):
+        import base64
+
+        try:
+            content = base64.b64decode(b"".join(content.split()), validate=True)
+        except ValueError as error:
+            raise ValueError("its content is not base64, though `encoding` says so") from error
+    if encoding.startswith("gz"):
+        content = _unzipped(content)
+    if len(content) > READ_LIMIT:
+        raise ValueError(f"its content is longer than {READ_LIMIT} bytes")
+    return content
+
+
+def _write(ctx: Context, file: File) -> None:
+    files = ctx.system.files
+    data = decoded(file.content.reveal_bytes(), file.encoding)
+    owner = find_owner(ctx.system, file.owner or "root:root")
+    mode = _mode("0644" if file.permissions is None else file.permissions)
+    beneath = shared_folder(ctx.system, file.path)
+    made = _make_folders(ctx, file, owner, beneath)
+    before = files.read(file.path, beneath=beneath) if file.append else None
+    if before is not None:
+        data = _appended(before, data)
+        found = files.stat(file.path, beneath=beneath)
+        if found is not None:
+            if file.owner is None:
+                owner = Owner(owner.name, found.st_uid, found.st_gid)
+            if file.permissions is None:
+                mode = found.st_mode & _MOST
+    if files.write(file.path, data, mode=mode, owner=owner, beneath=beneath):
+        knows = ctx.system.root.is_host and ctx.system.commands.find("restorecon") is not None
+        if knows or file.path.startswith("/home/"):  # without that program only the labels of homes are known
+            relabel(ctx.system, made or file.path)
+
+
+def _make_folders(ctx: Context, file: File, owner: Owner, beneath: Optional[str]) -> Optional[str]:
+    """The missing folders on the way: the owner's own below his home, root's elsewhere. The first one made."""
+    files = ctx.system.files
+    user = ctx.system.accounts.user(owner.name.partition(":")[0])
+    home = f"{user.home.rstrip('/')}/" if user is not None and user.uid != 0 and user.home != "/" else None
+    parts = file.path.split("/")
+    made = None
+    for depth in range(2, len(parts)):
+        folder = "/".join(parts[:depth])
+        within = beneath if beneath is not None and folder.startswith(f"{beneath}/") else None
+        if files.is_dir(folder, beneath=within):
+            continue
+        made = made or folder
+        if home is not None and folder.startswith(home):
+            files.mkdir(folder, mode=0o755, owner=owner, beneath=within)
+        else:
+            files.mkdir(folder, mode=0o755, beneath=within)
+    return made
+
+
+def _appended(before: bytes, data: bytes) -> bytes:
+    """The content with `data` behind it, or as it is when it has that already: a second run adds nothing."""
+    if not data or f"\n{_text(data)}\n" in f"\n{_text(before)}\n":
+        return before
+    return before + (b"" if not before or before.endswith(b"\n") else b"\n") + data
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="surrogateescape").rstrip("\n")
+
+
+def _mode(permissions: Union[str, int]) -> int:
+    """The permission bits. Raises ValueError, with the remedy."""
+    if isinstance(permissions, str):
+        if not re.fullmatch(r"(0o?)?[0-7]{1,4}", permissions):
+            raise ValueError('permissions must be octal digits, as "0644"')
+        return int(permissions.replace("o", ""), 8)
+    # YAML reads 0644 as an octal number and 644 as a decimal one, which is 01204: nobody means that.
+    if not 0 <= permissions <= _MOST or (permissions > 0o777 and re.fullmatch(r"[0-7]{3}", str(permissions))):
+        raise ValueError('permissions must be octal digits in quotes, as "0644"')
+    return permissions
+
+
+def _unzipped(data: bytes) -> bytes:
+    import zlib
+
+    found = b""
+    while data:  # a gzip file may have several parts
+        unzip = zlib.decompressobj(wbits=31)
+        try:
+            found += unzip.decompress(data, READ_LIMIT + 1 - len(found))
+        except zlib.error as error:
+            raise ValueError("its content is not gzip, though `encoding` says so") from error
+        if len(found) > READ_LIMIT:
+            raise ValueError(f"its content becomes more than {READ_LIMIT} bytes")
+        if not unzip.eof:
+            raise ValueError("its content is a gzip file that breaks off")
+        data = unzip.unused_data.lstrip(b"\0")
+    return found

@@ -8,6 +8,8 @@ import os
 from typing import Callable
 
 from azurelite.errors import MachineError
+from azurelite.system.changes import Change
+from azurelite.system.machine import System
 
 _CDROMEJECT = 0x5309  # linux/cdrom.h
 _CDROM_LOCKDOOR = 0x5329
@@ -34,3 +36,18 @@ def eject(device: str, *, ioctl: Callable[[int, int, int], object] = fcntl.ioctl
             os.close(descriptor)
     except OSError as error:
         raise MachineError(f"cannot eject {device}: {error.strerror or error}") from error
+
+
+def eject_disc(system: System, device: str) -> None:
+    """Eject the disc in a drive of the running system, and record it; in a dry run the record is all.
+
+    Args:
+        system: the guest.
+        device: host path of the drive.
+
+    Raises:
+        MachineError: as `eject`.
+    """
+    system.journal.record(Change("eject", device, ""))
+    if system.live:
+        eject(device)

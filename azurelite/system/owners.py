@@ -1,0 +1,83 @@
+"""Whose a file is to be, by names or numbers, and which folders on the way to it are not root's alone."""
+
+from __future__ import annotations
+
+import stat
+from typing import Optional
+
+from azurelite.errors import MachineError
+from azurelite.system.files import Owner
+from azurelite.system.machine import System
+from azurelite.system.tables import as_number, split_lines
+
+
+def find_owner(system: System, text: str) -> Owner:
+    """The owner that `text` names.
+
+    Args:
+        system: the guest.
+        text: USER, USER:GROUP or :GROUP, each by name or number. Without a group it is the user's own; without a
+            user it is root.
+
+    Raises:
+        MachineError: no such user or group; or a number without an account, and no group.
+    """
+    user, colon, group = text.partition(":")
+    number, account = as_number(user), system.accounts.user(user) if user else None
+    if user and number is None and account is None:
+        raise MachineError(f"there is no user {user}: make it first, or name another owner")
+    if group:
+        gid = _group_number(system, group)
+    elif account is not None:
+        gid = account.gid
+    elif number is not None and number != 0:
+        gid = _own_group(system, number)
+    else:
+        gid = 0
+    uid = account.uid if account is not None else (number or 0)
+    return Owner(text if colon else (user or "root"), uid, gid)
+
+
+def shared_folder(system: System, path: str) -> Optional[str]:
+    """The first folder on the way to `path` that others than root can change, or None.
+
+    From there on somebody could plant a link, so none is to be followed (`beneath=` of the verbs of files).
+
+    Args:
+        system: the guest.
+        path: absolute guest path.
+    """
+    top = system.files.stat("/")
+    trusted = {0, top.st_uid if top is not None else 0}
+    parts = path.strip("/").split("/")
+    for depth in range(1, len(parts)):
+        folder = "/" + "/".join(parts[:depth])
+        found = system.files.stat(folder)
+        if found is None:
+            return None
+        if found.st_uid not in trusted or (found.st_mode & stat.S_IWOTH):
+            return folder
+    return None
+
+
+def _group_number(system: System, group: str) -> int:
+    number = as_number(group)
+    if number is not None:
+        return number
+    for line in split_lines(system.files.read("/etc/group")):
+        entry = [*line.split(":"), "", ""]
+        found = as_number(entry[2])
+        if entry[0] == group and found is not None:
+            return found
+    if system.accounts.has_group(group):  # in a dry run: one that would have been made
+        return -1
+    raise MachineError(f"there is no group {group}: make it first, or name another one")
+
+
+def _own_group(system: System, number: int) -> int:
+    for line in split_lines(system.files.read("/etc/passwd")):
+        entry = [*line.split(":"), "", "", ""]
+        gid = as_number(entry[3])
+        if as_number(entry[2]) == number and gid is not None:
+            return gid
+    raise MachineError(f"no account has the number {number}: name the group, too, as {number}:GROUP")

@@ -1,0 +1,274 @@
+"""Package managers: which one a guest has, what is installed, and installing what is not.
+
+Chosen by the programs that are there, never by a distribution's name. Names of packages are checked by whoever gives
+them: none may begin with `-`, for not every manager knows `--`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Callable, Mapping, Optional, Sequence
+
+from azurelite.system.changes import Change
+from azurelite.system.machine import System
+
+_ASK = 60.0  # seconds that the list of installed packages may take
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that is wished for; `version` as the manager writes it, None for any."""
+
+    name: str
+    version: Optional[str] = None
+
+    def __str__(self) -> str:
+        return self.name if self.version is None else f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True)
+class Manager:
+    """A package manager, by its words.
+
+    Attributes:
+        name: the program that says it is there.
+        listing: prints what is installed; None where `installed` reads it from files.
+        read: a line of that -> name and version, None for any other line.
+        install: what goes ahead of the packages.
+        update: fetches the list of what there is.
+        upgrade: brings everything up to date; None where that cannot be said.
+        version: puts a name and a version together; None where it takes no versions.
+        also: further programs that must be there.
+        env: further variables.
+    """
+
+    name: str
+    listing: Sequence[str]
+    read: Callable[[str], Optional[tuple[str, str]]]
+    install: Sequence[str]
+    update: Sequence[str]
+    upgrade: Optional[Sequence[str]]
+    version: Optional[str] = None
+    also: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def words(self, package: Package) -> str:
+        """The package as the manager's argument."""
+        if package.version is None or self.version is None:
+            return package.name
+        return self.version.format(name=package.name, version=package.version)
+
+
+def _tabs(line: str) -> Optional[tuple[str, str]]:
+    name, _, version = line.partition("\t")
+    return (name, version) if name else None
+
+
+def _dpkg(line: str) -> Optional[tuple[str, str]]:
+    name, state, version = [*line.split("\t"), "", ""][:3]
+    return (name, version) if state == "installed" else None
+
+
+def _joined(line: str) -> Optional[tuple[str, str]]:
+    """NAME-VERSION, and -rREVISION where there is one, as apk writes it."""
+    name, _, version = line.strip().rpartition("-")
+    if version.startswith("r") and version[1:].isdigit():
+        name, _, upstream = name.rpartition("-")
+        version = f"{upstream}-{version}"
+    return (name, version) if name else None
+
+
+def _xbps(line: str) -> Optional[tuple[str, str]]:
+    words = line.split()
+    return _joined(words[1]) if len(words) > 1 and words[0] == "ii" else None
+
+
+def _blank(line: str) -> Optional[tuple[str, str]]:
+    words = line.split()
+    return (words[0], words[1]) if len(words) == 2 else None
+
+
+def _dash(line: str) -> Optional[tuple[str, str]]:
+    name, dash, rest = line.partition(" - ")
+    return (name.strip(), rest.split(" ")[0]) if dash else None
+
+
+_RPM = ("rpm", "-qa", "--queryformat", r"%{NAME}\t%{VERSION}-%{RELEASE}\n")
+_DPKG = ("dpkg-query", "--show", "--showformat", r"${Package}\t${db:Status-Status}\t${Version}\n")
+_KEEP = ("-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold")
+# At a first boot the distribution's own timers hold the lock: wait for it.
+_APT = ("apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=300", *_KEEP)
+
+
+def _like_dnf(name: str, *options: str) -> Manager:
+    start = (name, "-y", *options)
+    return Manager(
+        name,
+        _RPM,
+        _tabs,
+        (*start, "install"),
+        (*start, "makecache"),
+        (*start, "update" if name in ("tdnf", "yum") else "upgrade"),
+        "{name}-{version}",
+        also=("rpm",),
+    )
+
+
+MANAGERS = (
+    Manager(
+        "apt-get",
+        _DPKG,
+        _dpkg,
+        (*_APT, "install"),
+        (*_APT, "update"),
+        (*_APT, "dist-upgrade"),
+        "{name}={version}",
+        also=("dpkg-query",),
+        env={"DEBIAN_FRONTEND": "noninteractive", "APT_LISTCHANGES_FRONTEND": "none", "NEEDRESTART_SUSPEND": "1"},
+    ),
+    _like_dnf("dnf5"),
+    _like_dnf("dnf"),
+    _like_dnf("tdnf"),
+    _like_dnf("microdnf"),
+    _like_dnf("yum"),
+    Manager(
+        "zypper",
+        _RPM,
+        _tabs,
+        ("zypper", "--non-interactive", "install", "--auto-agree-with-licenses"),
+        ("zypper", "--non-interactive", "refresh"),
+        ("zypper", "--non-interactive", "update", "--auto-agree-with-licenses"),
+        "{name}={version}",
+        also=("rpm",),
+    ),
+    Manager(
+        "apk",
+        ("apk", "info", "-v"),
+        _joined,
+        ("apk", "add"),
+        ("apk", "update"),
+        ("apk", "upgrade"),
+        "{name}={version}",
+    ),
+    Manager(
+        "pacman",
+        ("pacman", "-Q"),
+        _blank,
+        ("pacman", "-S", "--noconfirm", "--needed"),
+        ("pacman", "-Sy"),
+        ("pacman", "-Su", "--noconfirm"),
+    ),
+    Manager(
+        "xbps-install",
+        ("xbps-query", "-l"),
+        _xbps,
+        ("xbps-install", "-y"),
+        ("xbps-install", "-S"),
+        ("xbps-install", "-yu"),
+        "{name}-{version}",
+        also=("xbps-query",),
+    ),
+    Manager(
+        "emerge",
+        (),
+        _tabs,
+        ("emerge", "--ask=n", "--quiet", "--noreplace"),
+        ("emerge", "--quiet", "--sync"),
+        ("emerge", "--ask=n", "--quiet", "--update", "--deep", "--newuse", "@world"),
+        "={name}-{version}",
+    ),
+    Manager(
+        "eopkg",
+        ("eopkg", "list-installed", "--no-color"),
+        _dash,
+        ("eopkg", "install", "-y"),
+        ("eopkg", "update-repo"),
+        ("eopkg", "upgrade", "-y"),
+    ),
+    Manager("opkg", ("opkg", "list-installed"), _dash, ("opkg", "install"), ("opkg", "update"), None),
+    Manager(
+        "pkg",
+        ("pkg", "query", "%n\t%v"),
+        _tabs,
+        ("pkg", "install", "-y"),
+        ("pkg", "update"),
+        ("pkg", "upgrade", "-y"),
+        "{name}-{version}",
+        env={"ASSUME_ALWAYS_YES": "yes"},
+    ),
+)
+
+
+class Packages:
+    """The packages of the running system.
+
+    Args:
+        system: the guest; its root is the running system's.
+        manager: what manages them.
+    """
+
+    def __init__(self, system: System, manager: Manager) -> None:
+        self._system = system
+        self._manager = manager
+
+    def missing(self, packages: Sequence[Package]) -> list[Package]:
+        """Those that are not installed, or in another version than wished. Raises CommandError."""
+        there = self._installed()
+        return [package for package in packages if not _is_among(package, there)]
+
+    def update(self, *, timeout: float) -> None:
+        """Fetch the list of what there is. Raises CommandError."""
+        self._perform("the package index", "update", self._manager.update, timeout)
+
+    def upgrade(self, *, timeout: float) -> bool:
+        """Bring everything up to date; False where this manager has no word for that. Raises CommandError."""
+        if self._manager.upgrade is not None:
+            self._perform("all packages", "upgrade", self._manager.upgrade, timeout)
+        return self._manager.upgrade is not None
+
+    def install(self, packages: Sequence[Package], *, timeout: float) -> None:
+        """Install them, in one go. Raises CommandError: one cannot be had, or the network is not there."""
+        words = [self._manager.words(package) for package in packages]
+        names = " ".join(str(package) for package in packages)
+        self._perform(names, "install", (*self._manager.install, *words), timeout)
+
+    def _perform(self, target: str, verb: str, argv: Sequence[str], timeout: float) -> None:
+        change = Change("package", target, f"{verb}, by {self._manager.name}")
+        self._system.perform(change, argv, timeout=timeout, env=self._manager.env)
+
+    def _installed(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for name, version in self._portage() if not self._manager.listing else self._listed():
+            found.setdefault(name, set()).add(version)
+        return found
+
+    def _listed(self) -> list[tuple[str, str]]:
+        lines = self._system.commands.run(self._manager.listing, timeout=_ASK).split("\n")
+        return [pair for pair in map(self._manager.read, lines) if pair is not None]
+
+    def _portage(self) -> list[tuple[str, str]]:
+        """Portage keeps a folder CATEGORY/NAME-VERSION for each; people name one with its category or without."""
+        import re
+
+        found = []
+        for category in self._system.files.names("/var/db/pkg"):
+            for entry in self._system.files.names(f"/var/db/pkg/{category}"):
+                parts = re.fullmatch(r"(.+)-(\d[^-]*(-r\d+)?)", entry)
+                if parts:
+                    found += [(name, parts[2]) for name in (parts[1], f"{category}/{parts[1]}")]
+        return found
+
+
+def _is_among(package: Package, there: Mapping[str, set[str]]) -> bool:
+    """NAME:ARCHITECTURE and NAME/RELEASE are listed as NAME; a version without its release stands for any of them."""
+    plain = package.name.partition(":")[0].partition("/")[0]
+    versions = there.get(package.name, there.get(plain, set()))
+    wanted = package.version
+    return any(wanted is None or version == wanted or version.startswith(f"{wanted}-") for version in versions)
+
+
+def find_manager(system: System) -> Optional[Manager]:
+    """The package manager of the running system, or None."""
+    return next(
+        (manager for manager in MANAGERS if all(system.commands.find(p) for p in (manager.name, *manager.also))), None
+    )

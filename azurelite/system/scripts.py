@@ -1,0 +1,175 @@
+"""Running programs that people give: scripts of the user data, commands of the configuration.
+
+Unlike the programs that azurelite itself calls (`process.py`), these may take long, print much, read the metadata and
+leave something running. Their output goes into a log of its own, which only root can read. Nothing is run in a foreign
+root, whose programs are not this machine's, and nothing in a dry run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from typing import IO, Any, Mapping, Optional, Sequence, Union
+
+from azurelite.clock import Clock, Deadline
+from azurelite.errors import CommandError, MachineError
+from azurelite.metadata import Secret
+from azurelite.system.changes import Change
+from azurelite.system.explain import explained
+from azurelite.system.machine import System
+from azurelite.system.users import User
+
+LOG = logging.getLogger(__name__)
+
+LOG_LIMIT = 4 * 1024 * 1024  # bytes of a log; then it begins anew, for its end is what people look for
+_SLICE = 0.25  # seconds between two looks at the log's length
+_TAIL = 4096  # bytes of a log that are looked through for last words
+_DROPPED = b"[azurelite: what was printed before this line is dropped, it was too much]\n"
+
+
+class Scripts:
+    """Runs people's programs on the running system.
+
+    Args:
+        system: the guest.
+        log_limit: bytes of output that are kept of each.
+    """
+
+    def __init__(self, system: System, *, log_limit: int = LOG_LIMIT) -> None:
+        self._system = system
+        self._log_limit = log_limit
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        name: str,
+        timeout: float,
+        log: Optional[str],
+        detail: str = "",
+        stdin: Union[bytes, Secret, None] = None,
+        env: Optional[Mapping[str, str]] = None,
+        cwd: str = "/",
+        user: Optional[User] = None,
+    ) -> Optional[int]:
+        """Record that a program is run, and run it to its end unless the run is dry.
+
+        Its environment is clean: PATH, HOME, USER, LOGNAME, SHELL=/bin/sh, LANG=C.UTF-8 and `env`. What it leaves
+        running in the background lives on.
+
+        Args:
+            argv: program (a name, or an absolute path) and arguments; no shell reads them. Secrets never go here.
+            name: what it is called in the record of changes and in messages.
+            timeout: seconds; it is killed then, with its children. While Azure waits for Ready, never beyond that.
+            log: guest path of the file (0600, begun anew) that takes what it prints; None: that is thrown away.
+            detail: further words for the record.
+            stdin: what it reads on its standard input.
+            env: further variables.
+            cwd: the folder it starts in.
+            user: who runs it; root when left out.
+
+        Returns:
+            Its exit status, 128 + n for a signal n; None in a dry run.
+
+        Raises:
+            CommandError: it cannot be started, or was too slow.
+            FileError: there is no place for its log.
+            MachineError: the root is a foreign one.
+        """
+        if not self._system.root.is_host:
+            raise MachineError(f"{name} is not run: {self._system.root.path} is not the running system")
+        self._system.journal.record(Change("run", name, detail))
+        if self._system.dry_run:
+            return None
+        program = self._system.commands.find(argv[0])
+        if program is None:
+            raise CommandError(f"{name} cannot be started: {argv[0]} is not installed, or not executable")
+        variables = {**_environment(self._system.commands.search_path, user), **(env or {})}
+        with ExitStack() as stack:
+            output = self._open_log(log, stack)
+            given = _as_file(stdin, stack) if stdin is not None else subprocess.DEVNULL
+            identity = {} if user is None else _identity(user)
+            try:
+                process = subprocess.Popen(
+                    [program, *argv[1:]],
+                    stdin=given,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=variables,
+                    cwd=cwd,
+                    start_new_session=True,
+                    **identity,
+                )
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                why = error.strerror if isinstance(error, OSError) else "its arguments or its user cannot be used"
+                raise CommandError(f"{name} cannot be started: {why}") from error
+            status = self._wait(process, name, timeout=timeout, output=output)
+        LOG.debug("%s ended with status %s", name, status)
+        return status
+
+    def last_words(self, log: str, *, most: int = 300) -> str:
+        """The end of a log, in one line for people; at most that many characters."""
+        data = (self._system.files.read(log) or b"")[-_TAIL:]
+        text = " ".join(data.decode(errors="replace").split())
+        return "".join(letter if letter.isprintable() else "?" for letter in text)[-most:].strip() or "it said nothing"
+
+    def _open_log(self, log: Optional[str], stack: ExitStack) -> int:
+        if log is None:
+            return subprocess.DEVNULL
+        files = self._system.files
+        folder = os.path.dirname(log)
+        if not files.is_dir(folder):
+            files.make_own_folder(folder, mode=0o700)
+        with explained("write", log), files.parent(log, beneath=log) as (parent, name):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=parent)
+            # Appending: when the file is cut, what is printed next follows what is left.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(name, flags, 0o600, dir_fd=parent)
+        stack.callback(os.close, descriptor)
+        return descriptor
+
+    def _wait(self, process: subprocess.Popen[bytes], name: str, *, timeout: float, output: int) -> int:
+        limit = self._system.commands.limit
+        deadline = Deadline(Clock(), timeout if limit is None else min(timeout, limit.remaining()))
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = process.wait(min(_SLICE, deadline.remaining()))
+                return status if status >= 0 else 128 - status
+            if output >= 0 and os.fstat(output).st_size > self._log_limit:
+                os.ftruncate(output, 0)
+                os.write(output, _DROPPED)
+            if deadline.remaining() <= 0:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise CommandError(f"{name} did not end in time and was killed: give it more time, or mend it")
+
+
+def _environment(search_path: str, user: Optional[User]) -> dict[str, str]:
+    name, home = ("root", "/root") if user is None else (user.name, user.home)
+    words = {"PATH": search_path, "HOME": home, "USER": name, "LOGNAME": name}
+    return {**words, "SHELL": "/bin/sh", "LANG": "C.UTF-8"}
+
+
+def _identity(user: User) -> dict[str, Any]:
+    return {"user": user.uid, "group": user.gid, "extra_groups": os.getgrouplist(user.name, user.gid)}
+
+
+def _as_file(data: Union[bytes, Secret], stack: ExitStack) -> IO[bytes]:
+    """A file without a name: a pipe would hold us up when the program does not read all of it."""
+    file: IO[bytes] = (
+        os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b")
+        if hasattr(os, "memfd_create")
+        else tempfile.TemporaryFile()  # noqa: SIM115  # the stack closes it
+    )
+    stack.enter_context(file)
+    file.write(data.reveal_bytes() if isinstance(data, Secret) else data)
+    file.flush()
+    file.seek(0)
+    return file

@@ -1,0 +1,70 @@
+"""`disable_service`: azurelite's own unit and others; never ahead of Ready. How: test_system_services."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from kit import Guest
+
+from azurelite.config import Config, HandlerEntry
+from azurelite.errors import HandlerError
+from azurelite.handlers import Context
+from azurelite.handlers.disable_service import Options, apply
+from azurelite.outcome import Outcome
+
+
+@pytest.fixture
+def installed(guest: Guest) -> Guest:
+    """A guest of systemd's kind with azurelite's unit and another one, both enabled."""
+    guest.put({"usr/lib/systemd/systemd": "", "etc/machine-id": "1\n"})
+    wants = guest.path("etc/systemd/system/multi-user.target.wants")
+    wants.mkdir(parents=True)
+    for name in ("azurelite", "web"):
+        guest.put({f"usr/lib/systemd/system/{name}.service": "[Service]\n"})
+        (wants / f"{name}.service").symlink_to(Path(f"/usr/lib/systemd/system/{name}.service"))
+    return guest
+
+
+def config(*names: str) -> Config:
+    return Config(handlers=tuple(HandlerEntry(name) for name in names))
+
+
+@pytest.mark.parametrize("listed", [("report_ready", "disable_service"), ("disable_service",), ("hostname",)])
+def test_azurelite_does_not_start_again(installed: Guest, context: Callable[..., Context], listed: tuple[str]) -> None:
+    ctx = dataclasses.replace(context(), config=config(*listed), outcome=Outcome("provisioned", ""))
+    apply(ctx, Options())
+    wants = installed.path("etc/systemd/system/multi-user.target.wants")
+    assert [path.name for path in wants.iterdir()] == ["web.service"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "outcome"),
+    [(("disable_service", "report_ready"), "provisioned"), (("report_ready", "disable_service"), "failed")],
+)
+def test_its_own_service_stays_while_there_is_something_to_report(
+    installed: Guest, context: Callable[..., Context], listed: tuple[str, ...], outcome: str
+) -> None:
+    before = installed.snapshot()
+    ctx = dataclasses.replace(context(), config=config(*listed), outcome=Outcome(outcome, ""))
+    with pytest.raises(HandlerError, match="azurelite stays enabled"):
+        apply(ctx, Options())
+    assert installed.snapshot() == before
+    apply(ctx, Options(service="web"))
+    wants = installed.path("etc/systemd/system/multi-user.target.wants")
+    assert [path.name for path in wants.iterdir()] == ["azurelite.service"]
+
+
+def test_a_service_that_is_not_there_is_noted(
+    installed: Guest, context: Callable[..., Context], notes: list[str]
+) -> None:
+    apply(context(), Options(service="walinuxagent"))
+    assert notes == ["there is no service walinuxagent here (init system: systemd): nothing to disable"]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "-a", "a b", "a.service", "a\n"])
+def test_what_cannot_be_a_service_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="service"):
+        Options(service=name)

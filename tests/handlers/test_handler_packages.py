@@ -1,0 +1,138 @@
+"""`packages`: what is asked of the manager. It is a shim that keeps books; the real apt is in tests/live."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from kit import FastClock, shim
+
+from azurelite.document import Document
+from azurelite.errors import ConfigError, HandlerError
+from azurelite.handlers import Context
+from azurelite.handlers.packages import Options, apply
+from azurelite.schema import bind
+from azurelite.system.machine import System
+
+# An apk that knows web, db and cache, and remembers what it has installed in a file beside it.
+APK = """
+books={folder}/installed
+case $1 in
+info) cat "$books" ;;
+update) echo fresh > {folder}/index ;;
+add) [ -e {folder}/index ] || {{ echo 'ERROR: no index' >&2; exit 1; }}
+    shift
+    for name; do
+        case $name in web|db|cache|web=1.1-r0) ;; *) echo "ERROR: no such package: $name" >&2; exit 1 ;; esac
+    done
+    for name; do echo "${{name%%=*}}-1.1-r0" >> "$books"; done ;;
+esac
+"""
+
+
+@pytest.fixture
+def host(context: Callable[..., Context], tmp_path: Path) -> Callable[..., Context]:
+    """A context on this machine's own root, where no program is to be found but the shim."""
+    folder = tmp_path / "bin"
+    shim(folder, "apk", script=f"PATH=/usr/bin:/bin\n{APK.format(folder=tmp_path)}")
+    (tmp_path / "installed").write_text("base-1.0-r0\n")
+
+    def make(*, dry_run: bool = False) -> Context:
+        system = System("/", dry_run=dry_run, clock=FastClock())
+        system.commands.search_path = str(folder)
+        return dataclasses.replace(context(), system=system)
+
+    return make
+
+
+def options(**values: Any) -> Options:
+    return bind(Options, values, Document({}, {}), ("packages",))
+
+
+def changes(ctx: Context) -> list[str]:
+    return [str(change) for change in ctx.system.journal.since(0)]
+
+
+@pytest.mark.spawns
+def test_what_is_missing_is_installed_once(host: Callable[..., Context], tmp_path: Path) -> None:
+    wish = options(install=["web", "base", ["db"], "web"])
+    expected = ["package the package index (update, by apk)", "package web db (install, by apk)"]
+    dry = host(dry_run=True)
+    apply(dry, wish)
+    assert not (tmp_path / "index").exists()
+    real = host()
+    apply(real, wish)
+    assert changes(dry) == changes(real) == expected
+    again = host()
+    apply(again, wish)
+    assert changes(again) == []
+
+
+@pytest.mark.spawns
+def test_a_certain_version(host: Callable[..., Context]) -> None:
+    for entry in ("web=1.1-r0", ["web", "1.1-r0"]):
+        ctx = host(dry_run=True)
+        apply(ctx, options(install=[entry], update=False))
+        assert changes(ctx) == ["package web 1.1-r0 (install, by apk)"]
+
+
+@pytest.mark.spawns
+def test_upgrade_alone_and_nothing_at_all(host: Callable[..., Context]) -> None:
+    ctx = host()
+    apply(ctx, options())
+    apply(ctx, options(update=True))
+    assert changes(ctx) == []
+    apply(ctx, options(upgrade=True))
+    assert changes(ctx) == ["package the package index (update, by apk)", "package all packages (upgrade, by apk)"]
+
+
+@pytest.mark.spawns
+def test_the_managers_words_are_in_the_failure(host: Callable[..., Context]) -> None:
+    for wish, match in (
+        (options(install=["web", "nonsense"]), "no such package: nonsense"),
+        (options(install=["web"], update=False), "no index"),
+    ):
+        if match == "no index":
+            Path(host().system.commands.search_path).parent.joinpath("index").unlink()
+        with pytest.raises(HandlerError, match=match) as caught:
+            apply(host(), wish)
+        assert caught.value.reason == "failed to install packages"
+
+
+@pytest.mark.spawns
+def test_a_manager_that_complains_of_success_is_noted(
+    host: Callable[..., Context], tmp_path: Path, notes: list[str]
+) -> None:
+    script = (
+        f"case $1 in info) cat {tmp_path}/installed ;; add) echo web-1-r0 >> {tmp_path}/installed; exit 102 ;; esac"
+    )
+    shim(tmp_path / "bin", "apk", script=f"PATH=/usr/bin:/bin\n{script}")
+    apply(host(), options(install=["web"]))
+    assert notes == ["the packages are installed, but apk failed with status 102: it said nothing"]
+
+
+def test_no_manager_or_one_without_versions_is_said(host: Callable[..., Context], tmp_path: Path) -> None:
+    (tmp_path / "bin" / "apk").rename(tmp_path / "bin" / "pacman")
+    with pytest.raises(HandlerError, match="pacman installs no certain versions"):
+        apply(host(), options(install=["web=1"]))
+    (tmp_path / "bin" / "pacman").unlink()
+    with pytest.raises(HandlerError, match="no package manager that azurelite knows"):
+        apply(host(), options(install=["web"]))
+
+
+def test_in_a_foreign_root_nothing_is_installed(context: Callable[..., Context], notes: list[str]) -> None:
+    ctx = context()
+    apply(ctx, options(install=["web"]))
+    assert notes == ["packages are installed on the running system only"]
+    assert changes(ctx) == []
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["", "-y", "--root=/", "a b", "a;b", "a\nb", "$(a)", "a=", "=1", "a=-1", [], ["a", "1", "2"], ["-a"], ["a", ""], 5],
+)
+def test_what_cannot_be_a_package_is_refused_with_its_place(entry: Any) -> None:
+    with pytest.raises(ConfigError, match=r"install"):
+        options(install=["web", entry])

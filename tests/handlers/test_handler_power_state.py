@@ -1,0 +1,113 @@
+"""`power_state`: only after Ready, only if the condition holds. Dry runs: how it goes down is in test_system_power."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from kit import FastClock, shim
+
+from azurelite.config import Config, HandlerEntry
+from azurelite.document import Document
+from azurelite.errors import ConfigError, HandlerError
+from azurelite.handlers import Context
+from azurelite.handlers.power_state import Options, apply
+from azurelite.outcome import Outcome, ReportResult
+from azurelite.schema import bind
+from azurelite.system.machine import System
+
+LISTED = Config(handlers=(HandlerEntry("report_ready"), HandlerEntry("power_state")))
+READY = Outcome("provisioned", "", report=ReportResult("Ready", accepted=True))
+
+
+@pytest.fixture
+def host(context: Callable[..., Context], tmp_path: Path) -> Callable[..., Context]:
+    """A dry run on this machine's own root, where nothing but a shim could be called."""
+    shim(tmp_path / "bin", "shutdown")
+
+    def make(outcome: Outcome = READY) -> Context:
+        system = System("/", dry_run=True, clock=FastClock())
+        system.commands.search_path = str(tmp_path / "bin")
+        return dataclasses.replace(context(), system=system, outcome=outcome, config=LISTED)
+
+    return make
+
+
+def options(**values: Any) -> Options:
+    return bind(Options, values, Document({}, {}), ("power_state",))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, ["power reboot (after the run)"]),
+        ({"mode": "poweroff", "delay": "now"}, ["power poweroff (after the run)"]),
+        ({"mode": "halt", "delay": 5}, ["power halt (5 min after the run)"]),
+        ({"delay": "+30", "message": "see you"}, ["power reboot (30 min after the run)"]),
+        ({"condition": True}, ["power reboot (after the run)"]),
+        ({"condition": False}, []),
+        (
+            {"condition": "test -e /x"},
+            ["run the condition of power_state", "power reboot (after the run)"],
+        ),
+        (
+            {"condition": ["test", "-e", "/x"]},
+            ["run the condition of power_state", "power reboot (after the run)"],
+        ),
+    ],
+)
+def test_it_goes_down_after_the_run(host: Callable[..., Context], values: dict[str, Any], expected: list[str]) -> None:
+    ctx = host()
+    apply(ctx, options(**values))
+    assert [str(change) for change in ctx.system.journal.since(0)] == expected
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome("provisioned", ""),
+        Outcome("failed", "", report=ReportResult("NotReady", accepted=True)),
+        Outcome("provisioned", "", report=ReportResult("Ready", accepted=False)),
+    ],
+)
+def test_not_before_azure_knows_that_the_vm_is_ready(host: Callable[..., Context], outcome: Outcome) -> None:
+    ctx = host(outcome)
+    with pytest.raises(HandlerError, match="no reboot: "):
+        apply(ctx, options())
+    assert len(ctx.system.journal) == 0
+
+
+@pytest.mark.parametrize("values", [{}, {"condition": "exit 0"}])
+def test_in_a_foreign_root_it_is_noted(
+    context: Callable[..., Context], notes: list[str], values: dict[str, Any]
+) -> None:
+    ctx = context()
+    apply(ctx, options(**values))
+    assert notes == ["no reboot: this is not the running system"]
+    assert len(ctx.system.journal) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"mode": "suspend"}, "mode"),
+        ({"delay": "soon"}, "delay"),
+        ({"delay": -1}, "delay"),
+        ({"delay": "+"}, "delay"),
+        ({"delay": 999999}, "delay"),
+        ({"delay": "99999999999999999999"}, "delay"),
+        ({"delay": "٣"}, "delay"),
+        ({"delay": True}, "delay"),
+        ({"message": "two\nlines"}, "message"),
+        ({"message": "--help"}, "message"),
+        ({"condition": ""}, "condition"),
+        ({"condition": []}, "condition"),
+        ({"condition": "a\0b"}, "condition"),
+        ({"timeout": 0}, "timeout"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(values: dict[str, Any], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        options(**values)

@@ -1,0 +1,86 @@
+"""Going down after the run. The programs are shims; nothing here can reach this machine's own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from kit import shim
+
+from azurelite.errors import CommandError
+from azurelite.system.machine import System
+from azurelite.system.power import switch
+
+# Both run in a process of their own, for the machine goes down when the asking process has ended.
+ASK = """
+    import sys, time
+    from azurelite.system.machine import System
+    from azurelite.system.power import switch
+    system = System("/")
+    system.commands.search_path = sys.argv[1]
+    switch(system, sys.argv[2], minutes=int(sys.argv[3]), message=sys.argv[4] or None)
+    time.sleep(0.7)
+    open(sys.argv[5], "w").write("records are written")
+"""
+
+
+def ask(folder: Path, mode: str, minutes: int = 0, message: str = "") -> None:
+    """The helper's own shell finds `sleep` and `kill` by the links in the folder, and no program to go down by."""
+    for program in ("sleep", "sh"):
+        if not (folder / program).exists():
+            (folder / program).symlink_to(f"/bin/{program}")
+    command = [sys.executable, "-c", textwrap.dedent(ASK), str(folder), mode, str(minutes), message]
+    subprocess.run([*command, str(folder / "records")], check=True, timeout=60)
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not path.exists() or not path.read_text().endswith("--\n"):
+        assert time.monotonic() < deadline, f"{path.name} did not come"
+        time.sleep(0.05)
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize(
+    ("mode", "minutes", "message", "expected"),
+    [
+        ("reboot", 0, "", ["-r", "now"]),
+        ("poweroff", 5, "the image is `ready` $HOME", ["-h", "-P", "+5", "the image is `ready` $HOME"]),
+        ("halt", 1, "", ["-h", "-H", "+1"]),
+    ],
+)
+def test_shutdown_is_called_when_the_process_has_ended(
+    tmp_path: Path, mode: str, minutes: int, message: str, expected: list[str]
+) -> None:
+    log = shim(tmp_path, "shutdown", script=f"test -e {tmp_path}/records || echo too-early >> {tmp_path}/shutdown.log")
+    ask(tmp_path, mode, minutes, message)
+    wait_for(log)
+    assert log.read_text().splitlines() == [*expected, "--"]
+
+
+@pytest.mark.spawns
+def test_without_shutdown_busyboxes_programs_do_it(tmp_path: Path) -> None:
+    log = shim(tmp_path, "poweroff")
+    ask(tmp_path, "poweroff")
+    wait_for(log)
+    assert log.read_text() == "--\n"
+
+
+def test_where_nothing_can_do_it_that_is_said(tmp_path: Path) -> None:
+    system = System("/", dry_run=True)
+    system.commands.search_path = str(tmp_path)
+    with pytest.raises(CommandError, match="neither shutdown nor halt"):
+        switch(system, "halt")
+
+
+def test_a_dry_run_records_it_and_starts_nothing(tmp_path: Path) -> None:
+    log = shim(tmp_path, "reboot")
+    system = System("/", dry_run=True)
+    system.commands.search_path = str(tmp_path)
+    switch(system, "reboot", minutes=3)
+    assert [str(change) for change in system.journal.since(0)] == ["power reboot (3 min after the run)"]
+    assert not log.exists()
