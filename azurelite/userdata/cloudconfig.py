@@ -1,0 +1,157 @@
+"""The part of #cloud-config that azurelite knows, as dataclasses: field names are the keys, types what a key takes.
+
+What a section leads to is not known here; see `translate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Mapping, Optional, Union
+
+from azurelite.metadata import Secret
+
+Words = Union[str, tuple[str, ...]]  # one text with commas, or a list
+Number = Union[int, str]
+_Members = Mapping[str, Optional[Words]]
+CommandLine = Union[str, tuple[Union[str, int, float, bool], ...], None]
+
+
+@dataclass(frozen=True)
+class UserEntry:
+    """One entry of `users`, or `user`."""
+
+    name: Optional[str] = None
+    gecos: Optional[str] = None
+    homedir: Optional[str] = None
+    primary_group: Optional[str] = None
+    groups: Optional[Words] = None
+    create_groups: bool = True
+    sudo: Union[str, tuple[str, ...], bool, None] = None
+    doas: Union[str, tuple[str, ...], None] = None
+    lock_passwd: Optional[bool] = None
+    passwd: Optional[Secret] = None
+    hashed_passwd: Optional[Secret] = None
+    plain_text_passwd: Optional[Secret] = None
+    ssh_authorized_keys: Optional[Words] = None
+    no_create_home: bool = False
+    system: bool = False
+    uid: Optional[Number] = None
+    expiredate: Optional[str] = None
+    inactive: Optional[Number] = None
+    shell: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class PasswordEntry:
+    """One entry of `chpasswd.users`."""
+
+    name: str = ""
+    password: Optional[Secret] = None
+    type: Literal["hash", "text", "RANDOM"] = "hash"
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("`name` is missing")
+        if self.password is None and self.type != "RANDOM":
+            raise ValueError("`password` is missing")
+
+
+@dataclass(frozen=True)
+class Chpasswd:
+    """`chpasswd`. `list` is its older form: lines of `name:password`."""
+
+    expire: bool = True
+    users: tuple[PasswordEntry, ...] = ()
+    list: Union[Secret, tuple[Secret, ...], None] = None
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One entry of `write_files`."""
+
+    path: str = ""
+    content: Optional[Secret] = None
+    encoding: Optional[str] = None
+    owner: Optional[str] = None
+    permissions: Optional[Number] = None
+    append: bool = False
+    defer: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ValueError("`path` is missing")
+
+
+@dataclass(frozen=True)
+class Ntp:
+    """`ntp`."""
+
+    enabled: bool = True
+    servers: Optional[tuple[str, ...]] = None
+    pools: Optional[tuple[str, ...]] = None
+
+
+@dataclass(frozen=True)
+class Swap:
+    """`swap`."""
+
+    filename: str = "/swap.img"
+    size: Optional[Number] = None
+    maxsize: Optional[Number] = None
+
+
+@dataclass(frozen=True)
+class PowerState:
+    """`power_state`."""
+
+    mode: Literal["poweroff", "reboot", "halt"] = "poweroff"
+    delay: Optional[Number] = None
+    message: Optional[str] = None
+    condition: Union[bool, str, tuple[str, ...], None] = None
+
+
+@dataclass(frozen=True)
+class GrowPart:
+    """`growpart`."""
+
+    mode: Union[bool, str] = "auto"
+    devices: tuple[str, ...] = ("/",)
+
+
+@dataclass(frozen=True)
+class CloudConfig:
+    """The top level."""
+
+    bootcmd: Optional[tuple[CommandLine, ...]] = None
+    write_files: Optional[tuple[FileEntry, ...]] = None
+    growpart: Optional[GrowPart] = None
+    resize_rootfs: Union[bool, str, None] = None
+    mounts: Optional[tuple[tuple[Union[str, int, None], ...], ...]] = None
+    mount_default_fields: Optional[tuple[Union[str, int, None], ...]] = None
+    swap: Optional[Swap] = None
+    hostname: Optional[str] = None
+    fqdn: Optional[str] = None
+    prefer_fqdn_over_hostname: Optional[bool] = None
+    preserve_hostname: Optional[bool] = None
+    manage_etc_hosts: Union[bool, str, None] = None
+    groups: Union[str, _Members, tuple[Union[str, _Members], ...], None] = None
+    user: Union[str, UserEntry, None] = None
+    users: Union[str, tuple[Union[str, UserEntry], ...], None] = None
+    ssh_authorized_keys: Optional[Words] = None
+    ssh_deletekeys: Optional[bool] = None
+    ssh_genkeytypes: Optional[tuple[str, ...]] = None
+    disable_root: Optional[bool] = None
+    ssh_pwauth: Union[bool, str, None] = None
+    password: Optional[Secret] = None
+    chpasswd: Optional[Chpasswd] = None
+    locale: Union[str, bool, None] = None
+    ntp: Optional[Ntp] = None
+    timezone: Optional[str] = None
+    packages: Optional[tuple[Union[str, tuple[str, ...]], ...]] = None
+    package_update: Optional[bool] = None
+    package_upgrade: Optional[bool] = None
+    apt_update: Optional[bool] = None
+    apt_upgrade: Optional[bool] = None
+    runcmd: Optional[tuple[CommandLine, ...]] = None
+    final_message: Optional[str] = None
+    power_state: Optional[PowerState] = None

@@ -1,0 +1,131 @@
+"""`users`, `groups` and passwords of cloud-config -> options of the handlers `users` and `passwords`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Mapping, Optional, Union
+
+from azurelite.metadata import Secret
+from azurelite.userdata.cloudconfig import Chpasswd, CloudConfig, UserEntry, Words
+
+_HASHED = r"\$(1|2a|2b|2y|5|6|7|y|gy|sha1|md5)\$.+"
+_RANDOM = ("R", "RANDOM")
+_SIMPLE = {
+    "gecos": "comment",
+    "primary_group": "primary_group",
+    "shell": "shell",
+    "homedir": "home",
+    "expiredate": "expire_date",
+    "lock_passwd": "lock_password",
+}
+_NUMBERS = ("uid", "inactive")
+
+
+def words(value: Optional[Words]) -> list[str]:
+    """A text with commas, or a list, as a list."""
+    if value is None:
+        return []
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else list(value)
+
+
+def clear(secret: Secret) -> str:
+    """The text of a secret, to be looked into."""
+    return secret.reveal_bytes().decode()
+
+
+def account(entry: UserEntry, name: str) -> dict[str, Any]:
+    """One entry of the handler `users`. Raises ValueError."""
+    options: dict[str, Any] = {"name": name, "create_groups": entry.create_groups}
+    for key, option in _SIMPLE.items():
+        value = getattr(entry, key)
+        if value is not None:
+            options[option] = value
+    if entry.groups is not None:
+        options["groups"] = words(entry.groups)
+    if entry.ssh_authorized_keys is not None:
+        keys = entry.ssh_authorized_keys
+        options["ssh_authorized_keys"] = [keys] if isinstance(keys, str) else list(keys)
+    options.update({key: whole(getattr(entry, key), key) for key in _NUMBERS if getattr(entry, key) is not None})
+    if entry.no_create_home:
+        options["create_home"] = False
+    if entry.system:
+        options["system"] = True
+    options.update(_own_password(entry))
+    options.update(_rules(entry))
+    return options
+
+
+def groups(value: Any) -> list[dict[str, Any]]:
+    """The groups of the handler `users`."""
+    found: dict[str, list[str]] = {}
+    for item in [value] if isinstance(value, (str, Mapping)) else value or ():
+        if isinstance(item, Mapping):
+            for name, members in item.items():
+                found.setdefault(name, []).extend(words(members))
+        else:
+            for name in words(item):
+                found.setdefault(name, [])
+    return [{"name": name, "members": members} for name, members in found.items()]
+
+
+def passwords(config: CloudConfig, administrator: Optional[str]) -> Optional[dict[str, Any]]:
+    """Options of the handler `passwords`, or None where there is none to set. Raises ValueError."""
+    users: list[dict[str, Any]] = []
+    chpasswd = config.chpasswd or Chpasswd()
+    if config.password is not None:
+        if administrator is None:
+            raise ValueError("`password` is for the administrator, and Azure names none")
+        users.append(_password(administrator, clear(config.password)))
+    users += _listed(chpasswd.list)
+    for entry in chpasswd.users:
+        secret = {} if entry.password is None or entry.type == "RANDOM" else {"password": entry.password}
+        users.append({"name": entry.name, "type": entry.type, **secret})
+    return {"users": users, "expire": chpasswd.expire} if users else None
+
+
+def whole(value: Union[int, str], key: str) -> int:
+    """A whole number that may have been put in quotes. Raises ValueError."""
+    if isinstance(value, int):
+        return value
+    if not (value.isascii() and value.isdigit() and len(value) <= 10):
+        raise ValueError(f"`{key}` must be a whole number")
+    return int(value)
+
+
+def _own_password(entry: UserEntry) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    hashed = entry.hashed_passwd or entry.passwd
+    if hashed:
+        options["hashed_password"] = hashed
+    if hashed and not entry.hashed_passwd:  # `passwd` is for an account that is made now, `hashed_passwd` for any
+        options["password_for_existing"] = False
+    if entry.plain_text_passwd:
+        options["plain_text_password"] = entry.plain_text_passwd
+    return options
+
+
+def _rules(entry: UserEntry) -> dict[str, Any]:
+    if entry.sudo is True:
+        raise ValueError('`sudo` must be a rule, as "ALL=(ALL) NOPASSWD:ALL", or false')
+    options: dict[str, Any] = {"sudo": "none"}
+    for key, given in (("sudo_rules", entry.sudo), ("doas_rules", entry.doas)):
+        rules = [given] if isinstance(given, str) else list(given or ())
+        if any(rules):
+            options[key] = [rule for rule in rules if rule]
+    return options
+
+
+def _listed(given: Any) -> list[dict[str, Any]]:
+    texts = [given] if isinstance(given, Secret) else given or ()
+    lines = [line.strip() for text in texts for line in clear(text).splitlines() if line.strip()]
+    found = []
+    for number, line in enumerate(lines, 1):
+        name, colon, value = line.partition(":")
+        if not colon or not name or not value:
+            raise ValueError(f"line {number} of `chpasswd.list` must be `name:password`")
+        found.append({"name": name, "type": "RANDOM"} if value in _RANDOM else _password(name, value))
+    return found
+
+
+def _password(name: str, value: str) -> dict[str, Any]:
+    return {"name": name, "type": "hash" if re.fullmatch(_HASHED, value) else "text", "password": Secret(value)}

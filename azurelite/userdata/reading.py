@@ -1,0 +1,174 @@
+"""The cloud-config parts of user data -> one typed `CloudConfig`, section by section.
+
+A section with a wrong type is refused with its line, and the others stay. Parts are laid over each other key by
+key, the later one wins, as cloud-init does it unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Sequence
+
+import yaml
+
+from azurelite.document import Document, parse_document
+from azurelite.errors import ConfigError
+from azurelite.schema import ConfigProblemsError, bind
+from azurelite.userdata.cloudconfig import CloudConfig, FileEntry, UserEntry
+from azurelite.userdata.parts import Part, part_of
+from azurelite.userdata.tidy import Tidier, dotted
+
+# Lists of which one bad item is refused and the others stay.
+_ITEMS: dict[str, Any] = {"users": UserEntry, "write_files": FileEntry}
+_COMMANDS = ("bootcmd", "runcmd")
+_COLON = ': a line with ": " in it is a mapping to YAML, put it in quotes'
+_BINARY = "!!binary"
+_MOST_EVENTS = 50_000  # more than a document may have
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the cloud-config says.
+
+    Attributes:
+        config: what could be read of it.
+        document: the plain values, with their places.
+        unknown: what is passed over, in words.
+        problems: what is refused, in words.
+        indexes: of a list of which items were refused: where the others stand.
+        packed: positions in `write_files` of content that YAML itself holds in base64.
+    """
+
+    config: CloudConfig
+    document: Document
+    unknown: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    indexes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    packed: frozenset[int] = frozenset()
+
+
+def read(parts: Sequence[Part], *, label: str) -> Reading:
+    """Read all cloud-config parts.
+
+    Args:
+        parts: those of the kind "cloud-config", in order.
+        label: what places are called by, as "user_data".
+    """
+    problems: list[str] = []
+    repeated: list[str] = []
+    document = Document({}, {})
+    binary_lines: set[tuple[str, int]] = set()
+    for part in parts:
+        file = label if len(parts) == 1 else f"{label}/{part.name}"
+        text, lines = _without_binary_tags(part.data)
+        try:
+            document = _overlay(
+                document,
+                parse_document(text, file=file, on_duplicate=lambda place, key: repeated.append(_again(place, key))),
+            )
+        except ConfigError as error:
+            problems.append(str(error))
+        else:
+            binary_lines |= {(file, line) for line in lines}
+    tidier = Tidier(document)
+    data = tidier.tidy(CloudConfig, document.data, ())
+    document = Document(data, tidier.places)
+    values, indexes = _bind_sections(document, tidier, problems)
+    packed = _packed(document, binary_lines)
+    unknown = (*repeated, *tidier.unknown)
+    return Reading(CloudConfig(**values), document, unknown, tuple(problems), indexes, packed)
+
+
+def unarchive(part: Part, *, label: str) -> list[Part]:
+    """The parts that a #cloud-config-archive lists. Raises ConfigError."""
+    # The list becomes the value of a key in the place of the first line, so that all lines keep their numbers.
+    text = re.sub(rb"\A#cloud-config-archive[^\n]*", b"items:", part.data)
+    text = text if text.startswith(b"items:") else b"items:\n" + text
+    document = parse_document(text, file=f"{label}/{part.name}")
+    items = document.data.get("items")
+    if not isinstance(items, list):
+        raise ConfigError(f"{document.place(('items',))}: an archive must be a list of parts")
+    found = []
+    for i, item in enumerate(items):
+        name = f"{part.name}-{i + 1:03d}"
+        fields = item if isinstance(item, dict) else {"content": item}
+        content, kind, given = (fields.get(key) for key in ("content", "type", "filename"))
+        if not isinstance(content, str) or not isinstance(kind, (str, type(None))):
+            raise ConfigError(f"{document.place(('items', i))}: a part must be text, or have `content` that is text")
+        found.append(part_of(content.encode(), name=given if isinstance(given, str) else name, content_type=kind))
+    return found
+
+
+def _again(place: str, key: str) -> str:
+    """The later one counts, as for every reader of cloud-config; what the earlier one said is lost."""
+    return f"an earlier `{dotted((key,))}`, for it is given again ({place})"
+
+
+def _bind_sections(
+    document: Document, tidier: Tidier, problems: list[str]
+) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    values: dict[str, Any] = {}
+    indexes: dict[str, tuple[int, ...]] = {}
+    for key, value in document.data.items():
+        try:
+            if key in _ITEMS and isinstance(value, list):
+                good = _bind_items(key, value, document, tidier, problems)
+                indexes[key] = tuple(good)
+                values[key] = tuple(good.values())
+            else:
+                values[key] = getattr(bind(CloudConfig, {key: value}, document, ()), key)
+        except ConfigProblemsError as error:
+            hint = _COLON if key in _COMMANDS and isinstance(value, list) else ""
+            problems += [f"{problem}{hint}" for problem in error.problems]
+    return values, indexes
+
+
+def _bind_items(key: str, items: list[Any], document: Document, tidier: Tidier, problems: list[str]) -> dict[int, Any]:
+    good = {}
+    for i, item in enumerate(items):
+        path = (key, i)
+        if (*path, "source") in tidier.dropped:  # content from elsewhere: an empty file would be worse than none
+            place = document.place(path)
+            problems.append(f"{place}: `{dotted(path)}` is not written: fetching its `source` is not supported")
+            continue
+        try:
+            good[i] = item if key == "users" and isinstance(item, str) else bind(_ITEMS[key], item, document, path)
+        except ConfigProblemsError as error:
+            problems += map(str, error.problems)
+    return good
+
+
+def _overlay(below: Document, above: Document) -> Document:
+    places = {path: place for path, place in below.places.items() if not path or path[0] not in above.data}
+    return Document({**below.data, **above.data}, {**places, **above.places})
+
+
+def _without_binary_tags(data: bytes) -> tuple[bytes, set[int]]:
+    """The text with `!!binary` blanked out, and the lines where it stood: the document takes plain kinds only."""
+    if _BINARY.encode() not in data:
+        return data, set()
+    lines: set[int] = set()
+    try:
+        text = data.decode()
+        for event in itertools.islice(yaml.parse(data.decode(), Loader=_LOADER), _MOST_EVENTS):
+            if isinstance(event, yaml.ScalarEvent) and event.tag == "tag:yaml.org,2002:binary":
+                mark = event.start_mark
+                if mark is not None and text.startswith(_BINARY, mark.index):
+                    text = text[: mark.index] + " " * len(_BINARY) + text[mark.index + len(_BINARY) :]
+                    lines.add(mark.line + 1)
+    except (UnicodeDecodeError, yaml.YAMLError):  # whoever parses the document finds the words for it
+        return data, set()
+    return text.encode(), lines
+
+
+def _packed(document: Document, lines: set[tuple[str, int]]) -> frozenset[int]:
+    files = document.data.get("write_files")
+    found = set()
+    for i in range(len(files) if isinstance(files, list) else 0):
+        place = document.places.get(("write_files", i, "content"))
+        if place is not None and (place.file, place.line) in lines:
+            found.add(i)
+    return frozenset(found)

@@ -1,0 +1,91 @@
+"""A mapping as people write it -> one that the dataclasses take, and the keys that they do not know.
+
+Other readers of cloud-config are lenient: `ssh-authorized-keys` is `ssh_authorized_keys`, "yes" in quotes is
+true, and a key that nobody knows is passed over in silence. Here it is passed over as well, and named.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+from dataclasses import fields, is_dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from azurelite.document import Document, KeyPath, Place
+
+_FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_SHOWN = 64  # characters of a key that nobody knows
+
+
+class Tidier:
+    """Tidies the values of one document.
+
+    Args:
+        document: where they come from.
+
+    Attributes:
+        unknown: what was passed over, in words: the key, its place, and the nearest key that there is.
+        dropped: their paths.
+        places: where the values stand, those that were renamed too.
+    """
+
+    def __init__(self, document: Document) -> None:
+        self.unknown: list[str] = []
+        self.dropped: list[KeyPath] = []
+        self.places: dict[KeyPath, Place] = dict(document.places)
+
+    def tidy(self, wanted: Any, value: Any, path: KeyPath) -> Any:
+        """The value for a field of the type `wanted`."""
+        if isinstance(value, datetime.date):  # an unquoted 2030-01-31 is no text to YAML
+            return value.isoformat()
+        origin, arguments = get_origin(wanted), get_args(wanted)
+        if origin is Union:
+            kinds = [kind for kind in arguments if kind is not type(None)]
+            chosen = bool if kinds == [bool] else next((kind for kind in kinds if _fits(kind, value)), None)
+            return value if chosen is None else self.tidy(chosen, value, path)
+        if is_dataclass(wanted) and isinstance(value, dict):
+            return self._mapping(wanted, value, path)
+        if origin is tuple and isinstance(value, list):
+            return [self.tidy(arguments[0], item, (*path, i)) for i, item in enumerate(value)]
+        return _FLAGS.get(value.lower(), value) if wanted is bool and isinstance(value, str) else value
+
+    def _mapping(self, wanted: Any, value: dict[str, Any], path: KeyPath) -> dict[str, Any]:
+        types = get_type_hints(wanted)
+        known = {field.name for field in fields(wanted)}
+        kept = {}
+        for key, item in value.items():
+            name = key if key in known else key.replace("-", "_")
+            if name not in known or (name != key and name in value):
+                self._pass_over((*path, key), known)
+                continue
+            if name != key and (*path, key) in self.places:
+                self.places[(*path, name)] = self.places[(*path, key)]
+            kept[name] = self.tidy(types[name], item, (*path, name))
+        return kept
+
+    def _pass_over(self, path: KeyPath, known: set[str]) -> None:
+        self.dropped.append(path)
+        key = str(path[-1])
+        near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.8)
+        hint = f", did you mean `{near[0]}`?" if near else ""
+        self.unknown.append(f"`{dotted(path)}` ({Document({}, self.places).place(path)}{hint})")
+
+
+def dotted(path: KeyPath) -> str:
+    """A path for people: `users[1].shell`; a part that is no ordinary key is cut and made printable."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            shown = part[:_SHOWN].encode("unicode_escape").decode()
+            text += f".{shown}" if text else shown
+    return text
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    if is_dataclass(kind):
+        return isinstance(value, dict)
+    if get_origin(kind) is tuple:
+        return isinstance(value, list)
+    return False

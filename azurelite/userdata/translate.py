@@ -1,0 +1,276 @@
+"""Cloud-config -> handlers with options, scripts and a message, in the order in which cloud-init's modules run.
+
+It knows which section is which handler's and nothing of how a handler works. What has no handler is named.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
+
+from azurelite.document import KeyPath, Place
+from azurelite.userdata import people, wishes
+from azurelite.userdata.cloudconfig import CloudConfig, FileEntry, UserEntry
+from azurelite.userdata.commands import boothook, shell_script
+from azurelite.userdata.parts import Part
+from azurelite.userdata.reading import Reading
+from azurelite.userdata.steps import HandlerStep, MessageStep, ScriptStep, Step
+from azurelite.userdata.tidy import dotted
+
+
+class Translation:
+    """One cloud-config, being translated.
+
+    Args:
+        reading: what it says.
+        administrator: the name of the administrator's account, whom cloud-init calls the default user.
+        scripts: parts that are scripts.
+        boothooks: parts that are to run ahead of everything.
+
+    Attributes:
+        problems: sections that are refused, in words.
+        left_out: what is known and cannot be done, in words.
+    """
+
+    def __init__(
+        self,
+        reading: Reading,
+        *,
+        administrator: Optional[str],
+        scripts: Sequence[Part] = (),
+        boothooks: Sequence[Part] = (),
+    ) -> None:
+        self._reading = reading
+        self._config: CloudConfig = reading.config
+        self._administrator = administrator
+        self._scripts = scripts
+        self._boothooks = boothooks
+        self.problems: list[str] = []
+        self.left_out: list[str] = []
+
+    def steps(self) -> list[Step]:
+        """All steps, in order."""
+        done: list[Step] = [boothook(part) for part in self._boothooks]
+        for key, section in (
+            ("bootcmd", self._bootcmd),
+            ("write_files", self._files),
+            ("growpart", self._growroot),
+            ("swap", self._swap),
+            ("mounts", self._mounts),
+            ("hostname", self._hostname),
+            ("users", self._users),
+            ("ssh_authorized_keys", self._keys),
+            ("ssh_genkeytypes", self._host_keys),
+            ("ssh_pwauth", self._sshd),
+            ("chpasswd", self._passwords),
+            ("locale", self._plain),
+            ("ntp", self._ntp),
+            ("packages", self._packages),
+            ("write_files", self._deferred_files),
+            ("runcmd", self._final_scripts),
+            ("final_message", self._message),
+            ("power_state", self._power),
+        ):
+            try:
+                done += section()
+            except ValueError as error:
+                self.problems.append(f"{self._place((key,))}: `{key}`: {error}")
+        return list(_with_names_of_their_own(done))
+
+    def _place(self, path: KeyPath) -> str:
+        return self._reading.document.place(path)
+
+    def _leave_out(self, path: KeyPath, why: str = "") -> None:
+        self.left_out.append(f"`{dotted(path)}` ({self._place(path)}{', ' if why else ''}{why})")
+
+    def _step(
+        self, section: str, handler: str, options: dict[str, Any], moved: Optional[Mapping[KeyPath, KeyPath]] = None
+    ) -> HandlerStep:
+        """A handler's step, with the places of its options.
+
+        Args:
+            section: the key.
+            handler: the handler's name.
+            options: its options.
+            moved: option path -> path in the cloud-config, where the two differ.
+        """
+        known = self._reading.document.places
+        places: dict[KeyPath, Place] = {(): known[(section,)]} if (section,) in known else {}
+        for option, source in (moved or {}).items():
+            for path, place in known.items():
+                if path[: len(source)] == source:
+                    places[(*option, *path[len(source) :])] = place
+        return HandlerStep(section, handler, options, places)
+
+    def _bootcmd(self) -> Iterator[Step]:
+        if self._config.bootcmd:
+            yield shell_script(self._config.bootcmd, name="bootcmd")
+
+    def _files(self) -> Iterator[Step]:
+        return self._write(lambda entry: not entry.defer)
+
+    def _deferred_files(self) -> Iterator[Step]:
+        return self._write(lambda entry: entry.defer)
+
+    def _write(self, wanted: Callable[[FileEntry], bool]) -> Iterator[Step]:
+        files: list[dict[str, Any]] = []
+        moved: dict[KeyPath, KeyPath] = {}
+        for i, entry in zip(self._reading.indexes.get("write_files", ()), self._config.write_files or ()):
+            if wanted(entry):
+                moved[("files", len(files))] = ("write_files", i)
+                files.append(wishes.file(entry, packed=i in self._reading.packed))
+        if files:
+            yield self._step("write_files", "write_files", {"files": files}, moved)
+
+    def _growroot(self) -> Iterator[Step]:
+        grow, resize = self._config.growpart, self._config.resize_rootfs
+        section = "growpart" if grow is not None else "resize_rootfs"
+        if grow is not None and grow.devices != ("/",):
+            self._leave_out(("growpart", "devices"), "only the root file system grows")
+        off = grow.mode in wishes.OFF if grow is not None else resize in (None, *wishes.OFF)
+        if grow is not None and not off and resize in wishes.OFF:
+            self._leave_out(("resize_rootfs",), "the file system grows with its partition")
+        if not off:
+            yield self._step(section, "growroot", {})
+
+    def _swap(self) -> Iterator[Step]:
+        options = wishes.swap(self._config.swap)
+        if options:
+            yield self._step("swap", "swap", options)
+
+    def _mounts(self) -> Iterator[Step]:
+        entries: list[dict[str, Any]] = []
+        moved: dict[KeyPath, KeyPath] = {}
+        for i, given in enumerate(self._config.mounts or ()):
+            fields = wishes.mount_fields(given, self._config.mount_default_fields or ())
+            if fields and re.match(r"ephemeral\d", fields["device"]):
+                self._leave_out(("mounts", i), "the temporary disk is the business of the handler resource_disk")
+            elif fields:
+                moved[("entries", len(entries))] = ("mounts", i)
+                entries.append(fields)
+        if entries:
+            yield self._step("mounts", "mounts", {"entries": entries}, moved)
+
+    def _hostname(self) -> Iterator[Step]:
+        options = wishes.hostname(self._config)
+        if options:
+            section = next((key for key in ("hostname", "fqdn") if getattr(self._config, key)), "manage_etc_hosts")
+            yield self._step(section, "hostname", options, {("name",): (section,)})
+
+    def _users(self) -> Iterator[Step]:
+        accounts: list[dict[str, Any]] = []
+        moved: dict[KeyPath, KeyPath] = {}
+        for source, entry in self._people():
+            try:
+                for account in self._accounts(entry, source):
+                    moved[("accounts", len(accounts))] = source
+                    accounts.append(account)
+            except ValueError as error:
+                self.problems.append(f"{self._place(source)}: `{dotted(source)}`: {error}")
+        groups = people.groups(self._config.groups)
+        if groups or accounts:
+            section = "users" if accounts else "groups"
+            moved[("groups",)] = ("groups",)
+            yield self._step(section, "users", {"groups": groups, "accounts": accounts}, moved)
+
+    def _people(self) -> Iterator[tuple[KeyPath, Any]]:
+        user, users = self._config.user, self._config.users
+        if user is not None:
+            yield ("user",), user
+        if isinstance(users, str):
+            yield ("users",), users
+        else:
+            yield from ((("users", i), entry) for i, entry in zip(self._reading.indexes.get("users", ()), users or ()))
+
+    def _accounts(self, entry: Any, source: KeyPath) -> Iterator[dict[str, Any]]:
+        if isinstance(entry, UserEntry):
+            if entry.name is None and source != ("user",):
+                raise ValueError("`name` is missing")
+            name = self._administrator if entry.name in (None, "default") else entry.name
+            if name is None:
+                raise ValueError("it is for the administrator, and Azure names none")
+            yield people.account(entry, name)
+            return
+        for name in people.words(entry):
+            if name not in ("default", self._administrator):  # the administrator is there: the handler `user` made him
+                yield people.account(UserEntry(), name)
+
+    def _keys(self) -> Iterator[Step]:
+        keys = self._config.ssh_authorized_keys
+        if keys:
+            listed = [keys] if isinstance(keys, str) else list(keys)
+            moved: dict[KeyPath, KeyPath] = {("keys",): ("ssh_authorized_keys",)}
+            yield self._step("ssh_authorized_keys", "ssh_keys", {"keys": listed}, moved)
+
+    def _host_keys(self) -> Iterator[Step]:
+        types = self._config.ssh_genkeytypes
+        if types or self._config.ssh_deletekeys:
+            section = "ssh_genkeytypes" if types else "ssh_deletekeys"
+            options = {"types": list(types)} if types else {}
+            yield self._step(section, "ssh_host_keys", options, {("types",): ("ssh_genkeytypes",)})
+
+    def _sshd(self) -> Iterator[Step]:
+        if self._config.disable_root is False:
+            self._leave_out(("disable_root",), "root gets no keys")
+        wanted = wishes.password_authentication(self._config.ssh_pwauth)
+        if wanted is not None:
+            yield self._step("ssh_pwauth", "sshd", {"password_authentication": wanted})
+
+    def _passwords(self) -> Iterator[Step]:
+        options = people.passwords(self._config, self._administrator)
+        if options is not None:
+            section = "password" if self._config.password is not None else "chpasswd"
+            yield self._step(section, "passwords", options)
+
+    def _plain(self) -> Iterator[Step]:
+        if isinstance(self._config.locale, str):
+            yield self._step("locale", "locale", {"locale": self._config.locale}, {("locale",): ("locale",)})
+        if self._config.timezone:
+            yield self._step("timezone", "timezone", {"zone": self._config.timezone}, {("zone",): ("timezone",)})
+
+    def _ntp(self) -> Iterator[Step]:
+        ntp = self._config.ntp
+        if ntp is not None and ntp.enabled:
+            given = {"servers": ntp.servers, "pools": ntp.pools}
+            options = {key: list(value) for key, value in given.items() if value}
+            yield self._step("ntp", "time_sync", options, {(key,): ("ntp", key) for key in options})
+
+    def _packages(self) -> Iterator[Step]:
+        options = wishes.packages(self._config)
+        if options:
+            keys = ("packages", "package_update", "package_upgrade", "apt_update", "apt_upgrade")
+            section = next(key for key in keys if getattr(self._config, key))
+            yield self._step(section, "packages", options, {("install",): ("packages",)})
+
+    def _final_scripts(self) -> Iterator[Step]:
+        """By name, as cloud-init's folder of scripts is run: that is what `10-first.sh` is called so for."""
+        found = [ScriptStep(part.name, part.data) for part in self._scripts]
+        if self._config.runcmd:
+            found.append(shell_script(self._config.runcmd, name="runcmd"))
+        yield from sorted(found, key=lambda script: script.name)
+
+    def _message(self) -> Iterator[Step]:
+        if self._config.final_message:
+            yield MessageStep(self._config.final_message)
+
+    def _power(self) -> Iterator[Step]:
+        power = self._config.power_state
+        if power is not None:
+            given = {key: getattr(power, key) for key in ("mode", "delay", "message", "condition")}
+            options = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
+            options = {key: value for key, value in options.items() if value is not None}
+            yield self._step("power_state", "power_state", options, {(key,): ("power_state", key) for key in options})
+
+
+def _with_names_of_their_own(steps: Sequence[Step]) -> Iterator[Step]:
+    """Scripts get files and logs by their names, so no two may have the same."""
+    taken: set[str] = set()
+    for step in steps:
+        if isinstance(step, ScriptStep):
+            name, number = step.name, 2
+            while name in taken:
+                name, number = f"{step.name}-{number}", number + 1
+            taken.add(name)
+            yield ScriptStep(name, step.data)
+        else:
+            yield step

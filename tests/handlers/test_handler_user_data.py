@@ -1,0 +1,472 @@
+"""`user_data` and `custom_data` in a foreign root: what is kept, done and refused, and that it is the same twice."""
+
+# ruff: noqa: E501  # tables
+
+from __future__ import annotations
+
+import gzip
+import logging
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import pytest
+from kit import BASE, ED25519, VM_ID, FastClock, Guest
+
+from azurelite.config import Config, HandlerEntry
+from azurelite.errors import AzureliteError, HandlerError
+from azurelite.fabric.client import Fabric
+from azurelite.handlers import Context, custom_data, user_data
+from azurelite.memory import Memory
+from azurelite.metadata import Metadata, Secret
+from azurelite.outcome import Outcome
+from azurelite.system.machine import System
+
+EXAMPLES = Path(__file__).parents[1] / "data" / "cloud-config"
+KEPT = f"/var/lib/azurelite/vms/{VM_ID}"
+Options = user_data.Options
+
+
+@pytest.fixture
+def admin(guest: Guest) -> Guest:
+    """A guest where the administrator is there already, as behind the handlers of the default plan."""
+    guest.put({"etc/passwd": BASE["etc/passwd"] + "azureuser:x:1500:1500::/home/azureuser:/bin/sh\n"})
+    guest.put({"etc/shadow": BASE["etc/shadow"] + "azureuser:*:19000:0:99999:7:::\n"})
+    guest.put({"home/azureuser/.profile": "", "etc/group": BASE["etc/group"] + "azureuser:x:1500:\n"})
+    guest.put({"etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\n", "etc/ssh/sshd_config.d/README": ""})
+    guest.put({"bin/sh": "", "usr/share/zoneinfo/UTC": "TZif", "etc/chrony/chrony.conf": "makestep 1 3\n"})
+    guest.put({"etc/hosts": "127.0.0.1 localhost\n", "etc/fstab": "# kept\n"})
+    guest.put({"etc/locale.conf": "", "usr/sbin/chronyd": ""})
+    for program in ("bin/sh", "usr/sbin/chronyd"):
+        guest.path(program).chmod(0o755)
+    guest.path("home/azureuser").chmod(0o700)
+    return guest
+
+
+class Said:
+    """What a run changed and said."""
+
+    def __init__(self, ctx: Context, notes: list[str], error: Optional[AzureliteError]) -> None:
+        self.changes = ctx.system.journal.since(0)
+        self.notes = notes
+        self.error = str(error) if error else ""
+        self.reason = error.reason if error else ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Said) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return str(vars(self))
+
+
+def run(
+    guest: Guest,
+    *,
+    dry_run: bool = False,
+    handler: Any = user_data,
+    options: Any = None,
+    config: Optional[Config] = None,
+    search_path: Optional[str] = None,
+    **known: Any,
+) -> Said:
+    system = System(guest.root, dry_run=dry_run, clock=FastClock(), search_path=search_path)
+    notes: list[str] = []
+    values = {"vm_id": VM_ID, "username": "azureuser", "local_hostname": "vm", **known}
+    for name in ("user_data", "custom_data"):
+        if name in values:
+            values[name] = Secret(values[name])
+    ctx = Context(
+        Metadata(**values),
+        system,
+        Fabric(0),
+        Outcome("applied", ""),
+        notes.append,
+        lambda: None,
+        Memory(system.files, VM_ID),
+        config=config or Config(handlers=(HandlerEntry("user_data"),)),
+    )
+    try:
+        handler.apply(ctx, options or handler.Options())
+    except AzureliteError as error:
+        return Said(ctx, notes, error)
+    return Said(ctx, notes, None)
+
+
+def example(name: str) -> bytes:
+    return (EXAMPLES / f"{name}.yaml").read_bytes()
+
+
+def check_users(guest: Guest) -> None:
+    passwd = guest.text("etc/passwd")
+    assert re.search(r"^mara:x:\d+:\d+:Mara Quist:/home/mara:/bin/sh$", passwd, re.M)
+    assert re.search(r"^ott:\$6\$canary\$hash:", guest.text("etc/shadow"), re.M)
+    assert re.search(r"^brin:", passwd, re.M)
+    assert re.search(r"^builders:.*:mara$", guest.text("etc/group"), re.M)
+    assert "mara@desk" in guest.text("home/mara/.ssh/authorized_keys")
+    assert guest.mode("home/mara/.ssh/authorized_keys") == 0o600
+    assert not guest.path("home/meter").exists()
+    assert any(
+        "mara" in path.read_text() and "/usr/bin/make" in path.read_text()
+        for path in guest.path("etc/sudoers.d").iterdir()
+    )
+
+
+def check_files(guest: Guest) -> None:
+    assert guest.text("etc/motd") == "Made by hand: $HOME {{ x }}\n"
+    assert guest.mode("etc/motd") == 0o640
+    assert guest.text("etc/packed") == "inside\n"
+    assert guest.text("etc/zipped") == "inside\n"
+    assert guest.mode("etc/zipped") == 0o755
+    assert guest.text("etc/profile.d/more.sh") == "export MORE=1\n"
+    assert guest.text("home/azureuser/notes/todo") == "later"
+    assert not guest.path("etc/from-elsewhere").exists()
+
+
+def check_keys(guest: Guest) -> None:
+    assert guest.text("home/azureuser/.ssh/authorized_keys").splitlines() == [f"{ED25519} second"]
+    assert "PasswordAuthentication no" in guest.text("etc/ssh/sshd_config.d/10-azurelite.conf")
+
+
+def check_chpasswd(guest: Guest) -> None:
+    assert "azureuser:$6$canary$hash:" in guest.text("etc/shadow")
+    assert not guest.path("etc/ssh/sshd_config.d/10-azurelite.conf").exists()  # sshd's own default lets them in
+
+
+def check_list(guest: Guest) -> None:
+    assert "ilse:$6$canary$hash:" in guest.text("etc/shadow")
+
+
+def check_mounts(guest: Guest) -> None:
+    lines = [line.split() for line in guest.text("etc/fstab").splitlines() if not line.startswith("#")]
+    assert [(line[0], line[1], line[2]) for line in lines] == [
+        ("LABEL=data", "/srv/data", "ext4"),
+        ("/dev/sdc1", "/srv/more", "auto"),
+        ("tmpfs", "/srv/fast", "tmpfs"),
+    ]
+
+
+def check_ntp(guest: Guest) -> None:
+    written = "".join(path.read_text() for path in guest.path("etc/chrony").rglob("*") if path.is_file())
+    assert "time.example.org" in written
+    assert "1.pool.example.org" in written
+
+
+def check_place(guest: Guest) -> None:
+    assert guest.path("etc/localtime").is_symlink()
+    assert "UTC" in guest.path("etc/localtime").readlink().name
+
+
+def check_hostname(guest: Guest) -> None:
+    assert guest.text("etc/hostname") == "lantern\n"
+    assert "lantern.harbour.example" in guest.text("etc/hosts")
+
+
+def check_wrong(guest: Guest) -> None:
+    check_place(guest)
+    assert re.search("^ilse:", guest.text("etc/passwd"), re.M)
+    assert not re.search("^ott:", guest.text("etc/passwd"), re.M)
+    assert guest.text("etc/hostname") == "localhost\n"
+
+
+def check_nothing(guest: Guest) -> None:
+    assert guest.text("etc/hostname") == "localhost\n"
+    assert guest.text("etc/fstab") == "# kept\n"
+
+
+# example -> what it did, words of the one note about what is left out, words of the error, words of other notes
+EXAMPLE_CASES: list[tuple[str, Callable[[Guest], None], list[str], list[str], list[str]]] = [
+    ("users-groups", check_users, ["`users[3].ssh_import_id` (user_data:24:5)"], [], []),
+    ("write-files", check_files, ["`write_files[5].source` (user_data:24:5)"], ["user_data:23:5: `write_files[5]` is not written"], []),
+    ("commands", check_nothing, [], [], ["bootcmd, runcmd"]),
+    ("packages", check_nothing, ["`package_reboot_if_required` (user_data:4:1)"], [], ["packages"]),
+    ("ssh-keys", check_keys, ["`ssh_keys`", "`no_ssh_fingerprints`"], [], []),
+    ("chpasswd", check_chpasswd, [], [], []),
+    ("chpasswd-list", check_list, [], [], []),
+    ("mounts-swap", check_mounts, ["`mounts[2]` (user_data:5:5"], [], []),
+    ("disk-setup", check_nothing, ["`disk_setup`", "`fs_setup`", "`growpart.ignore_growroot_disabled`"], [], []),
+    ("ntp", check_ntp, ["`ntp.ntp_client`"], [], []),
+    ("place", check_place, ["`keyboard`"], [], []),
+    ("power-state", check_nothing, ["`power_state.timeout`"], [], []),
+    ("hostname", check_hostname, [], [], []),
+    ("ca-certs", check_nothing, ["`ca_certs`", "`ca-certs`"], [], []),
+    ("apt", check_nothing, ["`apt` (user_data:2:1)"], [], ["packages"]),
+    ("managers", check_nothing, ["`puppet`", "`chef`", "`salt_minion`", "`ansible`", "`yum_repos`"], [], []),
+    ("phone-home", check_nothing, ["`phone_home`", "`output`", "`resolv_conf`", "`random_seed`", "`rsyslog`"], [], []),
+    (
+        "wrong",
+        check_wrong,
+        ["`packges` (user_data:12:1, did you mean `packages`?)"],
+        ["user_data:3:1: `hostname`", "user_data:5:1: `runcmd`", "user_data:8:5: `users[1]`", "user_data:10:5: `write_files.files[0]`", "user_data:11:1: `ssh_pwauth`"],
+        [],
+    ),
+    ("template", check_nothing, ["part-001 is a jinja template"], [], []),
+    ("archive", check_place, ["part-001-003 is a list of addresses"], [], ["part-001-002"]),
+]  # fmt: skip
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize(
+    ("name", "check", "left_out", "problems", "notes"), EXAMPLE_CASES, ids=[case[0] for case in EXAMPLE_CASES]
+)
+class TestExamples:
+    def test_each_runs_or_is_refused_with_the_key_named(
+        self,
+        admin: Guest,
+        name: str,
+        check: Callable[[Guest], None],
+        left_out: list[str],
+        problems: list[str],
+        notes: list[str],
+    ) -> None:
+        said = run(admin, user_data=example(name))
+        check(admin)
+        named = [note for note in said.notes if "left out" in note]
+        assert len(named) == (1 if left_out else 0)
+        for words in left_out:
+            assert words in named[0]
+        for words in problems:
+            assert words in said.error
+        assert bool(said.error) == bool(problems), said.error
+        for words in notes:
+            assert any(words in note for note in said.notes), said.notes
+        assert "canary" not in str(said)
+
+    def test_a_dry_run_tells_the_same_and_a_second_run_changes_nothing(
+        self,
+        admin: Guest,
+        tmp_path: Path,
+        name: str,
+        check: Callable[[Guest], None],
+        left_out: list[str],
+        problems: list[str],
+        notes: list[str],
+    ) -> None:
+        shutil.copytree(admin.folder, tmp_path / "twin", symlinks=True)
+        before = admin.snapshot()
+        told = run(admin, user_data=example(name), dry_run=True)
+        assert admin.snapshot() == before
+        done = run(Guest(tmp_path / "twin"), user_data=example(name))
+        assert told == done
+        after = Guest(tmp_path / "twin").snapshot()
+        again = run(Guest(tmp_path / "twin"), user_data=example(name))
+        assert again.changes == ()
+        assert Guest(tmp_path / "twin").snapshot() == after
+
+    def test_an_empty_root_is_borne(
+        self,
+        tmp_path: Path,
+        name: str,
+        check: Callable[[Guest], None],
+        left_out: list[str],
+        problems: list[str],
+        notes: list[str],
+    ) -> None:
+        said = []
+        for number, dry_run in enumerate((True, False)):
+            (tmp_path / f"empty{number}").mkdir()
+            said.append(run(Guest(tmp_path / f"empty{number}"), user_data=example(name), dry_run=dry_run))
+        assert said[0] == said[1]
+        assert "canary" not in str(said)
+
+
+def test_every_example_has_its_expectation() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.yaml")} == {case[0] for case in EXAMPLE_CASES}
+
+
+SCRIPT = b"#!/bin/sh\necho canary\n"
+
+
+@pytest.mark.parametrize(
+    ("known", "sources", "kept"),
+    [
+        ({"user_data": b"u", "custom_data": b"c"}, ("user_data", "custom_data"), "user_data"),
+        ({"user_data": b"u", "custom_data": b"c"}, ("custom_data", "user_data"), "custom_data"),
+        ({"custom_data": b"c"}, ("user_data", "custom_data"), "custom_data"),
+        ({"user_data": b"", "custom_data": b"c"}, ("user_data", "custom_data"), "custom_data"),
+        ({"custom_data": b"c"}, ("user_data",), None),
+        ({}, ("user_data", "custom_data"), None),
+    ],
+)
+def test_the_first_source_that_is_there_is_used(guest: Guest, known: Any, sources: Any, kept: Optional[str]) -> None:
+    said = run(guest, options=Options(sources=sources), **known)
+    found = sorted(path.name for path in guest.path(KEPT).iterdir()) if guest.path(KEPT).exists() else []
+    assert found == ([kept] if kept else [])
+    assert bool(said.notes) == bool(kept)
+
+
+def test_nothing_given_is_nothing_done(guest: Guest) -> None:
+    before = guest.snapshot()
+    for handler in (user_data, custom_data):
+        said = run(guest, handler=handler)
+        assert (said.changes, said.notes, said.error) == ((), [], "")
+    assert guest.snapshot() == before
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_custom_data_is_left_to_its_own_handler_where_that_is_listed(guest: Guest, listed: bool) -> None:
+    names = ("user_data", "custom_data") if listed else ("user_data",)
+    config = Config(handlers=tuple(HandlerEntry(name) for name in names))
+    run(guest, config=config, custom_data=b"#cloud-config\ntimezone: UTC\n")
+    assert guest.path(KEPT).exists() != listed
+    run(guest, config=config, handler=custom_data, custom_data=b"#cloud-config\n{}\n")
+    assert guest.path(f"{KEPT}/custom_data").read_bytes() == b"#cloud-config\n{}\n"
+
+
+@pytest.mark.parametrize("handler", [user_data, custom_data])
+@pytest.mark.parametrize("action", ["run", "save", "ignore"])
+def test_what_becomes_of_it(admin: Guest, handler: Any, action: Any) -> None:
+    data = b"#cloud-config\ntimezone: UTC\n"
+    said = run(
+        admin,
+        handler=handler,
+        options=handler.Options(action=action, save="/var/lib/waagent/CustomData"),
+        user_data=data,
+        custom_data=data,
+    )
+    assert said.error == ""
+    kept = admin.path(f"{KEPT}/{'user_data' if handler is user_data else 'custom_data'}")
+    assert kept.exists() == (action != "ignore")
+    assert admin.path("var/lib/waagent/CustomData").exists() == (action != "ignore")
+    assert admin.path("etc/localtime").is_symlink() == (action == "run")
+    if action != "ignore":
+        assert kept.read_bytes() == data
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert admin.mode("var/lib/azurelite") == 0o700
+        assert admin.mode("var/lib/waagent/CustomData") == 0o600
+
+
+def test_that_it_cannot_be_saved_is_told_and_stops_nothing(admin: Guest) -> None:
+    said = run(admin, options=Options(save="/etc/passwd/x"), user_data=b"#cloud-config\ntimezone: UTC\n")
+    assert "/etc/passwd" in said.error
+    assert said.reason == "failed to apply user data"
+    check_place(admin)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"hello", "part-001 is of a kind that is not known"),
+        (b'{"ignition": {"version": "3.4.0"}}', "part-001 is JSON, maybe for Ignition"),
+        (b"#include\nhttps://example.org/\n", "part-001 is a list of addresses to fetch"),
+        (b"\x00\xff canary", "part-001 is of a kind"),
+    ],
+)
+def test_what_is_of_no_use_here_is_kept_and_said(guest: Guest, data: bytes, words: str) -> None:
+    said = run(guest, user_data=data)
+    assert said.error == ""
+    assert len(said.notes) == 1
+    assert words in said.notes[0]
+    assert guest.path(f"{KEPT}/user_data").read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (gzip.compress(b"#!/bin/sh\n")[:-6], "damaged"),
+        (gzip.compress(b"\0" * (17 << 20)), "more than 16777216 bytes"),
+        (b"Content-Type: multipart/mixed\n\nx", "cannot be taken apart"),
+        (b"PK\x03\x04", "zip"),
+    ],
+)
+def test_what_cannot_be_read_is_kept_and_is_an_error(guest: Guest, data: bytes, words: str) -> None:
+    said = run(guest, user_data=data)
+    assert words in said.error
+    assert said.changes == ()
+    assert guest.path(f"{KEPT}/user_data").read_bytes() == data
+
+
+def test_scripts_are_not_run_in_a_foreign_root_and_that_is_said_once(guest: Guest) -> None:
+    mime = b'Content-Type: multipart/mixed; boundary="b"\nMIME-Version: 1.0\n\n--b\n\n#!/bin/sh\n--b\n\n#cloud-boothook\nx\n--b--\n'
+    said = run(guest, user_data=mime)
+    assert said.notes == ["not run, for the root is not the running system: part-002, part-001"]
+    assert said.changes == ()
+
+
+@pytest.mark.spawns
+@pytest.mark.skipif(shutil.which("zstd") is None, reason="needs zstd: install it")
+class TestZstd:
+    def pack(self, data: bytes) -> bytes:
+        return subprocess.run(["zstd", "-qc"], input=data, capture_output=True, check=True).stdout
+
+    @pytest.mark.parametrize("dry_run", [True, False])
+    def test_the_program_unpacks_it(self, guest: Guest, dry_run: bool) -> None:
+        said = run(guest, user_data=self.pack(SCRIPT), dry_run=dry_run)
+        assert said.error == ""
+        assert "part-001" in said.notes[0]
+
+    @pytest.mark.parametrize(
+        ("spoil", "words"),
+        [(lambda data: data[:-4], "damaged"), (lambda data: data[:9] + b"\xff" + data[10:], "damaged")],
+    )
+    def test_damage_is_told(self, guest: Guest, spoil: Callable[[bytes], bytes], words: str) -> None:
+        assert words in run(guest, user_data=spoil(self.pack(SCRIPT * 50))).error
+
+    def test_a_bomb_is_refused(self, guest: Guest) -> None:
+        assert "more than 16777216 bytes" in run(guest, user_data=self.pack(b"\0" * (1 << 25))).error
+        assert run(guest, user_data=self.pack(b"#" + b"\0" * ((16 << 20) - 1))).error == ""
+
+
+def test_without_the_program_zstd_is_an_error_with_a_remedy(guest: Guest) -> None:
+    class Bare(System):
+        """A machine where nothing is installed."""
+
+    system = Bare(guest.root)
+    system.commands.search_path = "/nonexistent"
+    ctx = Context(
+        Metadata(vm_id=VM_ID, user_data=Secret(b"\x28\xb5\x2f\xfd....")),
+        system, Fabric(0), Outcome("applied", ""), lambda text: None, lambda: None, Memory(system.files, VM_ID),
+    )  # fmt: skip
+    with pytest.raises(HandlerError, match="zstd is not installed: add it to the image, or use gzip"):
+        user_data.apply(ctx, Options())
+
+
+def test_the_last_message_is_said_with_its_words(guest: Guest, caplog: pytest.LogCaptureFixture) -> None:
+    guest.put({"proc/uptime": "12.34 5.6\n"})
+    with caplog.at_level(logging.INFO):
+        run(
+            guest,
+            user_data=b"#cloud-config\nfinal_message: 'up $UPTIME, $datasource, ${version}, $5 $other'\n",
+            dry_run=True,
+        )
+        assert caplog.messages == []
+        run(guest, user_data=b"#cloud-config\nfinal_message: 'up $UPTIME, $datasource, ${version}, $5 $other'\n")
+    (message,) = caplog.messages
+    assert re.fullmatch(r"up 12\.34, DataSourceAzure, [\d.]+\w*, \$5 \$other", message)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"save": "relative"}, {"save": "/a/../b"}, {"save": "/folder/"}, {"timeout": 0.0}, {"timeout": -1.0},
+        {"timeout": float("inf")}, {"timeout": float("nan")}, {"sources": ("user_data", "user_data")},
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"save|timeout|sources"):
+        Options(**options)
+    if "sources" not in options:
+        with pytest.raises(ValueError, match=r"save|timeout"):
+            custom_data.Options(**options)
+
+
+def test_very_much_that_is_unknown_is_cut_short(guest: Guest) -> None:
+    keys = "".join(f"nobody_knows_{i}: 1\n" for i in range(100))
+    (note,) = run(guest, user_data=f"#cloud-config\n{keys}".encode()).notes
+    assert note.endswith("and 80 more")
+
+
+@pytest.mark.spawns
+def test_the_modules_cost_little_where_nothing_was_given() -> None:
+    code = (
+        "import sys, azurelite.handlers\n"
+        "before = set(sys.modules)\n"
+        "import azurelite.handlers.user_data, azurelite.handlers.custom_data\n"
+        "print(sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['azurelite.handlers.custom_data', 'azurelite.handlers.user_data']\n"

@@ -1,0 +1,222 @@
+"""Taking user data apart: kinds by first line, MIME as the usual tools write it, and MIME made to hurt."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import random
+from email.mime.application import MIMEApplication
+from email.mime.base import MIMEBase
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
+from typing import Any, Optional
+
+import pytest
+
+from azurelite.errors import HandlerError
+from azurelite.userdata.decode import decode
+from azurelite.userdata.parts import Part, split
+
+
+def unpack(data: bytes) -> bytes:
+    return decode(data, unzstd=lambda data, limit: data).data
+
+
+def parts(data: bytes) -> list[Part]:
+    return split(data, unpack=unpack)
+
+
+def mime(*pieces: Any) -> bytes:
+    whole = MIMEMultipart()
+    for piece in pieces:
+        whole.attach(piece)
+    return whole.as_bytes()
+
+
+def text(content: str, subtype: str = "plain", name: Optional[str] = None) -> MIMEText:
+    piece = MIMEText(content, subtype)
+    if name is not None:
+        piece.add_header("Content-Disposition", "attachment", filename=name)
+    return piece
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "why"),
+    [
+        (b"#!/bin/sh\n:\n", "script", ""),
+        (b"#!/usr/bin/python3\nprint()\n", "script", ""),
+        (b"#cloud-config\nhostname: x\n", "cloud-config", ""),
+        (b"#cloud-config-archive\n- x\n", "archive", ""),
+        (b"#cloud-boothook\n:\n", "boothook", ""),
+        (b"#include\nhttp://x/\n", "refused", "addresses"),
+        (b"#include-once\nhttp://x/\n", "refused", "addresses"),
+        (b"#part-handler\n", "refused", "handler"),
+        (b"#cloud-config-jsonp\n[]\n", "refused", "JSON patch"),
+        (b"## template: jinja\n#cloud-config\n{}\n", "refused", "jinja"),
+        (b"##template:jinja\n#!/bin/sh\n", "refused", "jinja"),
+        (b'{"ignition": {"version": "3.4.0"}}', "refused", "Ignition"),
+        (b'{"a": 1}', "refused", "JSON"),
+        (b"variant: flatcar\nversion: 1.0.0\n", "refused", "Butane"),
+        (b"hello", "refused", "not known"),
+        (b"\x00\x01\x02", "refused", "not known"),
+    ],
+)
+def test_one_document_is_known_by_its_first_line(data: bytes, kind: str, why: str) -> None:
+    (part,) = parts(data)
+    assert (part.kind, part.name, part.data) == (kind, "part-001", data)
+    assert why in part.why
+
+
+@pytest.mark.parametrize("data", [b"", b" \n\t\n"])
+def test_nothing_is_nothing(data: bytes) -> None:
+    assert parts(data) == []
+
+
+def test_windows_line_ends_are_mended_where_the_first_line_has_one() -> None:
+    assert parts(b"#!/bin/sh\r\necho\r\n")[0].data == b"#!/bin/sh\necho\n"
+    kept = b"#!/bin/sh\nprintf 'a\r\n'\n"
+    assert parts(kept)[0].data == kept
+
+
+@pytest.mark.parametrize(
+    ("subtype", "content", "kind"),
+    [
+        ("x-shellscript", "#!/bin/sh\n", "script"),
+        ("x-shellscript-per-boot", "#!/bin/sh\n", "script"),
+        ("x-shellscript-per-once", "#!/bin/sh\n", "script"),
+        ("x-shellscript", "echo no interpreter\n", "refused"),
+        ("cloud-config", "hostname: x\n", "cloud-config"),
+        ("cloud-config-archive", "- x\n", "archive"),
+        ("cloud-boothook", "#!/bin/sh\n", "boothook"),
+        ("x-include-url", "http://x/\n", "refused"),
+        ("jinja2", "## template: jinja\n", "refused"),
+        ("cloud-config", "## template: jinja\n#cloud-config\n{}", "refused"),
+        ("part-handler", "def handle_part()", "refused"),
+        ("plain", "#cloud-config\n{}\n", "cloud-config"),
+        ("html", "#!/bin/sh\n", "script"),
+        ("html", "<html>", "refused"),
+    ],
+)
+def test_mime_says_the_kind_or_the_first_line_does(subtype: str, content: str, kind: str) -> None:
+    assert [part.kind for part in parts(mime(text(content, subtype)))] == [kind]
+
+
+def test_mime_as_the_usual_tools_write_it() -> None:
+    inner = MIMEMultipart("mixed")
+    inner.attach(text("#!/bin/sh\necho 3\n", "x-shellscript"))
+    found = parts(
+        mime(
+            text("#cloud-config\n{}\n", "cloud-config", "init.cfg"),
+            text("#!/bin/sh\necho ü\n", "x-shellscript", "../../etc/10-first.sh"),
+            inner,
+            MIMEApplication(gzip.compress(b"#!/bin/sh\necho 4\n"), "gzip"),
+            text(" \n", "x-shellscript"),
+            text("#!/bin/sh\n", "x-shellscript", "init.cfg"),
+        )
+    )
+    assert [(part.name, part.kind) for part in found] == [
+        ("init.cfg", "cloud-config"),
+        ("10-first.sh", "script"),
+        ("part-003", "script"),
+        ("part-004", "script"),
+        ("init.cfg-2", "script"),
+    ]
+    assert found[1].data == "#!/bin/sh\necho ü\n".encode()
+    assert found[3].data == b"#!/bin/sh\necho 4\n"
+
+
+def test_headers_alone_make_a_single_part() -> None:
+    (part,) = parts(b"Content-Type: text/x-shellscript\r\nMIME-Version: 1.0\r\n\r\n#!/bin/sh\r\necho 1\r\n")
+    assert (part.kind, part.data) == ("script", b"#!/bin/sh\necho 1\n")
+
+
+def test_a_cloud_config_that_writes_a_mail_is_no_mail() -> None:
+    data = b"#cloud-config\nwrite_files:\n- content: |\n    MIME-Version: 1.0\n  path: /x\n"
+    assert [part.kind for part in parts(data)] == ["cloud-config"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("a b;rm -rf.sh", "a_b_rm_-rf.sh"),
+        ("..", "part-001"),
+        (".hidden", "hidden"),
+        ("-rf", "rf"),
+        ("C:\\Temp\\x.ps1", "x.ps1"),
+        ("x" * 300, "x" * 64),
+        ("a\nb", "a_b"),
+        ("\x00", "_"),
+    ],
+)
+def test_a_file_name_is_made_harmless(given: str, expected: str) -> None:
+    data = (
+        b'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="b"\n\n--b\nContent-Type: text/x-shellscript\n'
+        b'Content-Disposition: attachment; filename="'
+        + given.replace("\\", "\\\\").replace("\n", "\n ").encode()
+        + b'"\n\n#!/bin/sh\n--b--\n'
+    )
+    (part,) = parts(data)
+    assert "/" not in part.name
+    assert part.name == expected or "\n" in given
+
+
+def test_a_bomb_in_a_part_spoils_that_part_alone() -> None:
+    bomb = MIMEApplication(gzip.compress(b"\0" * (17 * 1024 * 1024)), "gzip")
+    found = parts(mime(bomb, text("#!/bin/sh\n", "x-shellscript")))
+    assert [part.kind for part in found] == ["broken", "script"]
+    assert found[0].why == "cannot be read: unpacked it has more than 16777216 bytes"
+
+
+def nested(depth: int) -> bytes:
+    lines = ["MIME-Version: 1.0"]
+    for level in range(depth):
+        lines += [f'Content-Type: multipart/mixed; boundary="b{level}"', "", f"--b{level}"]
+    return "\n".join([*lines, "Content-Type: text/x-shellscript", "", "#!/bin/sh", ""]).encode()
+
+
+def test_deep_nesting_is_refused_or_read_but_never_a_crash() -> None:
+    assert [part.kind for part in parts(nested(5))] == ["script"]
+    with pytest.raises(HandlerError, match=r"not valid MIME|apart"):
+        parts(nested(5000))
+
+
+def test_very_many_lines_are_refused_before_they_are_looked_at() -> None:
+    with pytest.raises(HandlerError, match="500000 lines"):
+        parts(b"MIME-Version: 1.0\n" + b"\n" * 16_000_000)
+
+
+def test_very_many_parts_are_refused() -> None:
+    with pytest.raises(HandlerError, match="200 parts"):
+        parts(mime(*(text("#!/bin/sh\n", "x-shellscript") for _ in range(201))))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"Content-Type: multipart/mixed\n\nno boundary\n",
+        b'Content-Type: multipart/mixed; boundary="b"\n\nnothing\n',
+        b"MIME-Version: 1.0\n",
+        b"Content-Type:\n\n",
+        b'Content-Type: text/x-shellscript; charset="\xff"\n\n#!/bin/sh\n',
+        b"Content-Type: text/x-shellscript\nContent-Transfer-Encoding: base64\n\n!!!\n",
+        b"Content-Type: text/x-shellscript\nContent-Transfer-Encoding: uuencode\n\nbegin 644 x\n\x80\x81\n",
+        b"Content-Type: message/rfc822\n\nContent-Type: message/rfc822\n\n#!/bin/sh\n",
+        b"Content-Type: text/plain; filename*=utf-99''x\n\n#!/bin/sh\n",
+    ],
+)
+def test_bad_mime_is_an_error_or_a_refused_part(data: bytes) -> None:
+    with contextlib.suppress(HandlerError):
+        assert all(isinstance(part, Part) for part in parts(data))
+
+
+def test_spoiled_mime_never_crashes() -> None:
+    random.seed(7)
+    base = MIMEBase("multipart", "mixed")
+    whole = mime(text("#cloud-config\n{}\n", "cloud-config", "a"), text("#!/bin/sh\n", "x-shellscript", "b"), base)
+    for _ in range(2000):
+        data = bytearray(whole)
+        for _ in range(random.randrange(1, 8)):
+            at = random.randrange(len(data))
+            data[at : at + random.randrange(3)] = bytes(random.randrange(256) for _ in range(random.randrange(3)))
+        with contextlib.suppress(HandlerError):
+            parts(bytes(data))

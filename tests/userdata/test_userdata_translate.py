@@ -1,0 +1,500 @@
+"""What each section of cloud-config becomes: handlers with options, scripts, a message; what is refused or named."""
+
+# ruff: noqa: E501, ISC004  # tables
+
+from __future__ import annotations
+
+import base64
+import gzip
+import random
+from pathlib import Path
+from typing import Any, Union
+
+import pytest
+import yaml
+
+from azurelite.errors import ConfigError
+from azurelite.metadata import Secret
+from azurelite.userdata.parts import Part, split
+from azurelite.userdata.reading import read, unarchive
+from azurelite.userdata.steps import HandlerStep, MessageStep, ScriptStep
+from azurelite.userdata.translate import Translation
+
+pytestmark = pytest.mark.thorough
+
+HASH = "$6$salt$hashed"
+
+
+def revealed(value: Any) -> Any:
+    """The value with its secrets in clear."""
+    if isinstance(value, dict):
+        return {key: revealed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [revealed(item) for item in value]
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+class Result:
+    """What became of a document."""
+
+    def __init__(self, *documents: Union[str, bytes], **more: Any) -> None:
+        parts = []
+        for number, text in enumerate(documents, 1):
+            data = text if isinstance(text, bytes) else text.encode()
+            parts.append(Part(f"part-{number:03d}", "cloud-config", data))
+        self.reading = read(parts, label="user_data")
+        translation = Translation(self.reading, administrator=more.pop("administrator", "azureuser"), **more)
+        self.steps = translation.steps()
+        self.problems = [*self.reading.problems, *translation.problems]
+        self.left_out = [*self.reading.unknown, *translation.left_out]
+
+    @property
+    def handlers(self) -> list[tuple[str, dict[str, Any]]]:
+        """Handlers with their options."""
+        return [(step.handler, revealed(step.options)) for step in self.steps if isinstance(step, HandlerStep)]
+
+    @property
+    def clean(self) -> bool:
+        """Nothing was refused and nothing left out."""
+        return not self.problems and not self.left_out
+
+
+def scripts(result: Result) -> dict[str, str]:
+    return {step.name: step.data.decode() for step in result.steps if isinstance(step, ScriptStep)}
+
+
+CASES: list[tuple[str, list[tuple[str, dict[str, Any]]]]] = [
+    ("hostname: web", [("hostname", {"name": "web"})]),
+    ("hostname: web\nfqdn: web.example.org", [("hostname", {"name": "web", "domain": "example.org", "fqdn": "short"})]),
+    (
+        "fqdn: web.example.org\nprefer_fqdn_over_hostname: true",
+        [("hostname", {"name": "web", "domain": "example.org", "fqdn": "domain"})],
+    ),
+    ("hostname: web\npreserve_hostname: true", []),
+    ("manage_etc_hosts: localhost", [("hostname", {"hosts": True})]),
+    ("hostname: a\nmanage_etc_hosts: false", [("hostname", {"name": "a", "hosts": False})]),
+    ("prefer_fqdn_over_hostname: true", []),
+    ("timezone: Europe/Berlin", [("timezone", {"zone": "Europe/Berlin"})]),
+    ("locale: de_DE.UTF-8", [("locale", {"locale": "de_DE.UTF-8"})]),
+    ("locale: false", []),
+    ("ntp: {servers: [a.example, b.example]}", [("time_sync", {"servers": ["a.example", "b.example"]})]),
+    ("ntp: {pools: [p.example], enabled: 'yes'}", [("time_sync", {"pools": ["p.example"]})]),
+    ("ntp: {enabled: false, servers: [a]}", []),
+    ("ntp:", []),
+    ("ssh_pwauth: true", [("sshd", {"password_authentication": "yes"})]),
+    ("ssh_pwauth: 'no'", [("sshd", {"password_authentication": "no"})]),
+    ("ssh_pwauth: unchanged", []),
+    ("disable_root: true", []),
+    ("ssh_authorized_keys: [one, two]", [("ssh_keys", {"keys": ["one", "two"]})]),
+    ("ssh_genkeytypes: [ed25519]", [("ssh_host_keys", {"types": ["ed25519"]})]),
+    ("ssh_deletekeys: true", [("ssh_host_keys", {})]),
+    ("ssh_deletekeys: false", []),
+    ("growpart: {mode: auto, devices: [/]}", [("growroot", {})]),
+    ("growpart: {mode: off}", []),
+    ("resize_rootfs: true", [("growroot", {})]),
+    ("resize_rootfs: noblock", [("growroot", {})]),
+    ("swap: {filename: /swap, size: 1G}", [("swap", {"path": "/swap", "size": 1 << 30})]),
+    ("swap: {size: 4294967296, maxsize: 2G}", [("swap", {"path": "/swap.img", "size": 2 << 30})]),
+    ("swap: {size: 0}", []),
+    ("swap: {size: auto}", [("swap", {"path": "/swap.img", "size": "auto"})]),
+    ("swap: {size: auto, maxsize: 1M}", [("swap", {"path": "/swap.img", "size": "auto", "max_size": 1 << 20})]),
+    (
+        "mounts: [[/dev/sdb, none, swap, sw, 0, 0]]",
+        [("mounts", {"entries": [{"device": "/dev/sdb", "type": "swap", "options": "sw", "dump": 0, "check": 0}]})],
+    ),
+    ("packages: [git]\npackage_update: false", [("packages", {"install": ["git"], "update": False})]),
+    (
+        "mounts:\n- [sdc1, /data, ext4, 'defaults,noatime', '0', 2]\n- [/dev/sdd, /more]\n- [sde, null]",
+        [
+            (
+                "mounts",
+                {
+                    "entries": [
+                        {"device": "/dev/sdc1", "path": "/data", "type": "ext4", "options": "defaults,noatime", "dump": 0, "check": 2},
+                        {"device": "/dev/sdd", "path": "/more", "type": "auto", "options": "defaults,nofail", "dump": 0, "check": 2},
+                    ]
+                },
+            )
+        ],
+    ),
+    (
+        "mounts: [[LABEL=x, /x]]\nmount_default_fields: [null, null, xfs, ro, '1', '0']",
+        [
+            (
+                "mounts",
+                {"entries": [{"device": "LABEL=x", "path": "/x", "type": "xfs", "options": "ro", "dump": 1, "check": 0}]},
+            )
+        ],
+    ),
+    (
+        "packages: [git, [nginx, '1.2']]\npackage_update: true\npackage_upgrade: 'yes'",
+        [("packages", {"install": ["git", ["nginx", "1.2"]], "update": True, "upgrade": True})],
+    ),
+    ("package_update: false", []),
+    ("apt_upgrade: true", [("packages", {"upgrade": True})]),
+    (
+        "power_state: {mode: reboot, delay: '+5', message: bye, condition: [test, -f, /x]}",
+        [("power_state", {"mode": "reboot", "delay": "+5", "message": "bye", "condition": ["test", "-f", "/x"]})],
+    ),
+    ("power_state: {mode: halt, delay: 3, condition: false}", [("power_state", {"mode": "halt", "delay": 3, "condition": False})]),
+    (
+        "write_files:\n- {path: /a, content: x, owner: 'root:root', permissions: '0600', append: true}\n"
+        "- {path: /b, permissions: 0o644}\n- {path: /c, permissions: 0755, encoding: b64, content: eA==, defer: true}",
+        [
+            ("write_files", {"files": [{"path": "/a", "content": "x", "owner": "root:root", "permissions": "0600", "append": True}, {"path": "/b", "content": "", "permissions": "0o644"}]}),
+            ("write_files", {"files": [{"path": "/c", "content": "eA==", "encoding": "b64", "permissions": "0755"}]}),
+        ],
+    ),
+    ("groups: [staff, {web: [a, b]}, {db: c}, {empty: null}]", [("users", {"groups": [
+        {"name": "staff", "members": []}, {"name": "web", "members": ["a", "b"]}, {"name": "db", "members": ["c"]},
+        {"name": "empty", "members": []}], "accounts": []})]),
+    ("groups: 'a, b'", [("users", {"groups": [{"name": "a", "members": []}, {"name": "b", "members": []}], "accounts": []})]),
+    ("groups: {ops: 'x, y'}", [("users", {"groups": [{"name": "ops", "members": ["x", "y"]}], "accounts": []})]),
+    ("users: [default]", []),
+    ("users: default", []),
+    ("users: [azureuser]", []),
+    ("users: []", []),
+    ("users: [bob]", [("users", {"groups": [], "accounts": [{"name": "bob", "create_groups": True, "sudo": "none"}]})]),
+    (
+        "users:\n- name: jo\n  gecos: Jo\n  primary_group: jo\n  groups: 'a, b'\n  sudo: 'ALL=(ALL) ALL'\n  shell: /bin/sh\n"
+        "  ssh-authorized-keys: [k]\n  lock-passwd: 'false'\n  uid: '1200'\n  no_create_home: true\n  expiredate: 2031-02-03\n"
+        f"  inactive: 5\n  homedir: /srv/jo\n  passwd: {HASH}\n  doas: [permit jo]\n  system: true",
+        [("users", {"groups": [], "accounts": [{
+            "name": "jo", "comment": "Jo", "primary_group": "jo", "groups": ["a", "b"], "create_groups": True,
+            "sudo": "none", "sudo_rules": ["ALL=(ALL) ALL"], "doas_rules": ["permit jo"], "shell": "/bin/sh",
+            "ssh_authorized_keys": ["k"], "lock_password": False, "uid": 1200, "create_home": False,
+            "expire_date": "2031-02-03", "inactive": 5, "home": "/srv/jo", "hashed_password": HASH,
+            "password_for_existing": False, "system": True}]})],
+    ),
+    (
+        f"users: [{{name: a, hashed_passwd: '{HASH}', sudo: false}}, {{name: b, plain_text_passwd: pw, sudo: [r1, r2]}}]",
+        [("users", {"groups": [], "accounts": [
+            {"name": "a", "create_groups": True, "sudo": "none", "hashed_password": HASH},
+            {"name": "b", "create_groups": True, "sudo": "none", "sudo_rules": ["r1", "r2"], "plain_text_password": "pw"}]})],
+    ),
+    ("user: {groups: [docker]}", [("users", {"groups": [], "accounts": [
+        {"name": "azureuser", "create_groups": True, "groups": ["docker"], "sudo": "none"}]})]),
+    ("users: [{name: default, shell: /bin/sh}]", [("users", {"groups": [], "accounts": [
+        {"name": "azureuser", "create_groups": True, "shell": "/bin/sh", "sudo": "none"}]})]),
+    ("password: pw", [("passwords", {"users": [{"name": "azureuser", "type": "text", "password": "pw"}], "expire": True})]),
+    (
+        f"chpasswd:\n  expire: false\n  users:\n  - {{name: a, password: '{HASH}'}}\n  - {{name: b, password: x, type: text}}\n"
+        "  - {name: c, type: RANDOM}",
+        [("passwords", {"expire": False, "users": [
+            {"name": "a", "type": "hash", "password": HASH}, {"name": "b", "type": "text", "password": "x"},
+            {"name": "c", "type": "RANDOM"}]})],
+    ),
+    (
+        f"chpasswd:\n  list: |\n    a:one:two\n    b:{HASH}\n    c:R\n\n    d:RANDOM\n",
+        [("passwords", {"expire": True, "users": [
+            {"name": "a", "type": "text", "password": "one:two"}, {"name": "b", "type": "hash", "password": HASH},
+            {"name": "c", "type": "RANDOM"}, {"name": "d", "type": "RANDOM"}]})],
+    ),
+    ("chpasswd: {list: ['a:b']}", [("passwords", {"expire": True, "users": [{"name": "a", "type": "text", "password": "b"}]})]),
+    ("chpasswd: {expire: false}", []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), CASES, ids=[text.split("\n")[0][:40] for text, _ in CASES])
+def test_a_section_becomes_a_handler_with_options(text: str, expected: list[Any]) -> None:
+    result = Result(f"#cloud-config\n{text}\n")
+    assert result.clean, (result.problems, result.left_out)
+    assert result.handlers == expected
+
+
+REFUSED: list[tuple[str, str]] = [
+    ("hostname: [a]", "user_data:2:1: `hostname` must be text"),
+    ("\nhostname: a\nfqdn: b.example", "user_data:3:1: `hostname`: `fqdn` must begin with `hostname`"),
+    ("ssh_pwauth: maybe", "user_data:2:1: `ssh_pwauth`: it must be true, false or"),
+    ("swap: {size: lots}", "user_data:2:1: `swap`: `size` must be a number of bytes"),
+    ("packages: [[a, b, c]]", "user_data:2:1: `packages`: a list in it must be [name, version]"),
+    ("packages: [{snap: [x]}]", "user_data:2:12: `packages[0]` must be text or a list"),
+    ("users:\n- {uid: 5}", "user_data:3:3: `users[0]`: `name` is missing"),
+    ("users:\n- {name: a, uid: many}", "user_data:3:3: `users[0]`: `uid` must be a whole number"),
+    ("users:\n- {name: a, sudo: true}", "user_data:3:3: `users[0]`: `sudo` must be a rule"),
+    ("users:\n- {name: a, system: maybe}", "user_data:3:13: `users[0].system` must be true or false"),
+    ("users:\n- 5", "user_data:3:3: `users[0]` must be a mapping of keys"),
+    ("users: 5", "user_data:2:1: `users` must be text or a list"),
+    ("write_files:\n- {content: x}", "user_data:3:3: `write_files[0]`: `path` is missing"),
+    (
+        "write_files:\n- {path: /x, source: {uri: 'http://x'}}",
+        "user_data:3:3: `write_files[0]` is not written: fetching",
+    ),
+    ("chpasswd: {list: 'no colon'}", "user_data:2:1: `chpasswd`: line 1 of `chpasswd.list` must be `name:password`"),
+    ("chpasswd: {users: [{name: a}]}", "`chpasswd.users[0]`: `password` is missing"),
+    ("runcmd: echo", "user_data:2:1: `runcmd` must be a list"),
+    ("runcmd: [{a: b}]", "user_data:2:10: `runcmd[0]` must be text or a list"),
+    ("runcmd:\n- echo a: b", 'user_data:3:3: `runcmd[0]` must be text or a list: a line with ": " in it'),
+    ("power_state: {mode: sleep}", "user_data:2:15: `power_state.mode` must be one of: poweroff, reboot, halt"),
+    ("mounts: [[a, b, c, d, x, y]]", "`mounts` must be a whole number"),
+    ("password: 0123", "user_data:2:1: `password` must be text"),
+    ("timezone: [", "user_data:3:1: not valid YAML"),
+    ("- a\n- b", "must be a mapping of keys"),
+    ("a: &x [*x]", "user_data:2:4: "),
+    ("hostname: !!python/object:os.system a", "user_data:2:"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), REFUSED, ids=[text[:40] for text, _ in REFUSED])
+def test_what_is_wrong_is_refused_with_its_place(text: str, expected: str) -> None:
+    result = Result(f"#cloud-config\n{text}\n")
+    (problem,) = result.problems
+    assert expected in problem
+
+
+def test_a_wrong_section_stops_no_other() -> None:
+    result = Result("#cloud-config\nhostname: []\nlocale: C\nusers: [{name: 5}, ok]\nswap: {size: x}\nruncmd: [ls]\n")
+    assert len(result.problems) == 3
+    assert [name for name, _ in result.handlers] == ["users", "locale"]
+    assert [account["name"] for account in result.handlers[0][1]["accounts"]] == ["ok"]
+    assert list(scripts(result)) == ["runcmd"]
+
+
+UNKNOWN: list[tuple[str, str]] = [
+    ("apt: {sources: {}}", "`apt` (user_data:2:1)"),
+    ("puppet: {}", "`puppet` (user_data:2:1)"),
+    ("runcmds: [ls]", "`runcmds` (user_data:2:1, did you mean `runcmd`?)"),
+    ("users:\n- name: a\n  ssh_import_id: [x]", "`users[0].ssh_import_id` (user_data:4:3)"),
+    ("ntp: {ntp_client: chrony}", "`ntp.ntp_client` (user_data:2:7)"),
+    ("growpart: {devices: [/, /dev/sdb1]}", "`growpart.devices` (user_data:2:12, only the root"),
+    ("mounts: [[ephemeral0, /mnt]]", "`mounts[0]` (user_data:2:10, the temporary disk"),
+    ("disable_root: false", "`disable_root` (user_data:2:1, root gets no keys)"),
+    ('"odd\\nkey": 1', "`odd\\nkey` (user_data:2:1)"),
+    (f"{'k' * 200}: 1", f"`{'k' * 64}` (user_data:2:1)"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), UNKNOWN, ids=[text[:20] for text, _ in UNKNOWN])
+def test_what_is_not_known_is_named_with_its_place(text: str, expected: str) -> None:
+    result = Result(f"#cloud-config\n{text}\n")
+    (said,) = result.left_out
+    assert said.startswith(expected)
+    assert result.problems == []
+
+
+def test_the_order_is_that_of_cloud_inits_modules() -> None:
+    document = """#cloud-config
+power_state: {mode: reboot}
+final_message: done
+runcmd: [ls]
+packages: [git]
+timezone: UTC
+ntp: {servers: [a]}
+locale: C
+password: x
+ssh_pwauth: true
+ssh_genkeytypes: [rsa]
+ssh_authorized_keys: [k]
+users: [bob]
+hostname: web
+mounts: [[a, /a]]
+swap: {size: 1G}
+growpart: {}
+write_files: [{path: /late, defer: true}, {path: /early}]
+bootcmd: [ls]
+"""
+    hook = Part("hook", "boothook", b"#cloud-boothook\n#!/bin/sh\n")
+    own = [Part(name, "script", b"#!/bin/sh\n") for name in ("zz-last.sh", "part-002", "10-first.sh")]
+    result = Result(document, boothooks=[hook], scripts=own)
+    assert result.clean
+    order = [getattr(step, "handler", getattr(step, "name", "message")) for step in result.steps]
+    assert order == [
+        *("hook", "bootcmd", "write_files", "growroot", "swap", "mounts", "hostname", "users", "ssh_keys"),
+        *("ssh_host_keys", "sshd", "passwords", "locale", "timezone", "time_sync", "packages", "write_files"),
+        *("10-first.sh", "part-002", "runcmd", "zz-last.sh", "message", "power_state"),
+    ]
+    assert [step.text for step in result.steps if isinstance(step, MessageStep)] == ["done"]
+
+
+def test_commands_become_one_script_each() -> None:
+    result = Result(
+        "#cloud-config\nruncmd:\n- cd /tmp\n- [echo, \"it's\", 5, true, '$HOME']\n-\n- 'false'\nbootcmd: [ls]\n"
+    )
+    assert result.clean
+    assert scripts(result) == {
+        "bootcmd": "#!/bin/sh\nls\n",
+        "runcmd": "#!/bin/sh\ncd /tmp\n'echo' 'it'\\''s' '5' 'true' '$HOME'\nfalse\n",
+    }
+
+
+@pytest.mark.parametrize("first", ["#cloud-boothook\n#!/bin/sh\nls\n", "#!/bin/sh\nls\n", "#cloud-boothook\nls\n"])
+def test_a_boothook_is_a_script(first: str) -> None:
+    result = Result("#cloud-config\n{}\n", boothooks=[Part("hook", "boothook", first.encode())])
+    assert scripts(result) == {"hook": "#!/bin/sh\nls\n"}
+
+
+def test_no_two_scripts_have_the_same_name() -> None:
+    own = [Part("runcmd", "script", b"#!/bin/sh\n:\n"), Part("bootcmd", "script", b"#!/bin/sh\n")]
+    result = Result("#cloud-config\nbootcmd: [ls]\nruncmd: [ls]\n", scripts=own)
+    assert list(scripts(result)) == ["bootcmd", "bootcmd-2", "runcmd", "runcmd-2"]
+
+
+def test_later_parts_win_key_by_key_and_each_has_its_own_lines() -> None:
+    result = Result(
+        "#cloud-config\nhostname: a\ntimezone: UTC\nruncmd: [one]\n", "#cloud-config\n\nhostname: b\nfoo: 1\n"
+    )
+    assert dict(result.handlers) == {"hostname": {"name": "b"}, "timezone": {"zone": "UTC"}}
+    assert scripts(result) == {"runcmd": "#!/bin/sh\none\n"}
+    assert result.left_out == ["`foo` (user_data/part-002:4:1)"]
+
+
+def test_of_a_key_given_twice_the_later_one_counts_and_that_is_said() -> None:
+    result = Result("#cloud-config\nruncmd: [one]\nhostname: a\nruncmd: [two]\n")
+    assert scripts(result) == {"runcmd": "#!/bin/sh\ntwo\n"}
+    assert result.problems == []
+    (said,) = result.left_out
+    assert "an earlier `runcmd`, for it is given again (user_data:4:1)" in said
+
+
+def test_one_part_that_is_no_yaml_stops_no_other() -> None:
+    result = Result("#cloud-config\nhostname: [\n", "#cloud-config\nhostname: b\n")
+    assert result.handlers == [("hostname", {"name": "b"})]
+    assert result.problems[0].startswith("user_data/part-001:")
+
+
+def test_places_of_options_are_those_of_the_cloud_config() -> None:
+    result = Result(
+        "#cloud-config\nwrite_files:\n- path: /late\n  defer: true\n- path: /a\n  permissions: '9'\nlocale: C\n"
+    )
+    first, locale, late = (step for step in result.steps if isinstance(step, HandlerStep))
+    assert (first.options["files"][0]["path"], late.options["files"][0]["path"]) == ("/a", "/late")
+    assert str(first.places["files", 0, "permissions"]) == "user_data:6:3"
+    assert str(late.places["files", 0, "path"]) == "user_data:3:3"
+    assert str(locale.places["locale",]) == "user_data:7:1"
+
+
+@pytest.mark.parametrize(
+    ("pack", "encoding", "expected"),
+    [(bytes, "", "b64"), (bytes, "encoding: b64", "b64"), (gzip.compress, "encoding: gzip", "gz+b64")],
+)
+def test_yamls_own_base64_is_known(pack: Any, encoding: str, expected: str) -> None:
+    words = base64.b64encode(pack(b"binary \xff")).decode()
+    text = f"#cloud-config\n# ä€😀\nwrite_files:\n- path: /text\n  content: |\n    content: !!binary x\n- content: !!binary |\n    {words}\n  path: /b\n  {encoding}\n"
+    result = Result(text)
+    assert result.clean, result.problems
+    plain, binary = result.handlers[0][1]["files"]
+    assert plain["content"] == "content: !!binary x\n"
+    assert binary["encoding"] == expected
+    assert binary["content"].strip() == words
+
+
+def archive(text: str) -> list[Part]:
+    (part,) = split(text.encode(), unpack=lambda data: data)
+    return unarchive(part, label="user_data")
+
+
+def test_an_archive_is_a_list_of_parts() -> None:
+    document = "#cloud-config-archive\n- |\n  #!/bin/sh\n  ls\n- type: text/cloud-config\n  content: 'hostname: x'\n- {type: foo/bar, content: x, filename: ../y}\n- {content: x, filename: ..}\n"
+    found = archive(document)
+    assert [(part.name, part.kind) for part in found] == [
+        ("part-001-001", "script"),
+        ("part-001-002", "cloud-config"),
+        ("y", "refused"),
+        ("part", "refused"),
+    ]
+    assert found[1].data == b"hostname: x"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: b\n", "user_data/part-001:1:1: an archive must be a list"),
+        ("- 5\n", "user_data/part-001:2:3: a part must be text"),
+        ("- {type: x}\n", "a part must be text"),
+        ("- [\n", "not valid YAML"),
+        ("", "must be a list"),
+    ],
+)
+def test_an_archive_that_is_none_is_refused(text: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        archive(f"#cloud-config-archive\n{text}")
+
+
+CANARIES = """#cloud-config
+password: [canary-1]
+chpasswd: {list: "canary-2", users: [{name: canary-user, password: [canary-3]}]}
+users:
+- {name: a, passwd: {x: canary-4}, plain_text_passwd: 5}
+- {name: b, plain_text_passwd: canary-5, uid: canary-6}
+write_files:
+- {path: /x, content: [canary-7]}
+- {content: canary-8}
+runcmd: [{canary-9: canary-9}]
+swap: {size: canary-10}
+ssh_pwauth: canary-11
+timezone: {canary-12: x}
+"""
+
+
+def test_no_problem_repeats_a_value() -> None:
+    result = Result(CANARIES)
+    assert len(result.problems) >= 8
+    assert "canary" not in str(result.problems)
+    assert "canary" not in str(result.left_out)
+    assert "canary" not in repr(
+        Result("#cloud-config\npassword: canary\nwrite_files: [{path: /x, content: canary}]\n").steps
+    )
+
+
+def test_without_an_administrator_what_is_his_is_refused() -> None:
+    result = Result("#cloud-config\npassword: x\nuser: {shell: /bin/sh}\nusers: [bob]\n", administrator=None)
+    assert len(result.problems) == 2
+    assert [name for name, _ in result.handlers] == ["users"]
+
+
+def test_every_expectation_above_is_yaml_a_person_could_write() -> None:
+    for text, _ in CASES:
+        assert isinstance(yaml.safe_load(text), dict)
+
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "data" / "cloud-config").glob("*.yaml"))
+ODD: list[Any] = [
+    None,
+    [],
+    {},
+    5,
+    -1,
+    1.5,
+    True,
+    "",
+    "x: y",
+    "\0",
+    "canary",
+    [None],
+    [[]],
+    [{}],
+    {"a": None},
+    {"name": 5},
+]
+
+
+def twisted(value: Any, choose: random.Random) -> Any:
+    """The value with something odd in it here and there."""
+    if choose.random() < 0.08:
+        return choose.choice(ODD)
+    if isinstance(value, dict):
+        return {key: twisted(item, choose) for key, item in value.items()}
+    if isinstance(value, list):
+        return [twisted(item, choose) for item in value]
+    return value
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_odd_values_in_any_place_are_refused_or_done_but_never_a_defect(path: Path) -> None:
+    text = (
+        path.read_text(encoding="utf-8").replace("!!binary", "").replace("#cloud-config-archive", "").replace("{{", "")
+    )
+    try:
+        whole = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return
+    if isinstance(whole, dict):
+        for seed in range(150):
+            document = yaml.safe_dump(twisted(whole, random.Random(seed)))
+            Result(f"#cloud-config\n{document}", administrator=None if seed % 5 == 0 else "azureuser")
+    choose = random.Random(1)
+    for _ in range(50):
+        data = bytearray(path.read_bytes())
+        for _ in range(choose.randrange(1, 6)):
+            data[choose.randrange(len(data))] = choose.randrange(256)
+        Result(bytes(data))
