@@ -20,6 +20,8 @@ from azurelite.outcome import Outcome
 from azurelite.simulator import Fault, Scenario, Simulator
 from azurelite.simulator.disc import disc_image
 
+pytestmark = pytest.mark.thorough
+
 OTHER_VM_ID = "0f0e0d0c-0b0a-4908-8706-050403020100"
 MEDIA_KEY = ED25519
 IMDS_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMJLoUzI85bKCW9bt0Q3fnhxG027R7Ol3peaKzeH5tJO alex@example.com"
@@ -453,7 +455,9 @@ def test_the_saved_copy_holds_no_secret_and_is_for_root_alone(guest: Guest) -> N
     assert guest.mode(SAVED) == 0o600
     assert "media-user" in text
     assert "<wa:UserPassword" in text, "what was there can be seen, empty"
-    assert leaks(guest, private=True) == ["/run/azurelite/metadata-sensitive.json"]
+    kept = f"/var/lib/azurelite/vms/{VM_ID}/custom_data"
+    assert sorted(leaks(guest, private=True)) == ["/run/azurelite/metadata-sensitive.json", kept]
+    assert guest.mode(kept) == 0o600
 
 
 def test_the_saved_copy_is_read_when_the_disc_is_gone(guest: Guest, nowhere: str) -> None:

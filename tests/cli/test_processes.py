@@ -150,7 +150,8 @@ def test_the_usual_later_boot_imports_none_of_the_three_packages(guest: Guest, f
 def test_documented_examples_are_the_shipped_ones() -> None:
     top = Path(__file__).parents[2]
     readme = (top / "README.md").read_text(encoding="utf-8")
-    assert (top / "contrib/azurelite.yaml").read_text(encoding="utf-8") in readme
+    for name in ("azurelite.yaml", "distribution.yaml"):
+        assert (top / "contrib" / name).read_text(encoding="utf-8") in readme
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ from azurelite.metadata import Secret
 from azurelite.sshkey import parse_key
 from azurelite.system.process import Commands
 
+pytestmark = pytest.mark.thorough
+
 AES, DES = "AES128_CBC", "DES_EDE3_CBC"
 FETCHING, DECRYPTING = "error fetching certificates", "error decrypting certificates"
 KINDS = {

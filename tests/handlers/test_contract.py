@@ -7,6 +7,7 @@ import importlib
 import inspect
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,6 +45,20 @@ KNOWN = Metadata(
     custom_data=Secret(b"canary-custom"),
     user_data=Secret(b"canary-user"),
     tags={"a": "b"},
+    network={
+        "interface": [
+            {
+                "macAddress": "000D3A5E7B21",
+                "ipv4": {
+                    "ipAddress": [{"privateIpAddress": "10.0.0.4"}, {"privateIpAddress": "10.0.0.5"}],
+                    "subnet": [{"address": "10.0.0.0", "prefix": "24"}],
+                },
+                "ipv6": {"ipAddress": []},
+            },
+            {"macAddress": "000D3A5E7B22", "ipv4": {"ipAddress": [{"privateIpAddress": "10.0.0.6"}]}},
+            {"macAddress": "damaged", "ipv4": {"ipAddress": [{"privateIpAddress": "10.0.0.7"}]}},
+        ]
+    },
 )
 
 WISHES = Path(__file__).parent / "wishes"  # NAME.yaml: further options and worlds that the handler NAME is run with
@@ -159,6 +174,7 @@ class TestModule:
 
 
 @pytest.mark.spawns
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", cases())
 class TestRuns:
     def test_a_dry_run_leaves_the_tree_byte_identical(self, world: list[Guest], case: Case) -> None:
@@ -222,8 +238,8 @@ def test_ready_is_reported_once_and_never_in_a_dry_run(guest: Guest) -> None:
             Fabric(0),
             Outcome("applied", ""),
             said.append,
-            lambda: said.append("ready"),
+            partial(said.append, "ready"),
             Memory(system.files, VM_ID),
-        )  # noqa: B023
+        )
         ready.apply(ctx, ready.Options())
         assert said == expected

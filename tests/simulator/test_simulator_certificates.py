@@ -16,6 +16,8 @@ import pytest
 
 from azurelite.simulator import CertificatesError, Scenario, Simulator, der
 
+pytestmark = pytest.mark.thorough
+
 WA = "{http://schemas.microsoft.com/windowsazure}"
 URL = "Container/RoleInstanceList/RoleInstance/Configuration/Certificates"
 ON = {"vm": {"certificates": True}}

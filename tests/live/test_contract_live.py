@@ -1,0 +1,83 @@
+"""The contract of every handler on live roots: a Debian one with its own tools, and one with BusyBox's alone.
+
+A dry run leaves the disk as it was and tells what the real one does; a second run changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from azurelite.handlers import BUILTIN
+
+HERE = Path(__file__).parent
+WISHES = HERE.parent / "handlers" / "wishes"
+NAMESPACES = ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
+
+# What has no bounds of a namespace: the kernel's swap and the machine's own power are everybody's.
+NOT_HERE = {"swap", "power_state"}
+# Programs whose work cannot be compared beforehand: they run as often as the handler is applied.
+RUN_AGAIN = {"run", "user_data", "custom_data"}
+
+pytestmark = [pytest.mark.spawns, pytest.mark.namespaces]
+
+
+def cases() -> list[dict[str, Any]]:
+    found = []
+    for name in sorted(set(BUILTIN) - NOT_HERE):
+        path = WISHES / f"{name}.yaml"
+        wishes = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else []
+        for number, wish in enumerate([{}, *wishes]):
+            rest = {
+                "options": wish.get("options", {}),
+                "files": wish.get("files", {}),
+                "before": wish.get("before", []),
+            }
+            found.append({"id": f"{name}-{number}", "name": name, **rest})
+    return found
+
+
+CASES = cases()
+IDS = [case["id"] for case in CASES]
+
+
+@pytest.fixture(scope="module", params=["debian", "busybox"])
+def answers(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
+    """What came of every case, in guests of one kind."""
+    if os.geteuid() != 0:
+        pytest.skip("making namespaces needs root")
+    if subprocess.run([*NAMESPACES, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this kernel or container does not allow new namespaces")
+    if shutil.which("busybox") is None:
+        pytest.skip("needs `busybox`: install busybox")
+    job = json.dumps({"guest": request.param, "cases": CASES}, default=str)
+    command = [*NAMESPACES, sys.executable, str(HERE / "contract_stage.py")]
+    done = subprocess.run(command, input=job, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(zip(IDS, json.loads(done.stdout)))
+
+
+@pytest.mark.parametrize("case", IDS)
+class TestContract:
+    def test_a_dry_run_leaves_nothing_behind(self, answers: dict[str, dict[str, Any]], case: str) -> None:
+        assert "broken" not in answers[case], answers[case]["broken"]
+        assert answers[case]["kept"] == []
+
+    def test_a_dry_run_tells_what_the_real_one_does(self, answers: dict[str, dict[str, Any]], case: str) -> None:
+        assert answers[case]["dry"] == answers[case]["real"]
+        assert "canary" not in str(answers[case])
+
+    def test_a_second_run_changes_nothing(self, answers: dict[str, dict[str, Any]], case: str) -> None:
+        if case.partition("-")[0] in RUN_AGAIN:
+            assert answers[case]["again"]["said"] == answers[case]["real"]["said"]
+            return
+        assert answers[case]["again"]["changes"] == []
+        assert answers[case]["moved"] == []
