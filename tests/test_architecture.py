@@ -40,7 +40,7 @@ FLOORS = [
     ["report"],
     ["records", "reporter"],
     ["plan"],
-    ["session"],
+    ["session", "service"],
     ["apart"],
     ["pool", "runner"],
     ["engine"],

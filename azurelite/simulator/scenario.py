@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+import pkgutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any
 
 from azurelite.simulator import values
 
-DEFAULT_PATH = Path(__file__).with_name("default.yaml")
 ENDPOINTS = (
     "imds",
     "imds_versions",
@@ -149,7 +149,7 @@ class Scenario:
     @classmethod
     def default(cls) -> Scenario:
         """The packaged scenario: an ordinary VM, no faults."""
-        return cls.load(DEFAULT_PATH)
+        return cls.from_dict(_packaged(), where="default.yaml")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Scenario:
@@ -282,5 +282,12 @@ def _read_yaml(path: Path) -> Any:
 
 
 @functools.lru_cache(maxsize=1)
+def _packaged() -> dict[str, Any]:
+    """The packaged scenario. The package may be a folder or lie in a zip."""
+    import yaml
+
+    return dict(yaml.safe_load(pkgutil.get_data("azurelite.simulator", "default.yaml") or b""))
+
+
 def _default_vm() -> dict[str, Any]:
-    return dict(_read_yaml(DEFAULT_PATH)["vm"])
+    return dict(_packaged()["vm"])
