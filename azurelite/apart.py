@@ -27,8 +27,11 @@ def apply_apart(handler: Handler, ctx: Context) -> None:
         own = replace(ctx, note=notes.append, report_ready=_not_its_own)
         error = guard(lambda: handler.apply(own, handler.options))
         changes = [(change.kind, change.target, change.detail) for change in ctx.system.journal.since(mark)]
-        failure = None if error is None else [error.message, error.reason, error.data]
-        return json.dumps({"changes": changes, "notes": notes, "failure": failure}, default=str).encode()
+        failure = None
+        if error is not None:  # what a plug-in calls text may be anything
+            failure = [str(error.message), str(error.reason), {str(k): str(v) for k, v in error.data.items()}]
+        said = [str(note) for note in notes]
+        return json.dumps({"changes": changes, "notes": said, "failure": failure}, default=str).encode()
 
     ctx.fabric.http.close()  # a connection that two processes speak on is of use to neither
     limit = ctx.system.commands.limit  # of everything ahead of Ready
@@ -40,7 +43,7 @@ def apply_apart(handler: Handler, ctx: Context) -> None:
         raise HandlerError(error.message, reason=f"plug-in {handler.id} failed") from error
     ctx.system.journal.adopt(Change(*change) for change in answer["changes"])
     for note in answer["notes"]:
-        ctx.note(str(note))
+        ctx.note(note)
     if answer["failure"] is not None:
         message, reason, data = answer["failure"]
         raise HandlerError(message, reason=reason, data=data)

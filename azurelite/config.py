@@ -7,6 +7,7 @@ keep them as plain values, and `handlers.bind_handlers` checks them.
 from __future__ import annotations
 
 import re
+import stat
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Optional, Union
 
@@ -268,6 +269,9 @@ def _files(root: Root) -> list[str]:
 
 def _read_guest(root: Root, path: str) -> Optional[bytes]:
     try:
+        found = root.stat(path)
+        if found is not None and stat.S_ISCHR(found.st_mode):
+            return None  # a link to /dev/null, as people mask a drop-in
         text = root.read(path, limit=_FILE_LIMIT + 1)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}: make it a file that can be read") from error

@@ -35,7 +35,7 @@ from azurelite.system.runlock import run_lock
 
 LOG = logging.getLogger(__name__)
 
-LATER_BOOT_SECONDS = 10.0  # for all that a later boot asks; it never holds the boot up for longer
+LATER_BOOT_SECONDS = 10.0  # for all that a later boot asks of Azure
 _CONFIG_REPORT_SECONDS = 60.0
 _LEASE_SECONDS = 120.0
 _NO_VM_ID = "00000000-0000-0000-0000-000000000000"
@@ -76,12 +76,12 @@ def provision(options: Options) -> Outcome:
     off = quick.switched_off(Root(options.root))
     if off is not None:
         return Outcome("disabled", f"azurelite is switched off: {off}")
-    try:
-        session = Session(options.root, config_file=options.config_file, clock=clock)
-        handlers = bind_handlers(session.config, session.root)
-    except ConfigError as error:
-        _tell_config_error(error, options, clock)
-        raise
+    opened: list[tuple[Session, tuple[Handler, ...]]] = []
+    error = guard(lambda: opened.append(_open(options, clock)))
+    if error is not None:
+        _tell_early_error(error, options, clock)
+        raise error
+    session, handlers = opened[0]
     if not session.on_azure():
         return Outcome("not azure", "this machine is not on Azure: nothing was asked and nothing changed")
     other = _other_agent(session)
@@ -105,6 +105,11 @@ def provision(options: Options) -> Outcome:
     if not options.dry_run and outcome.outcome != "already provisioned":
         records.save_status(system.files, outcome)
     return outcome
+
+
+def _open(options: Options, clock: Clock) -> tuple[Session, tuple[Handler, ...]]:
+    session = Session(options.root, config_file=options.config_file, clock=clock)
+    return session, bind_handlers(session.config, session.root)
 
 
 def _whole_run(run: _Run) -> Outcome:
@@ -293,6 +298,7 @@ class _Run:
         wants = any(handler.needs or handler.uses or handler.when for handler in every_boot)
         crawled = self._crawl()[0] if wants else Crawl(Metadata(), {})
         plan = make_plan(self.handlers, crawled, state, later_boot=True)
+        self.system.commands.limit = None  # Azure waits for nothing: each program has its own time
         return replace(outcome, steps=tuple(self.runner.run(plan, crawled.metadata, state, remember=False)))
 
     def _is_done(self, state: State) -> bool:
@@ -319,7 +325,7 @@ def _kind(cause: AzureliteError) -> str:
     return "unreachable" if isinstance(cause, FabricError) else "failed"
 
 
-def _tell_config_error(error: ConfigError, options: Options, clock: Clock) -> None:
+def _tell_early_error(error: AzureliteError, options: Options, clock: Clock) -> None:
     """A VM whose YAML is broken would be silent until Azure gives it up; so the running VM says why, once."""
     root = Root(options.root)
     identity = read_identity(root)
@@ -327,7 +333,8 @@ def _tell_config_error(error: ConfigError, options: Options, clock: Clock) -> No
         return
     if identity.vm_id is not None and quick.provisioned_as(root, identity.vm_id) is not None:
         return  # it has been Ready once; Azure asks no more
-    cause = AzureliteError(error.message, reason="invalid azurelite configuration")
+    reason = "invalid azurelite configuration" if isinstance(error, ConfigError) else error.reason
+    cause = AzureliteError(error.message, reason=reason)
     system = System(options.root, clock=clock)
     with Fabric(_CONFIG_REPORT_SECONDS, clock=clock) as fabric:
         try:

@@ -25,6 +25,7 @@ from azurelite.system.root import Root
 GROUP = "azurelite.handlers"
 _IMPORT_SECONDS = 30.0
 _RUN_SECONDS = 300.0
+PROGRAM_SECONDS = _RUN_SECONDS - 10  # an executable is ended by itself, ahead of the process that waits for it
 _FREQUENCIES = ("instance", "boot", "once")
 _FIELDS = frozenset(Metadata.__dataclass_fields__)
 
@@ -102,26 +103,38 @@ def executable(name: str, root: Root) -> Optional[str]:
     return path
 
 
-def _load(name: str, place: str, clock: Clock) -> Plugin:
+def try_apart(action: Callable[[], None], *, what: str, clock: Optional[Clock] = None) -> Optional[str]:
+    """Try foreign code in a child process, where it may hang or end the process.
+
+    Returns:
+        What it failed at, in words; None when it came to its end.
+
+    Raises:
+        HandlerError: it hung, or ended the process.
+    """
     from azurelite.system.child import in_child
 
-    deadline = Deadline(clock, _IMPORT_SECONDS)
-    what = f"the plug-in {name}"
+    def attempt() -> bytes:
+        error = guard(action)
+        return b"" if error is None else error.message.encode(errors="replace")
+
+    deadline = Deadline(clock or Clock(), _IMPORT_SECONDS)
     try:
-        complaint = in_child(lambda: _try_import(place), what=what, deadline=deadline).decode(errors="replace")
+        return in_child(attempt, what=what, deadline=deadline).decode(errors="replace") or None
     except AzureliteError as error:
-        raise HandlerError(f"{error.message}: it cannot be imported") from error
-    if complaint:
+        raise HandlerError(f"{error.message}: it cannot be used") from error
+
+
+def _load(name: str, place: str, clock: Clock) -> Plugin:
+    what = f"the plug-in {name}"
+    complaint = try_apart(lambda: _check(place), what=what, clock=clock)
+    if complaint is not None:
         raise HandlerError(f"{what} cannot be used: {complaint}")
     return _described(_imported(place))
 
 
-def _try_import(place: str) -> bytes:
-    def attempt() -> None:
-        _described(_imported(place))
-
-    error = guard(attempt)
-    return b"" if error is None else error.message.encode(errors="replace")
+def _check(place: str) -> None:
+    _described(_imported(place))
 
 
 def _imported(place: str) -> tuple[Any, Any]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
+
 import pytest
+from kit import Guest
 
 from azurelite.condition import parse_condition
 from azurelite.config import DEFAULT_HANDLERS, ENTRY_KEYS, Config, load_config
@@ -547,3 +551,13 @@ handlers:
         text = "handlers:\n" + "".join(f"- h{i}: {{before: h{i + 1}, x: y}}\n" for i in range(1500))
         with pytest.raises(ConfigError, match="more: "):
             bind_handlers(load(guest, {ADMIN: text}))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root makes devices")
+def test_a_link_to_the_null_device_masks_a_drop_in(guest: Guest) -> None:
+    guest.put({"usr/lib/azurelite/conf.d/50-a.yaml": "datasource: {deadline: 7}\n", "etc/azurelite/conf.d/.keep": ""})
+    assert load_config(Root(guest.root)).datasource.deadline == 7
+    guest.path("dev").mkdir()
+    os.mknod(guest.path("dev/null"), 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    guest.path("etc/azurelite/conf.d/50-a.yaml").symlink_to("/dev/null")
+    assert load_config(Root(guest.root)).datasource.deadline == 1200

@@ -47,6 +47,22 @@ def apply(ctx, options):
 '''
 
 
+OPTIONS = """
+from __future__ import annotations
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Options:
+    {}
+
+def apply(ctx, options): pass
+"""
+RAISING = """
+from azurelite.errors import HandlerError
+def apply(ctx, options): raise HandlerError("x", data={"n": 5, 6: None})
+"""
+
+
 class Shelf:
     """A folder on sys.path that holds plug-ins for the length of a test."""
 
@@ -152,12 +168,16 @@ def root_of(guest: Guest) -> Any:
         ("import os\ndef apply(ctx, options):\n    os.kill(os.getpid(), 9)\n", "signal 9"),
         ("def apply(ctx, options):\n    ctx.report_ready()\n", "does not report to Azure"),
         ("raise RuntimeError('canary')\n", "unhandled RuntimeError"),
-        ("import sys\nsys.exit(0)\n", "cannot be imported"),
+        ("import sys\nsys.exit(0)\n", "it cannot be used"),
         ("import no_such_module_at_all\n", "no module 'no_such_module_at_all'"),
         ("NEEDS = ('usrname',)\ndef apply(ctx, options): pass\n", "needs 'usrname'"),
         ("FREQUENCY = 'daily'\ndef apply(ctx, options): pass\n", "FREQUENCY must be one of"),
         ("Options = 7\ndef apply(ctx, options): pass\n", "Options must be a dataclass"),
         ("apply = 7\n", "no function"),
+        (OPTIONS.format("text: NoSuchName = 7"), "cannot be used"),
+        (OPTIONS.format("def __post_init__(self): raise RuntimeError('canary')"), "cannot be used"),
+        (OPTIONS.format("def __post_init__(self): import os; os._exit(0)"), "cannot be used"),
+        (RAISING, "x"),
     ],
 )
 def test_one_that_breaks_keeps_ready_back_only_where_it_is_required(
@@ -187,6 +207,23 @@ def test_one_that_is_missing_keeps_ready_back_only_where_it_is_required(
 def test_an_author_may_say_that_it_is_required(guest: Guest, fabric: Simulator, shelf: Shelf) -> None:
     shelf.put("acme", "REQUIRED = True\ndef apply(ctx, options):\n    raise RuntimeError\n", acme="acme")
     assert provisioned(guest, fabric, "acme").exit_code == 1
+
+
+def test_options_of_a_type_that_yaml_cannot_say_are_its_own_trouble(
+    guest: Guest, fabric: Simulator, shelf: Shelf
+) -> None:
+    shelf.put("acme", OPTIONS.format("text: set[str] = frozenset()"), acme="acme")
+    outcome = provisioned(guest, fabric, {"acme": {"text": ["a"]}})
+    assert "the Options of the plug-in acme cannot be used" in str(outcome.steps[3].error)
+    assert states(fabric) == ["Ready"]
+
+
+def test_what_it_says_of_its_failure_may_be_anything(guest: Guest, fabric: Simulator, shelf: Shelf) -> None:
+    shelf.put("acme", RAISING, acme="acme")
+    outcome = provisioned(guest, fabric, {"acme": {"required": True}})
+    assert outcome.exit_code == 1
+    assert "reason=x" in (fabric.reports[0].description or "")
+    assert "n=5" in (fabric.reports[0].description or "")
 
 
 def test_its_options_are_checked_ahead_of_everything(guest: Guest, fabric: Simulator, shelf: Shelf) -> None:
@@ -242,3 +279,18 @@ def test_a_name_of_azurelite_s_own_is_never_taken_over(guest: Guest, shelf: Shel
     (handler,) = bind_handlers(load_config(root_of(guest)), root_of(guest))
     assert handler.summary == "set the host name"
     assert handler.timeout is None
+
+
+def test_at_a_later_boot_programs_have_their_own_time(guest: Guest, fabric: Simulator, shelf: Shelf) -> None:
+    """Nobody waits for Ready then; only what is asked of Azure is bounded."""
+    shelf.put(
+        "limits",
+        "FREQUENCY = 'boot'\n"
+        "def apply(ctx, options):\n"
+        "    ctx.note('no limit' if ctx.system.commands.limit is None else 'a limit')\n",
+    )
+    guest.on_azure().configure(fabric, handlers=["user", "ssh_keys", "limits:apply", "report_ready"])
+    first = provision(Options(root=guest.root, clock=FastClock()))
+    later = provision(Options(root=guest.root, clock=FastClock()))
+    assert [step.notes for step in first.steps if step.name == "limits:apply"] == [("a limit",)]
+    assert [step.notes for step in later.steps if step.name == "limits:apply"] == [("no limit",)]

@@ -18,6 +18,7 @@ from azurelite.condition import Condition
 from azurelite.config import ENTRY_KEYS, Config, Frequency, HandlerEntry
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.fabric.client import Fabric
+from azurelite.guard import guard
 from azurelite.memory import Memory
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
@@ -175,7 +176,10 @@ def bind_handler(entry: HandlerEntry, config: Config, root: Optional[Root] = Non
         offered = _unusable(error)
     options: Any = entry.options
     if offered.options is not None:
-        options = bind(offered.options, entry.options, config.document, entry.path, also=ENTRY_KEYS)
+        try:
+            options = _bound(offered, entry, config)
+        except HandlerError as error:
+            offered = _unusable(error)
     return Handler(
         name=entry.name,
         id=entry.key,
@@ -189,6 +193,27 @@ def bind_handler(entry: HandlerEntry, config: Config, root: Optional[Root] = Non
         when=entry.when,
         timeout=None if entry.name in BUILTIN else offered.timeout,
     )
+
+
+def _bound(offered: Plugin, entry: HandlerEntry, config: Config) -> Any:
+    """The options as the handler's own class. Raises ConfigError; HandlerError for a plug-in's class that is no use."""
+    wanted: Any = offered.options
+    found: list[Any] = []
+
+    def attempt() -> None:
+        found.append(bind(wanted, entry.options, config.document, entry.path, also=ENTRY_KEYS))
+
+    if entry.name in BUILTIN:
+        attempt()
+        return found[0]
+    what = f"the Options of the plug-in {entry.name}"
+    plugins.try_apart(attempt, what=what)
+    error = guard(attempt)
+    if error is not None and not isinstance(error, ConfigError):
+        raise HandlerError(f"{what} cannot be used: {error.message}") from error
+    if error is not None:
+        raise error
+    return found[0]
 
 
 def known_names(root: Optional[Root] = None) -> list[str]:
@@ -230,7 +255,7 @@ def _program(path: str) -> Plugin:
 
     def apply(ctx: Context, options: dict[str, Any]) -> None:
         env = {_variable(key): _as_text(value) for key, value in options.items()}
-        run.apply(ctx, run.Options(argv=(path,), env=env))
+        run.apply(ctx, run.Options(argv=(path,), env=env, timeout=plugins.PROGRAM_SECONDS))
 
     return Plugin(f"run {path}", (), (), "instance", required=False, options=None, apply=apply)
 

@@ -61,6 +61,17 @@ def test_a_death_is_an_error_with_its_cause(work: object, said: str, capfd: pyte
     assert "canary" not in caught.value.message
 
 
+def is_gone(pid: int) -> bool:
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
 def test_one_that_hangs_is_killed_with_what_it_started(tmp_path: Path) -> None:
     note = tmp_path / "pid"
 
@@ -70,16 +81,7 @@ def test_one_that_hangs_is_killed_with_what_it_started(tmp_path: Path) -> None:
 
     with pytest.raises(MachineError, match="did not end in time and was killed"):
         in_child(work, what="x", deadline=soon(1.0))
-    for _ in range(100):
-        try:
-            state = Path(f"/proc/{note.read_text()}/stat").read_text().split()[2]
-        except FileNotFoundError:
-            break
-        if state == "Z":
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("the child's child is still there")
+    assert is_gone(int(note.read_text()))
 
 
 def test_nothing_but_the_answer_reaches_the_parent(tmp_path: Path) -> None:
@@ -93,6 +95,49 @@ def test_nothing_but_the_answer_reaches_the_parent(tmp_path: Path) -> None:
     assert in_child(work, what="x", deadline=soon()) == b"done"
     assert seen == []
     assert "CANARY" not in os.environ
+
+
+def test_what_has_a_session_of_its_own_is_ended_too(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+
+    def work() -> bytes:
+        note.write_text(str(subprocess.Popen(["sleep", "300"], start_new_session=True).pid))
+        return hanging()
+
+    with pytest.raises(MachineError, match="did not end in time"):
+        in_child(work, what="x", deadline=soon(1.0))
+    assert is_gone(int(note.read_text()))
+
+
+def test_what_a_child_leaves_behind_on_purpose_neither_holds_it_up_nor_is_ended(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+
+    def work() -> bytes:
+        pid = os.fork()  # with no exec: it holds the pipe
+        if pid == 0:
+            os.setsid()
+            time.sleep(60)
+            os._exit(0)
+        note.write_text(str(pid))
+        return b"done"
+
+    started = time.monotonic()
+    assert in_child(work, what="x", deadline=soon(30)) == b"done"
+    assert time.monotonic() - started < 20
+    daemon = int(note.read_text())
+    assert Path(f"/proc/{daemon}").exists()
+    os.kill(daemon, signal.SIGKILL)
+
+
+def test_a_child_that_dies_while_another_holds_its_pipe_is_noticed() -> None:
+    def work() -> bytes:
+        if os.fork() == 0:
+            time.sleep(3)
+            os._exit(0)
+        os._exit(0)
+
+    with pytest.raises(MachineError, match="without an answer"):
+        in_child(work, what="x", deadline=soon(30))
 
 
 def test_no_process_is_left_behind() -> None:
