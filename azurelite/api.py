@@ -10,13 +10,13 @@ from azurelite import quick
 from azurelite.clock import Clock
 from azurelite.config import HandlerEntry
 from azurelite.datasource.crawl import Crawl
-from azurelite.engine import Options, apply_steps, provision
+from azurelite.engine import LATER_BOOT_SECONDS, Options, apply_steps, provision
 from azurelite.errors import AzureliteError, ConfigError
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import REPORT_READY, Handler, bind_handler, bind_handlers, known_names
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
-from azurelite.plan import Step, make_plan
+from azurelite.plan import Step, make_plan, wants_metadata
 from azurelite.reporter import Reporter
 from azurelite.schema import unknown
 from azurelite.session import Session
@@ -89,7 +89,8 @@ def run_apply(
         if source not in SOURCES:
             raise unknown("source", source, SOURCES, where="apply")
     if metadata is None:
-        return _apply_crawled(session, handlers, options, tuple(sources or session.config.datasource.sources))
+        asked = sources or (session.config.datasource.sources if wants_metadata(handlers) else ())
+        return _apply_crawled(session, handlers, options, tuple(asked))
     try:
         given = Metadata.from_dict(metadata)
     except ValueError as error:
@@ -102,12 +103,13 @@ def run_apply(
 
 
 def _apply_crawled(session: Session, handlers: list[Handler], options: Options, sources: tuple[str, ...]) -> Outcome:
-    offline = sources == ("media",) and not any(handler.name == REPORT_READY for handler in handlers)
+    dials = any(handler.name in (REPORT_READY, "certificates") or handler.timeout for handler in handlers)
+    offline = not dials and not set(sources) - {"media"}
     # Ahead of the network nothing may be asked, not even for certificates: a budget of no time sees to that.
     with Fabric(0, clock=session.clock) if offline else session.open_fabric() as fabric:
         system = System(options.root, dry_run=True, search_path=options.search_path)
         crawled = session.crawl(fabric, system, sources=sources)
-        if offline and crawled.media is None and not crawled.failures:
+        if sources == ("media",) and offline and crawled.media is None and not crawled.failures:
             return Outcome("nothing to do", "there is no provisioning disc")
         return apply_steps(session, make_plan(handlers, crawled, None), crawled, fabric, options)
 
@@ -125,13 +127,14 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, cloc
     handlers = bind_handlers(session.config, session.root)
     system = System(root, dry_run=True, clock=session.clock)
     vm_id = session.identity.vm_id
-    with session.open_fabric() as fabric:
-        reporting = any(handler.name == REPORT_READY for handler in handlers)
-        if vm_id is not None and not force and State(system, vm_id, session.clock).is_provisioned(reporting=reporting):
+    reporting = any(handler.name == REPORT_READY for handler in handlers)
+    done = State(system, vm_id, session.clock) if vm_id is not None and not force else None
+    later = done is not None and done.is_provisioned(reporting=reporting)
+    with session.open_fabric(seconds=LATER_BOOT_SECONDS if later else None) as fabric:
+        if later:
             said = f"this VM ({vm_id}) is provisioned already: only what runs at every boot has its turn"
-            done = State(system, vm_id, session.clock)
-            wants = any(handler.frequency == "boot" and (handler.needs or handler.when) for handler in handlers)
-            crawled = session.crawl(fabric, system) if wants else Crawl(Metadata(), {})
+            wants = wants_metadata(handler for handler in handlers if handler.frequency == "boot")
+            crawled = session.crawl(fabric, system, sources=None if wants else ())
             return Plan(said, make_plan(handlers, crawled, done, later_boot=True))
         crawled = session.crawl(fabric, system)
     vm_id = crawled.metadata.vm_id

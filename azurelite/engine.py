@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from dataclasses import dataclass, replace
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Sequence
 
 from azurelite import layout, quick, records
 from azurelite.clock import Clock, Deadline
@@ -19,7 +19,7 @@ from azurelite.guard import guard
 from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler, bind_handlers
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult
-from azurelite.plan import Step, make_plan
+from azurelite.plan import Step, make_plan, wants_metadata
 from azurelite.pool import forget_pool, leave_pool, pool_type, still_in_pool
 from azurelite.report import deciding_failure
 from azurelite.reporter import Reporter
@@ -218,9 +218,13 @@ class _Run:
             self._tidy_up(crawled)
         return outcome
 
-    def _crawl(self, given: Optional[MediaDocument] = None) -> tuple[Crawl, Optional[AzureliteError]]:
+    def _crawl(
+        self, given: Optional[MediaDocument] = None, *, sources: Optional[Sequence[str]] = None
+    ) -> tuple[Crawl, Optional[AzureliteError]]:
         found: list[Crawl] = []
-        error = guard(lambda: found.append(self.session.crawl(self.fabric, self.system, given_media=given)))
+        error = guard(
+            lambda: found.append(self.session.crawl(self.fabric, self.system, given_media=given, sources=sources))
+        )
         return (found[0] if found else Crawl(Metadata(), {})), error
 
     def _pool(self, crawled: Crawl) -> Optional[str]:
@@ -295,8 +299,7 @@ class _Run:
         forget_pool(self.system)
         if not every_boot:
             return outcome
-        wants = any(handler.needs or handler.uses or handler.when for handler in every_boot)
-        crawled = self._crawl()[0] if wants else Crawl(Metadata(), {})
+        crawled = self._crawl(sources=None if wants_metadata(every_boot) else ())[0]
         plan = make_plan(self.handlers, crawled, state, later_boot=True)
         self.system.commands.limit = None  # Azure waits for nothing: each program has its own time
         return replace(outcome, steps=tuple(self.runner.run(plan, crawled.metadata, state, remember=False)))

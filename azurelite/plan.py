@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Iterator, Mapping, Optional, Sequence
+from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
 
 from azurelite.condition import Condition
+from azurelite.datasource import sources_of
 from azurelite.datasource.crawl import Crawl
 from azurelite.errors import AzureliteError, FabricError
-from azurelite.handlers import Handler
+from azurelite.handlers import EJECT_MEDIA, Handler
 from azurelite.metadata import Metadata, Secret
 from azurelite.state import State
 
@@ -46,6 +47,17 @@ def make_plan(
         later_boot: this VM is provisioned, only what runs at every boot has its turn.
     """
     return tuple(_step(handler, crawled, state, later_boot=later_boot) for handler in handlers)
+
+
+def wants_metadata(handlers: Iterable[Handler]) -> bool:
+    """Some of these handlers want to know what only Azure can say; otherwise it need not be asked."""
+    return any(
+        handler.when
+        or handler.name == EJECT_MEDIA
+        or handler.timeout is not None  # a plug-in, which may look at anything
+        or any(set(sources_of(field)) - {"firmware"} for field in (*handler.needs, *handler.uses))
+        for handler in handlers
+    )
 
 
 def _step(handler: Handler, crawled: Crawl, state: Optional[State], *, later_boot: bool) -> Step:

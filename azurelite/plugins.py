@@ -23,7 +23,7 @@ from azurelite.metadata import Metadata
 from azurelite.system.root import Root
 
 GROUP = "azurelite.handlers"
-_IMPORT_SECONDS = 30.0
+_IMPORT_SECONDS = 10.0
 _RUN_SECONDS = 300.0
 PROGRAM_SECONDS = _RUN_SECONDS - 10  # an executable is ended by itself, ahead of the process that waits for it
 _FREQUENCIES = ("instance", "boot", "once")

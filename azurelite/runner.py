@@ -147,7 +147,7 @@ class Runner:
 
 
 def _apply(handler: Handler, ctx: Context) -> None:
-    if handler.timeout is None or ctx.system.dry_run:  # what a dry run would change is to be seen by the steps behind
+    if handler.timeout is None:
         handler.apply(ctx, handler.options)
         return
     from azurelite.apart import apply_apart

@@ -78,8 +78,15 @@ class State:
             self._keep(lambda: self._put(record, text + "\n"))
 
     def forget(self) -> None:
-        """Take back that this VM is done: it is to be done again, and counts as undone until it is."""
-        self._keep(lambda: self._system.files.remove(quick.marker(self._vm_id)))
+        """Take back that this VM is done: all of it is to be done again, and counts as undone until it is."""
+        folder = f"{layout.VMS_DIR}/{self._vm_id}/handlers"
+
+        def remove() -> None:
+            self._system.files.remove(quick.marker(self._vm_id))
+            for name in self._system.files.names(folder):
+                self._system.files.remove(f"{folder}/{name}")
+
+        self._keep(remove)
 
     def mark_provisioned(self, *, config_file: Optional[str], every_boot: bool, unreported: bool) -> None:
         """Remember that this VM is done: only after Azure has accepted Ready, or where telling it is left to others."""

@@ -302,3 +302,27 @@ def test_a_memory_that_leads_in_a_circle_does_not_keep_ready_back(guest: Guest, 
     guest.on_azure().configure(fabric).path("var/lib/azurelite").symlink_to("/var/lib/azurelite")
     assert run(guest).outcome == "provisioned"
     assert [report.state for report in fabric.reports] == ["Ready"]
+
+
+def test_forced_work_whose_ready_was_refused_is_reported_at_the_next_boot(guest: Guest) -> None:
+    with scenario() as fabric:
+        assert run(guest.on_azure().configure(fabric)).exit_code == 0
+    with scenario(Fault(endpoint="health", status=500)) as fabric:
+        assert run(guest.configure(fabric, datasource={"deadline": 60}), force=True).exit_code == 3
+    with scenario() as fabric:
+        outcome = run(guest.configure(fabric))
+        assert outcome.outcome == "provisioned"
+        assert [report.state for report in fabric.reports] == ["Ready"]
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_user_data_that_imds_may_have_is_not_taken_for_absent(guest: Guest, required: bool) -> None:
+    handlers = ["user", "ssh_keys", {"user_data": {"required": required}}, "report_ready"]
+    with scenario(Fault(endpoint="imds", status=500), custom_data=None) as fabric:
+        guest.path("disc.iso").write_bytes(fabric.media())
+        guest.on_azure().configure(
+            fabric, handlers=handlers, datasource={"media": {"device": "/disc.iso"}, "imds": {"deadline": 5}}
+        )
+        outcome = run(guest)
+        assert next(step for step in outcome.steps if step.name == "user_data").status == "failed"
+        assert [report.state for report in fabric.reports] == (["NotReady"] if required else ["Ready"])

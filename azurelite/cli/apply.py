@@ -16,13 +16,14 @@ from azurelite.outcome import Outcome
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
     add_guest_arguments(parser)
-    parser.add_argument("handlers", nargs="+", metavar="HANDLER", help="what to run, in this order")
+    parser.add_argument(
+        "handlers", nargs="+", metavar="HANDLER", help="what to run, in this order, whatever its `when` says"
+    )
     parser.add_argument("--metadata", metavar="FILE", help="a saved crawl, as JSON, in place of asking Azure")
     parser.add_argument(
         "--sources",
-        nargs="+",
-        choices=("imds", "media", "wireserver"),
-        help="ask only these; `media` alone needs no network",
+        metavar="LIST",
+        help="ask only these, as `imds,media`; `media` alone needs no network",
     )
     parser.add_argument("--dry-run", action="store_true", help="change nothing; list the changes")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
             root=arguments.root,
             config=arguments.config,
             dry_run=arguments.dry_run,
-            sources=arguments.sources,
+            sources=arguments.sources.split(",") if arguments.sources is not None else None,
         )
     except NotAzureError as error:
         outcome = Outcome("not azure", error.message)

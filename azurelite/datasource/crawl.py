@@ -131,13 +131,25 @@ class _Crawler:
         return self.media is not None and self.media.source.startswith(layout.VMS_DIR)
 
     def _lost(self, metadata: Metadata) -> dict[str, FabricError]:
-        """Keys that the media names and nobody could get; or, where passwords are forbidden, that it may have named."""
-        if metadata.public_ssh_keys is not None:
-            return {}
-        error = self.failures.get("certificates")
-        if error is None and metadata.disable_password_authentication:
-            error = self.failures.get("imds") or self.failures.get("media")
-        return {"public_ssh_keys": error} if error is not None else {}
+        """What a source that failed may have had, and what must not pass for absent.
+
+        Keys that the media names and nobody could get; or, where passwords are forbidden, that it may have named. User
+        data and custom data, where there is neither.
+        """
+        lost: dict[str, FabricError] = {}
+        unread = self.failures.get("imds") or self.failures.get("media")
+        if metadata.public_ssh_keys is None:
+            error = self.failures.get("certificates")
+            if error is None and metadata.disable_password_authentication:
+                error = unread
+            if error is not None:
+                lost["public_ssh_keys"] = error
+        if metadata.custom_data is None:
+            if "media" in self.failures:
+                lost["custom_data"] = self.failures["media"]
+            if metadata.user_data is None and unread is not None:
+                lost["user_data"] = unread
+        return lost
 
     def _try(self, source: str, reader: Callable[[], Metadata]) -> None:
         try:

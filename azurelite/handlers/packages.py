@@ -20,7 +20,7 @@ NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
 
-_NAME = r"@?[A-Za-z0-9][A-Za-z0-9+._:/~-]{0,199}"
+_NAME = r"@?[A-Za-z0-9][A-Za-z0-9+._:/~-]{0,199}(?<!-)"  # apt removes what a `-` stands behind
 _VERSION = r"[A-Za-z0-9][A-Za-z0-9+._:~^-]{0,99}"
 _REASON = "failed to install packages"
 

@@ -67,6 +67,8 @@ class Commands:
             raise CommandError(f"{argv[0]} is not installed: add it to the image")
         if self.limit is not None:
             timeout = min(timeout, self.limit.remaining())
+            if timeout <= 0:  # to be started and killed at once might leave its work half done
+                raise CommandError(f"{argv[0]} is not run: no time is left of what Azure gives a VM")
         LOG.debug("running %s", " ".join(argv))
         try:
             process = subprocess.Popen(
