@@ -16,7 +16,7 @@ from azurelite.fabric.client import Fabric
 from azurelite.handlers import REPORT_READY, Handler, bind_handler, bind_handlers, known_names
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
-from azurelite.plan import Step, make_plan, wants_metadata
+from azurelite.plan import Step, make_plan, wanted_sources
 from azurelite.reporter import Reporter
 from azurelite.schema import unknown
 from azurelite.session import Session
@@ -89,8 +89,8 @@ def run_apply(
         if source not in SOURCES:
             raise unknown("source", source, SOURCES, where="apply")
     if metadata is None:
-        asked = sources or (session.config.datasource.sources if wants_metadata(handlers) else ())
-        return _apply_crawled(session, handlers, options, tuple(asked))
+        asked = tuple(sources) if sources else wanted_sources(handlers, session.config.datasource.sources)
+        return _apply_crawled(session, handlers, options, asked)
     try:
         given = Metadata.from_dict(metadata)
     except ValueError as error:
@@ -133,8 +133,9 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, cloc
     with session.open_fabric(seconds=LATER_BOOT_SECONDS if later else None) as fabric:
         if later:
             said = f"this VM ({vm_id}) is provisioned already: only what runs at every boot has its turn"
-            wants = wants_metadata(handler for handler in handlers if handler.frequency == "boot")
-            crawled = session.crawl(fabric, system, sources=None if wants else ())
+            every_boot = (handler for handler in handlers if handler.frequency == "boot")
+            wanted = wanted_sources(every_boot, session.config.datasource.sources)
+            crawled = session.crawl(fabric, system, sources=wanted)
             return Plan(said, make_plan(handlers, crawled, done, later_boot=True))
         crawled = session.crawl(fabric, system)
     vm_id = crawled.metadata.vm_id

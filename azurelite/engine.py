@@ -19,7 +19,7 @@ from azurelite.guard import guard
 from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler, bind_handlers
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult
-from azurelite.plan import Step, make_plan, wants_metadata
+from azurelite.plan import Step, make_plan, wanted_sources
 from azurelite.pool import forget_pool, leave_pool, pool_type, still_in_pool
 from azurelite.report import deciding_failure
 from azurelite.reporter import Reporter
@@ -299,7 +299,7 @@ class _Run:
         forget_pool(self.system)
         if not every_boot:
             return outcome
-        crawled = self._crawl(sources=None if wants_metadata(every_boot) else ())[0]
+        crawled = self._crawl(sources=wanted_sources(every_boot, self.session.config.datasource.sources))[0]
         plan = make_plan(self.handlers, crawled, state, later_boot=True)
         self.system.commands.limit = None  # Azure waits for nothing: each program has its own time
         return replace(outcome, steps=tuple(self.runner.run(plan, crawled.metadata, state, remember=False)))

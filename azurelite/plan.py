@@ -49,15 +49,16 @@ def make_plan(
     return tuple(_step(handler, crawled, state, later_boot=later_boot) for handler in handlers)
 
 
-def wants_metadata(handlers: Iterable[Handler]) -> bool:
-    """Some of these handlers want to know what only Azure can say; otherwise it need not be asked."""
-    return any(
-        handler.when
-        or handler.name == EJECT_MEDIA
-        or handler.timeout is not None  # a plug-in, which may look at anything
-        or any(set(sources_of(field)) - {"firmware"} for field in (*handler.needs, *handler.uses))
-        for handler in handlers
-    )
+def wanted_sources(handlers: Iterable[Handler], configured: Sequence[str]) -> tuple[str, ...]:
+    """Which of the configured sources these handlers hang on; Azure need not be asked for what nobody wants."""
+    wanted: set[str] = set()
+    for handler in handlers:
+        # A condition may speak of any field, and a plug-in may look at any; whoever ejects a disc must find it.
+        if handler.when or handler.timeout is not None or handler.name == EJECT_MEDIA:
+            return tuple(configured)
+        for field in (*handler.needs, *handler.uses):
+            wanted.update(sources_of(field))
+    return tuple(source for source in configured if source in wanted)
 
 
 def _step(handler: Handler, crawled: Crawl, state: Optional[State], *, later_boot: bool) -> Step:

@@ -9,6 +9,7 @@ import pytest
 from kit import ED25519, SWAPPED_VM_ID, VM_ID, FastClock, Guest
 
 import azurelite
+from azurelite.api import run_plan
 from azurelite.engine import Options, provision
 from azurelite.errors import ConfigError
 from azurelite.outcome import Outcome
@@ -377,3 +378,29 @@ class TestImport:
 
     def test_provision(self, guest: Guest, fabric: Simulator) -> None:
         assert azurelite.provision(root=guest.on_azure().configure(fabric).root).exit_code == 0
+
+
+class TestWhatIsAsked:
+    """Azure is asked for what the handlers hang on, and for nothing else."""
+
+    def asked(self, fabric: Simulator, *, since: int = 0) -> set[str]:
+        return {request.target.partition("?")[0].rpartition("/")[2] for request in fabric.requests[since:]}
+
+    @pytest.mark.parametrize(
+        ("name", "asked"),
+        [("timezone", set()), ("growroot", set()), ("hostname", {"instance"}), ("tags", {"instance"})],
+    )
+    def test_by_apply(self, guest: Guest, fabric: Simulator, name: str, asked: set[str]) -> None:
+        guest.on_azure().configure(fabric)
+        azurelite.apply([name], root=guest.root)
+        assert self.asked(fabric) == asked
+
+    @pytest.mark.parametrize(("entry", "asked"), [("growroot", set()), ("tags", {"instance"})])
+    def test_at_a_later_boot(self, guest: Guest, fabric: Simulator, entry: str, asked: set[str]) -> None:
+        run(guest.on_azure().configure(fabric, handlers=["user", "ssh_keys", entry, "report_ready"]))
+        before = len(fabric.requests)
+        assert "provisioned already" in run_plan(root=guest.root, config=None).headline
+        assert self.asked(fabric, since=before) == asked
+        before = len(fabric.requests)
+        assert run(guest).outcome == "already provisioned"
+        assert self.asked(fabric, since=before) == asked
