@@ -1,0 +1,60 @@
+"""`azurelite service install|remove`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+from azurelite.errors import ConfigError
+from azurelite.service import INITS, install, remove
+from azurelite.system.machine import System
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own options."""
+    parser.add_argument("action", choices=("install", "remove"), help="put the service in place, or undo that")
+    parser.add_argument("--init", metavar="NAME", help=f"the init system, in place of finding out: {', '.join(INITS)}")
+    parser.add_argument("--root", default="/", metavar="DIR", help="the guest's root; all guest paths lie below it")
+    parser.add_argument(
+        "--early", action="store_true", help="systemd: the host name from the disc, too, ahead of the network"
+    )
+    parser.add_argument("--program", metavar="PATH", help="where azurelite lies in the guest, in place of looking")
+    parser.add_argument("--dry-run", action="store_true", help="change nothing; list the changes")
+    parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Install or remove, and print the changes."""
+    installing = arguments.action == "install"
+    if not os.path.isdir(arguments.root):
+        raise ConfigError(
+            f"{arguments.root or 'an empty name'} is not a folder: give --root the folder of a guest's `/`"
+        )
+    if not installing and (arguments.early or arguments.program is not None):
+        raise ConfigError("--early and --program are for `service install`: `service remove` takes away both units")
+    system = System(arguments.root, dry_run=arguments.dry_run, search_path=os.environ.get("PATH"))
+    if installing:
+        done = install(system, init=arguments.init, program=arguments.program, early=arguments.early)
+    else:
+        done = remove(system, init=arguments.init)
+    changes = system.journal.since(0)
+    if arguments.json:
+        rows = [{"kind": one.kind, "target": one.target, "detail": one.detail} for one in changes]
+        print(json.dumps({"init": done.init, "changes": rows, "notes": list(done.notes)}, indent=2))
+        return 0
+    for change in changes:
+        print(f"would {change}" if arguments.dry_run else str(change))
+    for note in done.notes:
+        print(f"note: {note}")
+    if not arguments.dry_run:
+        print(_verdict(done.init, installing=installing, changed=bool(changes)))
+    elif not changes:
+        print("nothing to change")
+    return 0
+
+
+def _verdict(init: str, *, installing: bool, changed: bool) -> str:
+    if installing:
+        return f"{init} runs azurelite at boot" + ("" if changed else ": nothing had to change")
+    return f"azurelite is taken from {init}" if changed else "nothing was installed"

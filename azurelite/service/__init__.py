@@ -1,0 +1,170 @@
+"""Having the guest's init system run azurelite at every boot, and taking that back.
+
+What lies where is in `layouts.py`, the texts are the files in `units/`, and how one piece is checked, put in place and
+taken away is in `pieces.py`. Nothing is started here: what is installed takes effect at the next boot.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Optional
+
+from azurelite.errors import ConfigError, MachineError
+from azurelite.service import inittab, sysv
+from azurelite.service.detect import detect
+from azurelite.service.layouts import LAYOUTS
+from azurelite.service.pieces import check, place, state, take_away
+from azurelite.service.texts import UNITS_FOLDER
+from azurelite.system.machine import System
+
+INITS = tuple(LAYOUTS)
+_PROGRAMS = tuple(
+    f"{folder}/azurelite{ending}"
+    for ending in ("", ".pyz")
+    for folder in (
+        "/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/bin", "/opt/azurelite/bin", "/opt/azurelite",
+        "/opt/bin", "/opt",
+    )
+)  # fmt: skip
+# It stands in scripts, quoted or not, and in the init systems' own files: nothing that any of them takes for its own.
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9._+/-]+")
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What came of it.
+
+    Attributes:
+        init: the init system; in `remove` without one, all that had something of azurelite's, joined by ", ".
+        notes: what is odd, or left to the person.
+    """
+
+    init: str
+    notes: tuple[str, ...]
+
+
+def install(
+    system: System, *, init: Optional[str] = None, program: Optional[str] = None, early: bool = False
+) -> Installed:
+    """See to it that the guest runs azurelite at every boot. What changed is in the system's journal.
+
+    Args:
+        system: the guest.
+        init: one of INITS; None finds out.
+        program: guest path of the azurelite program; None looks for it.
+        early: the host name from the provisioning disc, too, ahead of the network.
+
+    Raises:
+        ConfigError: no such init system, no program, or no early unit for this init system.
+        MachineError: something else lies in the place, or cannot be changed.
+    """
+    chosen = _chosen(system, init)
+    layout = LAYOUTS[chosen](system)
+    if early and not layout.early:
+        raise ConfigError(
+            f"--early: there is a unit ahead of the network for systemd only, and this is {chosen}: leave --early out "
+            "and see contrib/initramfs in azurelite's sources"
+        )
+    if layout.lacking is not None:
+        raise MachineError(layout.lacking)
+    notes: list[str] = []
+    units = layout.wanted(early=early)
+    check(system, units)
+    wanted = chosen == "busybox" or layout.needs_program(system, early=early)
+    path = _program(system, program, notes) if wanted else ""
+    mark = len(system.journal)
+    place(system, units, path)
+    if chosen == "sysvinit":
+        sysv.enable(system)
+    if chosen == "busybox":
+        inittab.enable(system, path)
+    if len(system.journal) > mark:
+        layout.tell(system, notes)
+    return Installed(chosen, tuple(notes))
+
+
+def remove(system: System, *, init: Optional[str] = None) -> Installed:
+    """Undo `install`. What a package or a person put there stays; that it is started at boot does not.
+
+    Args:
+        system: the guest.
+        init: of this init system only; None takes away what is there of any.
+
+    Raises:
+        ConfigError: no such init system.
+        MachineError: something cannot be changed.
+    """
+    if init is not None:
+        _known(init)
+    found: list[str] = []
+    notes: list[str] = []
+    for name in (init,) if init is not None else INITS:
+        mark = len(system.journal)
+        layout = LAYOUTS[name](system)
+        units = layout.wanted(early=True)
+        if name == "sysvinit" and not any(state(system, unit) == "foreign" for unit in units):
+            sysv.disable(system)
+        if name == "busybox":
+            inittab.disable(system)
+        take_away(system, units, notes)
+        if len(system.journal) > mark:
+            found.append(name)
+            layout.tell(system, notes)
+    return Installed(", ".join(found) or init or "none", tuple(dict.fromkeys(notes)))
+
+
+def _chosen(system: System, init: Optional[str]) -> str:
+    if init is not None:
+        return _known(init)
+    found = detect(system)
+    if found not in INITS:
+        raise ConfigError(
+            "no init system was found in this guest: looked for what runs as process 1, what /sbin/init leads to, and "
+            "the files of systemd, OpenRC (/etc/runlevels), sysvinit (/etc/rc2.d, /etc/rc3.d), runit (/etc/runit), s6 "
+            "(/etc/s6), dinit (/etc/dinit.d), finit (/etc/finit.conf), BusyBox (/etc/inittab) and FreeBSD "
+            f"(/etc/rc.subr). {_REMEDY}"
+        )
+    return found
+
+
+def _known(init: str) -> str:
+    if init not in INITS:
+        raise ConfigError(f"--init {init!r} is not known. {_REMEDY}")
+    return init
+
+
+_REMEDY = (
+    f"Name one of {', '.join(INITS)} with --init; or put a file of your own in place: the plain files lie in "
+    f"{UNITS_FOLDER}, and all that they do is run `azurelite provision` once per boot"
+)
+
+
+def _program(system: System, given: Optional[str], notes: list[str]) -> str:
+    """The guest path of the program that the unit is to run."""
+    if given is not None:
+        if not _PLAIN_PATH.fullmatch(given):
+            raise ConfigError("--program must be an absolute path of letters, digits and . _ + - / alone")
+        if not system.files.is_executable(given):
+            raise ConfigError(f"--program {given}: there is no such program in this guest")
+        found: Optional[str] = given
+    else:
+        found = next((path for path in _PROGRAMS if system.files.is_executable(path)), None)
+        if found is None and system.root.is_host:
+            found = system.commands.find("azurelite")
+    if found is None or not _PLAIN_PATH.fullmatch(found):
+        raise ConfigError(
+            "azurelite is not installed in this guest: no executable azurelite or azurelite.pyz in "
+            f"{', '.join(dict.fromkeys(path.rpartition('/')[0] for path in _PROGRAMS))}: install it there first, or "
+            "name its place with --program"
+        )
+    _look_at_interpreter(system, found, notes)
+    return found
+
+
+def _look_at_interpreter(system: System, program: str, notes: list[str]) -> None:
+    """A program copied out of another machine's virtual environment names a Python that is not here."""
+    first = (system.files.read(program) or b"").partition(b"\n")[0]
+    words = first[2:].decode(errors="replace").split() if first.startswith(b"#!") else []
+    if words and words[0].startswith("/") and not system.files.is_executable(words[0]):
+        notes.append(f"{program} is to be run by {words[0]}, which is not there: install it, or azurelite anew")

@@ -1,0 +1,225 @@
+"""The pieces that a service is made of in a guest: files, links that enable it, a folder of its own.
+
+Everything is looked at before anything is changed, and whatever is not azurelite's is left alone: a file that
+`service install` wrote bears a mark, one that a package holds has the same text without it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal, Optional, Union
+
+from azurelite.errors import MachineError
+from azurelite.service.texts import is_marked, is_plain, marked, plain
+from azurelite.system.changes import Change
+from azurelite.system.explain import explained
+from azurelite.system.machine import System
+
+State = Literal["absent", "ours", "packaged", "foreign"]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A file.
+
+    Attributes:
+        path: its guest path.
+        unit: the path of its text below `units/`; empty: a file without content.
+        mode: permission bits.
+        plain: its format has no comments, so that it bears no mark.
+    """
+
+    path: str
+    unit: str
+    mode: int = 0o644
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link. Another one to a file of the same name is as good."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What makes up one service.
+
+    Attributes:
+        texts: its files; the first one says whose all of them are.
+        inner: links that are part of it.
+        enabling: what has the init system start it.
+        folder: the folder that is its own.
+        superseded: a file that `service install` wrote before a package brought its own.
+    """
+
+    texts: tuple[Text, ...] = ()
+    inner: tuple[Link, ...] = ()
+    enabling: tuple[Union[Link, Text], ...] = ()
+    folder: Optional[str] = None
+    superseded: Optional[str] = None
+
+
+def state(system: System, unit: Unit) -> State:
+    """Whose a unit is that is in the place. Raises FileError."""
+    if not unit.texts:
+        return "packaged"
+    head = unit.texts[0]
+    if unit.folder is not None and _link(system, unit.folder) is not None:
+        return "foreign"
+    if _link(system, head.path) is not None:
+        return "foreign"
+    data = system.files.read(head.path)
+    if data is None:
+        return "absent"
+    if is_marked(data):
+        return "ours"
+    return "packaged" if is_plain(data, head.unit) else "foreign"
+
+
+def check(system: System, units: tuple[Unit, ...]) -> None:
+    """See that all of them can be put in place. Raises MachineError: something of somebody else's is there."""
+    for unit in units:
+        whose = state(system, unit)
+        if whose == "foreign":
+            _refuse(system, unit.texts[0].path)
+        for text in unit.texts if whose in ("absent", "ours") else ():
+            _check_parent(system, text.path)
+            if whose == "absent" and not _is_free(system, text):
+                _refuse(system, text.path)
+        for link in (*unit.inner, *(piece for piece in unit.enabling if isinstance(piece, Link))):
+            _check_parent(system, link.path)
+            target = _link(system, link.path)
+            if _is_there(system, link.path) and (target is None or not _as_good(target, link)):
+                _refuse(system, link.path)
+        for piece in unit.enabling:
+            if isinstance(piece, Text) and not _is_free(system, piece):
+                _refuse(system, piece.path)
+
+
+def place(system: System, units: tuple[Unit, ...], program: str) -> None:
+    """Put them in place; what is there already stays as it is.
+
+    Args:
+        system: the guest.
+        units: what `check` has let pass.
+        program: guest path of the azurelite program.
+
+    Raises:
+        FileError: the files cannot be changed.
+    """
+    for unit in units:
+        if unit.superseded is not None:
+            system.files.delete(unit.superseded)
+        if state(system, unit) != "packaged":
+            for text in unit.texts:
+                _write(system, text, program)
+            for link in unit.inner:
+                _make_link(system, link)
+        for piece in unit.enabling:
+            if isinstance(piece, Link):
+                _make_link(system, piece)
+            else:
+                _write(system, piece, program)
+
+
+def take_away(system: System, units: tuple[Unit, ...], notes: list[str]) -> None:
+    """Take away what `service install` put there, and what enables a package's unit.
+
+    Args:
+        system: the guest.
+        units: all that may be there.
+        notes: takes what a person should know.
+
+    Raises:
+        FileError: the files cannot be changed.
+    """
+    for unit in units:
+        whose = state(system, unit)
+        if whose == "foreign" or (whose == "ours" and not _is_this(system, unit.texts[0])):
+            continue
+        for piece in unit.enabling:
+            if isinstance(piece, Text) or _as_good(_link(system, piece.path) or "", piece):
+                system.files.delete(piece.path)
+        if unit.superseded is not None:
+            system.files.delete(unit.superseded)
+        if whose == "ours":
+            for path in (*(text.path for text in unit.texts), *(link.path for link in unit.inner)):
+                system.files.delete(path)
+            if unit.folder is not None:
+                _remove_folder(system, unit.folder, notes)
+
+
+def _is_this(system: System, text: Text) -> bool:
+    """The marked file is this unit, and not that of another init system whose files lie in the same folder."""
+    first = (system.files.read(text.path) or b"").partition(b"\n")[0]
+    return not first.startswith(b"#!") or first == plain(text.unit).partition(b"\n")[0]
+
+
+def _write(system: System, text: Text, program: str) -> None:
+    system.files.mkdirs(os.path.dirname(text.path))
+    data = plain(text.unit) if text.plain else marked(text.unit, program)
+    system.files.write(text.path, data, mode=text.mode)
+
+
+def _make_link(system: System, link: Link) -> None:
+    if _as_good(_link(system, link.path) or "", link):
+        return
+    system.files.mkdirs(os.path.dirname(link.path))
+    system.files.link(link.path, link.target)
+
+
+def _as_good(target: str, link: Link) -> bool:
+    return target.rpartition("/")[2] == link.target.rpartition("/")[2]
+
+
+def _is_free(system: System, text: Text) -> bool:
+    """Nothing is there, or what would be written anyhow."""
+    if _link(system, text.path) is not None:
+        return False
+    if not system.files.exists(text.path):
+        return True
+    return system.files.read(text.path) == plain(text.unit)
+
+
+def _check_parent(system: System, path: str) -> None:
+    """What is to be a folder is one, or can become one."""
+    folder = os.path.dirname(path)
+    while folder != "/" and system.files.stat(folder) is None:
+        folder = os.path.dirname(folder)
+    if not system.files.is_dir(folder):
+        raise MachineError(f"{folder} is not a folder, so that {path} cannot lie there: move it away, then run again")
+
+
+def _refuse(system: System, path: str) -> None:
+    target = _link(system, path)
+    if target == "/dev/null":
+        raise MachineError(f"{path} is masked: run `systemctl unmask {os.path.basename(path)}` first")
+    what = "is not azurelite's own" if target is None else f"is a link to {target}, which is not azurelite's own"
+    raise MachineError(f"{path} {what}: move it away, then run again")
+
+
+def _link(system: System, path: str) -> Optional[str]:
+    with explained("look at", path):
+        return system.root.link_target(path)
+
+
+def _is_there(system: System, path: str) -> bool:
+    return os.path.basename(path) in system.files.names(os.path.dirname(path))
+
+
+def _remove_folder(system: System, path: str, notes: list[str]) -> None:
+    """Remove the service's own folder where nothing is left in it."""
+    if system.files.names(path):
+        notes.append(f"{path} is left: it holds {', '.join(system.files.names(path))}")
+        return
+    if not system.files.is_dir(path):
+        return
+    system.journal.record(Change("delete", path, "its empty folder"))
+    if not system.dry_run:
+        with explained("remove", path), system.files.parent(path) as (folder, name):
+            os.rmdir(name, dir_fd=folder)
+            os.fsync(folder)
