@@ -1,0 +1,2 @@
+# There are no virtual terminals here.
+rm -f /etc/runit/runsvdir/default/getty-*

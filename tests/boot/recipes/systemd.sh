@@ -1,0 +1,1 @@
+systemctl mask getty@tty1.service
