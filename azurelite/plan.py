@@ -72,6 +72,8 @@ def _step(handler: Handler, crawled: Crawl, state: Optional[State], *, later_boo
     held_back = _held_back(handler, crawled)
     if held_back is not None:
         return held_back
+    if handler.unusable is not None:
+        return Step(handler, blocked=handler.unusable)
     for need in handler.needs:
         if getattr(crawled.metadata, need) is None:
             return _lacking(handler, need, crawled)

@@ -105,6 +105,7 @@ class Handler:
         id: the entry's own name, where it has one.
         when: what must hold of the metadata for it to run.
         timeout: seconds that a plug-in may take, which runs in a process of its own; None for azurelite's own handlers.
+        unusable: why a plug-in cannot have its turn.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Handler:
     id: str = ""
     when: tuple[Condition, ...] = ()
     timeout: Optional[float] = None
+    unusable: Optional[HandlerError] = None
 
     @property
     def key(self) -> str:
@@ -170,16 +172,14 @@ def bind_handler(entry: HandlerEntry, config: Config, root: Optional[Root] = Non
         raise ConfigError(f"{place}: {REPORT_READY!r} takes {keys}: Azure wants it once per VM")
     if entry.key != entry.name and entry.key in BUILTIN:  # its record would pass for that handler's
         raise ConfigError(f"{place}: the `id` {entry.key!r} is a handler's name: take another one")
+    unusable: Optional[HandlerError] = None
+    options: Any = entry.options
     try:
         offered = _offered(entry, config, root)
-    except HandlerError as error:
-        offered = _unusable(error)
-    options: Any = entry.options
-    if offered.options is not None:
-        try:
+        if offered.options is not None:
             options = _bound(offered, entry, config)
-        except HandlerError as error:
-            offered = _unusable(error)
+    except HandlerError as error:
+        offered, unusable = _NO_PLUGIN, error
     return Handler(
         name=entry.name,
         id=entry.key,
@@ -192,6 +192,7 @@ def bind_handler(entry: HandlerEntry, config: Config, root: Optional[Root] = Non
         apply=offered.apply,
         when=entry.when,
         timeout=None if entry.name in BUILTIN else offered.timeout,
+        unusable=unusable,
     )
 
 
@@ -272,9 +273,9 @@ def _as_text(value: Any) -> str:
     return text.replace("\0", "")
 
 
-def _unusable(error: HandlerError) -> Plugin:
-    def apply(ctx: Context, options: Any) -> None:
-        del ctx, options
-        raise error
+def _do_nothing(ctx: Context, options: Any) -> None:
+    del ctx, options
 
-    return Plugin("cannot be used", (), (), "instance", required=False, options=None, apply=apply)
+
+# In the place of a plug-in that cannot be used; the plan fails its step.
+_NO_PLUGIN = Plugin("a plug-in", (), (), "instance", required=False, options=None, apply=_do_nothing)
