@@ -131,12 +131,13 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, cloc
     done = State(system, vm_id, session.clock) if vm_id is not None and not force else None
     later = done is not None and done.is_provisioned(reporting=reporting)
     with session.open_fabric(seconds=LATER_BOOT_SECONDS if later else None) as fabric:
-        if later:
+        if later and done is not None:
             said = f"this VM ({vm_id}) is provisioned already: only what runs at every boot has its turn"
-            every_boot = (handler for handler in handlers if handler.frequency == "boot")
-            wanted = wanted_sources(every_boot, session.config.datasource.sources)
+            owed = done.owed()
+            due = [handler for handler in handlers if handler.frequency == "boot" or handler.key in owed]
+            wanted = wanted_sources(due, session.config.datasource.sources)
             crawled = session.crawl(fabric, system, sources=wanted)
-            return Plan(said, make_plan(handlers, crawled, done, later_boot=True))
+            return Plan(said, make_plan(handlers, crawled, done, later_boot=True, owed=owed))
         crawled = session.crawl(fabric, system)
     vm_id = crawled.metadata.vm_id
     state = State(system, vm_id, session.clock) if vm_id is not None and not force else None

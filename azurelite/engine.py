@@ -11,9 +11,9 @@ from azurelite import layout, quick, records
 from azurelite.clock import Clock, Deadline
 from azurelite.datasource.crawl import Crawl
 from azurelite.datasource.ovf import redacted
+from azurelite.early import tell_early_error
 from azurelite.errors import AzureliteError, ConfigError, FabricError, IdentityError, MachineError
 from azurelite.fabric.client import Fabric
-from azurelite.fabric.identity import read_identity
 from azurelite.fabric.media import MediaDocument
 from azurelite.guard import guard
 from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler, bind_handlers
@@ -22,7 +22,6 @@ from azurelite.outcome import Outcome, StepResult
 from azurelite.plan import Step, make_plan, wanted_sources
 from azurelite.pool import forget_pool, leave_pool, pool_type, still_in_pool
 from azurelite.report import deciding_failure
-from azurelite.reporter import Reporter
 from azurelite.runner import Runner
 from azurelite.session import Session
 from azurelite.state import State
@@ -36,8 +35,8 @@ from azurelite.system.runlock import run_lock
 LOG = logging.getLogger(__name__)
 
 LATER_BOOT_SECONDS = 10.0  # for all that a later boot asks of Azure
-_CONFIG_REPORT_SECONDS = 60.0
 _LEASE_SECONDS = 120.0
+_TURNS = 3  # later boots at which a step is owed its turn: a cloud without IMDS must not be asked for ever
 _NO_VM_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -79,7 +78,8 @@ def provision(options: Options) -> Outcome:
     opened: list[tuple[Session, tuple[Handler, ...]]] = []
     error = guard(lambda: opened.append(_open(options, clock)))
     if error is not None:
-        _tell_early_error(error, options, clock)
+        if not options.dry_run:
+            tell_early_error(error, root=options.root, clock=clock)
         raise error
     session, handlers = opened[0]
     if not session.on_azure():
@@ -211,7 +211,8 @@ class _Run:
             refused=crawled.refused,
             media_device=crawled.media.device if crawled.media is not None else None,
         )
-        outcome = self._conclude(steps, vm_id, state)
+        owed = {step.handler.key: 0 for step in plan if step.again and not step.handler.required}
+        outcome = self._conclude(steps, vm_id, state, owed)
         if outcome.outcome == "provisioned":
             forget_pool(self.system)
         if outcome.report is not None and outcome.report.accepted and outcome.report.state == "Ready":
@@ -280,35 +281,43 @@ class _Run:
             self.runner.tell(cause, None)
         return Outcome(_kind(cause), cause.message, report=self.runner.reporter.result, error=cause)
 
-    def _conclude(self, steps: list[StepResult], vm_id: str, state: State) -> Outcome:
+    def _conclude(self, steps: list[StepResult], vm_id: str, state: State, owed: dict[str, int]) -> Outcome:
         outcome = Outcome("provisioned", "", vm_id=vm_id, report=self.runner.reporter.result, steps=tuple(steps))
         if deciding_failure(steps) is not None:
             return _with_failure(outcome)
         if self.system.dry_run:
             return replace(outcome, outcome="dry run", reason="nothing was changed and no report was sent")
+        state.owe(owed)
         self._mark(state)
         said = "Azure accepted Ready" if outcome.report else "nothing was left to report"
         return replace(outcome, reason=said)
 
     def _later_boot(self, vm_id: str) -> Outcome:
-        """Only what runs at every boot; nothing that goes wrong here fails the boot, and nothing is reported."""
+        """Only what runs at every boot, and what is owed since the first: a source was out of reach then.
+
+        Nothing that goes wrong here fails the boot, and nothing is reported.
+        """
         outcome = Outcome("already provisioned", f"this VM ({vm_id}) is provisioned already", vm_id=vm_id)
         state = self._state(vm_id)
-        every_boot = [handler for handler in self.handlers if handler.frequency == "boot"]
+        owed = state.owed()
+        due = [handler for handler in self.handlers if handler.frequency == "boot" or handler.key in owed]
+        steps: list[StepResult] = []
+        if due:
+            crawled = self._crawl(sources=wanted_sources(due, self.session.config.datasource.sources))[0]
+            plan = make_plan(self.handlers, crawled, state, later_boot=True, owed=owed)
+            self.system.commands.limit = None  # Azure waits for nothing: each program has its own time
+            steps = self.runner.run(plan, crawled.metadata, state, remember=False)
+            again = {step.handler.key for step in plan if step.again}
+            state.owe({key: tries + 1 for key, tries in owed.items() if key in again and tries + 1 < _TURNS})
         self._mark(state)  # the configuration may be another one by now
         forget_pool(self.system)
-        if not every_boot:
-            return outcome
-        crawled = self._crawl(sources=wanted_sources(every_boot, self.session.config.datasource.sources))[0]
-        plan = make_plan(self.handlers, crawled, state, later_boot=True)
-        self.system.commands.limit = None  # Azure waits for nothing: each program has its own time
-        return replace(outcome, steps=tuple(self.runner.run(plan, crawled.metadata, state, remember=False)))
+        return replace(outcome, steps=tuple(steps))
 
     def _is_done(self, state: State) -> bool:
         return not self.options.force and state.is_provisioned(reporting=self.reporting)
 
     def _mark(self, state: State) -> None:
-        every_boot = any(handler.frequency == "boot" for handler in self.handlers)
+        every_boot = any(handler.frequency == "boot" for handler in self.handlers) or bool(state.owed())
         unreported = not self.reporting and not state.is_provisioned(reporting=True)
         state.mark_provisioned(config_file=self.options.config_file, every_boot=every_boot, unreported=unreported)
 
@@ -326,21 +335,3 @@ def _with_failure(outcome: Outcome) -> Outcome:
 
 def _kind(cause: AzureliteError) -> str:
     return "unreachable" if isinstance(cause, FabricError) else "failed"
-
-
-def _tell_early_error(error: AzureliteError, options: Options, clock: Clock) -> None:
-    """A VM whose YAML is broken would be silent until Azure gives it up; so the running VM says why, once."""
-    root = Root(options.root)
-    identity = read_identity(root)
-    if options.dry_run or not root.is_host or not identity.on_azure:
-        return
-    if identity.vm_id is not None and quick.provisioned_as(root, identity.vm_id) is not None:
-        return  # it has been Ready once; Azure asks no more
-    reason = "invalid azurelite configuration" if isinstance(error, ConfigError) else error.reason
-    cause = AzureliteError(error.message, reason=reason)
-    system = System(options.root, clock=clock)
-    with Fabric(_CONFIG_REPORT_SECONDS, clock=clock) as fabric:
-        try:
-            Reporter(fabric, system.files, identity.vm_id).not_ready(cause, fabric.deadline)
-        except FabricError as unheard:
-            LOG.error("Azure could not be told of the failure: %s", unheard)

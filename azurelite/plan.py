@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
+from typing import Any, Collection, Iterable, Iterator, Mapping, Optional, Sequence
 
 from azurelite.condition import Condition
 from azurelite.datasource import sources_of
@@ -28,15 +28,22 @@ class Step:
         handler: what would run.
         skip: why it does not; None when it runs.
         blocked: why it cannot run though it should: the source that it needs failed.
+        again: what it hangs on was out of reach, not absent: it is worth another turn at a later boot.
     """
 
     handler: Handler
     skip: Optional[str] = None
     blocked: Optional[AzureliteError] = None
+    again: bool = False
 
 
 def make_plan(
-    handlers: Sequence[Handler], crawled: Crawl, state: Optional[State], *, later_boot: bool = False
+    handlers: Sequence[Handler],
+    crawled: Crawl,
+    state: Optional[State],
+    *,
+    later_boot: bool = False,
+    owed: Collection[str] = (),
 ) -> tuple[Step, ...]:
     """Decide what runs.
 
@@ -44,9 +51,12 @@ def make_plan(
         handlers: in the configuration's order.
         crawled: what the sources said.
         state: what is done already; None: nothing is, or it does not count.
-        later_boot: this VM is provisioned, only what runs at every boot has its turn.
+        later_boot: this VM is provisioned, only what runs at every boot or is owed has its turn.
+        owed: keys of the steps that are owed another turn.
     """
-    return tuple(_step(handler, crawled, state, later_boot=later_boot) for handler in handlers)
+    return tuple(
+        _step(handler, crawled, state, later_boot=later_boot and handler.key not in owed) for handler in handlers
+    )
 
 
 def wanted_sources(handlers: Iterable[Handler], configured: Sequence[str]) -> tuple[str, ...]:
@@ -69,9 +79,11 @@ def _step(handler: Handler, crawled: Crawl, state: Optional[State], *, later_boo
         if state.is_finished(handler.key, handler.frequency, inputs=inputs):
             done = "on this machine" if handler.frequency == "once" else "for this VM"
             return Step(handler, skip=f"done already {done}")
-    held_back = _held_back(handler, crawled)
-    if held_back is not None:
-        return held_back
+    return _held_back(handler, crawled) or _in_want(handler, crawled) or Step(handler)
+
+
+def _in_want(handler: Handler, crawled: Crawl) -> Optional[Step]:
+    """What the step needs and is not there; None where all of it is."""
     if handler.unusable is not None:
         return Step(handler, blocked=handler.unusable)
     for need in handler.needs:
@@ -79,8 +91,8 @@ def _step(handler: Handler, crawled: Crawl, state: Optional[State], *, later_boo
             return _lacking(handler, need, crawled)
     for field in handler.uses:
         if field in crawled.lost:
-            return Step(handler, blocked=crawled.lost[field])
-    return Step(handler)
+            return Step(handler, blocked=crawled.lost[field], again=True)
+    return None
 
 
 def _held_back(handler: Handler, crawled: Crawl) -> Optional[Step]:
@@ -97,7 +109,7 @@ def _held_back(handler: Handler, crawled: Crawl) -> Optional[Step]:
     condition, failure = open_ones[0]
     text = f"whether `{condition.text}` holds is not known: {failure}"
     if not handler.required:
-        return Step(handler, skip=text)
+        return Step(handler, skip=text, again=True)
     return Step(handler, blocked=FabricError(text, reason=failure.reason, data=failure.data))
 
 
@@ -119,7 +131,8 @@ def _lacking(handler: Handler, need: str, crawled: Crawl) -> Step:
     if failure is None and not handler.required:
         return Step(handler, skip=f"Azure gave no {need}")
     reason = _REASONS.get(need, f"no {need}")
-    return Step(handler, blocked=failure or AzureliteError(f"no source gave a {need}", reason=reason))
+    lacking = failure or AzureliteError(f"no source gave a {need}", reason=reason)
+    return Step(handler, blocked=lacking, again=failure is not None)
 
 
 def inputs_of(handler: Handler, metadata: Metadata) -> Optional[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Callable, Optional
+from typing import Callable, Mapping, Optional
 
 from azurelite import layout, quick
 from azurelite.clock import Clock, iso_utc
@@ -100,6 +100,28 @@ class State:
                 self._put(path, text)
 
         self._keep(write)
+
+    def owed(self) -> dict[str, int]:
+        """The steps that are owed another turn at a later boot, with how often they had one since the first."""
+        try:
+            record = json.loads(self._system.files.read(self._owed_file()) or b"{}")
+        except (FileError, ValueError):
+            return {}
+        return (
+            {key: tries for key, tries in record.items() if isinstance(tries, int)} if isinstance(record, dict) else {}
+        )
+
+    def owe(self, tries: Mapping[str, int]) -> None:
+        """Remember which steps are owed another turn, and how often they had one."""
+        if dict(tries) == self.owed():
+            return
+        path = self._owed_file()
+        self._keep(
+            lambda: self._put(path, json.dumps(dict(tries)) + "\n") if tries else self._system.files.remove(path)
+        )
+
+    def _owed_file(self) -> str:
+        return f"{layout.VMS_DIR}/{self._vm_id}/owed"
 
     def keep_media(self, document: bytes) -> None:
         """Keep a copy of ovf-env.xml without its secrets: the disc is there at the first boot only."""

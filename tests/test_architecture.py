@@ -42,7 +42,7 @@ FLOORS = [
     ["plan"],
     ["session", "service"],
     ["apart"],
-    ["pool", "runner"],
+    ["pool", "runner", "early"],
     ["engine"],
     ["api"],
     ["cli"],

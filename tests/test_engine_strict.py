@@ -326,3 +326,40 @@ def test_user_data_that_imds_may_have_is_not_taken_for_absent(guest: Guest, requ
         outcome = run(guest)
         assert next(step for step in outcome.steps if step.name == "user_data").status == "failed"
         assert [report.state for report in fabric.reports] == (["NotReady"] if required else ["Ready"])
+
+
+def test_what_a_silent_imds_kept_back_has_its_turn_at_a_later_boot(guest: Guest) -> None:
+    wish = {"id": "web", "files": [{"path": "/etc/role", "content": "web"}], "when": "tags.role == web"}
+    handlers = ["user", "ssh_keys", "report_ready", {"write_files": wish}]
+    source = {"media": {"device": "/disc.iso"}, "imds": {"deadline": 5}}
+    with scenario(Fault(endpoint="imds", status=500), tags={"role": "web"}) as fabric:
+        guest.path("disc.iso").write_bytes(fabric.media())
+        guest.on_azure().configure(fabric, handlers=handlers, datasource=source)
+        assert run(guest).outcome == "provisioned"
+        assert not guest.path("etc/role").exists()
+        assert run(guest).outcome == "already provisioned"
+        assert not guest.path("etc/role").exists()
+    with scenario(tags={"role": "web"}) as fabric:
+        guest.configure(fabric, handlers=handlers, datasource=source)
+        assert run(guest).outcome == "already provisioned"
+        assert guest.text("etc/role") == "web"
+        assert fabric.reports == []
+        asked = len(fabric.requests)
+        assert main(["provision", "--root", guest.root]) == 0
+        assert len(fabric.requests) == asked
+
+
+def test_a_cloud_without_imds_is_not_asked_for_ever(guest: Guest) -> None:
+    handlers = ["user", "ssh_keys", "report_ready", {"tags": {}}]
+    source = {"media": {"device": "/disc.iso"}, "imds": {"deadline": 5}}
+    with scenario(Fault(endpoint="imds", status=404)) as fabric:
+        guest.path("disc.iso").write_bytes(fabric.media())
+        guest.on_azure().configure(
+            fabric, handlers=[*handlers[:3], {"tags": {"frequency": "instance"}}], datasource=source
+        )
+        asked = []
+        for _ in range(6):
+            before = len(fabric.requests)
+            run(guest)
+            asked.append(len(fabric.requests) > before)
+        assert asked == [True, True, True, True, False, False]
