@@ -85,6 +85,10 @@ class State:
             self._system.files.remove(quick.marker(self._vm_id))
             for name in self._system.files.names(folder):
                 self._system.files.remove(f"{folder}/{name}")
+            memory = self.memory.vm_folder + "/memory"
+            for name in self._system.files.names(memory):
+                if name.endswith("-scripts"):  # which of the user's scripts were begun
+                    self._system.files.remove(f"{memory}/{name}")
 
         self._keep(remove)
 
