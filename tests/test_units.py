@@ -33,10 +33,10 @@ KNOWN_TO_OTHERS = "SC1091,SC2034"
 OLDEST_SYSTEMD = 247
 DIRECTIVES = {
     "Description": 1, "Documentation": 1, "DefaultDependencies": 1, "ConditionPathExists": 1,
-    "ConditionKernelCommandLine": 1, "After": 1, "Before": 1, "Wants": 1, "Conflicts": 1, "Type": 1, "RemainAfterExit": 1, "ExecStart": 1,
-    "TimeoutStartSec": 188, "StandardOutput": 1, "StandardError": 1, "KillMode": 1, "WantedBy": 1,
-    "RestrictAddressFamilies": 211, "RestrictNamespaces": 233, "RestrictRealtime": 231, "RestrictSUIDSGID": 242,
-    "LockPersonality": 235, "SystemCallArchitectures": 209,
+    "ConditionKernelCommandLine": 1, "After": 1, "Before": 1, "Wants": 1, "Conflicts": 1, "Type": 1,
+    "RemainAfterExit": 1, "ExecStart": 1, "TimeoutStartSec": 188, "StandardOutput": 1, "StandardError": 1,
+    "KillMode": 1, "WantedBy": 1, "RestrictAddressFamilies": 211, "RestrictNamespaces": 233, "RestrictRealtime": 231,
+    "RestrictSUIDSGID": 242, "LockPersonality": 235, "SystemCallArchitectures": 209,
 }  # fmt: skip
 
 

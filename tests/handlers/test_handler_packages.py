@@ -131,7 +131,10 @@ def test_in_a_foreign_root_nothing_is_installed(context: Callable[..., Context],
 
 @pytest.mark.parametrize(
     "entry",
-    ["", "-y", "--root=/", "a b", "a;b", "a\nb", "$(a)", "a=", "=1", "a=-1", "curl-", ["curl-", "1"], [], ["a", "1", "2"], ["-a"], ["a", ""], 5],
+    [
+        *("", "-y", "--root=/", "a b", "a;b", "a\nb", "$(a)", "a=", "=1", "a=-1", "curl-"),
+        *(["curl-", "1"], [], ["a", "1", "2"], ["-a"], ["a", ""], 5),
+    ],
 )
 def test_what_cannot_be_a_package_is_refused_with_its_place(entry: Any) -> None:
     with pytest.raises(ConfigError, match=r"install"):
