@@ -6,6 +6,8 @@ It does not know what any key means. A `Problem` is something wrong at a place, 
 
 from __future__ import annotations
 
+import codecs
+import re
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Union
 
@@ -21,8 +23,12 @@ _YAML = "tag:yaml.org,2002:"
 _TAGS: dict[type, tuple[str, ...]] = {
     yaml.MappingNode: (f"{_YAML}map",),
     yaml.SequenceNode: (f"{_YAML}seq",),
-    yaml.ScalarNode: tuple(f"{_YAML}{kind}" for kind in ("str", "bool", "int", "float", "null", "timestamp", "merge")),
+    yaml.ScalarNode: tuple(f"{_YAML}{kind}" for kind in ("str", "bool", "int", "float", "null", "timestamp")),
 }
+_MARKS = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"), (codecs.BOM_UTF8, "utf-8"))
+_MERGE = f"{_YAML}merge"
+_PLAIN = re.compile(r"[A-Za-z0-9_./-]{0,64}")
+_NOT_TEXT: re.Pattern[str] = yaml.reader.Reader.NON_PRINTABLE
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -95,6 +101,18 @@ def dotted(path: KeyPath) -> str:
     return text.replace(".[", "[")
 
 
+def quotable(key: str) -> str:
+    """As much of a key as a message may quote: where a blank is forgotten, `password:SECRET` is all one key."""
+    found = _PLAIN.match(key)
+    plain = found[0] if found else ""
+    return key if plain == key else f"{plain}…"
+
+
+def quotable_path(path: KeyPath) -> str:
+    """A path for messages: as a person writes it, each key as far as it may be quoted."""
+    return dotted(tuple(quotable(part) if isinstance(part, str) else part for part in path))
+
+
 def parse_document(text: bytes, *, file: str, on_duplicate: Optional[Callable[[str, str], None]] = None) -> Document:
     """Parse one YAML file, whose top level must be a mapping (or nothing at all).
 
@@ -107,9 +125,10 @@ def parse_document(text: bytes, *, file: str, on_duplicate: Optional[Callable[[s
     Raises:
         ConfigError: with file, line and column; never with a value.
     """
+    plain = _decoded(text, file=file)
     try:
-        _check_size(text, file=file)
-        node = yaml.compose(text, Loader=_Loader)
+        _check_size(plain, file=file)
+        node = yaml.compose(plain, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
@@ -128,7 +147,27 @@ def parse_document(text: bytes, *, file: str, on_duplicate: Optional[Callable[[s
     return Document(data, reader.places, file)
 
 
-def _check_size(text: bytes, *, file: str) -> None:
+def _decoded(text: bytes, *, file: str) -> str:
+    """The bytes as text that YAML takes. Raises ConfigError with the place of the first that is none."""
+    mark, encoding = next((pair for pair in _MARKS if text.startswith(pair[0])), (b"", "utf-8"))
+    data = text[len(mark) :]
+    try:
+        plain = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode(encoding, "replace")
+        raise ConfigError(f"{_end_of(before, file=file)}: not valid YAML: not in UTF-8, save it so") from None
+    found = _NOT_TEXT.search(plain)
+    if found is not None:
+        place = _end_of(plain[: found.start()], file=file)
+        raise ConfigError(f"{place}: not valid YAML: a control character: remove it")
+    return plain
+
+
+def _end_of(text: str, *, file: str) -> Place:
+    return Place(file, text.count("\n") + 1, len(text) - text.rfind("\n"))
+
+
+def _check_size(text: str, *, file: str) -> None:
     """Ahead of composing, which goes down one level of the C stack per level of the file."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
@@ -168,13 +207,15 @@ class _Reader:
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             place = Place(self.file, key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            if key_node.tag == _MERGE:
+                raise ConfigError(f"{place}: merge keys (`<<`) are not accepted here: write the keys out")
             key = self._scalar(key_node, place) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
                 raise ConfigError(f"{place}: a key must be plain text")
             if key in values and self._on_duplicate is not None:
                 self._on_duplicate(str(place), key)
             elif key in values:
-                raise ConfigError(f"{place}: the key {key!r} is given twice")
+                raise ConfigError(f"{place}: the key {quotable(key)!r} is given twice")
             values[key] = self.read(value_node, (*path, key), depth=depth + 1)
             self.places[(*path, key)] = place
         return values

@@ -40,16 +40,22 @@ class Memory:
             return None
         return None if data is None else data.decode(errors="replace")
 
-    def remember(self, name: str, text: str) -> None:
-        """Keep a text under a name. That it cannot be kept (read-only file system) is said, and no failure."""
+    def remember(self, name: str, text: str) -> bool:
+        """Keep a text under a name; once this returns it outlasts a power cut.
+
+        Returns:
+            False when it cannot be kept (read-only file system), which is said and no failure of its own.
+        """
         if self.recall(name) == text:
-            return
+            return True
         try:
             self._files.make_own_folder(layout.STATE_DIR, mode=0o700)
             self._files.make_own_folder(self._folder, mode=0o700)
             if self._files.dry_run:
                 self._files.expect_file(f"{self._folder}/{name}", text.encode())
-                return
+                return True
             self._files.put(f"{self._folder}/{name}", text.encode(), mode=0o600, owner=None)
         except FileError as error:
             LOG.warning("%s cannot be remembered: %s", name, error)
+            return False
+        return True

@@ -25,7 +25,7 @@ from typing import (
     get_type_hints,
 )
 
-from azurelite.document import Document, KeyPath, Place, Problem, dotted
+from azurelite.document import Document, KeyPath, Place, Problem, quotable, quotable_path
 from azurelite.errors import ConfigError
 from azurelite.metadata import Secret
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 MAPPINGS = (dict, collections.abc.Mapping)
 MOST_PROBLEMS = 100  # that are kept; a file with more of them is not what anybody meant
 _MOST = 10**15  # no setting is larger; far larger ones have no float at all
-_LONGEST_NAME = 64  # characters of a name that a message quotes
+_LONGEST_NAME = 64  # characters of a name that is looked for among those that are known
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Secret: "text"}
 # YAML 1.1 reads these words as truth values; where one of them is a choice, the value is that choice.
 _TRUE_WORDS = ("yes", "on", "true")
@@ -297,8 +297,7 @@ def unknown_text(what: str, name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = nearest(name, known)
     remedy = f"did you mean {near!r}?" if near else f"known: {', '.join(known) or 'none'}"
-    shown = name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
-    return f"unknown {what} {shown!r}; {remedy}"
+    return f"unknown {what} {quotable(name)!r}; {remedy}"
 
 
 def unknown(what: str, name: str, known: Iterable[str], *, where: str) -> ConfigError:
@@ -307,4 +306,4 @@ def unknown(what: str, name: str, known: Iterable[str], *, where: str) -> Config
 
 
 def _name(path: KeyPath) -> str:
-    return f"`{dotted(path)}`" if path else "the file"
+    return f"`{quotable_path(path)}`" if path else "the file"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
+from typing import Iterable, Iterator, Optional
 
 # The fields of keys and certificates: a number above 0 is a width in bytes, the others carry their own length.
 _ANY, _FILLED, _BYTES_32 = 0, -1, -32
@@ -18,6 +20,7 @@ _KEY_FIELDS = {
     "sk-ssh-ed25519@openssh.com": (_BYTES_32, _FILLED),
     "sk-ecdsa-sha2-nistp256@openssh.com": (_FILLED, _FILLED, _FILLED),
 }
+_CERTIFICATE = "-cert-v01@openssh.com"
 # What an OpenSSH certificate adds behind nonce and key: serial, type, id, principals, validity, options, signature.
 _CERTIFICATE_TAIL = (8, 4, _ANY, _ANY, 8, 8, _ANY, _ANY, _ANY, _FILLED, _FILLED)
 
@@ -26,7 +29,7 @@ def _layouts() -> dict[str, tuple[int, ...]]:
     layouts: dict[str, tuple[int, ...]] = {}
     for kind, key_fields in _KEY_FIELDS.items():
         layouts[kind] = (_FILLED, *key_fields)
-        certificate = f"{kind.partition('@')[0]}-cert-v01@openssh.com"
+        certificate = kind.partition("@")[0] + _CERTIFICATE
         layouts[certificate] = (_FILLED, _FILLED, *key_fields, *_CERTIFICATE_TAIL)
     return layouts
 
@@ -34,6 +37,18 @@ def _layouts() -> dict[str, tuple[int, ...]]:
 _LAYOUTS = _layouts()
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 _OTHER_COATS = ("-----BEGIN ", "---- BEGIN ")
+# Options of authorized_keys (sshd(8)) that keep nobody out and leave him his shell.
+_FLAGS = (
+    "agent-forwarding",
+    "port-forwarding",
+    "pty",
+    "touch-required",
+    "user-rc",
+    "verify-required",
+    "x11-forwarding",
+)
+_HARMLESS = {"environment", "permitlisten", "permitopen", "tunnel", *_FLAGS, *(f"no-{flag}" for flag in _FLAGS)}
+_NARROWING = frozenset({"command", "restrict"})  # they let the key in, to less than a shell
 _LONGEST = 16384  # characters; RSA keys of 16384 bits take under 3000
 
 
@@ -55,6 +70,16 @@ class PublicKey:
     def line(self) -> str:
         """The line for authorized_keys, with no line end."""
         return f"{self.kind} {self.blob} {self.comment}".rstrip()
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """What makes two keys the same one."""
+        return self.kind, self.blob
+
+    @property
+    def is_certificate(self) -> bool:
+        """It opens nothing from authorized_keys: sshd takes it from who enters, and trusts who signed it."""
+        return self.kind.endswith(_CERTIFICATE)
 
 
 def parse_key(text: str) -> PublicKey:
@@ -90,6 +115,14 @@ def parse_key(text: str) -> PublicKey:
         if len(blob) >= wanted:
             break
     raise ValueError("its base64 part is damaged or cut off")
+
+
+def parse_login_key(text: str) -> PublicKey:
+    """As `parse_key`, but only a key that lets somebody in from authorized_keys. Raises ValueError."""
+    key = parse_key(text)
+    if key.is_certificate:
+        raise ValueError("a certificate of OpenSSH opens nothing from there: give the key itself")
+    return key
 
 
 def repaired(text: str) -> str:
@@ -133,18 +166,78 @@ def _is_base64(blob: str) -> bool:
     return True
 
 
-def known_blobs(authorized_keys: str) -> set[tuple[str, str]]:
-    """The (type, base64) pairs in an authorized_keys file, whatever options stand before them.
+@dataclass(frozen=True)
+class AuthorizedLine:
+    """A line of an authorized_keys file that holds a whole key.
 
-    A line of a certificate authority is none: its key signs certificates and opens nothing itself.
+    Attributes:
+        key: the key.
+        options: the names of what stands before it, as "command", in small letters.
     """
-    found = set()
-    for line in authorized_keys.split("\n"):  # as sshd splits them
-        words = line.split()
-        if words and (words[0].startswith("#") or "cert-authority" in words[0].lower().split(",")):
+
+    key: PublicKey
+    options: tuple[str, ...]
+
+    @property
+    def opens(self) -> bool:
+        """It lets whoever has the key in: from anywhere, for ever, and with a shell.
+
+        An option that sshd does not know spoils the line, so they are those that are known to keep nobody out.
+        """
+        return not self.key.is_certificate and not set(self.options) - _HARMLESS
+
+
+def authorized_lines(text: str) -> Iterator[AuthorizedLine]:
+    """The lines of an authorized_keys file that hold a key, as sshd reads them; all others are passed over."""
+    lines = (line.strip(" \t") for line in text.split("\n"))
+    for line in lines:
+        if line.startswith("#") or len(line) > _LONGEST:
             continue
-        for kind, blob in zip(words, words[1:]):
-            if kind in _LAYOUTS:
-                found.add((kind, blob))
-                break
-    return found
+        options: tuple[str, ...] = ()
+        key = _key_at(line)
+        if key is None:
+            options, behind = _options_at(line)
+            key = _key_at(behind.lstrip(" \t"))
+        if key is not None:
+            yield AuthorizedLine(key, options)
+
+
+def opening(lines: Iterable[AuthorizedLine]) -> set[tuple[str, str]]:
+    """The (type, base64) pairs of the keys by which one enters with a shell of one's own.
+
+    sshd takes the first line that has the key and lets it in: one behind a line with `command=` has no effect.
+    """
+    found: dict[tuple[str, str], bool] = {}
+    for line in lines:
+        if line.opens or _NARROWING.intersection(line.options):
+            found.setdefault(line.key.pair, line.opens)
+    return {pair for pair, opens in found.items() if opens}
+
+
+def _key_at(text: str) -> Optional[PublicKey]:
+    """The key that a text begins with. Type and base64 stand in one piece each here."""
+    words = re.match(r"([^ \t]+)[ \t]+([^ \t]+)", text)
+    if words is None or words[1] not in _LAYOUTS:
+        return None
+    try:
+        return parse_key(words[0])
+    except ValueError:
+        return None
+
+
+def _options_at(line: str) -> tuple[tuple[str, ...], str]:
+    """The names of the options that a line begins with, and what is behind them. A blank in quotes ends nothing."""
+    options = [""]
+    quoted = False
+    at = 0
+    while at < len(line) and (quoted or line[at] not in " \t"):
+        if line.startswith('\\"', at):
+            at += 1
+        elif line[at] == '"':
+            quoted = not quoted
+        elif not quoted and line[at] == ",":
+            options.append("")
+        elif not quoted:
+            options[-1] += line[at].lower()
+        at += 1
+    return tuple(option.partition("=")[0] for option in options), line[at:]

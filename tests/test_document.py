@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from azurelite.document import Document, Problem, dotted, parse_document
+from azurelite.document import Document, Problem, dotted, parse_document, quotable_path
 from azurelite.errors import ConfigError
 
 CANARY = "hunter2-canary"
@@ -99,7 +99,8 @@ def test_what_stands_nowhere_is_a_default():
         ("? {a: b}\n: c", "f.yaml:1:3: a key must be plain text"),
         ("a: 1\nb: 2\na: 3", "f.yaml:3:1: the key 'a' is given twice"),
         ("x: {a: 1, 'a': 2}", "f.yaml:1:11: the key 'a' is given twice"),
-        ("x: &x {a: 1}\ny:\n  <<: *x", "f.yaml:3:3: a value that does not fit its kind"),
+        ("x: &x {a: 1}\ny:\n  <<: *x", "f.yaml:3:3: merge keys (`<<`) are not accepted here: write the keys out"),
+        ("x: <<", "f.yaml:1:4: a tag that is not accepted here"),
         ("a: 2001-99-99", "f.yaml:1:4: a value that does not fit its kind"),
         ("a: !!int x", "f.yaml:1:4: a value that does not fit its kind"),
         ("a: !!int ''", "f.yaml:1:4: a value that does not fit its kind"),
@@ -124,11 +125,23 @@ def test_what_is_wrong_is_told_with_file_line_and_column(text, said):
 
 
 @pytest.mark.parametrize(
-    "text", [b"a: \xff\xfe", b"a: \x00", b"a: \x1b[2J", b"\xff\xfe\x00", b"\x00" * 100, b"\xc3\x28: x"]
+    ("text", "said"),
+    [
+        (b"a: \xff\xfe", "1:4: not valid YAML: not in UTF-8, save it so"),
+        (b"handlers: [hostname] # caf\xe9\n", "1:27: not valid YAML: not in UTF-8"),
+        ("\ufeffa: 1\n# ß€\n".encode() + b"b\xe9\n", "3:2: not valid YAML: not in UTF-8"),
+        (b"\xff\xfe\x00", "1:1: not valid YAML: not in UTF-8"),
+        ("a: 1\nb: 2".encode("utf-16") + b"x", "2:5: not valid YAML: not in UTF-8"),
+        (b"\xc3\x28: x", "1:1: not valid YAML: not in UTF-8"),
+        (b"a: \x00", "1:4: not valid YAML: a control character: remove it"),
+        (b"# one\na: \x1b[2J", "2:4: not valid YAML: a control character"),
+        (b"\x00" * 100, "1:1: not valid YAML: a control character"),
+    ],
 )
-def test_bytes_that_are_no_text_name_the_file(text):
-    with pytest.raises(ConfigError, match=r"^f\.yaml[:0-9]*: not valid YAML"):
+def test_bytes_that_are_no_text_are_told_with_line_and_column(text, said):
+    with pytest.raises(ConfigError) as caught:
         parse_document(text, file="f.yaml")
+    assert str(caught.value).startswith(f"f.yaml:{said}")
 
 
 @pytest.mark.parametrize("value", ["'touch /tmp/never'", "['touch /tmp/never']", "{cmd: 'touch /tmp/never'}"])
@@ -206,6 +219,7 @@ def test_an_alias_used_twice_is_no_bomb():
         f"password: [{CANARY}, {CANARY}",
         f"password: {{{CANARY}: {CANARY}",
         f"password: {CANARY}\npassword: {CANARY}",
+        f"{{password:{CANARY}, password:{CANARY}}}",
         f"password: {CANARY}\n\tx: y",
         f"password: {CANARY}\n---\na: b",
         f"password: {CANARY}\x00",
@@ -248,6 +262,25 @@ def test_a_document_knows_its_file(text):
 def test_a_path_as_a_person_writes_it(path, shown):
     assert dotted(path) == shown
     assert Problem("x", path=path).dotted == shown
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("plain_text_passwd", "plain_text_passwd"),
+        ("ca-certs.x/y9", "ca-certs.x/y9"),
+        (f"password:{CANARY}", "password…"),
+        (f"password {CANARY}", "password…"),
+        (f"password={CANARY}", "password…"),
+        (f"password\n{CANARY}", "password…"),
+        ("\x1b[2J", "…"),
+        ("größe", "gr…"),
+        ("k" * 65, "k" * 64 + "…"),
+        ("", ""),
+    ],
+)
+def test_a_key_is_quoted_as_far_as_it_can_be_a_key_only(key, shown):
+    assert quotable_path(("a", 0, key)) == f"a[0].{shown}"
 
 
 def test_a_problem_says_its_place() -> None:

@@ -258,6 +258,13 @@ def test_all_that_is_wrong_is_told_at_once(text, said):
 
 
 @dataclass(frozen=True)
+class Keyed:
+    name: Optional[Secret] = None
+    inner: Inner = Inner()
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Needy:
     path: str = ""
 
@@ -327,6 +334,23 @@ def test_problems_take_errors_of_both_kinds_and_know_their_places():
         "/etc/x.yaml: Permission denied",
         "f:1:1: is odd",
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{name:hunter2-canary}",
+        "{inner: {name:hunter2-canary, depth: 1}}",
+        "{secrets: {TOKEN:hunter2-canary}}",
+        "{'hunter2 canary:': 1}".replace("hunter2", ":hunter2"),
+    ],
+)
+def test_a_value_that_became_part_of_a_key_is_not_told(text):
+    document = parse_document(text.encode(), file="f")
+    with pytest.raises(ConfigProblemsError) as caught:
+        bind(Keyed, document.data, document, ())
+    assert "canary" not in "".join(map(str, caught.value.problems))
+    assert "…" in str(caught.value)
 
 
 def test_no_problem_is_no_error():

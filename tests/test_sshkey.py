@@ -11,7 +11,7 @@ from typing import Callable
 
 import pytest
 
-from azurelite.sshkey import PublicKey, known_blobs, parse_key, repaired
+from azurelite.sshkey import PublicKey, authorized_lines, opening, parse_key, parse_login_key, repaired
 
 # The public halves of real keys, made by `ssh-keygen`, and their certificates, made by `ssh-keygen -s`; those of
 # hardware keys (sk-) hold the same numbers, for `ssh-keygen` makes them only where such hardware is.
@@ -257,6 +257,10 @@ def test_repaired_is_always_one_line(given: str, expected: str) -> None:
 ED, RSA = ("ssh-ed25519", KEYS["ssh-ed25519"]), ("ssh-rsa", KEYS["ssh-rsa"])
 
 
+CERTIFICATE = f"ssh-ed25519-cert-v01@openssh.com {KEYS['ssh-ed25519-cert-v01@openssh.com']}"
+LINE = " ".join(ED)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -265,20 +269,46 @@ ED, RSA = ("ssh-ed25519", KEYS["ssh-ed25519"]), ("ssh-rsa", KEYS["ssh-rsa"])
         (f"{ED[0]} {ED[1]}\n", {ED}),
         (f"{ED[0]} {ED[1]} comment", {ED}),
         (f"  {ED[0]}\t{ED[1]}\n{RSA[0]} {RSA[1]} a b\n", {ED, RSA}),
-        (f"no-pty,no-x11-forwarding {ED[0]} {ED[1]}\n", {ED}),
-        (f'command="/bin/echo hello",no-pty {ED[0]} {ED[1]} c\n', {ED}),
+        (f"no-pty,No-X11-forwarding {LINE}\n", {ED}),
+        (f'environment="A=\\"x, y",no-pty\t {LINE} c\n', {ED}),
         (f"{ED[0]} {ED[1]}\r\n", {ED}),
         (f"{ED[0]}\n{ED[1]}\n", set()),
         ("garbage here\nssh-ed25519\n", set()),
-        (f"cert-authority {ED[0]} {ED[1]}\n", set()),
-        (f"Cert-Authority,no-pty {ED[0]} {ED[1]}\n{RSA[0]} {RSA[1]}\n", {RSA}),
-        (f"# {ED[0]} {ED[1]}\n  #old {ED[0]} {ED[1]}\n#{ED[0]} {ED[1]}\n", set()),
-        (f"no key\x0c{RSA[0]} {RSA[1]}\n", {RSA}),
-        (f"\udcff\udcfe\n{ED[0]} {ED[1]}\n", {ED}),
+        ("ssh-ed25519 AAAAgarbage\n", set()),
+        (f"{ED[0]} {ED[1][:-4]}\n", set()),
+        (f"{ED[0]} {ED[1][:30]} {ED[1][30:]}\n", set()),
+        (f"{RSA[0]} {ED[1]}\n", set()),
+        (f"# {LINE}\n  #old {LINE}\n#{LINE}\n", set()),
+        (f"no key\x0c{RSA[0]} {RSA[1]}\n", set()),
+        (f"\udcff\udcfe\n{LINE}\n", {ED}),
+        (f"{CERTIFICATE}\n", set()),
+        (f"cert-authority {LINE}\n", set()),
+        (f"Cert-Authority,no-pty {LINE}\n{RSA[0]} {RSA[1]}\n", {RSA}),
+        (f'command="/bin/echo hello",no-pty {LINE} c\n', set()),
+        (f'no-pty,COMMAND="a {RSA[0]} {RSA[1]} b" {LINE}\n', set()),
+        (f"restrict {LINE}\n", set()),
+        (f'from="10.0.0.0/8" {LINE}\n', set()),
+        (f'expiry-time="20300101" {LINE}\n', set()),
+        (f"no-such-option {LINE}\n", set()),
+        (f'environment="A=x {LINE}\n', set()),
+        (f'command="x" {LINE}\n{LINE}\n', set()),
+        (f'{LINE}\ncommand="x" {LINE}\n', {ED}),
+        (f'from="10.0.0.0/8" {LINE}\ncert-authority {LINE}\n{LINE}\n', {ED}),
+        ("a" * 100_000 + f" {LINE}\n", set()),
     ],
 )
-def test_the_keys_of_a_file_are_known_whatever_stands_before_them(text: str, expected: set[tuple[str, str]]) -> None:
-    assert known_blobs(text) == expected
+def test_the_keys_that_open_a_shell_are_known(text: str, expected: set[tuple[str, str]]) -> None:
+    assert opening(authorized_lines(text)) == expected
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_certificate_is_no_key_to_log_in_by(kind: str) -> None:
+    text = f"{kind} {KEYS[kind]}"
+    if "-cert-" not in kind:
+        assert parse_login_key(text) == parse_key(text)
+        return
+    with pytest.raises(ValueError, match="a certificate of OpenSSH opens nothing from there"):
+        parse_login_key(text)
 
 
 @pytest.mark.spawns

@@ -20,7 +20,7 @@ from azurelite.errors import ConfigError, HandlerError
 from azurelite.fabric.client import Fabric
 from azurelite.guard import guard
 from azurelite.memory import Memory
-from azurelite.metadata import Metadata
+from azurelite.metadata import Metadata, Secret
 from azurelite.outcome import Outcome
 from azurelite.plugins import Plugin
 from azurelite.schema import Problems, bind, unknown
@@ -255,7 +255,7 @@ def _program(path: str) -> Plugin:
     run = importlib.import_module(BUILTIN["run"])
 
     def apply(ctx: Context, options: dict[str, Any]) -> None:
-        env = {_variable(key): _as_text(value) for key, value in options.items()}
+        env = {_variable(key): Secret(_as_text(value)) for key, value in options.items()}
         run.apply(ctx, run.Options(argv=(path,), env=env, timeout=plugins.PROGRAM_SECONDS))
 
     return Plugin(f"run {path}", (), (), "instance", required=False, options=None, apply=apply)

@@ -22,7 +22,8 @@ class Options:
 
     Attributes:
         action: "run": keep it, unpack it, run its scripts and apply its #cloud-config; "save": only keep it, below
-            /var/lib/azurelite/vms, where root alone can look; "ignore": neither.
+            /var/lib/azurelite/vms, where root alone can look; "ignore": neither. A script is begun once per VM, even
+            if it fails or reboots the machine; removing ID/memory/*-scripts there lets all of them run again.
         save: a second place to keep it at (mode 0600), as /var/lib/waagent/CustomData for programs that look there.
         timeout: seconds that each script has; it is killed then. While Azure waits for Ready (the entry stands ahead
             of `report_ready`), `datasource.deadline` ends it earlier.

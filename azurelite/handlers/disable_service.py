@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import REPORT_READY, Context
+from azurelite.handlers.afterwards import reported
 from azurelite.system.services import Services
 
 SUMMARY = "keep a service (azurelite's own) from starting at the next boots"
@@ -52,13 +53,14 @@ def apply(ctx: Context, options: Options) -> None:
     if known is None:
         ctx.note(f"there is no service {options.service} here (init system: {services.init}): nothing to disable")
         return
-    if options.service == _OWN and (ctx.outcome.outcome == "failed" or _ahead_of_ready(ctx)):
+    needed = (ctx.outcome.outcome == "failed" or _ahead_of_ready(ctx)) and not reported(ctx)
+    if options.service == _OWN and needed:
         raise HandlerError(f"{_OWN} stays enabled: the next boot may have to report. Move it behind `{REPORT_READY}`")
     services.disable(options.service)
 
 
 def _ahead_of_ready(ctx: Context) -> bool:
-    """The list says so; `azurelite apply disable_service`, which reports nothing, goes by it as well."""
+    """The list says so; `azurelite apply disable_service` goes by it as well, until Ready was accepted."""
     names = [entry.name for entry in ctx.config.handlers]
     return (
         "disable_service" in names

@@ -119,6 +119,7 @@ def apply(ctx: Context, options: Options) -> None:
         entries.append(entry)
         if foreign is None:
             table.ensure(entry)
+    table.check()
     points = [entry.path for entry in entries if entry.path != "none"]
     for path in points:
         _check_place(ctx, path)

@@ -22,6 +22,7 @@ from azurelite.netconf import ifupdown, netplan, networkd, networkmanager, udev
 from azurelite.netconf.files import MARK, PLACES, File
 from azurelite.netconf.nics import METRIC_STEP, Listing, Nic, read_nics
 from azurelite.system.changes import Change
+from azurelite.system.globs import expand
 from azurelite.system.interfaces import NETVSC
 from azurelite.system.nics import LocalNic, local_nics, nic_of
 from azurelite.system.services import Services
@@ -196,8 +197,7 @@ def _for_ifupdown(ctx: Context, nics: Sequence[Nic]) -> tuple[File, ...]:
         raise HandlerError(
             f"{ifupdown.MAIN} does not take in {ifupdown.FOLDER}: add the line `source {ifupdown.FOLDER}/*` to it"
         )
-    others = [f"{ifupdown.FOLDER}/{name}" for name in files.names(ifupdown.FOLDER) if name != ifupdown.NAME]
-    taken = ifupdown.interfaces_named([main, *(_text(ctx, path) for path in others if not files.is_dir(path))])
+    taken = ifupdown.interfaces_named(_taken_in(ctx, ifupdown.MAIN).values())
     busybox = any(
         ctx.system.root.host_path(f"{folder}/ifup").endswith("/busybox")
         for folder in _BINARIES
@@ -207,6 +207,21 @@ def _for_ifupdown(ctx: Context, nics: Sequence[Nic]) -> tuple[File, ...]:
         for problem in ifupdown.problems(nic, taken=taken, busybox=busybox):
             ctx.note(problem)
     return ifupdown.render(nics, taken=taken, busybox=busybox)
+
+
+def _taken_in(ctx: Context, main: str) -> dict[str, str]:
+    """Path -> text of that file of ifupdown's and of all that it takes in, azurelite's own left out."""
+    files = ctx.system.files
+    texts: dict[str, str] = {}
+    pending = [main]
+    while pending:
+        path = pending.pop()
+        if path not in texts and path != ifupdown.PATH and not files.is_dir(path):
+            texts[path] = _text(ctx, path)
+            pending += [
+                found for pattern in ifupdown.sources(texts[path], path) for found in expand(pattern, files.names)
+            ]
+    return texts
 
 
 def _text(ctx: Context, path: str) -> str:

@@ -1,7 +1,8 @@
 """`power_state`: reboot, power off or halt, once azurelite has ended and Azure knows that the VM is ready.
 
 It comes after everything else, wherever the entry stands: the machine goes down when azurelite's process has ended and
-its records are written. Powered off from inside, an Azure VM is "stopped" and still paid for.
+its records are written; where `report_ready` was still to come, only if Azure has accepted Ready by then. Powered off
+from inside, an Azure VM is "stopped" and still paid for.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from azurelite import layout
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
-from azurelite.handlers.afterwards import too_early
+from azurelite.handlers.afterwards import ahead, reported, too_early
 from azurelite.system.power import switch
 from azurelite.system.scripts import Scripts
 
@@ -65,7 +66,8 @@ def apply(ctx: Context, options: Options) -> None:
     """Have the machine go down after the run, if the condition holds.
 
     Raises:
-        HandlerError: Azure has not accepted Ready: a VM that goes down unreported is taken for failed.
+        HandlerError: the run has failed, or Azure has not accepted Ready: a VM that goes down unreported is taken
+            for failed.
         CommandError: no program does it, or the condition's did not end in time.
     """
     if options.condition is False:
@@ -73,7 +75,8 @@ def apply(ctx: Context, options: Options) -> None:
     if not ctx.system.root.is_host:
         ctx.note(f"no {options.mode}: this is not the running system")
         return
-    why = too_early(ctx)
+    wait = ahead(ctx)
+    why = None if wait else too_early(ctx)
     if why is not None:
         raise HandlerError(f"no {options.mode}: {why}")
     if not isinstance(options.condition, bool):
@@ -84,4 +87,5 @@ def apply(ctx: Context, options: Options) -> None:
         if status:
             ctx.note(f"no {options.mode}: its condition ended with status {status}")
             return
-    switch(ctx.system, options.mode, minutes=options.minutes(), message=options.message)
+    only_if = (lambda: reported(ctx)) if wait else None
+    switch(ctx.system, options.mode, minutes=options.minutes(), message=options.message, only_if=only_if)

@@ -52,7 +52,7 @@ class Options:
         shell: text for /bin/sh, in place of `argv`; the same holds for it.
         stdin: "metadata": the metadata as JSON, as `azurelite metadata` prints it; "none": nothing.
         secrets: the JSON has the secrets in clear, bytes as base64.
-        env: further variables.
+        env: further variables; their values are shown nowhere.
         timeout: seconds; then it is killed with its children, and has failed.
         creates: path of what it leaves behind: it does not run when that is there.
         cwd: the folder it starts in.
@@ -65,7 +65,7 @@ class Options:
     shell: Optional[str] = None
     stdin: Literal["metadata", "none"] = "metadata"
     secrets: bool = False
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, Secret] = field(default_factory=dict)
     timeout: float = 300.0
     creates: Optional[str] = None
     cwd: str = "/"
@@ -83,7 +83,7 @@ class Options:
             path = getattr(self, key)
             if path is not None and (not path.startswith("/") or "\0" in path or ".." in path.split("/")):
                 raise ValueError(f"{key} must be an absolute path without `..`")
-        for name, value in self.env.items():
+        for name, value in expose(self.env).items():
             if not re.fullmatch(_VARIABLE, str(name)) or "\0" in value:
                 raise ValueError("env must map names of variables (letters, digits, `_`) to text")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", self.user):
@@ -94,8 +94,8 @@ def apply(ctx: Context, options: Options) -> None:
     """Run the program to its end.
 
     Raises:
-        HandlerError: nothing to run; or it ended with another status than 0, with its last words unless it was given
-            secrets.
+        HandlerError: nothing to run; or it ended with another status than 0. What it said is in its log alone, for
+            that may be secret.
         MachineError: it cannot be started or was too slow; no such user.
     """
     argv = options.argv or (("/bin/sh", "-c", options.shell) if options.shell is not None else ())
@@ -109,22 +109,20 @@ def apply(ctx: Context, options: Options) -> None:
         return
     find_owner(ctx.system, options.user)
     user = ctx.system.accounts.user(options.user) if options.user != "root" else None
-    scripts = Scripts(ctx.system)
     log = options.log or _log(options)
-    status = scripts.run(
+    status = Scripts(ctx.system).run(
         argv,
         name=name,
         timeout=options.timeout,
         log=log,
         stdin=_metadata(ctx.metadata, secrets=options.secrets) if options.stdin == "metadata" else None,
-        env={**variables(ctx), **options.env},
+        env={**variables(ctx), **expose(options.env)},
         cwd=options.cwd,
         user=user,
     )
     if status:
-        words = "its words are not repeated, for it was given secrets" if options.secrets else scripts.last_words(log)
         raise HandlerError(
-            f"{name} ended with status {status} (all it said is in {log}): {words}",
+            f"{name} ended with status {status}: see {log}",
             reason=f"the program {name} failed",
             data={"status": str(status)},
         )

@@ -1,7 +1,8 @@
 """`ssh_keys`: the administrator's public keys, in the file that sshd reads for him.
 
-Keys are added, never taken away; a key that is there already is not added again. One bad key is skipped and
-named, the others land. Certificates and keys in PEM are converted.
+Keys are added, never taken away; a key that lets somebody in already is not added again. One that stands there with
+options as `command=` or `from=` is put ahead of that line without them, and that is noted. One bad key is skipped and
+named, the others land. X.509 certificates and keys in PEM are converted; OpenSSH's certificates open nothing here.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from azurelite.config import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.person import administrator, password_works
-from azurelite.sshkey import PublicKey, parse_key
-from azurelite.system.authorized import add_keys
+from azurelite.sshkey import PublicKey, parse_login_key
+from azurelite.system.authorized import add_keys, keys_barred
 
 SUMMARY = "let the administrator's SSH keys in"
 NEEDS = ("username",)
@@ -54,33 +55,36 @@ def apply(ctx: Context, options: Options) -> None:
     """Add the keys that are missing.
 
     Raises:
-        HandlerError: there is neither a key nor a password to enter by, no key could be used, there is no account
-            to give them to, or it is one of the system's.
+        HandlerError: there is neither a key that sshd would take nor a password to enter by, no key could be used,
+            there is no account to give them to, or it is one of the system's.
         MachineError: sshd reads no file of keys for the administrator, or one for everybody.
         FileError: the file could not be written; a link below the home is not followed.
     """
     if not ctx.metadata.public_ssh_keys and not options.keys:
-        _expect_another_way_in(ctx)
+        _expect_another_way_in(ctx, "Azure gave no SSH key")
         return
     name, user = administrator(ctx)
     if user is None:
         raise HandlerError(f"there is no account {name} to give keys to", reason=_REASON)
+    barred = keys_barred(ctx.system, user)
+    if barred is not None:
+        _expect_another_way_in(ctx, barred)
     path: Optional[str] = None if options.path == "auto" else options.path
     add_keys(ctx.system, user, _usable_keys(ctx, options), note=ctx.note, path=path)
 
 
-def _expect_another_way_in(ctx: Context) -> None:
+def _expect_another_way_in(ctx: Context, lacking: str) -> None:
     """Without a key, the password that Azure gave is the way in, where the account has it."""
     if password_works(ctx):
-        LOG.info("Azure gave no SSH key: the password is the way in")
+        LOG.info("%s: the password is the way in", lacking)
         return
-    why = "no password"
+    why = "Azure gave no password"
     if ctx.metadata.disable_password_authentication is True:
-        why = "forbids passwords"
+        why = "Azure forbids passwords"
     elif ctx.metadata.password:
         why = "the account does not have the password that it gave (`user` sets it, ahead of ssh_keys)"
     raise HandlerError(
-        f"Azure gave no SSH key and {why}: nobody could enter (`required: false` if somebody can all the same)",
+        f"{lacking}, and {why}: nobody could enter (`required: false` if somebody can all the same)",
         reason=_REASON,
     )
 
@@ -93,7 +97,7 @@ def _usable_keys(ctx: Context, options: Options) -> list[PublicKey]:
     wrong = []
     for place, text in named:
         try:
-            usable.append(parse_key(text))
+            usable.append(parse_login_key(text))
         except ValueError as error:
             wrong.append(f"{place} is skipped: {error}")
     if not usable:

@@ -15,7 +15,7 @@ from azurelite.config import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.person import administrator
-from azurelite.system.authorized import has_usable_key
+from azurelite.system.authorized import has_usable_key, keys_barred
 from azurelite.system.sshd_config import SshdConfig, keyword_of, line_words, read_config, text_of, with_block
 from azurelite.system.users import User
 
@@ -118,9 +118,11 @@ def _has_key(ctx: Context, config: SshdConfig, user: Optional[User]) -> bool:
     if user is None:
         return False
     groups = frozenset(ctx.system.accounts.groups_of(user.name))
-    allowed = config.for_user("pubkeyauthentication", user.name, groups)
-    if allowed is not None and allowed.values[:1] == ("no",):
+    if keys_barred(ctx.system, user) is not None:
         return False
+    methods = config.for_user("authenticationmethods", user.name, groups)
+    if methods is not None and not {"any", "publickey"}.intersection(map(str.lower, methods.values)):
+        return False  # a key alone is not enough
     for keyword in ("authorizedkeyscommand", "trustedusercakeys"):  # keys from elsewhere, which no file here shows
         if config.value(keyword) not in ("", "none"):
             return True

@@ -68,6 +68,7 @@ def apply(ctx: Context, options: Options) -> None:
     state = file.state()
     if state == "other":
         raise HandlerError(f"{options.path} is there and is no swap file of root's: move it away, or change `path`")
+    _enter(fstab, options)
     if state == "absent":
         size = _size(ctx, options, file)
         if not size:
@@ -84,15 +85,16 @@ def apply(ctx: Context, options: Options) -> None:
         if state == "absent":
             file.remove()
         raise
-    _enter(fstab, options)
+    fstab.save()
 
 
 def _enter(fstab: Fstab, options: Options) -> None:
+    """Put the line for it into the table, which is not written yet. Raises FileError where it could not be."""
     words = "sw,nofail" if options.priority is None else f"sw,nofail,pri={options.priority}"
     entry = Entry(options.path, "none", "swap", words)
     if fstab.foreign(entry) is None:  # the image's own line for it is as good
         fstab.ensure(entry)
-        fstab.save()
+        fstab.check()
 
 
 def _size(ctx: Context, options: Options, file: SwapFile) -> int:

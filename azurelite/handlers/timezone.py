@@ -38,6 +38,8 @@ class Options:
     def __post_init__(self) -> None:
         if len(self.zone) > 64 or not re.fullmatch(_NAME, self.zone):
             raise ValueError("zone must be a name as Europe/Berlin or UTC")
+        if self.zone.rpartition("/")[2] == "localtime":  # Debian has it there, as a link to /etc/localtime
+            raise ValueError("zone must be a zone by its own name, and localtime is whichever holds")
 
 
 def apply(ctx: Context, options: Options) -> None:

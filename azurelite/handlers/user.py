@@ -84,6 +84,8 @@ def apply(ctx: Context, options: Options) -> None:
     password = _usable_password(ctx, name, user, options)
     shell = None if user is not None else _shell(ctx, options)
     right = right_of(ctx, name, options.sudo, by=options.sudo_by)
+    if shell is not None:
+        ctx.system.accounts.check_home(name, _home(name))
     groups = _usable_groups(ctx, options)
     if shell is not None:
         ctx.system.accounts.create_user(_new_user(ctx, name, shell, groups, options))
@@ -131,10 +133,14 @@ def _shell(ctx: Context, options: Options) -> str:
     return options.shell or find_shell(ctx)
 
 
+def _home(name: str) -> str:
+    return f"/home/{name}"
+
+
 def _new_user(ctx: Context, name: str, shell: str, groups: tuple[str, ...], options: Options) -> NewUser:
     return NewUser(
         name,
-        home=f"/home/{name}",
+        home=_home(name),
         shell=shell,
         groups=groups,
         primary_group=name if ctx.system.accounts.has_group(name) else None,

@@ -2,7 +2,7 @@
 
 A part that fails stops no other one; all that failed is told at the end, in one error. Parts of a kind and keys of
 #cloud-config that azurelite does not know are named in one note. Nothing that the data says of values is repeated
-anywhere: it may hold secrets.
+anywhere: it may hold secrets. A script is begun once per VM, whatever became of it and whatever `frequency` says.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Literal, Optional
 from azurelite import layout
 from azurelite.config import Frequency, HandlerEntry
 from azurelite.document import Document
-from azurelite.errors import AzureliteError, ConfigError, HandlerError
+from azurelite.errors import AzureliteError, ConfigError, HandlerError, MachineError
 from azurelite.guard import guard
 from azurelite.handlers import Context, bind_handler
 from azurelite.metadata import Secret
 from azurelite.schema import ConfigProblemsError
 
 if TYPE_CHECKING:
+    from azurelite.userdata.ledger import Status
     from azurelite.userdata.parts import Part
     from azurelite.userdata.steps import HandlerStep, ScriptStep, Step
 
@@ -48,7 +49,8 @@ class Options:
         sources: where it is looked for, in this order; the first that is there is used. Custom data is left alone where
             the configuration lists `custom_data` as a handler of its own.
         action: "run": keep it, unpack it, run its scripts and apply its #cloud-config; "save": only keep it, below
-            /var/lib/azurelite/vms, where root alone can look; "ignore": neither.
+            /var/lib/azurelite/vms, where root alone can look; "ignore": neither. A script is begun once per VM, even
+            if it fails or reboots the machine; removing ID/memory/*-scripts there lets all of them run again.
         save: a second place to keep it at (mode 0600), as /var/lib/waagent/CustomData for programs that look there.
         timeout: seconds that each script has; it is killed then. While Azure waits for Ready (the entry stands ahead
             of `report_ready`), `datasource.deadline` ends it earlier.
@@ -117,11 +119,13 @@ class _Work:
     """One document, on its way to the machine."""
 
     def __init__(self, ctx: Context, source: Source, timeout: float) -> None:
+        from azurelite.userdata.ledger import Ledger
+
         self.ctx = ctx
         self.source = source
         self.timeout = timeout
         self.failed: list[str] = []
-        self._statuses: dict[str, object] = {}
+        self._ledger = Ledger(ctx.memory.recall(f"{source}-scripts"))
         self._foreign: list[str] = []  # scripts that are not run, for this is not their machine
         self._folder = ctx.memory.vm_folder
 
@@ -164,8 +168,6 @@ class _Work:
             self._do(step)
         if self._foreign:
             self.ctx.note(f"not run, for the root is not the running system: {', '.join(self._foreign)}")
-        if self._statuses:
-            self._remember()
 
     def _parts(self, data: bytes) -> list[Part]:
         from azurelite.userdata.decode import decode
@@ -223,30 +225,57 @@ class _Work:
     def _script(self, step: ScriptStep) -> None:
         if not self.ctx.system.root.is_host:
             self._foreign.append(step.name)
-            return
+        elif self._ledger.knows(step):
+            self._pass_over(step)
+        else:
+            self.take(guard(lambda: self._run_script(step)))
+
+    def _pass_over(self, step: ScriptStep) -> None:
+        """What became of it in an earlier run is told again: a failure stays one."""
+        from azurelite.userdata.ledger import BEGUN
+
+        status = self._ledger.status(step)
+        if status == BEGUN:
+            self.ctx.note(f"the script {step.name} was interrupted in an earlier run, and is not run again")
+        elif status:
+            self.failed.append(f"{self._ending(step, status)} (in an earlier run, it is not run again)")
+
+    def _run_script(self, step: ScriptStep) -> None:
+        from azurelite.system.scripts import Scripts
+        from azurelite.userdata.ledger import BEGUN
+
+        limit = self.ctx.system.commands.limit
+        if limit is not None and limit.remaining() <= 0:
+            raise HandlerError(f"the script {step.name} is not run: no time is left, Azure waits for Ready")
         path = f"{self._folder}/{self.source}-scripts/{step.name}"
-        log = f"{LOG_DIR}/{self.source}-{step.name}.log"
-
-        def run_script() -> None:
-            from azurelite.system.scripts import Scripts
-
-            limit = self.ctx.system.commands.limit
-            if limit is not None and limit.remaining() <= 0:
-                raise HandlerError(f"the script {step.name} is not run: no time is left, Azure waits for Ready")
-            self._put(f"{self.source}-scripts/{step.name}", step.data, mode=0o700)
-            words = _interpreter(step.data)
-            name = f"{self.source} script {step.name}"
-            status = Scripts(self.ctx.system).run(
-                [*words, path], name=name, timeout=self.timeout, log=log, env=self._env()
+        self._put(f"{self.source}-scripts/{step.name}", step.data, mode=0o700)
+        argv = [*_interpreter(step.data), path]
+        if not self._remember(step, BEGUN):
+            raise HandlerError(
+                f"the script {step.name} is not run: it cannot be remembered, and would run at each boot"
             )
-            self._statuses[step.name] = status
-            if status:
-                raise HandlerError(f"the script {step.name} ended with status {status}: see {log}")
+        name = f"{self.source} script {step.name}"
+        try:
+            status: Status = Scripts(self.ctx.system).run(
+                argv, name=name, timeout=self.timeout, log=self._log(step), env=self._env()
+            )
+        except MachineError as error:
+            status = error.message
+        self._remember(step, status)
+        if status:
+            raise HandlerError(self._ending(step, status))
 
-        error = guard(run_script)
-        if error is not None:
-            self._statuses.setdefault(step.name, error.message)
-            self.take(error)
+    def _remember(self, step: ScriptStep, status: Status) -> bool:
+        self._ledger.note(step, status)
+        return self.ctx.memory.remember(f"{self.source}-scripts", self._ledger.text)
+
+    def _ending(self, step: ScriptStep, status: Status) -> str:
+        if isinstance(status, int):
+            return f"the script {step.name} ended with status {status}: see {self._log(step)}"
+        return str(status)
+
+    def _log(self, step: ScriptStep) -> str:
+        return f"{LOG_DIR}/{self.source}-{step.name}.log"
 
     def _put(self, name: str, data: bytes, *, mode: int) -> None:
         """Write a file of our own, unrecorded, in a folder where root alone can look."""
@@ -268,11 +297,6 @@ class _Work:
         # INSTANCE_ID is what cloud-init tells its boothooks.
         instance_id = (self.ctx.metadata.instance_id or "").replace("\0", "")
         return {**variables(self.ctx), "INSTANCE_ID": instance_id, "AZURELITE_SOURCE": self.source}
-
-    def _remember(self) -> None:
-        import json
-
-        self.ctx.memory.remember(f"{self.source}-scripts", json.dumps(self._statuses) + "\n")
 
     def _say(self, text: str) -> None:
         from string import Template

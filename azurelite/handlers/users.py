@@ -15,7 +15,7 @@ from azurelite.handlers import Context
 from azurelite.handlers.account_checks import days_of, find_shell, wrong_group
 from azurelite.handlers.account_entries import Account, Group, inactive_days, refusals, shown
 from azurelite.handlers.account_rights import given_rules, grant, right_of
-from azurelite.sshkey import parse_key
+from azurelite.sshkey import parse_login_key
 from azurelite.system.authorized import add_keys
 from azurelite.system.users import NewUser, User
 
@@ -83,6 +83,8 @@ def _ensure(ctx: Context, account: Account) -> None:
     rights += [given_rules(ctx, name, account.doas_rules, "doas")] if account.doas_rules else []
     right = None if account.sudo_rules else right_of(ctx, name, account.sudo)
     user = accounts.user(name)
+    if user is None:
+        accounts.check_home(name, _home(account), create=account.create_home)
     for group in (*account.groups, *filter(None, (account.primary_group,))):
         accounts.ensure_group(group)
     existed = user is not None
@@ -102,11 +104,15 @@ def _ensure(ctx: Context, account: Account) -> None:
     _let_in(ctx, account, user)
 
 
+def _home(account: Account) -> str:
+    return account.home or f"/home/{account.name}"
+
+
 def _new(ctx: Context, account: Account) -> NewUser:
     own = account.name if ctx.system.accounts.has_group(account.name) else None
     return NewUser(
         account.name,
-        home=account.home or f"/home/{account.name}",
+        home=_home(account),
         shell=account.shell or find_shell(ctx),
         groups=tuple(dict.fromkeys(account.groups)),
         primary_group=account.primary_group or own,
@@ -137,7 +143,7 @@ def _let_in(ctx: Context, account: Account, user: User) -> None:
     wrong = []
     for number, text in enumerate(account.ssh_authorized_keys, 1):
         try:
-            keys.append(parse_key(text))
+            keys.append(parse_login_key(text))
         except ValueError as error:
             wrong.append(f"SSH key {number} of {account.name} is skipped: {error}")
     if wrong and not keys:

@@ -27,6 +27,12 @@ Encoding = Literal["text/plain", "b64", "base64", "gz", "gzip", "gz+b64", "gz+ba
 _NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,10}"
 _OWNER = rf"({_NAME})?(:({_NAME}))?"
 _MOST = 0o7777
+# YAML reads 0644 as an octal number, and 644 as a decimal one, which would be the mode 01204. A number is taken where
+# it is one of these: no digits of one of them, its 0 forgotten, are the number of another.
+USUAL = (
+    *(0o400, 0o440, 0o444, 0o500, 0o550, 0o555, 0o600, 0o640, 0o644, 0o660, 0o664, 0o666, 0o700, 0o710, 0o711),
+    *(0o744, 0o750, 0o751, 0o755, 0o770, 0o775, 0o777, 0o1777, 0o2755, 0o2770, 0o2775, 0o4750, 0o4755),
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class File:
         content: what it holds.
         encoding: how `content` is wrapped: "b64" or "base64", "gz" or "gzip", or both as "gz+b64".
         owner: USER, USER:GROUP or :GROUP by name or number; both must exist by then. root:root when left out.
-        permissions: mode, as "0644" (in quotes), which it is when left out.
+        permissions: mode, as "0644" (in quotes), which it is when left out. Without quotes only a usual mode with its
+            leading 0 is taken.
         append: add the content at the end instead, on a line of its own, unless the file has these lines already.
             An existing file keeps owner and mode then, where the entry names none.
         defer: write it after those that are not deferred.
@@ -164,8 +171,7 @@ def _mode(permissions: Union[str, int]) -> int:
         if not re.fullmatch(r"(0o?)?[0-7]{1,4}", permissions):
             raise ValueError('permissions must be octal digits, as "0644"')
         return int(permissions.replace("o", ""), 8)
-    # YAML reads 0644 as an octal number and 644 as a decimal one, which is 01204: nobody means that.
-    if not 0 <= permissions <= _MOST or (permissions > 0o777 and re.fullmatch(r"[0-7]{3}", str(permissions))):
+    if permissions not in USUAL:
         raise ValueError('permissions must be octal digits in quotes, as "0644"')
     return permissions
 

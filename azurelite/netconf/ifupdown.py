@@ -6,6 +6,7 @@ the same MAC, so stanzas go by the interface's name; a NIC without one is left o
 
 from __future__ import annotations
 
+import posixpath
 import re
 from fnmatch import fnmatchcase
 from typing import Container, Iterable
@@ -66,12 +67,20 @@ def interfaces_named(texts: Iterable[str]) -> frozenset[str]:
     return frozenset(name for text in texts for name in re.findall(r"^[ \t]*iface[ \t]+([^\s#]+)", text, re.MULTILINE))
 
 
+def sources(text: str, path: str = MAIN) -> tuple[str, ...]:
+    """The files that a file takes in by `source` and `source-directory`: absolute paths that may have glob's signs.
+
+    Args:
+        text: the file's text.
+        path: the file's path; what it names goes from its folder.
+    """
+    found = []
+    for word, pattern in re.findall(r"^[ \t]*(source|source-directory)[ \t]+(\S+)", text, re.MULTILINE):
+        wanted = posixpath.normpath(posixpath.join(posixpath.dirname(path), pattern))
+        found.append(wanted if word == "source" else f"{wanted}/*")
+    return tuple(found)
+
+
 def takes_in(main: str) -> bool:
     """The main file takes in a file of azurelite's from interfaces.d."""
-    for word, pattern in re.findall(r"^[ \t]*(source|source-directory)[ \t]+(\S+)", main, re.MULTILINE):
-        wanted = pattern if pattern.startswith("/") else f"/etc/network/{pattern}"
-        if word == "source" and fnmatchcase(PATH, wanted):
-            return True
-        if word == "source-directory" and fnmatchcase(FOLDER, wanted.rstrip("/")):
-            return True
-    return False
+    return any(fnmatchcase(PATH, pattern) for pattern in sources(main))

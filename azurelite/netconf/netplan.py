@@ -1,4 +1,8 @@
-"""NICs as files of netplan, one per NIC. Which program renders them in turn is netplan's own setting."""
+"""NICs as files of netplan, one per NIC. Which program renders them in turn is netplan's own setting.
+
+netplan names networkd's files after a NIC's id, and networkd takes the first that matches. Debian's images for clouds
+come with ids as `all-eth`, so azurelite's begin with a 0.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ def hands_on(texts: Iterable[str]) -> bool:
 
 def _document(nic: Nic) -> str:
     """YAML by hand: every value is a number or was checked to need no more than quotes."""
-    lines = ["network:", "  version: 2", "  ethernets:", f"    azurelite-{nic.id}:"]
+    lines = ["network:", "  version: 2", "  ethernets:", f"    0-azurelite-{nic.id}:"]
     body = ["match:", f'  macaddress: "{nic.mac}"']
     if nic.driver:
         body.append(f'  driver: "{nic.driver}"')

@@ -27,13 +27,13 @@ def render(nics: Iterable[Nic]) -> tuple[File, ...]:
 def _profile(nic: Nic) -> str:
     import uuid
 
-    # The priority: an image's own profile for all Ethernet must not win.
+    # The priority: an image's own profile for all Ethernet must not win, and one that cloud-init left there has 120.
     identity = [f"id=azurelite-{nic.id}", f"uuid={uuid.uuid5(uuid.UUID(_NAMESPACE), nic.mac)}"]
     common = [f"route-metric={nic.metric}"] if nic.metric is not None else []
     common += ["ignore-auto-dns=true"] if nic.rank else []
     further = {family: [a for a in nic.addresses if (":" in a) == family] for family in (False, True)}
     sections = [
-        ("connection", [*identity, "type=ethernet", "autoconnect-priority=100"]),
+        ("connection", [*identity, "type=ethernet", "autoconnect-priority=200"]),
         ("ethernet", [f"mac-address={nic.mac}"]),
         ("match", [f"driver={nic.driver};"] if nic.driver else []),
         ("ipv4", ["method=auto", *_numbered(further[False]), *common]),

@@ -7,11 +7,12 @@ where none of them fits. An existing account is never locked, re-numbered or giv
 
 from __future__ import annotations
 
+import contextlib
 import stat
-from typing import Optional, Protocol
+from typing import Iterator, Optional, Protocol
 
 from azurelite.clock import Clock, Deadline
-from azurelite.errors import FileError, MachineError
+from azurelite.errors import CommandError, FileError, MachineError
 from azurelite.system.busybox import BusyBoxTools, is_busybox
 from azurelite.system.changes import Change, Journal
 from azurelite.system.files import Files
@@ -49,15 +50,18 @@ class Accounts:
 
     Attributes:
         passwords: what is stored of them, and changing it.
+        mended_key_files: files of SSH keys that this run has made, or in a dry run would have made, fit for sshd.
     """
 
     def __init__(self, files: Files, commands: Commands, journal: Journal, clock: Clock) -> None:
         self.files = files
         self.commands = commands
         self.passwords = Passwords(files, commands, journal, clock)
+        self.mended_key_files: set[str] = set()
         self._journal = journal
         self._clock = clock
         self._wished_users: dict[str, User] = {}
+        self._wished_numbers: dict[int, str] = {}
         self._wished_groups: set[str] = set()
         self._wished_whole: set[str] = set()
         self._wished_members: set[tuple[str, str]] = set()
@@ -73,12 +77,12 @@ class Accounts:
         return _ask_system(name) if self.files.root.is_host else None
 
     def name_of(self, uid: int) -> Optional[str]:
-        """Whose number that is, by /etc/passwd, or None."""
+        """Whose number that is, by /etc/passwd, or in a dry run would be; or None."""
         for line in split_lines(self.files.read("/etc/passwd")):
             entry = [*line.split(":"), *[""] * 3]
             if as_number(entry[2]) == uid:
                 return entry[0]
-        return None
+        return self._wished_numbers.get(uid)
 
     def has_group(self, name: str) -> bool:
         """There is a group of that name, or in a dry run there would be."""
@@ -112,7 +116,8 @@ class Accounts:
         if self.files.dry_run:
             self._wished_groups.add(name)
         else:
-            backend.add_group(name, system=system)
+            with self._explained():
+                backend.add_group(name, system=system)
         return True
 
     def create_user(self, new: NewUser) -> User:
@@ -121,7 +126,7 @@ class Accounts:
         Raises:
             MachineError: the tools or the files did not let us, or the home is a link or somebody else's.
         """
-        self._check_home(new)
+        self.check_home(new.name, new.home, create=new.create_home)
         backend = self._backend()
         extra = f", groups {','.join(new.groups)}" if new.groups else ""
         self._journal.record(Change("user", new.name, f"create, home {new.home}, shell {new.shell}{extra}"))
@@ -130,11 +135,14 @@ class Accounts:
                 expect_home(self.files, new.home)
             self._wished_members |= {(new.name, group) for group in new.groups}
             self._wished_users[new.name] = User(new.name, -1, -1, new.home, new.shell)
+            if new.uid is not None:
+                self._wished_numbers[new.uid] = new.name
             self._wished_groups |= set() if new.primary_group else {new.name}
             self.passwords.expect(new.name)
             return self._wished_users[new.name]
         kept = self.files.stat(new.home, beneath=new.home) is not None
-        backend.add_user(new)
+        with self._explained():
+            backend.add_user(new)
         made = self.user(new.name)
         if made is None:
             raise MachineError(f"the account {new.name} was made but is not to be found in /etc/passwd")
@@ -193,19 +201,46 @@ class Accounts:
         if self.files.dry_run:
             self._wished_members.add((user.name, group))
         else:
-            backend.join(user.name, group)
+            with self._explained():
+                backend.join(user.name, group)
         return True
 
-    def _check_home(self, new: NewUser) -> None:
-        owner = home_owner(self.files, new.home)
-        if owner is not None and owner != new.name:
-            raise MachineError(f"{new.home} is the home of {owner} already: give {new.name} another one")
-        found = self.files.stat(new.home, beneath=new.home)
+    def check_home(self, name: str, home: str, *, create: bool = True) -> None:
+        """See that a folder can be the home of an account to be made, ahead of everything that is made for it.
+
+        Args:
+            name: the account.
+            home: guest path.
+            create: it is to be made where it is not there.
+
+        Raises:
+            MachineError: it is a link, no folder, or somebody else's.
+        """
+        wished = (user.name for user in self._wished_users.values() if user.home == home)
+        owner = home_owner(self.files, home) or next(wished, None)
+        if owner is not None and owner != name:
+            raise MachineError(f"{home} is the home of {owner} already: give {name} another one")
+        found = self.files.stat(home, beneath=home)
         if found is not None and not stat.S_ISDIR(found.st_mode):
             what = "a symbolic link, which is not followed" if stat.S_ISLNK(found.st_mode) else "not a folder"
-            raise FileError(f"{new.home}, the home of {new.name}, is {what}: remove it, then run again")
-        if found is not None and new.create_home and found.st_uid == 0 and new.home != f"/home/{new.name}":
-            raise MachineError(f"{new.home} is there already and is root's: give {new.name} another home")
+            raise FileError(f"{home}, the home of {name}, is {what}: remove it, then run again")
+        if found is not None and create and found.st_uid == 0 and home != f"/home/{name}":
+            raise MachineError(f"{home} is there already and is root's: give {name} another home")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """useradd and its like say "try again later" whatever keeps them from the tables: find out what does."""
+        try:
+            yield
+        except CommandError as error:
+            if not self.files.root.is_host:
+                raise
+            try:
+                with table_lock(self.files, Deadline(self._clock, 0)):
+                    pass
+            except FileError as cause:
+                raise cause from error
+            raise
 
     def _direct(self) -> PasswdFiles:
         return PasswdFiles(self.files, self._wait())

@@ -6,14 +6,15 @@ link is followed; anywhere else it belongs to root, as sshd's StrictModes wants 
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import stat
 from dataclasses import dataclass
-from typing import Callable, Optional, Sequence
+from typing import Callable, Iterator, Optional, Sequence
 
 from azurelite.errors import FileError, MachineError
-from azurelite.sshkey import PublicKey, known_blobs
+from azurelite.sshkey import AuthorizedLine, PublicKey, authorized_lines, opening
 from azurelite.system.files import ROOT_OWNER, Files, Owner
 from azurelite.system.machine import System
 from azurelite.system.selinux import relabel
@@ -44,7 +45,9 @@ def add_keys(
 ) -> None:
     """See to it that sshd takes these keys for that user.
 
-    A key that is in any of the files that sshd reads for him is not added again.
+    A key that opens a shell by any of the files that sshd reads for him is not added again. One that stands in the
+    file with options that keep it from that (`command=`, `from=`, …) is put ahead of everything: Azure gave it for
+    entering, and sshd takes the first line.
 
     Args:
         system: the machine.
@@ -69,16 +72,19 @@ def add_keys(
             note(f"by its configuration sshd does not look into {target.path}, which the keys go to")
     files = system.files
     _check_home(files, user, target, note=note)
-    present = {pair for place in others for pair in _present(files, place)}
+    present = {pair for place in others for pair in opening(_lines(files, place))}
     folder = posixpath.dirname(target.path)
     if target.home is not None:
         _make_folders(files, folder, home=target.home, owner=user.owner)
     before = (files.read(target.path, beneath=target.home) or b"").decode(errors="surrogateescape")
-    data = _with_keys(before, keys, present).encode(errors="surrogateescape")
+    data = _with_keys(before, keys, present, lambda text: note(f"{target.path} {text}")).encode(
+        errors="surrogateescape"
+    )
     if target.home is None:
         _write_outside(files, target.path, data, user)
     elif files.write(target.path, data, mode=0o600, owner=user.owner, beneath=target.home):
         relabel(system, folder if folder != target.home else target.path)
+    system.accounts.mended_key_files.add(target.path)
 
 
 def key_files(system: System, user: User, *, note: Callable[[str], None]) -> tuple[KeyFile, ...]:
@@ -87,32 +93,74 @@ def key_files(system: System, user: User, *, note: Callable[[str], None]) -> tup
     if config is None:
         return tuple(_expand(word, user) for word in _USUAL)
     groups = frozenset(system.accounts.groups_of(user.name))
-    barred = config.for_user("pubkeyauthentication", user.name, groups)
-    if barred is not None and barred.values[:1] == ("no",):
-        note(f"{barred.place} has `PubkeyAuthentication no`: sshd takes no key until that is changed")
+    barred = keys_barred(system, user)
+    if barred is not None:
+        note(f"{barred}: sshd takes no key until that is changed")
     for setting in config.depends_on_caller("authorizedkeysfile", user.name, groups):
         note(f"{setting.place} names other files of keys for some connections: the keys are not put there")
     return tuple(_expand(word, user) for word in _words(config, user.name, groups) if word.lower() != "none")
 
 
-def _with_keys(text: str, keys: Sequence[PublicKey], present: set[tuple[str, str]]) -> str:
-    """The text with those keys behind it, each on a line of its own, that are neither in it nor elsewhere."""
-    present = present | known_blobs(text)
+def keys_barred(system: System, user: User) -> Optional[str]:
+    """What keeps sshd from taking any key of the user's, with its place, or None. Raises FileError."""
+    config = read_config(system.files)
+    if config is None:
+        return None
+    barred = config.for_user("pubkeyauthentication", user.name, frozenset(system.accounts.groups_of(user.name)))
+    if barred is None or "".join(barred.values[:1]).lower() != "no":
+        return None
+    return f"{barred.place} has `PubkeyAuthentication no`"
+
+
+def _with_keys(text: str, keys: Sequence[PublicKey], present: set[tuple[str, str]], note: Callable[[str], None]) -> str:
+    """The text with those keys, each on a line of its own, that open a shell neither by it nor by another file."""
+    lines = list(authorized_lines(text))
+    present, held = present | opening(lines), {line.key.pair for line in lines}
     if text and not text.endswith("\n"):
         text += "\n"
+    head = ""
     for key in keys:
-        if (key.kind, key.blob) not in present:
-            present.add((key.kind, key.blob))
+        if key.pair in present:
+            continue
+        present.add(key.pair)
+        if key.pair in held:
+            note("has a given key with options that keep it from a shell: it now stands ahead of that line, without")
+            head += key.line + "\n"
+        else:
             text += key.line + "\n"
-    return text
+    return head + text
 
 
 def has_usable_key(system: System, user: User) -> bool:
-    """There is a key in a file that sshd reads for the user. A file that cannot be read holds none."""
+    """sshd takes a key of the user's, from anywhere, and gives him a shell. A file that cannot be read holds none."""
     try:
-        return any(_present(system.files, place) for place in key_files(system, user, note=lambda _: None))
+        config = read_config(system.files)
+        strict = config is None or config.value("strictmodes") != "no"
+        places = key_files(system, user, note=lambda _: None)
+        usable = [place for place in places if not strict or _is_fit(system, user, place)]
+        return bool(opening(line for place in usable for line in _lines(system.files, place)))
     except FileError:
         return False
+
+
+def _is_fit(system: System, user: User, place: KeyFile) -> bool:
+    """StrictModes: the file and the folders up to the home, or to the root, are the user's or root's alone to write."""
+    files, here = system.files, place.path
+    if files.dry_run and here in system.accounts.mended_key_files and place.home is not None:
+        here = place.home  # what is below would be fit by now
+    while True:
+        found = files.stat(here, beneath=place.home)
+        if found is not None and not _is_own(files, user, found):
+            return False
+        if here in ("/", place.home):
+            return True
+        here = posixpath.dirname(here)
+
+
+def _is_own(files: Files, user: User, found: os.stat_result) -> bool:
+    """Nobody but the user and root may write there, as far as numbers are known: a dry run's new user has none."""
+    whose = not files.privileged or user.uid == -1 or found.st_uid in (0, user.uid)
+    return whose and not found.st_mode & 0o022
 
 
 def _words(config: SshdConfig, name: str, groups: frozenset[str]) -> tuple[str, ...]:
@@ -150,9 +198,9 @@ def _choose(places: tuple[KeyFile, ...], user: User) -> KeyFile:
     )
 
 
-def _present(files: Files, place: KeyFile) -> set[tuple[str, str]]:
+def _lines(files: Files, place: KeyFile) -> Iterator[AuthorizedLine]:
     data = files.read(place.path, beneath=place.home)
-    return known_blobs((data or b"").decode(errors="surrogateescape"))
+    return authorized_lines((data or b"").decode(errors="surrogateescape"))
 
 
 def _check_home(files: Files, user: User, target: KeyFile, *, note: Callable[[str], None]) -> None:
@@ -164,8 +212,12 @@ def _check_home(files: Files, user: User, target: KeyFile, *, note: Callable[[st
             reason="failed to provision ssh keys",
         )
     found = files.stat(target.home, beneath=target.home)
-    if found is not None and stat.S_ISDIR(found.st_mode) and found.st_mode & 0o022:
+    if found is None or not stat.S_ISDIR(found.st_mode) or _is_own(files, user, found):
+        return
+    if found.st_mode & 0o022:
         note(f"others may write into {target.home}, and sshd then takes no key from there: chmod go-w {target.home}")
+    else:
+        note(f"{target.home} belongs to somebody else, and sshd then takes no key from there: give it to {user.name}")
 
 
 def _make_folders(files: Files, folder: str, *, home: str, owner: Owner) -> None:

@@ -5,12 +5,15 @@ The six fields and their escapes are those of fstab(5). What a line is good for 
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from dataclasses import dataclass
 from typing import Optional
 
 from azurelite.errors import CommandError, HandlerError
 from azurelite.system.changes import Change
+from azurelite.system.explain import explained
 from azurelite.system.machine import System
 
 PATH = "/etc/fstab"
@@ -84,6 +87,14 @@ class Fstab:
         if self._lines[-1]:  # the last line has no end: it gets one
             self._lines.append(b"")
         self._lines.insert(len(self._lines) - 1, entry.line())
+
+    def check(self) -> None:
+        """See that `save` can write, ahead of everything that the table is to tell of. Raises FileError."""
+        if b"\n".join(self._lines) == self._before or self._system.files.stat(_FOLDER) is None:
+            return
+        with explained("write", PATH):
+            if os.statvfs(self._system.root.host_path(_FOLDER)).f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     def save(self) -> bool:
         """Write it, where it changed; True then. systemd is told, which made units of the old one. Raises FileError."""

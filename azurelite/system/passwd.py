@@ -60,11 +60,17 @@ class PasswdFiles:
         absent = []
         if self._files.stat("/etc/shadow") is not None and not _has(tables, "/etc/shadow", user.name):
             absent.append("shadow")
-        if user.gid not in _numbers(tables, "/etc/group"):
+        if self._lacks_group(tables, user):
             absent.append("group")
         if user.home.startswith("/home/") and self._is_half_made(user.home):
             absent.append("home")
         return tuple(absent)
+
+    def _lacks_group(self, tables: TableFiles, user: User) -> bool:
+        """His main group is nobody's number. One of his name that has another number is not his to re-number."""
+        if user.gid in _numbers(tables, "/etc/group") or _has(tables, "/etc/group", user.name):
+            return False
+        return not (self._files.root.is_host and _system_knows(user.gid))
 
     def complete(self, user: User, lacking: tuple[str, ...]) -> None:
         """Make the parts that are missing. Raises MachineError."""
@@ -140,6 +146,17 @@ def home_owner(files: Files, home: str) -> Optional[str]:
         if len(fields) > 5 and fields[5].rstrip("/") == home.rstrip("/"):
             return fields[0]
     return None
+
+
+def _system_knows(gid: int) -> bool:
+    """The running system has that group, from any source (LDAP, …)."""
+    import grp
+
+    try:
+        grp.getgrgid(gid)
+    except (KeyError, OverflowError):
+        return False
+    return True
 
 
 def _append_group(tables: TableFiles, name: str, gid: int) -> None:

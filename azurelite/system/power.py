@@ -7,13 +7,17 @@ leaves behind.
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
-from typing import Optional
+from typing import Callable, Optional, Sequence
 
 from azurelite.errors import CommandError
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 from azurelite.system.services import Services
+
+LOG = logging.getLogger(__name__)
 
 _PATIENCE = 120  # seconds that the process may go on; an importing program may never end
 _START = 30.0  # seconds to start the shell
@@ -28,7 +32,14 @@ exec "$@"
 _SHUTDOWN = {"reboot": ("-r",), "poweroff": ("-h", "-P"), "halt": ("-h", "-H")}
 
 
-def switch(system: System, mode: str, *, minutes: int = 0, message: Optional[str] = None) -> None:
+def switch(
+    system: System,
+    mode: str,
+    *,
+    minutes: int = 0,
+    message: Optional[str] = None,
+    only_if: Optional[Callable[[], bool]] = None,
+) -> None:
     """Reboot, power off or halt the running system once this process has ended, and record it.
 
     Args:
@@ -36,6 +47,7 @@ def switch(system: System, mode: str, *, minutes: int = 0, message: Optional[str
         mode: "reboot", "poweroff" or "halt".
         minutes: to wait beyond that; users are warned where there is a `shutdown` program, and `shutdown -c` ends it.
         message: what users are told.
+        only_if: whether Azure has accepted Ready, where that is not known yet; it is asked when this process ends.
 
     Raises:
         CommandError: there is no program that does it.
@@ -56,4 +68,19 @@ def switch(system: System, mode: str, *, minutes: int = 0, message: Optional[str
         # The first shell ends at once; the second one has no terminal, no pipe and no parent that waits.
         argv = ["/bin/sh", "-c", f"({_WAIT}) </dev/null >/dev/null 2>&1 &", *arguments]
     said = f"{minutes} min after the run" if minutes else "after the run"
-    system.perform(Change("power", mode, said), argv, timeout=_START)
+    if only_if is None:
+        system.perform(Change("power", mode, said), argv, timeout=_START)
+        return
+    system.journal.record(Change("power", mode, f"{said}, if Azure has accepted Ready by then"))
+    if not system.dry_run:
+        atexit.register(_at_the_end, system, mode, argv, only_if)
+
+
+def _at_the_end(system: System, mode: str, argv: Sequence[str], only_if: Callable[[], bool]) -> None:
+    if not only_if():
+        LOG.warning("no %s: Azure has not accepted Ready", mode)
+        return
+    try:
+        system.commands.run(argv, timeout=_START)
+    except CommandError as error:
+        LOG.error("no %s: %s", mode, error)

@@ -3,7 +3,8 @@
 Azure's DNS learns a VM's name from its DHCP requests. Which client holds the lease is read from /proc and /run; none
 is started, and nobody waits for it: what has to be asked by a program is asked beside the further work.
 
-dhclient knows no way to be asked, and udhcpc repeats the name of its own command line for ever. For them the request
+dhclient knows no way to be asked, udhcpc repeats the name of its own command line for ever, and dhcpcd takes the
+address away for five seconds and more while it probes whether it is free. For them the request
 that such a client sends when it rebinds is sent from here: one datagram, which the server answers and the client,
 which did not send it, ignores. The lease stays as it is.
 """
@@ -38,7 +39,6 @@ _PROGRAMS = {
     _NETWORKD: ("networkctl", "reconfigure"),
     _NETWORK_MANAGER: ("nmcli", "--wait", "0", "device", "reapply"),
     _WICKED: ("wicked", "ifup", "--timeout", "5"),
-    "dhcpcd": ("dhcpcd", "-n"),
 }
 _CALLED = {_NETWORKD: "systemd-networkd", _WICKED: "wicked"}
 _DHCLIENT_CONF = "/etc/dhcp/dhclient.conf"
@@ -118,12 +118,21 @@ def find_client(root: Root, interface: str) -> Optional[tuple[str, list[str]]]:
     """
     found = {comm: pid for pid, comm in _processes(root) if comm in _ALL and _serves(root, pid, comm, interface)}
     index = _text(root, f"{NET}/{interface}/ifindex").strip()
-    if root.stat(f"/run/systemd/netif/leases/{index}") is None:
+    if not _is_networkds(root, index):
         found.pop(_NETWORKD, None)
     managed = "connection-uuid=" in _text(root, f"/run/NetworkManager/devices/{index}")
     order = [_NETWORKD, *([_NETWORK_MANAGER] if managed else []), _WICKED, *_SMALL, _NETWORK_MANAGER]
     chosen = next((comm for comm in order if comm in found), None)
     return None if chosen is None else (chosen, _words(root, found[chosen]))
+
+
+def _is_networkds(root: Root, index: str) -> bool:
+    """networkd keeps a lease for that interface, or has a file for it: from systemd 262 on no lease is to be seen."""
+    if root.stat(f"/run/systemd/netif/leases/{index}") is not None:
+        return True
+    link = _text(root, f"/run/systemd/netif/links/{index}").splitlines()
+    is_up = "ADMIN_STATE=configured" in link or "ADMIN_STATE=configuring" in link
+    return is_up and any(line.startswith("NETWORK_FILE=/") for line in link)
 
 
 def _processes(root: Root) -> Iterator[tuple[str, str]]:

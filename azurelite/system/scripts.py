@@ -28,7 +28,6 @@ LOG = logging.getLogger(__name__)
 
 LOG_LIMIT = 4 * 1024 * 1024  # bytes of a log; then it begins anew, for its end is what people look for
 _SLICE = 0.25  # seconds between two looks at the log's length
-_TAIL = 4096  # bytes of a log that are looked through for last words
 _DROPPED = b"[azurelite: what was printed before this line is dropped, it was too much]\n"
 
 
@@ -111,12 +110,6 @@ class Scripts:
             status = self._wait(process, name, timeout=timeout, output=output)
         LOG.debug("%s ended with status %s", name, status)
         return status
-
-    def last_words(self, log: str, *, most: int = 300) -> str:
-        """The end of a log, in one line for people; at most that many characters."""
-        data = (self._system.files.read(log) or b"")[-_TAIL:]
-        text = " ".join(data.decode(errors="replace").split())
-        return "".join(letter if letter.isprintable() else "?" for letter in text)[-most:].strip() or "it said nothing"
 
     def _open_log(self, log: Optional[str], stack: ExitStack) -> int:
         if log is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Iterator, Mapping, Optional, Sequence
 
 from azurelite.system.files import Files
+from azurelite.system.globs import expand
 
 # Where OpenSSH is built to look, the administrator's place first. SUSE has the vendor's below /usr/etc.
 MAIN_FILES = ("/etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config", "/usr/local/etc/ssh/sshd_config")
@@ -144,22 +145,12 @@ class _Reader:
     def included(self, setting: Setting) -> Iterator[str]:
         """The files that an Include names, in glob's order."""
         for word in setting.values:
-            yield from self.expanded(word if word.startswith("/") else f"{self.folder}/{word}")
+            paths = expand(word if word.startswith("/") else f"{self.folder}/{word}", self.names)
+            yield from (path for path in paths if not self.files.is_dir(path))
 
-    def expanded(self, pattern: str) -> list[str]:
-        found = ["/"]
-        *folders, last = [part for part in pattern.split("/") if part] or [""]
-        for part in [*folders, last]:
-            regex = _glob(part)
-            found = [f"{where.rstrip('/')}/{name}" for where in found for name in self.matching(where, part, regex)]
-        return [path for path in found if not self.files.is_dir(path)]
-
-    def matching(self, where: str, part: str, regex: Optional[re.Pattern[str]]) -> list[str]:
-        if regex is None:
-            return [part]
-        names = {*self.files.names(where)}
-        names |= {path.rpartition("/")[2] for path in self.overlay if (path.rpartition("/")[0] or "/") == where}
-        return sorted(name for name in names if regex.fullmatch(name) and (part[0] == "." or name[0] != "."))
+    def names(self, folder: str) -> set[str]:
+        over = {path.rpartition("/")[2] for path in self.overlay if (path.rpartition("/")[0] or "/") == folder}
+        return {*self.files.names(folder)} | over
 
 
 def keyword_of(word: str) -> str:
@@ -269,12 +260,3 @@ def _verdict(text: str, patterns: str) -> Optional[bool]:
 
 def _stars(pattern: str) -> str:
     return "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in pattern)
-
-
-def _glob(part: str) -> Optional[re.Pattern[str]]:
-    """A name with glob's signs as a pattern, None where it has none."""
-    if not re.search(r"[*?\[]", part):
-        return None
-    import fnmatch
-
-    return re.compile(fnmatch.translate(part))

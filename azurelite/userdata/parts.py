@@ -6,7 +6,7 @@ It does not know what is in a part, nor what is done with one.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Callable, Iterator, Literal, Optional
 
 from azurelite.errors import HandlerError
@@ -84,8 +84,8 @@ def split(data: bytes, *, unpack: Callable[[bytes], bytes]) -> list[Part]:
     for number, piece in enumerate(_leaves(data), 1):
         if number > _MOST_PARTS:
             raise _refused(f"it has more than {_MOST_PARTS} parts")
-        name = _unique(_harmless(piece.get_filename()) or f"part-{number:03d}", names)
-        part = _leaf(piece, name, unpack)
+        part = _leaf(piece, f"part-{number:03d}", unpack)
+        part = replace(part, name=_unique(part.name, names))
         if part.data.strip() or part.kind == "broken":
             found.append(part)
     return found
@@ -96,15 +96,18 @@ def part_of(content: bytes, *, name: str, content_type: Optional[str] = None) ->
     return _part(content, _harmless(name) or "part", content_type or "text/plain")
 
 
-def _leaf(piece: Message, name: str, unpack: Callable[[bytes], bytes]) -> Part:
+def _leaf(piece: Message, number: str, unpack: Callable[[bytes], bytes]) -> Part:
+    name = number
     try:
+        name = _harmless(piece.get_filename()) or number
+        kind = piece.get_content_type().lower()
         payload = piece.get_payload(decode=True)
         content = unpack(payload if isinstance(payload, bytes) else b"")
     except HandlerError as error:
         return Part(name, "broken", b"", f"cannot be read: {error.message.partition(': ')[2] or error.message}")
     except _CHOKES:
-        return Part(name, "broken", b"", "cannot be read: its transfer encoding is damaged")
-    return _part(content, name, piece.get_content_type().lower())
+        return Part(name, "broken", b"", "cannot be read: its headers or its transfer encoding are damaged")
+    return _part(content, name, kind)
 
 
 def _part(data: bytes, name: str, content_type: str) -> Part:

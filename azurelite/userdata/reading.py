@@ -13,12 +13,12 @@ from typing import Any, Mapping, Sequence
 
 import yaml
 
-from azurelite.document import Document, parse_document
+from azurelite.document import Document, parse_document, quotable, quotable_path
 from azurelite.errors import ConfigError
 from azurelite.schema import ConfigProblemsError, bind
 from azurelite.userdata.cloudconfig import CloudConfig, FileEntry, UserEntry
 from azurelite.userdata.parts import Part, part_of
-from azurelite.userdata.tidy import Tidier, dotted
+from azurelite.userdata.tidy import Tidier
 
 # Lists of which one bad item is refused and the others stay.
 _ITEMS: dict[str, Any] = {"users": UserEntry, "write_files": FileEntry}
@@ -104,7 +104,7 @@ def unarchive(part: Part, *, label: str) -> list[Part]:
 
 def _again(place: str, key: str) -> str:
     """The later one counts, as for every reader of cloud-config; what the earlier one said is lost."""
-    return f"an earlier `{dotted((key,))}`, for it is given again ({place})"
+    return f"an earlier `{quotable(key)}`, for it is given again ({place})"
 
 
 def _bind_sections(
@@ -132,7 +132,7 @@ def _bind_items(key: str, items: list[Any], document: Document, tidier: Tidier, 
         path = (key, i)
         if (*path, "source") in tidier.dropped:  # content from elsewhere: an empty file would be worse than none
             place = document.place(path)
-            problems.append(f"{place}: `{dotted(path)}` is not written: fetching its `source` is not supported")
+            problems.append(f"{place}: `{quotable_path(path)}` is not written: fetching its `source` is not supported")
             continue
         try:
             good[i] = item if key == "users" and isinstance(item, str) else bind(_ITEMS[key], item, document, path)

@@ -11,10 +11,9 @@ import difflib
 from dataclasses import fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from azurelite.document import Document, KeyPath, Place
+from azurelite.document import Document, KeyPath, Place, quotable_path
 
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-_SHOWN = 64  # characters of a key that nobody knows
 
 
 class Tidier:
@@ -68,19 +67,7 @@ class Tidier:
         key = str(path[-1])
         near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.8)
         hint = f", did you mean `{near[0]}`?" if near else ""
-        self.unknown.append(f"`{dotted(path)}` ({Document({}, self.places).place(path)}{hint})")
-
-
-def dotted(path: KeyPath) -> str:
-    """A path for people: `users[1].shell`; a part that is no ordinary key is cut and made printable."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            shown = part[:_SHOWN].encode("unicode_escape").decode()
-            text += f".{shown}" if text else shown
-    return text
+        self.unknown.append(f"`{quotable_path(path)}` ({Document({}, self.places).place(path)}{hint})")
 
 
 def _fits(kind: Any, value: Any) -> bool:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import re
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
 
-from azurelite.document import KeyPath, Place
+from azurelite.document import KeyPath, Place, quotable_path
 from azurelite.userdata import people, wishes
 from azurelite.userdata.cloudconfig import CloudConfig, FileEntry, UserEntry
 from azurelite.userdata.commands import boothook, shell_script
 from azurelite.userdata.parts import Part
 from azurelite.userdata.reading import Reading
 from azurelite.userdata.steps import HandlerStep, MessageStep, ScriptStep, Step
-from azurelite.userdata.tidy import dotted
 
 
 class Translation:
@@ -81,7 +80,7 @@ class Translation:
         return self._reading.document.place(path)
 
     def _leave_out(self, path: KeyPath, why: str = "") -> None:
-        self.left_out.append(f"`{dotted(path)}` ({self._place(path)}{', ' if why else ''}{why})")
+        self.left_out.append(f"`{quotable_path(path)}` ({self._place(path)}{', ' if why else ''}{why})")
 
     def _step(
         self, section: str, handler: str, options: dict[str, Any], moved: Optional[Mapping[KeyPath, KeyPath]] = None
@@ -113,14 +112,11 @@ class Translation:
         return self._write(lambda entry: entry.defer)
 
     def _write(self, wanted: Callable[[FileEntry], bool]) -> Iterator[Step]:
-        files: list[dict[str, Any]] = []
-        moved: dict[KeyPath, KeyPath] = {}
+        """A step for each file, so that a refused one is left out alone."""
         for i, entry in zip(self._reading.indexes.get("write_files", ()), self._config.write_files or ()):
             if wanted(entry):
-                moved[("files", len(files))] = ("write_files", i)
-                files.append(wishes.file(entry, packed=i in self._reading.packed))
-        if files:
-            yield self._step("write_files", "write_files", {"files": files}, moved)
+                file = wishes.file(entry, packed=i in self._reading.packed)
+                yield self._step("write_files", "write_files", {"files": [file]}, {("files", 0): ("write_files", i)})
 
     def _growroot(self) -> Iterator[Step]:
         grow, resize = self._config.growpart, self._config.resize_rootfs
@@ -166,7 +162,7 @@ class Translation:
                     moved[("accounts", len(accounts))] = source
                     accounts.append(account)
             except ValueError as error:
-                self.problems.append(f"{self._place(source)}: `{dotted(source)}`: {error}")
+                self.problems.append(f"{self._place(source)}: `{quotable_path(source)}`: {error}")
         groups = people.groups(self._config.groups)
         if groups or accounts:
             section = "users" if accounts else "groups"

@@ -30,10 +30,12 @@ def file(entry: FileEntry, *, packed: bool) -> dict[str, Any]:
     encoding = entry.encoding
     if packed:
         encoding = {"gzip": "gz+b64", "gz": "gz+b64", None: "b64"}.get(encoding, encoding)
-    permissions = entry.permissions
-    if isinstance(permissions, int):
-        permissions = f"{permissions:04o}"
-    given = {"encoding": encoding, "owner": entry.owner, "permissions": permissions, "append": entry.append or None}
+    given = {
+        "encoding": encoding,
+        "owner": entry.owner,
+        "permissions": entry.permissions,
+        "append": entry.append or None,
+    }
     options.update({key: value for key, value in given.items() if value is not None})
     return options
 

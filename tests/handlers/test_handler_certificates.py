@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import shutil
@@ -33,14 +34,15 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def asking(simulator: Simulator, context: Callable[..., Context]) -> Callable[..., Context]:
+def asking(simulator: Simulator, context: Callable[..., Context]) -> Iterator[Callable[..., Context]]:
     """A context whose fabric is the simulator."""
+    with contextlib.ExitStack() as open_ones:
 
-    def make(**more: Any) -> Context:
-        fabric = Fabric(60, wireserver=WireServerSettings(endpoint=simulator.url))
-        return dataclasses.replace(context(**more), fabric=fabric)
+        def make(**more: Any) -> Context:
+            fabric = open_ones.enter_context(Fabric(60, wireserver=WireServerSettings(endpoint=simulator.url)))
+            return dataclasses.replace(context(**more), fabric=fabric)
 
-    return make
+        yield make
 
 
 def openssl(*words: str) -> str:
@@ -97,8 +99,9 @@ def test_only_those_that_are_named_and_the_missing_one_is_said(guest: Guest, ask
 
 def test_a_vm_without_certificates_is_noted(guest: Guest, context: Callable[..., Context], notes: list[str]) -> None:
     before = guest.snapshot()
-    with Simulator(Scenario.default(), rate_limit=None) as simulator:
-        fabric = Fabric(60, wireserver=WireServerSettings(endpoint=simulator.url))
+    with contextlib.ExitStack() as open_ones:
+        simulator = open_ones.enter_context(Simulator(Scenario.default(), rate_limit=None))
+        fabric = open_ones.enter_context(Fabric(60, wireserver=WireServerSettings(endpoint=simulator.url)))
         apply(dataclasses.replace(context(), fabric=fabric), Options())
     assert notes == ["Azure has no certificates for this VM"]
     assert guest.snapshot() == before

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from kit import Guest
+from kit import VM_ID, Guest
 
+from azurelite import quick
 from azurelite.config import Config, HandlerEntry
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
@@ -55,6 +56,16 @@ def test_its_own_service_stays_while_there_is_something_to_report(
     apply(ctx, Options(service="web"))
     wants = installed.path("etc/systemd/system/multi-user.target.wants")
     assert [path.name for path in wants.iterdir()] == ["azurelite.service"]
+
+
+def test_once_ready_was_accepted_its_own_service_can_go_wherever_the_entry_stands(
+    installed: Guest, context: Callable[..., Context]
+) -> None:
+    installed.put({quick.marker(VM_ID).lstrip("/"): "\n"})
+    listed = config("disable_service", "report_ready")
+    apply(dataclasses.replace(context(vm_id=VM_ID), config=listed, outcome=Outcome("provisioned", "")), Options())
+    wants = installed.path("etc/systemd/system/multi-user.target.wants")
+    assert [path.name for path in wants.iterdir()] == ["web.service"]
 
 
 def test_a_service_that_is_not_there_is_noted(

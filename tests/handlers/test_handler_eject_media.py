@@ -54,7 +54,7 @@ def test_after_ready_the_disc_goes(host: Callable[..., Context], outcome: Outcom
     ("outcome", "match"),
     [
         (Outcome("provisioned", ""), "move it behind `report_ready`"),
-        (Outcome("provisioned", "", steps=(dataclasses.replace(STEP, status="failed"),)), "move it behind"),
+        (Outcome("provisioned", "", steps=(dataclasses.replace(STEP, status="failed"),)), "has not accepted Ready"),
         (Outcome("provisioned", "", report=ReportResult("Ready", accepted=False)), "has not accepted Ready"),
         (Outcome("provisioned", "", report=ReportResult("NotReady", accepted=True)), "has not accepted Ready"),
         (Outcome("failed", "", report=ReportResult("NotReady", accepted=True)), "provisioning has failed"),

@@ -303,6 +303,34 @@ class TestIfupdown:
         assert "enP1s1" not in text
         assert [note for note in notes if MACS[2] in note and "left out" in note]
 
+    @pytest.mark.parametrize(
+        ("main", "files"),
+        [
+            ("source /run/network/interfaces.d/*\n", {"run/network/interfaces.d/eth0": "iface eth0 inet dhcp\n"}),
+            ("source-directory /run/net.d\n", {"run/net.d/x": "auto eth0\niface eth0 inet dhcp\n"}),
+            ("source more.d/*.cfg\n", {"etc/network/more.d/a.cfg": "iface eth0 inet static\n"}),
+            ("source /srv/*/if[0-9]\n", {"srv/a/if0": "\n", "srv/b/if1": "iface eth0 inet dhcp\n"}),
+            (
+                "source one\n",
+                {"etc/network/one": "source two/../two/x\n", "etc/network/two/x": "iface eth0 inet dhcp\n"},
+            ),
+            ("source /etc/network/interfaces\n", {"etc/network/interfaces.d/x": "iface eth0 inet dhcp\n"}),
+        ],
+    )
+    def test_a_stanza_in_any_file_that_is_taken_in_counts(
+        self, guest: Guest, context: Callable[..., Context], main: str, files: dict[str, str]
+    ) -> None:
+        guest.put({"etc/network/interfaces": f"{main}source /etc/network/interfaces.d/*\n", **files})
+        guest.put({"etc/network/interfaces.d/.hidden": "iface eth1 inet dhcp\n", "run/other": "iface eth1 inet dhcp\n"})
+        plug(guest, "eth0", MACS[0])
+        plug(guest, "eth1", MACS[1])
+        for _ in range(2):
+            apply(context(network=NETWORK), Options(renderer="ifupdown"))
+            text = guest.text("etc/network/interfaces.d/azurelite")
+            assert "iface eth0 inet manual\n    up ip address replace 10.0.0.5/32 dev eth0\n" in text
+            assert "iface eth0 inet dhcp" not in text
+            assert "auto eth1\niface eth1 inet dhcp\n" in text
+
     def test_what_cannot_be_seen_is_not_gone(self, guest: Guest, context: Callable[..., Context]) -> None:
         guest.put({"etc/network/interfaces": DHCP_ETH0})
         guest.put({"etc/network/interfaces.d/azurelite": "# written by azurelite\nauto eth5\n"})

@@ -14,7 +14,7 @@ from azurelite.document import Document
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.power_state import Options, apply
-from azurelite.outcome import Outcome, ReportResult
+from azurelite.outcome import Outcome, ReportResult, StepResult
 from azurelite.schema import bind
 from azurelite.system.machine import System
 
@@ -64,12 +64,20 @@ def test_it_goes_down_after_the_run(host: Callable[..., Context], values: dict[s
     assert [str(change) for change in ctx.system.journal.since(0)] == expected
 
 
+def test_ahead_of_ready_it_is_wished_for_and_hangs_on_ready(host: Callable[..., Context]) -> None:
+    ctx = host(Outcome("provisioned", ""))
+    apply(ctx, options(delay=5))
+    (change,) = ctx.system.journal.since(0)
+    assert str(change) == "power reboot (5 min after the run, if Azure has accepted Ready by then)"
+
+
 @pytest.mark.parametrize(
     "outcome",
     [
-        Outcome("provisioned", ""),
         Outcome("failed", "", report=ReportResult("NotReady", accepted=True)),
+        Outcome("failed", ""),
         Outcome("provisioned", "", report=ReportResult("Ready", accepted=False)),
+        Outcome("provisioned", "", steps=(StepResult("report_ready", "failed", required=True),)),
     ],
 )
 def test_not_before_azure_knows_that_the_vm_is_ready(host: Callable[..., Context], outcome: Outcome) -> None:

@@ -71,7 +71,6 @@ def test_no_key_at_all_harms_no_file(home: Guest, context: Make) -> None:
         f"{ED25519} another comment\n",
         f"  {ED25519}\n",
         f"no-pty {ED25519}\n",
-        f'command="/bin/echo hello",no-pty {ED25519} x\n',
         f"# a comment\n\n{key(1)}\n{ED25519}\n",
         f"{ED25519}\r\n",
     ],
@@ -109,6 +108,43 @@ def test_other_lines_are_kept_and_the_key_has_a_line_of_its_own(home: Guest, con
     added = after[len(existing) :]
     assert added in ({f"{ED25519}\n".encode(), f"\n{ED25519}\n".encode()})
     assert f"\n{ED25519}\n".encode() in b"\n" + after
+
+
+@pytest.mark.parametrize(
+    "line",
+    [f'command="/bin/false",restrict {ED25519}', f'from="10.0.0.0/8" {ED25519}', f"restrict {ED25519} x"],
+)
+def test_a_key_that_opens_no_shell_as_it_stands_is_put_ahead(
+    home: Guest, context: Make, notes: list[str], line: str
+) -> None:
+    home.put({FILE: f"# mine\n{line}\n"})
+    told = []
+    for dry_run in (True, False):
+        ctx = context(dry_run=dry_run, **given(ED25519, key(1), ED25519))
+        apply(ctx, Options())
+        told.append((ctx.system.journal.since(0), notes[:]))
+        notes.clear()
+    assert home.text(FILE) == f"{ED25519}\n# mine\n{line}\n{key(1)}\n"
+    assert told[0] == told[1]
+    assert len(told[0][1]) == 1
+    assert "/home/azure/.ssh/authorized_keys has a given key with options that keep it from a shell" in told[0][1][0]
+    again = context(**given(ED25519))
+    apply(again, Options())
+    assert (len(again.system.journal), notes) == (0, [])
+
+
+def test_a_certificate_is_skipped_for_it_opens_nothing(home: Guest, context: Make, notes: list[str]) -> None:
+    """ssh-keygen -s ca -I x -n azure key.pub"""
+    fields = [b"ssh-ed25519-cert-v01@openssh.com", b"n" * 32, b"k" * 32]
+    tail = [b"", b"", b"\0" * 16, b"", b"", b"", b"authority", b"signature"]  # validity has no length of its own
+    pack = [len(field).to_bytes(4, "big") + field for field in fields]
+    pack += [b"\0" * 8, b"\0\0\0\1", *(f if len(f) == 16 else len(f).to_bytes(4, "big") + f for f in tail)]
+    certificate = f"{fields[0].decode()} {base64.b64encode(b''.join(pack)).decode()}"
+    apply(context(**given(certificate, ED25519)), Options())
+    assert home.text(FILE) == f"{ED25519}\n"
+    assert notes == [
+        "SSH key 1 of 2 is skipped: a certificate of OpenSSH opens nothing from there: give the key itself"
+    ]
 
 
 def test_duplicates_land_once(home: Guest, context: Make) -> None:
@@ -345,7 +381,6 @@ def test_a_key_in_another_of_his_files_is_not_added_again(home: Guest, context: 
             "Match Address 10.0.0.0/8\nAuthorizedKeysFile .ssh/x\n",
             "/etc/ssh/sshd_config line 2 names other files of keys",
         ),
-        ("PubkeyAuthentication no\n", "/etc/ssh/sshd_config line 1 has `PubkeyAuthentication no`: sshd takes no key"),
     ],
 )
 def test_what_keeps_keys_out_is_said(home: Guest, context: Make, notes: list[str], config: str, note: str) -> None:
@@ -354,6 +389,33 @@ def test_what_keeps_keys_out_is_said(home: Guest, context: Make, notes: list[str
     assert len(notes) == 1
     assert notes[0].startswith(note)
     assert home.text(FILE) == f"{ED25519}\n"
+
+
+NO_KEYS = "/etc/ssh/sshd_config line 1 has `PubkeyAuthentication no`"
+
+
+def test_where_sshd_takes_no_key_the_password_is_the_way_in(home: Guest, context: Make, notes: list[str]) -> None:
+    home.put({CONFIG: "PubkeyAuthentication NO\n", "etc/shadow": BASE["etc/shadow"] + "azure:*::0:99999:7:::\n"})
+    known = {**given(ED25519), "password": PASSWORD}
+    ctx = context(**known)
+    user.apply(ctx, user.Options(sudo="none"))
+    apply(ctx, Options())
+    assert home.text(FILE) == f"{ED25519}\n"
+    assert notes == [f"{NO_KEYS}: sshd takes no key until that is changed"]
+    before = home.snapshot()
+    with pytest.raises(HandlerError, match="PubkeyAuthentication no`, and Azure forbids passwords: nobody could enter"):
+        apply(context(disable_password_authentication=True, **known), Options())
+    assert home.snapshot() == before
+
+
+def test_where_sshd_takes_no_key_and_there_is_no_password_nobody_could_enter(home: Guest, context: Make) -> None:
+    home.put({CONFIG: "PubkeyAuthentication no\n"})
+    before = home.snapshot()
+    for dry_run in (True, False):
+        with pytest.raises(HandlerError) as caught:
+            apply(context(dry_run=dry_run, **given(ED25519)), Options())
+        assert caught.value.message.startswith(f"{NO_KEYS}, and Azure gave no password: nobody could enter")
+    assert home.snapshot() == before
 
 
 @pytest.mark.parametrize(
@@ -388,6 +450,13 @@ def test_keys_of_the_configuration_land_behind_azures(home: Guest, context: Make
 def test_keys_of_the_configuration_are_a_way_in_without_azures(home: Guest, context: Make) -> None:
     apply(context(username="azure", disable_password_authentication=True), Options(keys=(key(1),)))
     assert home.text(FILE) == f"{key(1)}\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it gives the home to somebody else")
+def test_a_home_of_somebody_elses_is_noted(home: Guest, context: Make, notes: list[str]) -> None:
+    os.chown(home.path("home/azure"), 1700, 1700)
+    apply(context(**given(ED25519)), Options())
+    assert notes == ["/home/azure belongs to somebody else, and sshd then takes no key from there: give it to azure"]
 
 
 def test_a_missing_home_is_named(home: Guest, context: Make) -> None:

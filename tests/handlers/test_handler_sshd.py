@@ -12,7 +12,7 @@ from kit import BASE, ED25519, Guest, shim
 
 from azurelite.document import Document
 from azurelite.errors import ConfigError, FileError, HandlerError
-from azurelite.handlers import Context
+from azurelite.handlers import Context, ssh_keys
 from azurelite.handlers.sshd import Options, apply
 from azurelite.metadata import Secret, SshKey
 from azurelite.schema import bind
@@ -151,6 +151,19 @@ LOCKED_OUT: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "no account": ({}, {**FORBID, "username": "other"}),
     "no name": ({}, {"disable_password_authentication": True}),
     "only an authority": ({"home/azure/.ssh/authorized_keys": f"cert-authority {ED25519}\n"}, FORBID),
+    "a forced command": ({"home/azure/.ssh/authorized_keys": f'command="/bin/false" {ED25519}\n'}, FORBID),
+    "restricted": ({"home/azure/.ssh/authorized_keys": f"restrict {ED25519}\n"}, FORBID),
+    "from some addresses": ({"home/azure/.ssh/authorized_keys": f'from="10.1.2.3" {ED25519}\n'}, FORBID),
+    "until some day": ({"home/azure/.ssh/authorized_keys": f'expiry-time="20990101" {ED25519}\n'}, FORBID),
+    "garbage": ({"home/azure/.ssh/authorized_keys": "ssh-ed25519 AAAAgarbage\n"}, FORBID),
+    "a forced command in the first file": (
+        {
+            MAIN: "AuthorizedKeysFile .ssh/first .ssh/authorized_keys\n",
+            "home/azure/.ssh/first": f'command="/bin/false" {ED25519}\n',
+        },
+        FORBID,
+    ),
+    "a key is not enough": ({MAIN: "AuthenticationMethods publickey,password\n"}, FORBID),
 }
 
 
@@ -168,6 +181,49 @@ def test_passwords_stay_where_nobody_could_enter_without(
     with pytest.raises(HandlerError, match=r"passwords cannot be turned off: .*let ssh_keys run ahead of sshd"):
         apply(context(**known), Options(password_authentication="no"))
     assert keyed.snapshot() == before
+
+
+STRICT = ["home/azure", "home/azure/.ssh", "home/azure/.ssh/authorized_keys"]
+
+
+@pytest.mark.parametrize("path", STRICT)
+@pytest.mark.parametrize("strict", ["", "StrictModes yes\n", "StrictModes no\n"])
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_a_key_that_strictmodes_bars_is_none(keyed: Guest, context: Make, path: str, strict: str, mode: int) -> None:
+    keyed.put({MAIN: strict}).path(path).chmod(mode)
+    apply(context(**FORBID), Options())
+    assert effective(keyed) == ("no" if "no" in strict else "yes")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it gives files to somebody else")
+@pytest.mark.parametrize("path", STRICT)
+@pytest.mark.parametrize(("uid", "expected"), [(1700, "yes"), (1500, "no"), (0, "no")])
+def test_a_key_is_one_only_where_he_or_root_could_have_put_it(
+    keyed: Guest, context: Make, path: str, uid: int, expected: str
+) -> None:
+    os.chown(keyed.put({MAIN: ""}).path(path), uid, uid)
+    apply(context(**FORBID), Options())
+    assert effective(keyed) == expected
+
+
+@pytest.mark.parametrize(("path", "expected"), [("etc/keys", "yes"), ("etc", "yes"), ("home/azure", "no")])
+def test_outside_the_home_all_folders_count(keyed: Guest, context: Make, path: str, expected: str) -> None:
+    keyed.put({MAIN: "AuthorizedKeysFile /etc/keys/%u\n", "etc/keys/azure": f"{ED25519}\n"}).path(path).chmod(0o777)
+    apply(context(**FORBID), Options())
+    assert effective(keyed) == expected
+
+
+def test_a_dry_run_counts_with_what_ssh_keys_would_mend(keyed: Guest, context: Make, notes: list[str]) -> None:
+    keyed.put({MAIN: ""}).path("home/azure/.ssh").chmod(0o777)
+    keyed.path("home/azure/.ssh/authorized_keys").chmod(0o666)
+    told = []
+    for dry_run in (True, False):
+        ctx = context(dry_run=dry_run, public_ssh_keys=(SshKey(ED25519),), **FORBID)
+        ssh_keys.apply(ctx, ssh_keys.Options())
+        apply(ctx, Options())
+        told.append(ctx.system.journal.since(0))
+    assert told[0] == told[1]
+    assert (effective(keyed), notes) == ("no", [])
 
 
 def test_a_link_in_place_of_the_keys_counts_as_no_key(keyed: Guest, context: Make, notes: list[str]) -> None:

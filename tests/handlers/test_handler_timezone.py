@@ -104,6 +104,12 @@ def test_what_is_no_name_of_a_zone_is_refused(zone: str) -> None:
         Options(zone=zone)
 
 
+@pytest.mark.parametrize("zone", ["localtime", "posix/localtime"])
+def test_debians_link_back_to_etc_localtime_is_no_zone(zone: str) -> None:
+    with pytest.raises(ValueError, match="localtime is whichever holds"):
+        Options(zone=zone)
+
+
 @pytest.mark.parametrize(
     ("zone", "words"),
     [

@@ -126,6 +126,15 @@ class TestAdoption:
         apply(context(username="azure"), Options())
         assert old.snapshot(without=("/" + SUDOERS,)) == before
 
+    def test_a_group_of_his_name_is_not_re_numbered_for_a_main_group_without_a_line(
+        self, old: Guest, context: Make
+    ) -> None:
+        old.put({"etc/group": BASE["etc/group"] + "azure:x:1777:daemon\n"})
+        old.put({"etc/gshadow": BASE["etc/gshadow"] + "azure:secret:root:daemon\n"})
+        before = old.snapshot()
+        apply(context(username="azure"), Options(sudo="none"))
+        assert old.snapshot() == before
+
     def test_one_who_is_in_the_group_is_not_added_again(self, old: Guest, context: Make) -> None:
         old.put({"etc/group": BASE["etc/group"] + "old:x:1600:\nadm:x:4:azure\n"})
         ctx = context(username="azure")
@@ -159,6 +168,16 @@ class TestGroups:
         apply(context(username="azure"), Options())
         assert guest.text("etc/passwd").endswith("azure:x:1000:1777::/home/azure:/bin/sh\n")
         assert guest.text("etc/group").count("azure") == 1
+
+    @pytest.mark.parametrize("dry_run", [True, False])
+    def test_none_is_made_for_a_user_whose_home_is_refused(self, guest: Guest, context: Make, dry_run: bool) -> None:
+        guest.path("home/azure").symlink_to("/var")
+        before = guest.snapshot()
+        ctx = context(dry_run=dry_run, username="azure")
+        with pytest.raises(AzureliteError, match="/home/azure, the home of azure, is a symbolic link"):
+            apply(ctx, Options(groups=("docker",), create_groups=True))
+        assert guest.snapshot() == before
+        assert len(ctx.system.journal) == 0
 
     @pytest.mark.parametrize("group", ["", "-x", "a b", "a,b", "a:b", "a\n", "ü", "1x", "a" * 33])
     def test_a_name_that_no_group_can_have_is_refused_in_the_options(self, group: str) -> None:

@@ -340,6 +340,28 @@ def test_what_becomes_of_it(admin: Guest, handler: Any, action: Any) -> None:
         assert admin.mode("var/lib/waagent/CustomData") == 0o600
 
 
+def test_a_file_that_is_refused_is_left_out_alone(admin: Guest) -> None:
+    entries = (
+        "{path: /etc/a1, content: canary, encoding: none}",
+        "{path: /etc/a2, content: two, permissions: 0640}",
+        "{path: etc/a3, content: canary}",
+        "{path: /etc/a4, content: canary, owner: a b}",
+        "{path: /etc/a5, content: canary, permissions: 644}",
+        "{path: /etc/a6, content: canary, permissions: 400}",
+        "{path: /etc/a7, content: canary, permissions: 440}",
+        "{path: /etc/a8, content: canary, owner: nobodyknows}",
+        "{path: /etc/a9, content: nine, permissions: 0600}",
+    )
+    said = run(admin, user_data="".join(["#cloud-config\nwrite_files:\n", *(f"- {e}\n" for e in entries)]).encode())
+    found = {path.name: path.stat().st_mode & 0o7777 for path in admin.path("etc").glob("a[0-9]")}
+    assert found == {"a2": 0o640, "a9": 0o600}
+    for line, words in ((3, "encoding"), (5, "path"), (6, "owner"), (7, "permissions"), (8, "perm"), (9, "perm")):
+        assert re.search(rf"user_data:{line}:\d+: [^;]*{words}", said.error), said.error
+    assert "/etc/a8: there is no user nobodyknows" in said.error
+    assert 'in quotes, as "0644"' in said.error
+    assert "canary" not in str(said)
+
+
 def test_that_it_cannot_be_saved_is_told_and_stops_nothing(admin: Guest) -> None:
     said = run(admin, options=Options(save="/etc/passwd/x"), user_data=b"#cloud-config\ntimezone: UTC\n")
     assert "/etc/passwd" in said.error

@@ -156,6 +156,34 @@ def test_what_is_refused_is_named_and_the_others_land(
         assert guest.snapshot()[path] == before[path]
 
 
+def test_a_refused_home_leaves_no_groups_behind(guest: Guest, context: Make) -> None:
+    guest.path("home/x").symlink_to("/etc")
+    before = guest.snapshot()
+    with pytest.raises(HandlerError, match="/home/x, the home of x, is a symbolic link"):
+        apply(context(), options({"name": "x", "groups": ["g1"], "primary_group": "g2"}))
+    assert guest.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("second", "why"),
+    [
+        ({"uid": 3001, "groups": ["g7"]}, "uid 3001 belongs to first"),
+        ({"home": "/home/first"}, "/home/first is the home of first already"),
+    ],
+)
+def test_a_dry_run_knows_the_accounts_of_the_same_run(
+    guest: Guest, context: Make, second: dict[str, Any], why: str
+) -> None:
+    told = []
+    for dry_run in (True, False):
+        ctx = context(dry_run=dry_run)
+        with pytest.raises(HandlerError, match=why) as caught:
+            apply(ctx, options({"name": "first", "uid": 3001}, {"name": "second", **second}))
+        told.append((caught.value.message, ctx.system.journal.since(0)))
+    assert told[0] == told[1]
+    assert not entry(guest, "second")
+
+
 @pytest.mark.spawns
 @pytest.mark.skipif(VISUDO is None, reason="needs visudo: install sudo")
 def test_rules_that_sudo_refuses_stop_the_account_ahead_of_everything(guest: Guest, context: Make) -> None:

@@ -13,7 +13,7 @@ from kit import BASE, Guest
 from azurelite.document import Document
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.handlers import Context
-from azurelite.handlers.write_files import File, Options, apply, decoded
+from azurelite.handlers.write_files import USUAL, File, Options, apply, decoded
 from azurelite.metadata import Secret
 from azurelite.schema import bind
 from azurelite.system.files import READ_LIMIT
@@ -81,6 +81,9 @@ def test_content_that_is_not_what_it_says_is_refused_unquoted(content: bytes, en
         ("4755", 0o4755),
         ("0", 0),
         (0o640, 0o640),
+        (0o600, 0o600),
+        (0o400, 0o400),
+        (0o777, 0o777),
         (0o4755, 0o4755),
         (None, 0o644),
     ],
@@ -88,6 +91,10 @@ def test_content_that_is_not_what_it_says_is_refused_unquoted(content: bytes, en
 def test_permissions(guest: Guest, context: Callable[..., Context], permissions: Any, expected: int) -> None:
     apply(context(), options({"path": "/etc/it", "content": "", "permissions": permissions}))
     assert guest.path("etc/it").stat().st_mode & 0o7777 == expected
+
+
+def test_no_number_that_is_taken_can_be_a_mode_whose_zero_was_forgotten() -> None:
+    assert not {int(f"{mode:o}") for mode in USUAL} & set(USUAL)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +115,11 @@ def test_permissions(guest: Guest, context: Callable[..., Context], permissions:
         ({"path": "/x", "permissions": "rw-r--r--"}, "octal digits"),
         ({"path": "/x", "permissions": "0888"}, "octal digits"),
         ({"path": "/x", "permissions": "77777"}, "octal digits"),
-        ({"path": "/x", "permissions": 644}, "in quotes"),
-        ({"path": "/x", "permissions": 755}, "in quotes"),
+        *(
+            ({"path": "/x", "permissions": number}, "in quotes, as")
+            for number in (644, 755, 400, 440, 444, 500, 600, 640, 660, 700, 750, 777, 1777, 2755, 4755)
+        ),
+        ({"path": "/x", "permissions": 0o620}, "in quotes"),
         ({"path": "/x", "permissions": -1}, "in quotes"),
         ({"path": "/x", "permissions": 99999}, "in quotes"),
         ({"path": "/x", "permissions": True}, "permissions"),

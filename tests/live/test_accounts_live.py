@@ -206,8 +206,31 @@ while [ ! -e /run/held ]; do sleep 0.1; done
 def test_tables_that_another_program_holds_are_one_failure_and_stay_as_they_were(stage: Stage, setup: str) -> None:
     sums = sh("cat /etc/passwd /etc/shadow /etc/group /etc/gshadow | sha256sum; ls /home /etc/sudoers.d")
     before, made, after = stage(setup + HOLD, sums, {**apply("user"), "wait": 3}, sums)
-    assert len(made["errors"]) == 1
+    (error,) = made["errors"]
+    assert "/etc/.pwd.lock is held by another program" in error
     assert before["out"] == after["out"]
+
+
+READ_ONLY = "mount --bind /etc /etc; mount -o remount,ro,bind /etc\n"
+
+
+@pytest.mark.parametrize("setup", TOOLS)
+def test_a_read_only_etc_is_called_by_its_name(stage: Stage, setup: str) -> None:
+    wish = ["user", {"groups": ["livegroup"], "create_groups": True, "sudo": "none"}]
+    made, look = stage(setup + READ_ONLY, apply(wish), sh("grep -l live /etc/group; ls -d /home/Liv*"))
+    (error,) = made["errors"]
+    assert error == "cannot lock /etc/.pwd.lock: Read-only file system"
+    assert look["out"] == ""
+
+
+def test_a_read_only_etc_leaves_no_mount_point_and_no_swap_file(stage: Stage) -> None:
+    mounts = ["mounts", {"entries": [{"device": "tmpfs", "path": "/zz/point", "type": "tmpfs"}]}]
+    wishes = [mounts, ["swap", {"size": "1M", "path": "/zz/swapfile"}]]
+    told, made, look = stage(READ_ONLY, apply(*wishes, dry=True), apply(*wishes), sh("ls /zz; cat /proc/swaps"))
+    assert told == made
+    assert made["errors"] == ["cannot write /etc/fstab: Read-only file system"] * 2
+    assert made["changes"] == []
+    assert "/zz" not in look["out"]
 
 
 @pytest.mark.parametrize("setup", TOOLS)

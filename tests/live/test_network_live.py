@@ -181,6 +181,31 @@ def test_networkmanager_brings_both_nics_up(play: Play) -> None:
     assert "[device-azurelite-not-veth]\nmatch-device=mac:00:0d:3a:5e:7b:21;mac:00:0d:3a:5e:7b:22;" in seen["config"]
 
 
+LEFT_BY_CLOUD_INIT = """[connection]
+id=cloud-init eth0
+uuid=1dd9a779-d327-56e1-8454-c65e2556c12c
+autoconnect-priority=120
+type=ethernet
+interface-name=eth0
+
+[ipv4]
+method=auto
+"""
+
+
+def test_networkmanager_takes_azurelites_profile_and_not_cloud_inits(play: Play) -> None:
+    left = "/etc/NetworkManager/system-connections/cloud-init-eth0.nmconnection"
+    seen = play(
+        handle(renderer="networkmanager")
+        + f"apply > /dev/null\nmkdir -p /run/NetworkManager\nprintf %s {shlex.quote(LEFT_BY_CLOUD_INIT)} > {left}\n"
+        + f"chmod 600 {left}\n"
+        + "timeout 60 unshare --mount sh -c 'umount /sys; mount -t sysfs -o ro sys /sys; exec "
+        "/usr/sbin/NetworkManager --configure-and-quit=initrd -d --log-level=INFO' > /run/log 2>&1\n" + LOOK
+    )
+    assert "starting connection 'azurelite-000d3a5e7b21'" in seen["log"]
+    assert addresses(seen["addr"]) == EVERYTHING
+
+
 def test_nmcli_reads_the_profiles_as_they_are_meant(play: Play) -> None:
     seen = play(
         handle(renderer="networkmanager") + "apply > /dev/null\nfor nic in 1 2; do section $nic; "
@@ -226,6 +251,28 @@ def test_netplan_hands_both_nics_to_networkd(play: Play) -> None:
     assert complaints(seen["log"]) == []
 
 
+DEBIANS = """network:
+    version: 2
+    ethernets:
+        all-en: {match: {name: en*}, dhcp4: true, dhcp6: true}
+        all-eth: {match: {name: eth*}, dhcp4: true, dhcp6: true}
+"""
+
+
+def test_it_wins_beside_the_file_of_debians_images_for_clouds(play: Play) -> None:
+    seen = play(
+        f"mkdir -p /etc/netplan; printf %s {shlex.quote(DEBIANS)} > /etc/netplan/90-default.yaml\n"
+        "chmod 600 /etc/netplan/*\n"
+        + handle()
+        + "apply > /dev/null\n/usr/lib/netplan/generate --root-dir /\n"
+        + "sed -i s/PermanentMACAddress/MACAddress/ /run/systemd/network/*\n"
+        + "networkd\nleased eth0 10.0.0.4; leased eth1 10.0.1.4\n"
+        + LOOK
+    )
+    assert addresses(seen["addr"]) == EVERYTHING, seen["log"]
+    assert routes(seen["route"]) == ROUTES
+
+
 def test_netplan_renames_where_it_is_wished(play: Play) -> None:
     seen = play(
         "mkdir -p /etc/netplan\n"
@@ -263,6 +310,22 @@ def test_ifupdown_brings_a_nic_up_by_its_stanza(play: Play) -> None:
     assert "ip address replace 10.0.0.5/32 dev eth0\n" in seen["plan"]
     assert seen["plan"].count("dhclient -4") + seen["plan"].count("udhcpc") + seen["plan"].count("dhcpcd") == 2
     assert addresses(seen["addr"]) == {("eth1", "10.0.1.4/24"), ("eth1", "10.0.1.5/32")}, seen["log"]
+
+
+def test_ifupdown_asks_dhcp_once_where_another_folder_has_the_nic(play: Play) -> None:
+    """As on Debian's images for clouds, where cloud-ifupdown-helper fills the folder below /run."""
+    seen = play(
+        "mkdir -p /run/network/interfaces.d\n"
+        "printf 'auto eth0\\niface eth0 inet dhcp\\n' > /run/network/interfaces.d/eth0\n"
+        + INTERFACES % "source /run/network/interfaces.d/*\\n"
+        + handle(renderer="ifupdown")
+        + "apply > /dev/null\nsection plan; ifup --no-act --verbose -a 2>&1\n"
+    )
+    clients = [
+        line for line in seen["plan"].splitlines() if any(word in line for word in ("dhclient -4", "udhcpc", "dhcpcd"))
+    ]
+    assert len(clients) == 2, seen["plan"]
+    assert "ip address replace 10.0.0.5/32 dev eth0\n" in seen["plan"]
 
 
 def test_applied_with_ifupdown_the_addresses_are_there_at_once(play: Play) -> None:

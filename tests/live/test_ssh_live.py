@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+
+from azurelite.sshkey import authorized_lines, opening
 
 HERE = Path(__file__).parent
 NAMESPACES = ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
@@ -26,12 +29,8 @@ SSHD = (
     "/usr/sbin/sshd -E /run/sshd.log -o UsePAM=no </dev/null >/dev/null 2>&1; sleep 0.3; "
 )
 SSH = "ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=5 "
-KEYED = (
-    SSHD
-    + "chmod 600 /root/key; "
-    + SSH
-    + "-i /root/key -o IdentitiesOnly=yes -o BatchMode=yes livewire@127.0.0.1 id -un"
-)
+KEYED_LOGIN = SSH + "-i /root/key -o IdentitiesOnly=yes -o BatchMode=yes livewire@127.0.0.1"
+KEYED = f"{SSHD}chmod 600 /root/key; {KEYED_LOGIN} id -un"
 # What the server would go on with, for somebody who has no key.
 OFFERED = SSHD + SSH + "-o PubkeyAuthentication=no -o BatchMode=yes livewire@127.0.0.1 true"
 
@@ -132,6 +131,42 @@ def test_the_password_of_the_media_opens_where_there_is_no_key(stage: Stage) -> 
     assert first["code"] == 0, first["err"] + first["out"]
     assert (login["code"], login["out"]) == (0, "livewire\n"), login["err"]
     assert "correct horse" not in first["out"] + first["err"]
+
+
+LINES = [
+    # the line, whether azurelite counts on it, what sshd makes of it: a shell's word, that of a forced command, nothing
+    ("{key}", True, "shell"),
+    ("  {key}  comment", True, "shell"),
+    ("no-pty,No-Agent-Forwarding {key}", True, "shell"),
+    ('environment="A=\\\\"b, c",no-pty\t{key}', True, "shell"),
+    ("{key}\r", True, "shell"),
+    ("# {key}", False, ""),
+    ("cert-authority {key}", False, ""),
+    ("no-such-option {key}", False, ""),
+    ('expiry-time="20000101" {key}', False, ""),
+    ('from="10.9.9.9" {key}', False, ""),
+    ('command="echo forced",restrict {key}', False, "forced"),
+    ('command="echo forced" {key}\n{key}', False, "forced"),
+    ('from="10.9.9.9" {key}\ncert-authority {key}\nnonsense {key}\n{key}', True, "shell"),
+    ("no key\x0c{key}", False, ""),
+]
+
+
+def test_sshd_thinks_of_a_line_as_azurelite_does(stage: Stage, key: tuple[str, str]) -> None:
+    private, public = key
+    script = SSHD + "chmod 600 /root/key; cd /home/livewire/.ssh; i=0\n"
+    for line, _, _ in LINES:
+        text = shlex.quote(line.format(key=public))
+        script += f"printf '%s\\n' {text} > authorized_keys; echo \"=$({KEYED_LOGIN} echo shell)\"\n"
+    first, login = stage(
+        PROVISION,
+        sh(script, root__key=private),
+        vm={"ssh_keys": [public], "disable_password_authentication": True},
+    )
+    assert first["code"] == 0, first["err"]
+    assert login["out"].splitlines() == [f"={said}" for _, _, said in LINES], login["err"]
+    for line, expected, _ in LINES:
+        assert bool(opening(authorized_lines(line.format(key=public)))) is expected, line
 
 
 def test_sshd_refuses_a_setting_before_it_is_kept(stage: Stage, key: tuple[str, str]) -> None:

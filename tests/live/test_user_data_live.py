@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 import pytest
 import yaml
@@ -40,9 +40,9 @@ def stage() -> Stage:
     if subprocess.run([*NAMESPACES, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("this kernel or container does not allow new namespaces")
 
-    def run(user_data: str, *runs: dict[str, Any]) -> list[dict[str, Any]]:
+    def run(user_data: str, *runs: dict[str, Any], faults: Sequence[Any] = ()) -> list[dict[str, Any]]:
         vm = {"vm_id": VM_ID, "username": "livewire", "ssh_keys": [ED25519], "hostname": "live", "user_data": user_data}
-        job = {"scenario": {"vm": vm}, "runs": list(runs)}
+        job = {"scenario": {"vm": vm, "faults": list(faults)}, "runs": list(runs)}
         command = [*NAMESPACES, "sh", str(HERE / "stage.sh"), sys.executable, str(HERE / "driver.py")]
         done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, timeout=180, check=False)
         assert done.returncode == 0, done.stderr
@@ -110,7 +110,7 @@ echo complaint >&2
     assert modes[f"{LOGS}/user_data-part-001.log"] == "600"
     assert modes[f"{KEPT}/user_data"] == "600"
     assert modes[f"{KEPT}/user_data-scripts/part-001"] == "700"
-    assert json.loads(lines[-1]) == {"part-001": 0}
+    assert {name: entry["status"] for name, entry in json.loads(lines[-1]).items()} == {"part-001": 0}
     assert again["out"] == "ran\n"
 
 
@@ -135,10 +135,77 @@ def test_a_failing_script_is_named_with_its_status_and_stops_neither_ready_nor_t
     assert "part-004" not in error
     assert "canary" not in first["err"] + first["out"]
     fine, record = look["out"].splitlines()
-    statuses = json.loads(record)
+    statuses = {name: entry["status"] for name, entry in json.loads(record).items()}
     assert fine == "fine"
     assert (statuses["part-001"], statuses["part-003"], statuses["part-004"]) == (7, 137, 0)
     assert "not installed" in statuses["part-002"]
+
+
+# What `reboot` in a script does to azurelite: it ends in the middle. The last run stands for a later boot.
+DOWN = "#!/bin/sh\necho down >>/var/ran\nkill -9 $PPID\nsleep 1\n"
+
+
+@pytest.mark.parametrize(
+    "handlers", [("report_ready", "user_data"), ({"user_data": {"required": True}}, "report_ready")]
+)
+def test_a_script_that_takes_the_machine_down_is_not_begun_again(stage: Stage, handlers: tuple[Any, ...]) -> None:
+    document = mime("#!/bin/sh\necho first >>/var/ran\nexit 0", DOWN, "#!/bin/sh\necho third >>/var/ran")
+    first, _, second, third, look = stage(
+        document, provision(*handlers), sh("sleep 1.2"), provision(*handlers), provision(*handlers), sh("cat /var/ran")
+    )
+    assert first["code"] == -9
+    assert second["code"] == 0, second["err"]
+    assert step(second)["status"] == "done"
+    assert "part-002 was interrupted in an earlier run, and is not run again" in second["err"]
+    assert json.loads(third["out"])["outcome"] == "already provisioned"
+    assert look["out"] == "first\ndown\nthird\n"
+
+
+def test_a_script_that_failed_is_not_run_again_and_still_failed(stage: Stage) -> None:
+    again = {
+        **provision("report_ready", "user_data"),
+        "argv": [sys.executable, "-m", "azurelite", "apply", "user_data"],
+    }
+    first, second, look, third = stage(
+        mime("#!/bin/sh\necho ran >>/var/ran; exit 7", "#!/bin/sh\necho ran >>/var/ran"),
+        provision("report_ready", "user_data"),
+        again,
+        sh(f"cat /var/ran; rm {KEPT}/memory/*-scripts"),
+        again,
+    )
+    assert "part-001 ended with status 7" in str(step(first)["error"])
+    assert second["code"] == 1
+    assert "status 7: see /var/log/azurelite/user_data-part-001.log (in an earlier run, it is not run" in second["err"]
+    assert "run user_data script" not in second["err"]
+    assert look["out"] == "ran\nran\n"
+    assert third["err"].count("run user_data script") == 2
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_reboot_wished_for_ahead_of_ready_hangs_on_ready(stage: Stage, accepted: bool) -> None:
+    document = "#cloud-config\nwrite_files: [{path: /etc/late, content: x}]\npower_state: {mode: reboot}\n"
+    run = provision({"user_data": {"required": True}}, "report_ready", deadline=12)
+    env = ["env", "PATH=/shims:/usr/sbin:/usr/bin:/sbin:/bin"]
+    run = {**run, "argv": [*env, *run["argv"]]}
+    run["files"] = {**run["files"], "/shims/shutdown": '#!/bin/sh\necho "$@" >>/var/down\n'}
+    faults = [] if accepted else [{"endpoint": "health", "status": 403}]
+    _, done, look, again = stage(
+        document,
+        {"argv": ["sh", "-c", "chmod 755 /shims/shutdown"], "files": run["files"]},
+        run,
+        sh("i=0; until [ -e /var/down ] || [ $i = 30 ]; do sleep 0.1; i=$((i+1)); done; cat /var/down"),
+        {"argv": [*env, sys.executable, "-m", "azurelite", "apply", "power_state", "--dry-run"]},
+        faults=faults,
+    )
+    result = step(done)
+    assert result["status"] == "done", result
+    assert "power reboot (after the run, if Azure has accepted Ready by then)" in map(str, result["changes"])
+    assert done["code"] == (0 if accepted else 3), done["err"]
+    assert look["out"] == ("-r now\n" if accepted else "")
+    assert ("no reboot: Azure has not accepted Ready" in done["err"]) != accepted
+    # Later, on a VM that is Ready, it does not hang on anything.
+    assert again["code"] == 0, again["err"]
+    assert ("if Azure has accepted" in again["err"] + again["out"]) != accepted
 
 
 def test_a_script_that_hangs_is_killed_with_its_children(stage: Stage) -> None:

@@ -22,19 +22,21 @@ ASK = """
     from azurelite.system.power import switch
     system = System("/")
     system.commands.search_path = sys.argv[1]
-    switch(system, sys.argv[2], minutes=int(sys.argv[3]), message=sys.argv[4] or None)
+    only_if = None if len(sys.argv) == 6 else lambda: open(sys.argv[5]).read() == sys.argv[6]
+    switch(system, sys.argv[2], minutes=int(sys.argv[3]), message=sys.argv[4] or None, only_if=only_if)
     time.sleep(0.7)
     open(sys.argv[5], "w").write("records are written")
 """
 
 
-def ask(folder: Path, mode: str, minutes: int = 0, message: str = "") -> None:
+def ask(folder: Path, mode: str, minutes: int = 0, message: str = "", *only_if: str) -> str:
     """The helper's own shell finds `sleep` and `kill` by the links in the folder, and no program to go down by."""
     for program in ("sleep", "sh"):
         if not (folder / program).exists():
             (folder / program).symlink_to(f"/bin/{program}")
     command = [sys.executable, "-c", textwrap.dedent(ASK), str(folder), mode, str(minutes), message]
-    subprocess.run([*command, str(folder / "records")], check=True, timeout=60)
+    command += [str(folder / "records"), *only_if]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stderr
 
 
 def wait_for(path: Path) -> None:
@@ -60,6 +62,17 @@ def test_shutdown_is_called_when_the_process_has_ended(
     ask(tmp_path, mode, minutes, message)
     wait_for(log)
     assert log.read_text().splitlines() == [*expected, "--"]
+
+
+@pytest.mark.spawns
+def test_what_hangs_on_ready_is_decided_when_the_process_ends(tmp_path: Path) -> None:
+    log = shim(tmp_path, "shutdown")
+    said = ask(tmp_path, "reboot", 0, "", "Azure never accepted it")
+    assert "no reboot: Azure has not accepted Ready" in said
+    assert not log.exists()
+    assert ask(tmp_path, "reboot", 0, "", "records are written") == ""
+    wait_for(log)
+    assert log.read_text().splitlines() == ["-r", "now", "--"]
 
 
 @pytest.mark.spawns

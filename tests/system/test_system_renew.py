@@ -20,6 +20,7 @@ MAC = "00:0d:3a:11:22:33"
 NETWORKD = ("systemd-network", "/usr/lib/systemd/systemd-networkd")
 MANAGER = ("NetworkManager", "/usr/sbin/NetworkManager --no-daemon")
 LEASE = {"run/systemd/netif/leases/2": "ADDRESS=10.0.0.4\n"}
+LINK = "run/systemd/netif/links/2"
 OWNED = {"run/NetworkManager/devices/2": "[device]\nconnection-uuid=0\nmanaged=true\n"}
 
 
@@ -36,6 +37,10 @@ CLIENTS: dict[str, tuple[list[tuple[str, str]], dict[str, str], Optional[str]]] 
     "none": ([("sshd", "sshd -D")], {}, None),
     "networkd": ([NETWORKD], LEASE, "systemd-network"),
     "networkd without a lease here": ([NETWORKD], {}, None),
+    "networkd of systemd 262": ([NETWORKD], {LINK: "ADMIN_STATE=configured\nNETWORK_FILE=/etc/x\n"}, "systemd-network"),
+    "networkd that is at it": ([NETWORKD], {LINK: "ADMIN_STATE=configuring\nNETWORK_FILE=/etc/x\n"}, "systemd-network"),
+    "networkd with no file for it": ([NETWORKD], {LINK: "ADMIN_STATE=configured\nNETWORK_FILE=\n"}, None),
+    "networkd that leaves it alone": ([NETWORKD], {LINK: "ADMIN_STATE=unmanaged\nNETWORK_FILE=/etc/x\n"}, None),
     "networkd beside dhclient": ([NETWORKD, ("dhclient", "dhclient eth0")], {}, "dhclient"),
     "NetworkManager": ([MANAGER], OWNED, "NetworkManager"),
     "NetworkManager with dhclient": ([MANAGER, ("dhclient", "dhclient -d eth0")], OWNED, "NetworkManager"),
@@ -89,13 +94,12 @@ ASKED = {
     "systemd-networkd": ([NETWORKD], LEASE, "networkctl", ["reconfigure", "eth0"]),
     "NetworkManager": ([MANAGER], OWNED, "nmcli", ["--wait", "0", "device", "reapply", "eth0"]),
     "wicked": ([("wickedd-dhcp4", "wickedd-dhcp4")], {}, "wicked", ["ifup", "--timeout", "5", "eth0"]),
-    "dhcpcd": ([("dhcpcd", "dhcpcd")], {}, "dhcpcd", ["-n", "eth0"]),
 }
 
 
-def hyperv(guest: Guest) -> None:
-    guest.put({"sys/class/net/eth0/device/.keep": "", "sys/bus/vmbus/drivers/hv_netvsc/uevent": ""})
-    guest.path("sys/class/net/eth0/device/driver").symlink_to("/sys/bus/vmbus/drivers/hv_netvsc")
+def hyperv(guest: Guest, name: str = "eth0") -> None:
+    guest.put({f"sys/class/net/{name}/device/.keep": "", "sys/bus/vmbus/drivers/hv_netvsc/uevent": ""})
+    guest.path(f"sys/class/net/{name}/device/driver").symlink_to("/sys/bus/vmbus/drivers/hv_netvsc")
 
 
 @pytest.mark.spawns
@@ -131,6 +135,27 @@ def test_a_client_that_cannot_be_asked_is_no_failure(
     asked.join()
     assert "Azure's DNS may not know the new name yet: wicked" in caplog.text
     assert ("no such device" if installed else "not installed") in caplog.text
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize("called", ["dhcpcd", "dhclient", "udhcpc"])
+def test_a_client_that_would_take_the_network_away_is_not_asked(
+    guest: Guest, tmp_path: Path, caplog: pytest.LogCaptureFixture, called: str
+) -> None:
+    """The request is sent from here, which is seen by its failure: this machine has no NIC of that name."""
+    nic = "no-such-nic"
+    folder = f"sys/class/net/{nic}"
+    machine(guest, [(called, called)], {f"{folder}/ifindex": "9\n", f"{folder}/address": MAC, f"{folder}/type": "1\n"})
+    hyperv(guest, nic)
+    log = shim(tmp_path / "bin", called)
+    for dry_run in (True, False):
+        system = Here(guest, tmp_path / "bin", dry_run=dry_run)
+        assert publish(system, "vm") is None
+        assert [str(change) for change in system.journal.since(0)] == [
+            f"service {called} {nic} (tell the DHCP server the new name)"
+        ]
+    assert f"{nic} could not be used for DHCP" in caplog.text
+    assert not log.exists()
 
 
 def test_an_unknown_client_is_told_of_in_one_line(

@@ -167,6 +167,18 @@ def test_a_bomb_in_a_part_spoils_that_part_alone() -> None:
     assert found[0].why == "cannot be read: unpacked it has more than 16777216 bytes"
 
 
+def test_headers_that_cannot_be_read_spoil_their_part_alone() -> None:
+    broken = "Content-Disposition: attachment; filename*=us-ascii''a.sh; filename*1=b"
+    data = (
+        'Content-Type: multipart/mixed; boundary="b"\nMIME-Version: 1.0\n\n'
+        f"--b\nContent-Type: text/x-shellscript\n{broken}\n\n#!/bin/sh\n\n"
+        "--b\nContent-Type: text/x-shellscript\n\n#!/bin/sh\n--b--\n"
+    )
+    found = parts(data.encode())
+    assert [(part.name, part.kind) for part in found] == [("part-001", "broken"), ("part-002", "script")]
+    assert "headers" in found[0].why
+
+
 def nested(depth: int) -> bytes:
     lines = ["MIME-Version: 1.0"]
     for level in range(depth):

@@ -141,8 +141,9 @@ CASES: list[tuple[str, list[tuple[str, dict[str, Any]]]]] = [
         "write_files:\n- {path: /a, content: x, owner: 'root:root', permissions: '0600', append: true}\n"
         "- {path: /b, permissions: 0o644}\n- {path: /c, permissions: 0755, encoding: b64, content: eA==, defer: true}",
         [
-            ("write_files", {"files": [{"path": "/a", "content": "x", "owner": "root:root", "permissions": "0600", "append": True}, {"path": "/b", "content": "", "permissions": "0o644"}]}),
-            ("write_files", {"files": [{"path": "/c", "content": "eA==", "encoding": "b64", "permissions": "0755"}]}),
+            ("write_files", {"files": [{"path": "/a", "content": "x", "owner": "root:root", "permissions": "0600", "append": True}]}),
+            ("write_files", {"files": [{"path": "/b", "content": "", "permissions": "0o644"}]}),
+            ("write_files", {"files": [{"path": "/c", "content": "eA==", "encoding": "b64", "permissions": 0o755}]}),
         ],
     ),
     ("groups: [staff, {web: [a, b]}, {db: c}, {empty: null}]", [("users", {"groups": [
@@ -259,8 +260,11 @@ UNKNOWN: list[tuple[str, str]] = [
     ("growpart: {devices: [/, /dev/sdb1]}", "`growpart.devices` (user_data:2:12, only the root"),
     ("mounts: [[ephemeral0, /mnt]]", "`mounts[0]` (user_data:2:10, the temporary disk"),
     ("disable_root: false", "`disable_root` (user_data:2:1, root gets no keys)"),
-    ('"odd\\nkey": 1', "`odd\\nkey` (user_data:2:1)"),
-    (f"{'k' * 200}: 1", f"`{'k' * 64}` (user_data:2:1)"),
+    ('"odd\\nkey": 1', "`odd…` (user_data:2:1)"),
+    (f"{'k' * 200}: 1", f"`{'k' * 64}…` (user_data:2:1)"),
+    ("users:\n- {name: bob, plain_text_passwd:canary}", "`users[0].plain_text_passwd…` (user_data:3:15"),
+    ("write_files:\n- {path: /x, content:canary}", "`write_files[0].content…` (user_data:3:14"),
+    ("password:canary: x", "`password…` (user_data:2:1"),
 ]
 
 
@@ -346,6 +350,12 @@ def test_of_a_key_given_twice_the_later_one_counts_and_that_is_said() -> None:
     assert "an earlier `runcmd`, for it is given again (user_data:4:1)" in said
 
 
+def test_of_a_key_that_is_given_again_a_value_is_not_told() -> None:
+    again, first = Result("#cloud-config\npassword:canary: x\npassword:canary: y\n").left_out
+    assert again == "an earlier `password…`, for it is given again (user_data:3:1)"
+    assert "canary" not in first
+
+
 def test_one_part_that_is_no_yaml_stops_no_other() -> None:
     result = Result("#cloud-config\nhostname: [\n", "#cloud-config\nhostname: b\n")
     assert result.handlers == [("hostname", {"name": "b"})]
@@ -372,7 +382,7 @@ def test_yamls_own_base64_is_known(pack: Any, encoding: str, expected: str) -> N
     text = f"#cloud-config\n# ä€😀\nwrite_files:\n- path: /text\n  content: |\n    content: !!binary x\n- content: !!binary |\n    {words}\n  path: /b\n  {encoding}\n"
     result = Result(text)
     assert result.clean, result.problems
-    plain, binary = result.handlers[0][1]["files"]
+    plain, binary = (options["files"][0] for _, options in result.handlers)
     assert plain["content"] == "content: !!binary x\n"
     assert binary["encoding"] == expected
     assert binary["content"].strip() == words

@@ -1,0 +1,30 @@
+"""Names of files with glob's signs, as `Include` of sshd and `source` of ifupdown have them, below a guest's root."""
+
+from __future__ import annotations
+
+import re
+from typing import Callable, Iterable
+
+Names = Callable[[str], Iterable[str]]
+
+
+def expand(pattern: str, names: Names) -> list[str]:
+    """The paths that an absolute pattern means, in glob's order. A part without signs need not be there.
+
+    Args:
+        pattern: as "/etc/network/interfaces.d/*"; a name that begins with a dot is meant by a dot alone.
+        names: what is in a folder.
+    """
+    found = ["/"]
+    for part in [part for part in pattern.split("/") if part]:
+        found = [f"{where.rstrip('/')}/{name}" for where in found for name in _matching(part, where, names)]
+    return found
+
+
+def _matching(part: str, where: str, names: Names) -> list[str]:
+    if not re.search(r"[*?\[]", part):
+        return [part]
+    import fnmatch
+
+    regex = re.compile(fnmatch.translate(part))
+    return sorted(name for name in names(where) if regex.fullmatch(name) and (part[0] == "." or name[0] != "."))

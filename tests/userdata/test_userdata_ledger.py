@@ -1,0 +1,39 @@
+"""What is known of scripts that were begun in an earlier run."""
+
+from __future__ import annotations
+
+import pytest
+
+from azurelite.userdata.ledger import BEGUN, Ledger
+from azurelite.userdata.steps import ScriptStep
+
+SCRIPT = ScriptStep("runcmd", b"#!/bin/sh\nreboot\n")
+
+
+@pytest.mark.parametrize("status", [BEGUN, 0, 3, "it did not end in time", None])
+def test_what_became_of_a_script_is_known_to_the_next_run(status: object) -> None:
+    ledger = Ledger(None)
+    assert not ledger.knows(SCRIPT)
+    ledger.note(SCRIPT, BEGUN)
+    ledger.note(SCRIPT, status)  # type: ignore[arg-type]
+    again = Ledger(ledger.text)
+    assert again.knows(SCRIPT)
+    assert again.status(SCRIPT) == status
+
+
+@pytest.mark.parametrize("other", [ScriptStep("runcmd", b"#!/bin/sh\nls\n"), ScriptStep("part-001", SCRIPT.data)])
+def test_another_name_or_content_is_another_script(other: ScriptStep) -> None:
+    ledger = Ledger(None)
+    ledger.note(SCRIPT, 0)
+    assert not Ledger(ledger.text).knows(other)
+
+
+def test_it_knows_no_content() -> None:
+    ledger = Ledger(None)
+    ledger.note(ScriptStep("x", b"#!/bin/sh\necho canary\n"), 0)
+    assert "canary" not in ledger.text
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", '{"runcmd": 0}', '{"runcmd": {}}', '{"runcmd": {"sha256": 1}}'])
+def test_what_was_spoiled_knows_nothing(text: str) -> None:
+    assert not Ledger(text).knows(SCRIPT)
