@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 from kit import Guest, shim
 
+import azurelite
 from azurelite.errors import AzureliteError, ConfigError
 from azurelite.service import INITS, Installed, inittab, install, remove, sysv
 from azurelite.service.texts import MARK, is_marked, is_plain, marked, plain
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 
-UNITS = Path(__file__).parents[1] / "azurelite" / "units"
+UNITS = Path(azurelite.__file__).parent / "units"
 DEPEND = """TARGETS = chrony sudo dbus ssh rc.local
 INTERACTIVE =
 rc.local: ssh chrony sudo dbus
