@@ -66,6 +66,9 @@ def kernel() -> Kernel:
                 fresh.rename(folder)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
+            for older in cache().glob("vm-kernel-*"):
+                if older != folder:
+                    shutil.rmtree(older, ignore_errors=True)
     (modules,) = (folder / "modules").iterdir()
     return Kernel(folder / "vmlinuz", folder / "initrd", modules, folder / f"config-{modules.name}")
 
