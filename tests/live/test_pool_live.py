@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Callable
 
@@ -14,7 +9,6 @@ import pytest
 from kit import ED25519
 
 HERE = Path(__file__).parent
-NAMESPACES = ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
 POOL = {"username": "pool", "hostname": "in-the-pool", "ssh_keys": [], "preprovisioned_vm": True}
 OWNER = {"username": "owner", "hostname": "of-the-owner", "ssh_keys": [ED25519]}
 POOL_READY, OWNERS_READY = ["Ready", "1", True], ["Ready", "2", True]
@@ -25,21 +19,12 @@ Play = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def play() -> Play:
+def play(on_stage: Callable[..., Any]) -> Play:
     """Play acts; what was seen after each, by the act's name (the last one of that name)."""
-    if os.geteuid() != 0:
-        pytest.skip("making namespaces needs root")
-    if shutil.which("ip") is None:
-        pytest.skip("needs `ip`: install iproute2")
-    if subprocess.run([*NAMESPACES, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this kernel or container does not allow new namespaces")
 
     def run(kind: str, *acts: str) -> dict[str, Any]:
         job = {"vm": {**POOL, "pps_type": kind}, "owner": OWNER, "acts": acts}
-        command = [*NAMESPACES, "sh", str(HERE / "stage.sh"), sys.executable, str(HERE / "pool_driver.py")]
-        done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        return {seen["act"]: seen for seen in json.loads(done.stdout)}
+        return {seen["act"]: seen for seen in on_stage(job, driver="pool_driver.py", timeout=60)}
 
     return run
 
