@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any, NoReturn
 
 from azurelite.clock import Deadline
 from azurelite.errors import HandlerError, MachineError
+from azurelite.frozen import replace
 from azurelite.guard import guard
 from azurelite.handlers import Context, Handler
 from azurelite.system.changes import Change

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from typing import Any, Literal, Mapping, Optional, Sequence, Union
 
 from azurelite import quick
@@ -13,6 +12,7 @@ from azurelite.datasource.crawl import Crawl
 from azurelite.engine import LATER_BOOT_SECONDS, Options, apply_steps, provision
 from azurelite.errors import AzureliteError, ConfigError
 from azurelite.fabric.client import Fabric
+from azurelite.frozen import dataclass, replace
 from azurelite.handlers import REPORT_READY, Handler, bind_handler, bind_handlers, known_names
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome

@@ -19,9 +19,9 @@ an operator goes in quotes. Of a secret only its presence may be asked.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
 from typing import Any, Literal, Mapping, Optional
 
+from azurelite.frozen import dataclass, fields
 from azurelite.metadata import Metadata, Secret
 from azurelite.schema import unknown_text
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import stat
-from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Optional, Union
 
 from azurelite import layout
@@ -16,6 +15,7 @@ from azurelite.condition import Condition, parse_condition
 from azurelite.document import Document, KeyPath, parse_document
 from azurelite.errors import ConfigError
 from azurelite.fabric.settings import ImdsSettings, MediaSettings, WireServerSettings, check_seconds
+from azurelite.frozen import dataclass, field, fields
 from azurelite.layers import LIST, Layers, entry_id
 from azurelite.schema import Problems, bind
 from azurelite.system.root import Root

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Optional, Sequence
 
 from azurelite.config import DEFAULT_HANDLERS, parse_config, read_document, read_layers
 from azurelite.document import Document, Problem
+from azurelite.frozen import dataclass
 from azurelite.handlers import bind_handlers
 from azurelite.layers import Layers
 from azurelite.schema import Problems

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass
 from typing import Any, Callable, Optional, Union
 
 import yaml
 
 from azurelite.errors import ConfigError
+from azurelite.frozen import dataclass
 
 KeyPath = tuple[Union[str, int], ...]
 _MOST_NODES = 20_000

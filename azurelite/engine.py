@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass, replace
 from typing import Iterator, Optional, Sequence
 
 from azurelite import layout, quick, records
@@ -15,6 +14,7 @@ from azurelite.early import tell_early_error
 from azurelite.errors import AzureliteError, ConfigError, FabricError, IdentityError, MachineError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.media import MediaDocument
+from azurelite.frozen import dataclass, replace
 from azurelite.guard import guard
 from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler, bind_handlers
 from azurelite.metadata import Metadata

@@ -6,10 +6,10 @@ the handlers this file knows that, and by which id an entry goes; not which ther
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Optional, Sequence
 
 from azurelite.document import Document, KeyPath, Place
+from azurelite.frozen import dataclass
 from azurelite.schema import Problems, unknown_text
 
 LIST = "handlers"

@@ -7,8 +7,9 @@ cloud-init's standard keys where those exist. This file knows no source and no p
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field, fields, replace
 from typing import Any, Mapping, Optional, Union
+
+from azurelite.frozen import dataclass, field, fields, replace
 
 REDACTED = "redacted for non-root user"  # cloud-init's words, so that scripts know them
 

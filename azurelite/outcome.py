@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from azurelite.errors import AzureliteError
 from azurelite.fabric.http import Exchange
+from azurelite.frozen import dataclass, field
 from azurelite.system.changes import Change
 
 EXIT_CODES = {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Collection, Iterable, Iterator, Mapping, Optional, Sequence
 
 from azurelite.condition import Condition
 from azurelite.datasource import sources_of
 from azurelite.datasource.crawl import Crawl
 from azurelite.errors import AzureliteError, FabricError
+from azurelite.frozen import dataclass, fields, is_dataclass
 from azurelite.handlers import EJECT_MEDIA, Handler
 from azurelite.metadata import Metadata, Secret
 from azurelite.state import State

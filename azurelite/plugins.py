@@ -11,13 +11,13 @@ import importlib
 import os
 import stat
 import sys
-from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from azurelite import layout
 from azurelite.clock import Clock, Deadline
 from azurelite.config import Frequency
 from azurelite.errors import AzureliteError, HandlerError
+from azurelite.frozen import dataclass, fields, is_dataclass
 from azurelite.guard import guard
 from azurelite.metadata import Metadata
 from azurelite.system.root import Root
@@ -27,7 +27,7 @@ _IMPORT_SECONDS = 10.0
 _RUN_SECONDS = 300.0
 PROGRAM_SECONDS = _RUN_SECONDS - 10  # an executable is ended by itself, ahead of the process that waits for it
 _FREQUENCIES = ("instance", "boot", "once")
-_FIELDS = frozenset(Metadata.__dataclass_fields__)
+_FIELDS = frozenset(field.name for field in fields(Metadata))
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _described(found: tuple[Any, Any]) -> Plugin:
     if frequency not in _FREQUENCIES:
         raise HandlerError(f"its FREQUENCY must be one of: {', '.join(_FREQUENCIES)}")
     options = getattr(module, "Options", None)
-    if options is not None and not hasattr(options, "__dataclass_fields__"):
+    if options is not None and not (isinstance(options, type) and is_dataclass(options)):
         raise HandlerError("its Options must be a dataclass")
     summary = str(getattr(module, "SUMMARY", "") or getattr(apply, "__doc__", "") or "a plug-in").strip()
     return Plugin(

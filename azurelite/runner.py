@@ -6,12 +6,12 @@ Whatever a handler breaks on, Azure hears of it, and the steps that do not hang 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Callable, Optional
 
 from azurelite.config import Config
 from azurelite.errors import AzureliteError, FabricError
 from azurelite.fabric.client import Fabric
+from azurelite.frozen import replace
 from azurelite.guard import guard
 from azurelite.handlers import REPORT_READY, Context, Handler
 from azurelite.metadata import Metadata

@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections.abc
 import contextlib
 import re
-from dataclasses import fields, is_dataclass
 from typing import (
     Any,
     Callable,
@@ -27,6 +26,7 @@ from typing import (
 
 from azurelite.document import Document, KeyPath, Place, Problem, quotable, quotable_path
 from azurelite.errors import ConfigError
+from azurelite.frozen import fields, is_dataclass
 from azurelite.metadata import Secret
 
 T = TypeVar("T")

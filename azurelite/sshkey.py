@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from typing import Iterable, Iterator, Optional
+
+from azurelite.frozen import dataclass
 
 # The fields of keys and certificates: a number above 0 is a width in bytes, the others carry their own length.
 _ANY, _FILLED, _BYTES_32 = 0, -1, -32

@@ -15,7 +15,7 @@ LONGEST_FUNCTION = 50
 
 # From the ground up. A module imports only from its own floor's folder or from floors below.
 FLOORS = [
-    ["errors", "clock", "layout", "version", "x509key"],
+    ["errors", "clock", "frozen", "layout", "version", "x509key"],
     ["guard"],
     ["metadata", "sshkey", "formats"],
     ["system"],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
 from typing import Any
 
 from azurelite.cli.console import Console
 from azurelite.cli.metadata import render
+from azurelite.frozen import dataclass
 from azurelite.outcome import Outcome, StepResult
 from azurelite.simulator import Report, Request
 

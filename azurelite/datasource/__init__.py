@@ -5,9 +5,9 @@ Everything here is pure but `crawl.py`, which asks the sources in turn.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from typing import Any, Mapping
 
+from azurelite.frozen import fields, replace
 from azurelite.metadata import Metadata
 
 # Field -> sources, strongest first. The first source with something usable wins; an empty answer is no answer,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 from typing import Callable, Mapping, Optional, Sequence
 
 from azurelite import layout
@@ -17,6 +16,7 @@ from azurelite.errors import AzureliteError, CertificateError, CommandError, Doc
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.identity import Identity
 from azurelite.fabric.media import MediaDocument, fetch_media
+from azurelite.frozen import dataclass, field
 from azurelite.metadata import Metadata
 from azurelite.system.machine import System
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 import codecs
 import re
-from dataclasses import dataclass
 from typing import Any, Optional
 from xml.etree.ElementTree import Element, register_namespace, tostring  # noqa: TID251 - no parsing; goalstate.py parses
 
 from azurelite.errors import DocumentError, MediaError
 from azurelite.fabric.goalstate import parse_xml
+from azurelite.frozen import dataclass
 from azurelite.metadata import Metadata, Secret, SshKey
 from azurelite.sshkey import repaired
 

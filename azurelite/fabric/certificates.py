@@ -14,7 +14,6 @@ import os
 import shutil
 import tempfile
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import Optional
 from urllib.parse import urlsplit
 
@@ -24,6 +23,7 @@ from azurelite.fabric import retry
 from azurelite.fabric.goalstate import parse_xml
 from azurelite.fabric.http import HttpClient
 from azurelite.fabric.retry import RetryTable
+from azurelite.frozen import dataclass
 from azurelite.metadata import Secret
 from azurelite.system.process import Commands
 

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Optional
 
 from azurelite import layout
 from azurelite.errors import CommandError
 from azurelite.fabric.identity import AZURE_CHASSIS_TAG, Identity, is_uuid, read_identity, vm_id_of
+from azurelite.frozen import dataclass
 from azurelite.system.process import Commands
 from azurelite.system.root import Root
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Optional
 from xml.etree.ElementTree import Element  # noqa: TID251 - a type only; parsing is defusedxml's
 
 from azurelite.errors import DocumentError
+from azurelite.frozen import dataclass
 
 _INSTANCE = "Container/RoleInstanceList/RoleInstance"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Optional
 
 from azurelite.fabric.goalstate import GoalState
+from azurelite.frozen import dataclass
 
 # Characters. WireServer takes 4096 bytes of escaped text, and one character may become 5 bytes of it.
 DESCRIPTION_LIMIT = 512

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from dataclasses import dataclass
 from typing import Callable, Mapping, Optional, Protocol
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from azurelite.clock import Clock, Deadline
 from azurelite.errors import FabricError, HttpStatusError, TransportError
 from azurelite.fabric.connection import BoundedPool, Limit, check_interface
 from azurelite.fabric.retry import RetryTable
+from azurelite.frozen import dataclass
 from azurelite.version import VERSION
 
 LOG = logging.getLogger(__name__)

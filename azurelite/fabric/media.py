@@ -10,13 +10,13 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, Callable, Iterator, Optional
 
 from azurelite.errors import MachineError, MediaError
 from azurelite.fabric.discs import file_systems_of, pick, read_from_disc
 from azurelite.fabric.identity import is_uuid, swap_bytes
+from azurelite.frozen import dataclass
 from azurelite.layout import RUN_DIR, saved_media, vm_folder
 from azurelite.system.machine import System
 from azurelite.system.mounts import Mounts, mounted_discs

@@ -7,10 +7,10 @@ would meet the trouble.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Optional
 
 from azurelite.errors import TransportError
+from azurelite.frozen import dataclass
 from azurelite.system import interfaces
 from azurelite.system.interfaces import dotted, has_carrier, operstate, primary_interface
 from azurelite.system.root import Root

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Mapping, Optional
+
+from azurelite.frozen import dataclass
 
 # Seconds. A longer Retry-After than this would only burn the time that Azure gives a VM.
 LONGEST_PAUSE = 30.0

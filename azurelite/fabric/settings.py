@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
+
+from azurelite.frozen import dataclass
 
 
 @dataclass(frozen=True)

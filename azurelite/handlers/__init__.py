@@ -10,7 +10,6 @@ raises an AzureliteError.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from azurelite import plugins
@@ -18,6 +17,7 @@ from azurelite.condition import Condition
 from azurelite.config import ENTRY_KEYS, Config, Frequency, HandlerEntry
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.fabric.client import Fabric
+from azurelite.frozen import dataclass, field
 from azurelite.guard import guard
 from azurelite.memory import Memory
 from azurelite.metadata import Metadata, Secret

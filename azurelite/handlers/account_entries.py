@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Iterator, Literal, Optional, Union
 
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.handlers.account_checks import (
     days_of,

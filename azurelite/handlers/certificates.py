@@ -6,12 +6,12 @@ They are asked for in a dry run, too, for asking changes nothing. `openssl` must
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
 from azurelite.fabric.certificates import Certificate
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.system.owners import find_owner, shared_folder
 

@@ -7,10 +7,10 @@ VM made of a captured disk is not provisioned either, unless `azurelite generali
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import REPORT_READY, Context
 from azurelite.handlers.afterwards import reported
 from azurelite.system.services import Services

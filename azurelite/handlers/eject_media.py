@@ -5,10 +5,9 @@ The disc holds what was typed at the portal, the password among it. Ejecting is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.handlers.afterwards import too_early
 from azurelite.system.eject import eject_disc

@@ -7,10 +7,10 @@ is looked at on every boot. Nothing is done, and no program started, where less 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Optional
 
 from azurelite.config import Frequency
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.system.blockdevices import BlockDevices, Device
 from azurelite.system.filesystems import btrfs_node, grow, size_of

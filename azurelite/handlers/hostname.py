@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 from typing import Literal, Optional, Union
 
 from azurelite.config import Frequency
 from azurelite.errors import FileError, HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.system.hostnames import answered_by_nss, static_name, write_hosts, write_name
 

@@ -7,11 +7,11 @@ and one that is not there is refused: programs complain at every start of a lang
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Optional
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.system.changes import Change
 from azurelite.system.locales import (

@@ -7,11 +7,11 @@ points to themselves.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Optional
 
 from azurelite.config import Frequency
 from azurelite.errors import CommandError, HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.system import fstab
 from azurelite.system.changes import Change

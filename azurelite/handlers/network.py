@@ -11,12 +11,12 @@ starts at boot, not by the distribution's name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Iterable, Literal, Mapping, Optional, Sequence
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
 from azurelite.fabric.reach import ROUTES, read_routes
+from azurelite.frozen import dataclass, replace
 from azurelite.handlers import Context
 from azurelite.netconf import ifupdown, netplan, networkd, networkmanager, udev
 from azurelite.netconf.files import MARK, PLACES, File

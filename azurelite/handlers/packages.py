@@ -7,11 +7,11 @@ installed: its tools are not this machine's.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Union
 
 from azurelite.config import Frequency
 from azurelite.errors import CommandError, HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.system.packages import Package, Packages, find_manager
 

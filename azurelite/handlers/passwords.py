@@ -5,11 +5,11 @@ Nobody's password is made up here: it would have to be printed to be of use, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Optional
 
 from azurelite.config import Frequency
 from azurelite.errors import AzureliteError, HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.handlers.account_entries import shown
 from azurelite.metadata import Secret

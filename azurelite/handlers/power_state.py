@@ -7,12 +7,12 @@ from inside, an Azure VM is "stopped" and still paid for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Optional, Union
 
 from azurelite import layout
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.handlers.afterwards import ahead, reported, too_early
 from azurelite.system.power import switch

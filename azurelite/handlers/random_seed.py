@@ -7,9 +7,8 @@ who trust the host's word. The same bytes are not given twice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from azurelite.config import Frequency
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.system.entropy import mix_in
 

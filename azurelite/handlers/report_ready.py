@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from azurelite.config import Frequency
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 
 SUMMARY = "tell Azure that the VM is ready"

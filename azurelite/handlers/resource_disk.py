@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 from typing import Literal, Optional, Union
 
 from azurelite.config import Frequency
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.system.blockdevices import BlockDevices, Device
 from azurelite.system.changes import Change

@@ -12,12 +12,12 @@ left out) and AZURELITE_VERSION.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Literal, Mapping, Optional
 
 from azurelite import layout
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
+from azurelite.frozen import dataclass, field
 from azurelite.handlers import Context
 from azurelite.metadata import Metadata, Secret, expose, redact
 from azurelite.system.owners import find_owner

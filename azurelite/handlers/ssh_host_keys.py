@@ -8,11 +8,11 @@ ones stay. Certificates for host keys are left alone.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Literal, Union
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.system import hostkeys
 from azurelite.system.services import Services

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 from typing import Optional
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.handlers.person import administrator, password_works
 from azurelite.sshkey import PublicKey, parse_login_key

@@ -8,11 +8,11 @@ checks the result before it is kept. Passwords are never turned off while the ad
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Literal, Mapping, Optional, Union
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
+from azurelite.frozen import dataclass, field
 from azurelite.handlers import Context
 from azurelite.handlers.person import administrator
 from azurelite.system.authorized import has_usable_key, keys_barred

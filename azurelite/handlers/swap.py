@@ -7,11 +7,11 @@ For swap on the temporary disk see `resource_disk`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Optional, Union
 
 from azurelite.config import Frequency
 from azurelite.errors import CommandError, HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.system.fstab import Entry, Fstab
 from azurelite.system.swapfile import MIB, SwapFile, check_size

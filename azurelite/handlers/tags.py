@@ -7,11 +7,11 @@ never a secret in it: everybody may read the file.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from azurelite import layout
 from azurelite.config import Frequency
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.system.owners import shared_folder
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 from typing import Literal, Optional, Union
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.system.services import Services
 from azurelite.system.timekeeping import TimeKeeper, configure, find_time_keeper, hyperv_clock

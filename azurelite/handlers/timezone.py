@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.system.zones import LOCALTIME, ZONEINFO, set_zone, similar_zone, zone_data
 

@@ -10,11 +10,11 @@ of the portal and `sudo: password` ask for it, and sshd is told by the handler `
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal, Optional
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.handlers.account_checks import GROUP, find_shell, octal, wrong_comment
 from azurelite.handlers.account_rights import grant, right_of

@@ -8,13 +8,13 @@ anywhere: it may hold secrets. A script is begun once per VM, whatever became of
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Optional
 
 from azurelite import layout
 from azurelite.config import Frequency, HandlerEntry
 from azurelite.document import Document
 from azurelite.errors import AzureliteError, ConfigError, HandlerError, MachineError
+from azurelite.frozen import dataclass, replace
 from azurelite.guard import guard
 from azurelite.handlers import Context, bind_handler
 from azurelite.metadata import Secret

@@ -6,11 +6,11 @@ home, shell and lock stay as they are. root and the accounts of the system are r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Iterator
 
 from azurelite.config import Frequency
 from azurelite.errors import AzureliteError, HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.handlers.account_checks import days_of, find_shell, wrong_group
 from azurelite.handlers.account_entries import Account, Group, inactive_days, refusals, shown

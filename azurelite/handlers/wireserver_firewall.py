@@ -8,11 +8,11 @@ agent has set rules of its own for the address, none are added for this machine'
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Literal, Union
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.system.firewall import Fence, open_backend, set_fence
 

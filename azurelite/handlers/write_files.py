@@ -7,11 +7,11 @@ can change (a home, /tmp) no link is followed. What a file holds is shown nowher
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal, Optional, Union
 
 from azurelite.config import Frequency
 from azurelite.errors import HandlerError, MachineError
+from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.metadata import Secret
 from azurelite.system.files import READ_LIMIT, Owner
@@ -52,7 +52,7 @@ class File:
     """
 
     path: str = ""
-    content: Secret = Secret("")  # noqa: RUF009  # a value that cannot change
+    content: Secret = Secret("")  # a value that cannot change
     encoding: Encoding = "text/plain"
     owner: Optional[str] = None
     permissions: Union[str, int, None] = None

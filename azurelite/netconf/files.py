@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Optional
+
+from azurelite.frozen import dataclass
 
 MARK = "# written by azurelite"
 HEADER = f"{MARK} from Azure's metadata about the NICs; it is written anew when that changes\n"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, replace
 from typing import Any, Mapping, Optional, Union
+
+from azurelite.frozen import dataclass, replace
 
 _MAC = re.compile(r"[0-9a-f]{12}")
 _FAMILIES: tuple[tuple[str, Any], ...] = (("ipv4", ipaddress.IPv4Address), ("ipv6", ipaddress.IPv6Address))

@@ -7,10 +7,10 @@ taken away is in `pieces.py`. Nothing is started here: what is installed takes e
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Optional
 
 from azurelite.errors import ConfigError, MachineError
+from azurelite.frozen import dataclass
 from azurelite.service import inittab, sysv
 from azurelite.service.detect import detect
 from azurelite.service.layouts import LAYOUTS

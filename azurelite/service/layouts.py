@@ -5,10 +5,10 @@ Places are chosen by what a guest holds, never by a distribution's name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Callable, Optional
 
 from azurelite.errors import CommandError
+from azurelite.frozen import dataclass
 from azurelite.service.pieces import Link, Text, Unit, state
 from azurelite.service.texts import names_program
 from azurelite.system.changes import Change

@@ -7,10 +7,10 @@ Everything is looked at before anything is changed, and whatever is not azurelit
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Literal, Optional, Union
 
 from azurelite.errors import MachineError
+from azurelite.frozen import dataclass
 from azurelite.service.texts import is_marked, is_plain, marked, plain
 from azurelite.system.changes import Change
 from azurelite.system.explain import explained

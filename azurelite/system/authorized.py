@@ -10,10 +10,10 @@ import os
 import posixpath
 import re
 import stat
-from dataclasses import dataclass
 from typing import Callable, Iterator, Optional, Sequence
 
 from azurelite.errors import FileError, MachineError
+from azurelite.frozen import dataclass
 from azurelite.sshkey import AuthorizedLine, PublicKey, authorized_lines, opening
 from azurelite.system.files import ROOT_OWNER, Files, Owner
 from azurelite.system.machine import System

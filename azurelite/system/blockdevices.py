@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from typing import Iterator, Optional
 
 from azurelite.errors import FileError
+from azurelite.frozen import dataclass
 from azurelite.system.explain import explained
 from azurelite.system.mounts import Mounted, mount_table
 from azurelite.system.root import Root

@@ -14,11 +14,11 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
 from typing import Iterator, Optional
 
 from azurelite.clock import Deadline
 from azurelite.errors import CommandError, MachineError
+from azurelite.frozen import dataclass
 from azurelite.system.interfaces import dotted, unicast
 from azurelite.system.machine import System
 

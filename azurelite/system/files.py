@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
 from typing import Iterator, Optional
 
 from azurelite.errors import FileError
+from azurelite.frozen import dataclass
 from azurelite.system.changes import Change, Journal
 from azurelite.system.explain import explained, write_all
 from azurelite.system.root import Root

@@ -11,10 +11,10 @@ import errno
 import fcntl
 import os
 import struct
-from dataclasses import dataclass
 from typing import Iterator, Optional
 
 from azurelite.errors import CommandError
+from azurelite.frozen import dataclass
 from azurelite.system.blockdevices import Device
 from azurelite.system.changes import Change
 from azurelite.system.explain import explained, write_all

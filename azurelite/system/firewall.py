@@ -9,10 +9,10 @@ DHCP (port 53, UDP 67) are open to all: resolvers and DHCP clients run as users 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import Literal, Optional
 
 from azurelite.errors import CommandError
+from azurelite.frozen import dataclass, replace
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import re
-from dataclasses import dataclass
 from typing import Optional
 
 from azurelite.errors import CommandError, HandlerError
+from azurelite.frozen import dataclass
 from azurelite.system.changes import Change
 from azurelite.system.explain import explained
 from azurelite.system.machine import System

@@ -5,10 +5,10 @@ What lies on the partition is not known here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Optional, Sequence
 
 from azurelite.errors import CommandError
+from azurelite.frozen import dataclass
 from azurelite.system.blockdevices import BlockDevices, Device
 from azurelite.system.changes import Change
 from azurelite.system.filesystems import opened

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import Optional, Sequence
 
 from azurelite.errors import CommandError
+from azurelite.frozen import dataclass
 from azurelite.system.explain import explained
 from azurelite.system.machine import System
 from azurelite.system.scratch import scratch_folder

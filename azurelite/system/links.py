@@ -11,10 +11,10 @@ import os
 import select
 import socket
 import struct
-from dataclasses import dataclass
 from typing import Iterable, Iterator, Optional
 
 from azurelite.errors import MachineError
+from azurelite.frozen import dataclass
 
 _NETLINK_ROUTE = 0
 _GROUP_LINK = 1  # RTMGRP_LINK

@@ -11,10 +11,10 @@ import os
 import re
 import stat
 import tempfile
-from dataclasses import dataclass
 from typing import Iterator, Optional
 
 from azurelite.errors import CommandError, FileError
+from azurelite.frozen import dataclass
 from azurelite.layout import RUN_DIR
 from azurelite.system.process import Commands
 from azurelite.system.root import Root

@@ -6,9 +6,9 @@ It reads /sys/class/net below the root. A foreign root has none of it; then noth
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Iterable, Optional
 
+from azurelite.frozen import dataclass
 from azurelite.system.interfaces import NETVSC, driver, macs
 from azurelite.system.root import Root
 

@@ -6,9 +6,9 @@ them: none may begin with `-`, for not every manager knows `--`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Callable, Mapping, Optional, Sequence
 
+from azurelite.frozen import dataclass, field
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 from typing import Literal, Optional, Sequence
 
 from azurelite.errors import CommandError, MachineError
+from azurelite.frozen import dataclass
 from azurelite.metadata import Secret
 from azurelite.system.machine import System
 

@@ -7,9 +7,9 @@ root. It knows which lines hold for one user; what depends on the address of a c
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Iterator, Mapping, Optional, Sequence
 
+from azurelite.frozen import dataclass
 from azurelite.system.files import Files
 from azurelite.system.globs import expand
 

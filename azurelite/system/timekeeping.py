@@ -7,9 +7,9 @@ program's own file. This file knows the programs and their words, not what is wa
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Optional
 
+from azurelite.frozen import dataclass
 from azurelite.system.assignments import assign, get, read_text, rewrite_text
 from azurelite.system.files import Files
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Optional
 
+from azurelite.frozen import dataclass
 from azurelite.system.files import Owner
 
 

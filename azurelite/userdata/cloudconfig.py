@@ -5,9 +5,9 @@ What a section leads to is not known here; see `translate`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Mapping, Optional, Union
 
+from azurelite.frozen import dataclass
 from azurelite.metadata import Secret
 
 Words = Union[str, tuple[str, ...]]  # one text with commas, or a list

@@ -5,10 +5,10 @@ Knows packing and encodings, with a limit on what comes out; what the document s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Callable
 
 from azurelite.errors import HandlerError
+from azurelite.frozen import dataclass
 
 LIMIT = 16 * 1024 * 1024  # bytes; Azure takes 64 KiB, which a bomb unpacks to gigabytes
 _MOST_LAYERS = 4

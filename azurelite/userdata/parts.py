@@ -6,10 +6,10 @@ It does not know what is in a part, nor what is done with one.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Callable, Iterator, Literal, Optional
 
 from azurelite.errors import HandlerError
+from azurelite.frozen import dataclass, field, replace
 
 if TYPE_CHECKING:
     from email.message import Message

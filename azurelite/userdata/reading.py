@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass, field
 from typing import Any, Mapping, Sequence
 
 import yaml
 
 from azurelite.document import Document, parse_document, quotable, quotable_path
 from azurelite.errors import ConfigError
+from azurelite.frozen import dataclass, field
 from azurelite.schema import ConfigProblemsError, bind
 from azurelite.userdata.cloudconfig import CloudConfig, FileEntry, UserEntry
 from azurelite.userdata.parts import Part, part_of

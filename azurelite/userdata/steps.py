@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Mapping, Union
 
 from azurelite.document import KeyPath, Place
+from azurelite.frozen import dataclass, field
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import datetime
 import difflib
-from dataclasses import fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from azurelite.document import Document, KeyPath, Place, quotable_path
+from azurelite.frozen import fields, is_dataclass
 
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 

@@ -7,11 +7,11 @@ volume of their own, which its escape sequence marks.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Optional
 
 from azurelite.errors import MediaError
 from azurelite.fabric.discs.image import FOLDER_CAP, Disc, pick
+from azurelite.frozen import dataclass
 
 _SECTOR = 2048
 _FIRST_DESCRIPTOR = 16 * _SECTOR
@@ -33,7 +33,7 @@ class _Volume:
     length: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class _File:
     """A file of the root folder and the pieces that it lies in, as byte offset and length."""
 

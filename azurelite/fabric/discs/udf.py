@@ -7,7 +7,6 @@ or 4096 bytes: a device does not say which its image was made for, so the anchor
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import Iterator, Optional
 
 from azurelite.errors import MediaError
@@ -34,13 +33,13 @@ _MOST_SEQUENCES = 4  # that point to one another
 _OTHER_KINDS = (PRIMARY_VOLUME, 4, 7, 9)  # implementation use, unallocated space, integrity: of no interest here
 
 
-@dataclass
 class _Sequence:
     """What was found in a volume descriptor sequence: the prevailing (latest) descriptors."""
 
-    volume: Optional[bytes] = None
-    volume_age: int = -1
-    partitions: dict[int, tuple[int, Plain]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.volume: Optional[bytes] = None
+        self.volume_age = -1
+        self.partitions: dict[int, tuple[int, Plain]] = {}
 
 
 def read_file(disc: Disc, name: str, *, limit: int) -> Optional[bytes]:

@@ -6,7 +6,6 @@ ECMA-167 4/14.4 to 4/14.14; UDF 1.02 2.3. Every chain ends by a count, every len
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Optional
 
 from azurelite.errors import MediaError
@@ -25,6 +24,7 @@ from azurelite.fabric.discs.udf_tags import (
     long_address,
     short_address,
 )
+from azurelite.frozen import dataclass
 
 FOLDER, REGULAR = 4, (0, 5)  # file types, ECMA-167 4/14.6.6; 0 is "not said", which Linux reads as regular
 METADATA_MAIN, METADATA_MIRROR = 250, 251  # UDF 2.50 2.2.13
