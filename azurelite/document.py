@@ -27,7 +27,7 @@ _TAGS: dict[type, tuple[str, ...]] = {
 }
 _MARKS = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"), (codecs.BOM_UTF8, "utf-8"))
 _MERGE = f"{_YAML}merge"
-_PLAIN = re.compile(r"[A-Za-z0-9_./-]{0,64}")
+_PLAIN = r"[A-Za-z0-9_./-]{0,64}"
 _NOT_TEXT: re.Pattern[str] = yaml.reader.Reader.NON_PRINTABLE
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -103,7 +103,7 @@ def dotted(path: KeyPath) -> str:
 
 def quotable(key: str) -> str:
     """As much of a key as a message may quote: where a blank is forgotten, `password:SECRET` is all one key."""
-    found = _PLAIN.match(key)
+    found = re.match(_PLAIN, key)
     plain = found[0] if found else ""
     return key if plain == key else f"{plain}…"
 

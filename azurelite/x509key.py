@@ -21,9 +21,9 @@ _CURVES = {
     bytes.fromhex("2b81040023"): ("nistp521", 66),
 }
 # White space stands for line breaks too: sources put a key on one line before anybody looks at it.
-_PEM = re.compile(r"\s*-----BEGIN ([A-Z0-9 ]+)-----([A-Za-z0-9+/=\s]+)-----END \1-----", re.ASCII)
-_PEM_BEGIN = re.compile(r"\s*-----BEGIN ([A-Z0-9 ]+)-----", re.ASCII)
-_SSH2 = re.compile(r"\s*---- BEGIN SSH2 PUBLIC KEY ----(.+)---- END SSH2 PUBLIC KEY ----", re.ASCII | re.DOTALL)
+_PEM = r"\s*-----BEGIN ([A-Z0-9 ]+)-----([A-Za-z0-9+/=\s]+)-----END \1-----"
+_PEM_BEGIN = r"\s*-----BEGIN ([A-Z0-9 ]+)-----"
+_SSH2 = r"\s*---- BEGIN SSH2 PUBLIC KEY ----(.+)---- END SSH2 PUBLIC KEY ----"
 _CERTIFICATES = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
 
 
@@ -38,10 +38,10 @@ def convert(text: str) -> str:
     """
     if text.lstrip().startswith("---- BEGIN"):
         return _from_ssh2(text)
-    label = _PEM_BEGIN.match(text)
+    label = re.match(_PEM_BEGIN, text, re.ASCII)
     if label is not None and "PRIVATE KEY" in label[1]:
         raise ValueError("it is a PRIVATE key, which nobody else may have: give the public one, and make a new pair")
-    found = _PEM.match(text)
+    found = re.match(_PEM, text, re.ASCII)
     if found is None:
         raise ValueError("its PEM text is damaged or cut off")
     try:
@@ -139,7 +139,7 @@ def _packed(kind: str, *fields: bytes) -> str:
 
 def _from_ssh2(text: str) -> str:
     """RFC 4716: headers, then base64. All keys begin with a length below 2^8, that is with "AAAA"."""
-    found = _SSH2.match(text)
+    found = re.match(_SSH2, text, re.ASCII | re.DOTALL)
     words = found[1].split() if found is not None else []
     start = next((i for i, word in enumerate(words) if word.startswith("AAAA")), None)
     if found is None or start is None:

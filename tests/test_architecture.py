@@ -149,3 +149,16 @@ def test_handlers_never_run_programs_nor_read_the_clock() -> None:
 @pytest.mark.parametrize("path", sorted(Path(__file__).parent.rglob("*.py")), ids=lambda path: path.name)
 def test_no_test_patches_the_code(path: Path) -> None:
     assert not any("mock" in module for module in imports_of(path))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_regular_expression_is_compiled_at_import(path: Path) -> None:
+    """`re` keeps what it compiled at the first use; most runs use few of them."""
+    if room_of(name_of(path)) == ALONE:
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for statement in tree.body:
+        if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+            continue
+        for node in ast.walk(statement):
+            assert not (isinstance(node, ast.Attribute) and node.attr == "compile"), f"line {node.lineno}"

@@ -31,7 +31,7 @@ _MOST_DEPTH = 64  # levels; an honest document has seven
 # cloud-init writes the word, the Azure Linux agent the star. Azure takes neither as a password.
 _STAND_INS = ("REDACTED", "*")
 _TRUE, _FALSE = ("true", "1", "on", "yes"), ("false", "0", "off", "no")
-_THUMBPRINT = re.compile(r"[0-9A-F]{40}")
+_THUMBPRINT = r"[0-9A-F]{40}"
 _FLAGS = ("DisableSshPasswordAuthentication", "PreprovisionedVm", "ProvisionGuestProxyAgent")
 # What may be shown to everybody. Elements that are not here are not shown: a future one could be a secret.
 _HARMLESS_TEXTS = (
@@ -233,7 +233,7 @@ def _keys(reader: _Reader, linux: Element) -> tuple[tuple[SshKey, ...], tuple[st
         fingerprint = "".join((reader.text(entry, "Fingerprint") or "").replace(":", "").split()).upper()
         if value is not None:
             keys.append(SshKey(repaired(value), path))
-        elif _THUMBPRINT.fullmatch(fingerprint):
+        elif re.fullmatch(_THUMBPRINT, fingerprint):
             fingerprints.append(fingerprint)
         else:
             reader.problem("PublicKey", "has neither a Value nor a Fingerprint of 40 hexadecimal digits; it is skipped")

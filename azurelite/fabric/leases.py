@@ -41,9 +41,9 @@ _NAMES = frozenset({"unknown-245", "option-245", "wireserver", "wireserver-addre
 _KEYS = frozenset(
     {"option_245", "private_245", "unknown_245", "opt245", "dhcp4_private_245", "dhcp4_unknown_245", "new_unknown_245"}
 )
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*\\?"?|#[^\n]*|[{};]|[^\s{};"#]+', re.DOTALL)
-_ESCAPE = re.compile(r"\\([0-7]{1,3}|.)", re.DOTALL)
-_DATE = re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2}) (\d{1,2}):(\d{1,2}):(\d{1,2})", re.ASCII)
+_LEXEME = r'"(?:[^"\\]|\\.)*\\?"?|#[^\n]*|[{};]|[^\s{};"#]+'
+_ESCAPE = r"\\([0-7]{1,3}|.)"
+_DATE = r"(\d{4})/(\d{1,2})/(\d{1,2}) (\d{1,2}):(\d{1,2}):(\d{1,2})"
 
 
 def from_dhclient(data: bytes, *, now: float) -> Optional[str]:
@@ -165,7 +165,7 @@ def _leases(text: str) -> Iterator[list[list[str]]]:
     """The statements of each `lease { … }`, each a list of words."""
     statements: Optional[list[list[str]]] = None
     words: list[str] = []
-    for match in _TOKEN.finditer(text):
+    for match in re.finditer(_LEXEME, text, re.DOTALL):
         mark = match.group()
         if mark == "{":
             statements = [] if words == ["lease"] else None
@@ -191,7 +191,7 @@ def _expired(words: list[str], now: float) -> bool:
     try:
         if words[:1] == ["epoch"]:
             return int(words[1][:20]) < now
-        date = _DATE.fullmatch(" ".join(words[1:3]))
+        date = re.fullmatch(_DATE, " ".join(words[1:3]), re.ASCII)
         return date is None or calendar.timegm(tuple(map(int, date.groups()))) < now
     except (ValueError, IndexError, OverflowError):
         return True
@@ -212,7 +212,7 @@ def _packet_options(data: bytes) -> dict[int, bytes]:
 
 
 def _unescape(text: str) -> str:
-    return _ESCAPE.sub(lambda match: _plain(match.group(1)), text)
+    return re.sub(_ESCAPE, lambda match: _plain(match.group(1)), text, flags=re.DOTALL)
 
 
 def _plain(escaped: str) -> str:

@@ -26,7 +26,7 @@ REQUIRED = False
 _DEFAULTS = "defaults,nofail"
 _SHORT = r"(sd|vd|xvd|hd|nvme|mmcblk)[a-z0-9]+"  # a disk as people call it
 _BY = {"UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid", "PARTLABEL": "by-partlabel"}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = r"[\x00-\x1f\x7f]"
 _SECONDS = 60.0
 
 
@@ -52,12 +52,12 @@ class Mount:
     check: Optional[int] = None
 
     def __post_init__(self) -> None:
-        if not self.device or _CONTROL.search(self.device) or self.device.startswith("#"):
+        if not self.device or re.search(_CONTROL, self.device) or self.device.startswith("#"):
             raise ValueError("device is missing, or holds what no device can: give it as /dev/… or UUID=…")
         if re.fullmatch(r"(ephemeral|swap)[0-9]*(\.[0-9]+)?", self.device):
             raise ValueError("device is the temporary disk or swap: use the handlers resource_disk and swap for those")
         if self.type != "swap":
-            if not self.path.startswith("/") or _CONTROL.search(self.path) or ".." in self.path.split("/"):
+            if not self.path.startswith("/") or re.search(_CONTROL, self.path) or ".." in self.path.split("/"):
                 raise ValueError("path must be an absolute path, as /data")
             if not self.path.strip("/"):
                 raise ValueError("path must not be the root")

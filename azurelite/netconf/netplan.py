@@ -14,7 +14,7 @@ from azurelite.netconf.nics import Nic
 
 FOLDER = "/etc/netplan"
 FOLDERS = ("/usr/lib/netplan", FOLDER, "/run/netplan")
-_TO_NETWORKMANAGER = re.compile(r"^[^#\n]*\brenderer[\"']?\s*:\s*[\"']?NetworkManager\b", re.MULTILINE)
+_TO_NETWORKMANAGER = r"^[^#\n]*\brenderer[\"']?\s*:\s*[\"']?NetworkManager\b"
 
 
 def render(nics: Iterable[Nic]) -> tuple[File, ...]:
@@ -24,7 +24,7 @@ def render(nics: Iterable[Nic]) -> tuple[File, ...]:
 
 def hands_on(texts: Iterable[str]) -> bool:
     """One of netplan's files makes it render for NetworkManager, where it refuses to match by driver."""
-    return any(_TO_NETWORKMANAGER.search(text) for text in texts)
+    return any(re.search(_TO_NETWORKMANAGER, text, re.MULTILINE) for text in texts)
 
 
 def _document(nic: Nic) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Mapping, Optional, Union
 
 from azurelite.frozen import dataclass, replace
 
-_MAC = re.compile(r"[0-9a-f]{12}")
+_MAC = r"[0-9a-f]{12}"
 _FAMILIES: tuple[tuple[str, Any], ...] = (("ipv4", ipaddress.IPv4Address), ("ipv6", ipaddress.IPv6Address))
 METRIC_STEP = 100  # the first NIC has it, the second has it twice, …: the least metric wins
 
@@ -99,7 +99,7 @@ def read_nics(network: Mapping[str, Any], *, secondary_addresses: bool = True) -
 def normal_mac(text: object) -> Optional[str]:
     """A MAC as Linux writes it, or None. IMDS says `000D3A5E7B21`; colons and hyphens are taken as well."""
     bare = re.sub(r"[:-]", "", text).lower() if isinstance(text, str) and len(text) < 20 else ""
-    if not _MAC.fullmatch(bare) or not bare.strip("0") or int(bare[:2], 16) & 1:  # a group's address is no NIC's
+    if not re.fullmatch(_MAC, bare) or not bare.strip("0") or int(bare[:2], 16) & 1:  # a group's address is no NIC's
         return None
     return ":".join(bare[at : at + 2] for at in range(0, 12, 2))
 

@@ -28,7 +28,7 @@ _PROGRAMS = tuple(
     )
 )  # fmt: skip
 # It stands in scripts, quoted or not, and in the init systems' own files: nothing that any of them takes for its own.
-_PLAIN_PATH = re.compile(r"/[A-Za-z0-9._+/-]+")
+_PLAIN_PATH = r"/[A-Za-z0-9._+/-]+"
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ _REMEDY = (
 def _program(system: System, given: Optional[str], notes: list[str]) -> str:
     """The guest path of the program that the unit is to run."""
     if given is not None:
-        if not _PLAIN_PATH.fullmatch(given):
+        if not re.fullmatch(_PLAIN_PATH, given):
             raise ConfigError("--program must be an absolute path of letters, digits and . _ + - / alone")
         if not system.files.is_executable(given):
             raise ConfigError(f"--program {given}: there is no such program in this guest")
@@ -152,7 +152,7 @@ def _program(system: System, given: Optional[str], notes: list[str]) -> str:
         found = next((path for path in _PROGRAMS if system.files.is_executable(path)), None)
         if found is None and system.root.is_host:
             found = system.commands.find("azurelite")
-    if found is None or not _PLAIN_PATH.fullmatch(found):
+    if found is None or not re.fullmatch(_PLAIN_PATH, found):
         raise ConfigError(
             "azurelite is not installed in this guest: no executable azurelite or azurelite.pyz in "
             f"{', '.join(dict.fromkeys(path.rpartition('/')[0] for path in _PROGRAMS))}: install it there first, or "

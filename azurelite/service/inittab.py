@@ -9,8 +9,8 @@ from azurelite.service.texts import MARK, marked
 from azurelite.system.machine import System
 
 INITTAB = "/etc/inittab"
-_SYSINIT = re.compile(r"[^#:]*:[^:]*:sysinit:")
-_RUNS_IT = re.compile(r"[^#:]*:[^:]*:[a-z]+:.*azurelite(\.pyz)? provision")
+_SYSINIT = r"[^#:]*:[^:]*:sysinit:"
+_RUNS_IT = r"[^#:]*:[^:]*:[a-z]+:.*azurelite(\.pyz)? provision"
 
 
 def enable(system: System, program: str) -> None:
@@ -43,9 +43,9 @@ def with_line(text: str, program: str) -> str:
         return text
     text = without_line(text)
     lines = text.splitlines(keepends=True)
-    if any(_RUNS_IT.match(line) for line in lines):
+    if any(re.match(_RUNS_IT, line) for line in lines):
         return text
-    behind = max((number for number, line in enumerate(lines, 1) if _SYSINIT.match(line)), default=len(lines))
+    behind = max((number for number, line in enumerate(lines, 1) if re.match(_SYSINIT, line)), default=len(lines))
     before, after = "".join(lines[:behind]), "".join(lines[behind:])
     if before and not before.endswith("\n"):
         return f"{before}\n{block[:-1]}"  # as without a last newline as it was

@@ -15,8 +15,8 @@ from azurelite.system.machine import System
 _NAME = "azurelite"
 _LEVELS = ("2", "3", "4", "5")
 _ALL_LEVELS = ("0", "1", "2", "3", "4", "5", "6", "S")
-_OURS = re.compile(rf"([SK])\d\d{_NAME}")
-_START = re.compile(r"S(\d\d)(.+)")
+_OURS = rf"([SK])\d\d{_NAME}"
+_START = r"S(\d\d)(.+)"
 _NETWORK = ("network", "networking", "ifupdown", "dhcpcd", "NetworkManager", "connman", "wicked")
 _SSHD = ("ssh", "sshd", "dropbear", "opensshd")
 _USUAL = 15  # as the line `chkconfig:` of the script says: Red Hat's network is 10, its sshd 55
@@ -73,7 +73,7 @@ def place_among(names: list[str]) -> int:
     Args:
         names: what is in the run level's folder.
     """
-    starts = [(int(match[1]), match[2]) for match in map(_START.fullmatch, names) if match]
+    starts = [(int(match[1]), match[2]) for match in (re.fullmatch(_START, name) for name in names) if match]
     network = max((number for number, name in starts if name in _NETWORK), default=None)
     sshd = min((number for number, name in starts if name in _SSHD), default=None)
     if network is None:
@@ -138,7 +138,7 @@ def _script_from(folder: str) -> str:
 
 
 def _own(system: System, level: str) -> list[str]:
-    return [entry for entry in system.files.names(_folder(system, level)) if _OURS.fullmatch(entry)]
+    return [entry for entry in system.files.names(_folder(system, level)) if re.fullmatch(_OURS, entry)]
 
 
 def _starts(system: System, level: str) -> bool:

@@ -12,8 +12,8 @@ from typing import Optional
 UNITS_FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "units")
 MARK = "# Put here by `azurelite service install`, which writes it anew; `azurelite service remove` takes it away."
 # Where the plain files say that the program lies.
-_PROGRAM = re.compile(rb"/usr/(?:local/)?bin/azurelite(?:\.pyz)?(?![\w./-])")
-_ANY_PROGRAM = re.compile(rb"/[A-Za-z0-9._+/-]*azurelite(?:\.pyz)?(?![\w./-])")
+_PROGRAM = rb"/usr/(?:local/)?bin/azurelite(?:\.pyz)?(?![\w./-])"
+_ANY_PROGRAM = rb"/[A-Za-z0-9._+/-]*azurelite(?:\.pyz)?(?![\w./-])"
 
 
 def plain(unit: str) -> bytes:
@@ -34,7 +34,7 @@ def plain(unit: str) -> bytes:
 
 def marked(unit: str, program: str) -> bytes:
     """A unit as `service install` puts it in place: marked, and with the guest's own path of the program."""
-    text = _PROGRAM.sub(lambda _: program.encode(), plain(unit))
+    text = re.sub(_PROGRAM, lambda _: program.encode(), plain(unit))
     first, newline, rest = text.partition(b"\n")
     mark = MARK.encode() + b"\n"
     return first + newline + mark + rest if first.startswith(b"#!") else mark + text
@@ -42,7 +42,7 @@ def marked(unit: str, program: str) -> bytes:
 
 def names_program(unit: str) -> bool:
     """The unit says where the program lies."""
-    return _PROGRAM.search(plain(unit)) is not None
+    return re.search(_PROGRAM, plain(unit)) is not None
 
 
 def is_marked(data: Optional[bytes]) -> bool:
@@ -52,4 +52,4 @@ def is_marked(data: Optional[bytes]) -> bool:
 
 def is_plain(data: bytes, unit: str) -> bool:
     """It is the unit as a package would hold it, wherever the package has put the program."""
-    return _ANY_PROGRAM.sub(b"", data) == _ANY_PROGRAM.sub(b"", plain(unit))
+    return re.sub(_ANY_PROGRAM, b"", data) == re.sub(_ANY_PROGRAM, b"", plain(unit))

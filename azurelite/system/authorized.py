@@ -22,7 +22,7 @@ from azurelite.system.sshd_config import SshdConfig, read_config
 from azurelite.system.users import User
 
 _USUAL = (".ssh/authorized_keys", ".ssh/authorized_keys2")  # sshd's own default
-_TOKEN = re.compile(r"%(.?)")
+_WORD = r"%(.?)"
 
 
 @dataclass(frozen=True)
@@ -171,12 +171,12 @@ def _words(config: SshdConfig, name: str, groups: frozenset[str]) -> tuple[str, 
 def _expand(word: str, user: User) -> KeyFile:
     """A word of AuthorizedKeysFile as the file that it means for a user."""
     values = {"%": "%", "h": user.home, "u": user.name, "U": str(user.uid)}
-    text = _TOKEN.sub(lambda found: values.get(found[1], found[0]), word)
+    text = re.sub(_WORD, lambda found: values.get(found[1], found[0]), word)
     home = posixpath.normpath(user.home)
     path = posixpath.normpath(text if text.startswith("/") else f"{home}/{text}")
     path = "/" + path.lstrip("/")
     below = path.startswith(home.rstrip("/") + "/")
-    used = {found[1] for found in _TOKEN.finditer(word)}
+    used = {found[1] for found in re.finditer(_WORD, word)}
     return KeyFile(path, home if below else None, shared=not below and not used & {"h", "u", "U"})
 
 

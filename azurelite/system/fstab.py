@@ -19,8 +19,8 @@ from azurelite.system.machine import System
 PATH = "/etc/fstab"
 _FOLDER = "/etc"
 _TAG = b"# azurelite"
-_ESCAPED = re.compile(r"[ \t\n\r\\]")
-_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
+_ESCAPED = r"[ \t\n\r\\]"
+_OCTAL = rb"\\([0-3][0-7]{2})"
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def parse(line: bytes) -> Optional[Entry]:
     words = line.replace(b"\t", b" ").strip().split()
     if len(words) < 2 or words[0].startswith(b"#"):
         return None
-    texts = [_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), word) for word in words[:4]]
+    texts = [re.sub(_OCTAL, lambda match: bytes([int(match[1], 8)]), word) for word in words[:4]]
     device, path, kind, options = (text.decode(errors="surrogateescape") for text in (*texts, b"", b"")[:4])
     if kind == "swap":
         path = "none"
@@ -145,4 +145,4 @@ def _number(words: list[bytes], i: int) -> int:
 
 
 def _escape(word: str) -> str:
-    return _ESCAPED.sub(lambda match: "".join(f"\\{byte:03o}" for byte in match[0].encode()), word)
+    return re.sub(_ESCAPED, lambda match: "".join(f"\\{byte:03o}" for byte in match[0].encode()), word)

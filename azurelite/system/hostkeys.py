@@ -20,8 +20,8 @@ TYPES = ("rsa", "ecdsa", "ed25519")
 _OPENSSH = "/etc/ssh"
 _DROPBEAR = "/etc/dropbear"
 _NAMES = {
-    "openssh": re.compile(r"ssh_host_([a-z0-9]+_)?key(\.pub)?"),
-    "dropbear": re.compile(r"dropbear_[a-z0-9]+_host_key"),
+    "openssh": r"ssh_host_([a-z0-9]+_)?key(\.pub)?",
+    "dropbear": r"dropbear_[a-z0-9]+_host_key",
 }
 _FOLDERS = {"openssh": _OPENSSH, "dropbear": _DROPBEAR}
 _PROGRAMS = {"openssh": "ssh-keygen", "dropbear": "dropbearkey"}
@@ -62,7 +62,7 @@ def path_of(kind: str, key_type: str) -> str:
 def existing(system: System, kind: str) -> list[str]:
     """The guest paths of all host keys and their public halves; certificates are none. Raises FileError."""
     folder = _FOLDERS[kind]
-    return [f"{folder}/{name}" for name in system.files.names(folder) if _NAMES[kind].fullmatch(name)]
+    return [f"{folder}/{name}" for name in system.files.names(folder) if re.fullmatch(_NAMES[kind], name)]
 
 
 def make(system: System, kind: str, types: Sequence[str]) -> dict[str, HostKey]:

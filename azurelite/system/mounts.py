@@ -22,7 +22,7 @@ from azurelite.system.root import Root
 _TABLE = "/proc/self/mountinfo"
 _TABLE_CAP = 4 * 1024 * 1024
 _KINDS = ("udf", "iso9660")
-_ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
+_ESCAPE = rb"\\([0-3][0-7]{2})"
 _PATIENCE = 20.0  # seconds for the `mount` program: it may load a module, and a drive may spin up
 
 
@@ -132,7 +132,7 @@ def _rows(root: Root) -> list[Mounted]:
 
 
 def _unescaped(field: bytes) -> str:
-    return os.fsdecode(_ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), field))
+    return os.fsdecode(re.sub(_ESCAPE, lambda match: bytes([int(match[1], 8)]), field))
 
 
 class Mounts:

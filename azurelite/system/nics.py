@@ -12,7 +12,7 @@ from azurelite.frozen import dataclass
 from azurelite.system.interfaces import NETVSC, driver, macs
 from azurelite.system.root import Root
 
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_PLAIN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def local_nics(root: Root) -> tuple[LocalNic, ...]:
     found = []
     for name, mac in macs(root).items():
         below = driver(root, name)
-        if _PLAIN.fullmatch(name) and (below is None or _PLAIN.fullmatch(below)):
+        if re.fullmatch(_PLAIN, name) and (below is None or re.fullmatch(_PLAIN, below)):
             found.append(LocalNic(name, mac, below))
     return tuple(found)
 

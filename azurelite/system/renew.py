@@ -43,7 +43,7 @@ _PROGRAMS = {
 _CALLED = {_NETWORKD: "systemd-networkd", _WICKED: "wicked"}
 _DHCLIENT_CONF = "/etc/dhcp/dhclient.conf"
 _DHCPCD_CONF = "/etc/dhcpcd.conf"
-_SEND = re.compile(r"^[ \t]*send[ \t]+host-name\b[^;]*;", re.MULTILINE)
+_SEND = r"^[ \t]*send[ \t]+host-name\b[^;]*;"
 _SIOCGIFADDR = 0x8915
 _DISCOVERED = b"\x63\x82\x53\x63"  # DHCP's magic cookie
 
@@ -58,11 +58,11 @@ def send_name_at_boot(files: Files) -> None:
     """
     text = read_text(files, _DHCLIENT_CONF)
     if text is not None:
-        sent = _SEND.findall(text)
+        sent = re.findall(_SEND, text, re.MULTILINE)
         if not sent:
             text = text + ("" if text.endswith("\n") or not text else "\n") + "send host-name = gethostname();\n"
         elif not any("gethostname" in line or "<hostname>" in line for line in sent):
-            text = _SEND.sub("send host-name = gethostname();", text)
+            text = re.sub(_SEND, "send host-name = gethostname();", text, flags=re.MULTILINE)
         rewrite_text(files, _DHCLIENT_CONF, text)
     text = read_text(files, _DHCPCD_CONF)
     if text is not None and re.search(r"^[ \t]*hostname\b", text, re.MULTILINE) is None:

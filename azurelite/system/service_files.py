@@ -18,7 +18,7 @@ _OWN = "/etc/systemd/system"
 _SHIPPED = ("/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _UNITS = (_OWN, *_SHIPPED)
 _DINIT = ("/usr/local/lib/dinit.d", "/usr/lib/dinit.d", "/lib/dinit.d")  # the distribution's
-_WANTING = re.compile(r".*\.(wants|requires|upholds)")
+_WANTING = r".*\.(wants|requires|upholds)"
 _STARTING = ("2", "3", "4", "5", "S")  # run levels that start services; 0, 1 and 6 end them
 
 
@@ -55,7 +55,7 @@ def _wanting(system: System, name: str, folders: tuple[str, ...]) -> Iterator[st
     """The links that start a unit: those of its name, and those of other names that lead to it."""
     for folder in _distinct(system, folders):
         for inner in system.files.names(folder):
-            if _WANTING.fullmatch(inner):
+            if re.fullmatch(_WANTING, inner):
                 for entry in system.files.names(f"{folder}/{inner}"):
                     path = f"{folder}/{inner}/{entry}"
                     target = (system.root.link_target(path) or "").rpartition("/")[2]
