@@ -11,7 +11,6 @@ import stat
 from typing import Any, Literal, Optional, Union
 
 from azurelite import layout
-from azurelite.condition import Condition, parse_condition
 from azurelite.document import Document, KeyPath, parse_document
 from azurelite.errors import ConfigError
 from azurelite.fabric.settings import ImdsSettings, MediaSettings, WireServerSettings, check_seconds
@@ -19,6 +18,10 @@ from azurelite.frozen import dataclass, field, fields
 from azurelite.layers import LIST, Layers, entry_id
 from azurelite.schema import Problems, bind
 from azurelite.system.root import Root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from azurelite.condition import Condition
 
 Frequency = Literal["instance", "boot", "once"]
 DEFAULT_HANDLERS = ("hostname", "user", "ssh_keys", "sshd", "report_ready", "user_data")
@@ -252,6 +255,8 @@ def _conditions(
     when: Union[str, tuple[str, ...]], document: Document, path: KeyPath, problems: Problems
 ) -> tuple[Condition, ...]:
     made = []
+    if when:
+        from azurelite.condition import parse_condition
     for i, text in enumerate((when,) if isinstance(when, str) else when):
         try:
             made.append(parse_condition(text))

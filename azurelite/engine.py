@@ -10,7 +10,6 @@ from azurelite import layout, quick, records
 from azurelite.clock import Clock, Deadline
 from azurelite.datasource.crawl import Crawl
 from azurelite.datasource.ovf import redacted
-from azurelite.early import tell_early_error
 from azurelite.errors import AzureliteError, ConfigError, FabricError, IdentityError, MachineError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.media import MediaDocument
@@ -25,8 +24,6 @@ from azurelite.report import deciding_failure
 from azurelite.runner import Runner
 from azurelite.session import Session
 from azurelite.state import State
-from azurelite.system.dhcp import EphemeralDhcp
-from azurelite.system.eject import eject
 from azurelite.system.interfaces import primary_interface
 from azurelite.system.machine import System
 from azurelite.system.root import Root
@@ -79,6 +76,8 @@ def provision(options: Options) -> Outcome:
     error = guard(lambda: opened.append(_open(options, clock)))
     if error is not None:
         if not options.dry_run:
+            from azurelite.early import tell_early_error
+
             tell_early_error(error, root=options.root, clock=clock)
         raise error
     session, handlers = opened[0]
@@ -130,6 +129,8 @@ def _network(session: Session, system: System) -> Iterator[Optional[str]]:
     if session.config.datasource.dhcp == "none" or not system.live:
         yield None
         return
+    from azurelite.system.dhcp import EphemeralDhcp
+
     with contextlib.ExitStack() as stack:
         told = None
         try:
@@ -262,6 +263,8 @@ class _Run:
         device = crawled.media.device if crawled.media is not None else None
         listed = any(handler.name == EJECT_MEDIA for handler in self.handlers)
         if device is not None and self.system.live and self.session.config.datasource.media.eject and not listed:
+            from azurelite.system.eject import eject
+
             try:
                 eject(device)
             except MachineError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from typing import Any, Collection, Iterable, Iterator, Mapping, Optional, Sequence
 
-from azurelite.condition import Condition
 from azurelite.datasource import sources_of
 from azurelite.datasource.crawl import Crawl
 from azurelite.errors import AzureliteError, FabricError
@@ -13,6 +12,10 @@ from azurelite.frozen import dataclass, fields, is_dataclass
 from azurelite.handlers import EJECT_MEDIA, Handler
 from azurelite.metadata import Metadata, Secret
 from azurelite.state import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from azurelite.condition import Condition
 
 _REASONS = {"username": "failed to determine username"}
 _NEVER_MISSING = ("raw", "provenance")  # fields that no source gives as a whole

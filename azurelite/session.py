@@ -8,13 +8,12 @@ from typing import Optional, Sequence
 from azurelite.clock import Clock
 from azurelite.config import Config, load_config
 from azurelite.datasource.crawl import Crawl, crawl
-from azurelite.errors import ConfigError, NotAzureError
+from azurelite.errors import ConfigError, NotAzureError, TransportError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.firmware import identify
 from azurelite.fabric.identity import Identity
 from azurelite.fabric.leases import wireserver_from_leases
 from azurelite.fabric.media import MediaDocument
-from azurelite.fabric.reach import explain
 from azurelite.fabric.settings import WireServerSettings
 from azurelite.system.machine import System
 from azurelite.system.process import Commands
@@ -69,9 +68,14 @@ class Session:
             wireserver=datasource.wireserver,
             clock=self.clock,
             interface=None if datasource.interface == "auto" else datasource.interface,
-            explain=lambda address, error: explain(self.root, address, error, uid=os.geteuid()),
+            explain=self._explain,
             told_wireserver=told,
         )
+
+    def _explain(self, address: str, error: TransportError) -> str:
+        from azurelite.fabric.reach import explain
+
+        return explain(self.root, address, error, uid=os.geteuid())
 
     def _told_wireserver(self) -> Optional[str]:
         """Option 245 of a lease, where the administrator did not say another address himself. Nobody waits for one."""

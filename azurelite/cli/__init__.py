@@ -1,4 +1,4 @@
-"""The command line. `main` takes the shortest way out when there is nothing to do, and the parser otherwise."""
+"""The command line. `main` takes the shortest way out when there is nothing to do, and the parser only where needed."""
 
 from __future__ import annotations
 
@@ -20,38 +20,67 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["provision"]:
-        said = _nothing_to_do(given[1:])
-        if said is not None:
-            print(said)
-            return 0
+        options = _guest_options(given[1:])
+        if options is not None:
+            return _provision(*options)
+    if given[:2] == ["report", "ready"]:
+        options = _guest_options(given[2:])
+        if options is not None:
+            return _report_ready(*options)
     from azurelite.cli.parser import run
 
     return run(given)
 
 
-def _nothing_to_do(given: list[str]) -> str | None:
-    """Decide the usual later boot, `azurelite provision` with at most --root and --config, without the parser."""
+def _guest_options(given: list[str]) -> tuple[str, str | None] | None:
+    """--root and --config where nothing else is given, or None: what a unit runs needs no parser, which is slow."""
     options: dict[str, str] = {}
     while given:
         name, _, value = given.pop(0).partition("=")
         if name not in ("--root", "--config"):
             return None
         if not value:
-            if not given:
+            if not given or given[0].startswith("-"):
                 return None
             value = given.pop(0)
         options[name] = value
+    root = options.get("--root", "/")
+    return (root, options.get("--config")) if root else None
+
+
+def _provision(root: str, config: str | None) -> int:
+    said = _nothing_to_do(root, config)
+    if said is not None:
+        print(said)
+        return 0
+    from azurelite.lean import lean_imports
+
+    with lean_imports():
+        from azurelite.cli.provision import perform
+        from azurelite.cli.shell import run_verb
+    return run_verb(lambda: perform(root=root, config=config))
+
+
+def _report_ready(root: str, config: str | None) -> int:
+    from azurelite.lean import lean_imports
+
+    with lean_imports():
+        from azurelite.cli.report import perform
+        from azurelite.cli.shell import run_verb
+    return run_verb(lambda: perform("ready", root=root, config=config))
+
+
+def _nothing_to_do(root: str, config: str | None) -> str | None:
+    """Why there is nothing to do, as at every usual later boot, or None."""
     from azurelite import quick
     from azurelite.fabric.identity import read_identity
     from azurelite.system.root import Root
 
-    if options.get("--root") == "":
-        return None
-    root = Root(options.get("--root", "/"))
-    off = quick.switched_off(root)
+    guest = Root(root)
+    off = quick.switched_off(guest)
     if off is not None:
         return f"azurelite is switched off: {off}"
-    vm_id = read_identity(root).vm_id
-    if vm_id is not None and quick.nothing_to_do(root, vm_id, config_file=options.get("--config")):
+    vm_id = read_identity(guest).vm_id
+    if vm_id is not None and quick.nothing_to_do(guest, vm_id, config_file=config):
         return f"this VM ({vm_id}) is provisioned already"
     return None

@@ -1,20 +1,12 @@
-"""From words to a verb's `run`, and from errors to one line and an exit code."""
+"""From words to a verb's `run`."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import difflib
 import importlib
-import logging
-import os
-import sys
-import traceback
-from types import TracebackType
-from typing import Callable, Iterator, Optional
 
 import azurelite
-from azurelite.errors import AzureliteError, place_of
+from azurelite.cli.shell import run_verb
 
 # Verb -> what it does. Its module, azurelite.cli.VERB, holds `add_arguments(parser)` and `run(arguments) -> int`.
 VERBS = {
@@ -39,6 +31,8 @@ def run(arguments: list[str]) -> int:
         top.print_help()
         return 2
     if chosen.verb not in VERBS:
+        import difflib
+
         near = difflib.get_close_matches(chosen.verb, VERBS, n=1)
         top.error(f"there is no verb {chosen.verb!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     module = importlib.import_module(f"azurelite.cli.{chosen.verb}")
@@ -48,10 +42,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--debug", action="store_true", help="say more, and show where an error comes from")
     module.add_arguments(parser)
     parsed = parser.parse_args(chosen.rest)
-    debug = parsed.debug or chosen.debug
-    if not debug:
-        sys.excepthook = _tell_briefly
-    return _guarded(module.run, parsed, debug=debug)
+    return run_verb(lambda: module.run(parsed), debug=parsed.debug or chosen.debug)
 
 
 def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,49 +70,3 @@ def _top_parser() -> argparse.ArgumentParser:
     parser.add_argument("verb", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
-
-
-def _guarded(verb: Callable[[argparse.Namespace], int], parsed: argparse.Namespace, *, debug: bool) -> int:
-    try:
-        with _logging(debug=debug):
-            code = verb(parsed)
-        sys.stdout.flush()
-    except AzureliteError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"azurelite: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:  # the reader went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        print(f"azurelite: what is to be printed cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("azurelite: interrupted", file=sys.stderr)
-        return 130
-    return code
-
-
-def _tell_briefly(kind: type[BaseException], error: BaseException, where: Optional[TracebackType]) -> None:
-    """A defect in one line. Its own text may quote what it choked on, so only its kind and place are told."""
-    del error
-    print(
-        f"azurelite: unhandled {kind.__name__} at {place_of(where)}: run with --debug for the details", file=sys.stderr
-    )
-
-
-@contextlib.contextmanager
-def _logging(*, debug: bool) -> Iterator[None]:
-    """The log on standard error for the length of one verb: what an operator reads on the serial console."""
-    logger = logging.getLogger("azurelite")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("azurelite: %(message)s"))
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG if debug else logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before)

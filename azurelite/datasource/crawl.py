@@ -7,7 +7,6 @@ from typing import Callable, Mapping, Optional, Sequence
 
 from azurelite import layout
 from azurelite.datasource import merge, sources_of
-from azurelite.datasource.certificates import ssh_keys_from
 from azurelite.datasource.firmware import from_identity
 from azurelite.datasource.imds import parse_imds
 from azurelite.datasource.ovf import Ovf, parse_ovf
@@ -220,6 +219,8 @@ class _Crawler:
     def _read_certificates(self) -> Metadata:
         if self.system is None:
             return Metadata()
+        from azurelite.datasource.certificates import ssh_keys_from
+
         certificates = self.fabric.fetch_certificates(self.system.commands)
         keys = ssh_keys_from(certificates, self.ovf.fingerprints)
         if not keys:

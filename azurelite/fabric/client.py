@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Optional
 
 from azurelite.clock import Clock, Deadline
-from azurelite.fabric.certificates import Certificate, fetch_certificates
 from azurelite.fabric.http import Explain, HttpClient
 from azurelite.fabric.imds import Imds
 from azurelite.fabric.settings import ImdsSettings, WireServerSettings
 from azurelite.fabric.wireserver import WireServer
 from azurelite.system.process import Commands
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from azurelite.fabric.certificates import Certificate
 
 _SHARE = 0.1  # of the time is kept for reporting, whatever the sources do
 _LEAST_RESERVE = 10.0  # seconds, unless that were more than half of a very short deadline
@@ -63,6 +66,8 @@ class Fabric:
 
     def fetch_certificates(self, commands: Commands) -> tuple[Certificate, ...]:
         """The VM's certificates, where its goal state names any. Raises FabricError."""
+        from azurelite.fabric.certificates import fetch_certificates
+
         goal_state = self.wireserver.goal_state or self.wireserver.fetch_goal_state(self.reading)
         if goal_state.certificates_url is None:
             return ()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from typing import Optional
-from xml.etree.ElementTree import Element  # noqa: TID251 - a type only; parsing is defusedxml's
 
 from azurelite.errors import DocumentError
 from azurelite.frozen import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element  # noqa: TID251 - a type only; parsing is defusedxml's
 
 _INSTANCE = "Container/RoleInstanceList/RoleInstance"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Optional
 
 from azurelite.fabric.goalstate import GoalState
@@ -10,9 +11,9 @@ from azurelite.frozen import dataclass
 # Characters. WireServer takes 4096 bytes of escaped text, and one character may become 5 bytes of it.
 DESCRIPTION_LIMIT = 512
 
-_ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # XML 1.0 has no way to write most control characters, surrogates and the two non-characters.
-_ESCAPES.update(dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(55296, 57344), 65534, 65535), " "))
+_UNSPEAKABLE = "[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
 
 
 @dataclass(frozen=True)
@@ -74,4 +75,4 @@ def health_json(health: Health) -> bytes:
 
 
 def _escape(text: str) -> str:
-    return text.translate(_ESCAPES)
+    return re.sub("[&<>]", lambda found: _ESCAPES[found[0]], re.sub(_UNSPEAKABLE, " ", text))

@@ -14,7 +14,6 @@ from functools import partial
 from typing import BinaryIO, Callable, Iterator, Optional
 
 from azurelite.errors import MachineError, MediaError
-from azurelite.fabric.discs import file_systems_of, pick, read_from_disc
 from azurelite.fabric.identity import is_uuid, swap_bytes
 from azurelite.frozen import dataclass
 from azurelite.layout import RUN_DIR, saved_media, vm_folder
@@ -221,6 +220,8 @@ def _from_mounted(root: Root, folder: str) -> Optional[bytes]:
 
 
 def _from_folder(root: Root, folder: str) -> Optional[bytes]:
+    from azurelite.fabric.discs import pick
+
     try:
         names = root.names(folder)
         index = pick(names, NAME)
@@ -233,6 +234,8 @@ def _from_folder(root: Root, folder: str) -> Optional[bytes]:
 
 
 def _from_device(system: System, candidate: Candidate) -> Optional[bytes]:
+    from azurelite.fabric.discs import file_systems_of, read_from_disc
+
     with _opened(system.root, candidate.path) as source:
         kinds = file_systems_of(source)
         if candidate.probe and not kinds:

@@ -13,7 +13,6 @@ import importlib
 from typing import Any, Callable, Optional
 
 from azurelite import plugins
-from azurelite.condition import Condition
 from azurelite.config import ENTRY_KEYS, Config, Frequency, HandlerEntry
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.fabric.client import Fabric
@@ -26,6 +25,10 @@ from azurelite.plugins import Plugin
 from azurelite.schema import Problems, bind, unknown
 from azurelite.system.machine import System
 from azurelite.system.root import Root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from azurelite.condition import Condition
 
 _NAMES = (
     "certificates",

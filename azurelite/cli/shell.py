@@ -1,0 +1,71 @@
+"""A verb between the shell and the library: its log, its errors in one line, its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from types import TracebackType
+from typing import Callable, Iterator, Optional
+
+from azurelite.errors import AzureliteError, place_of
+
+
+def run_verb(verb: Callable[[], int], *, debug: bool = False) -> int:
+    """Run a verb, its log on standard error, and tell what it raises in one line.
+
+    Args:
+        verb: does the work and returns an exit code.
+        debug: say more, and show where an error comes from.
+
+    Returns:
+        The exit code of the verb, or of what it raised.
+    """
+    if not debug:
+        sys.excepthook = _tell_briefly
+    try:
+        with _logging(debug=debug):
+            code = verb()
+        sys.stdout.flush()
+    except AzureliteError as error:
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        print(f"azurelite: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # the reader went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print(f"azurelite: what is to be printed cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("azurelite: interrupted", file=sys.stderr)
+        return 130
+    return code
+
+
+def _tell_briefly(kind: type[BaseException], error: BaseException, where: Optional[TracebackType]) -> None:
+    """A defect in one line. Its own text may quote what it choked on, so only its kind and place are told."""
+    del error
+    print(
+        f"azurelite: unhandled {kind.__name__} at {place_of(where)}: run with --debug for the details", file=sys.stderr
+    )
+
+
+@contextlib.contextmanager
+def _logging(*, debug: bool) -> Iterator[None]:
+    """The log on standard error for the length of one verb: what an operator reads on the serial console."""
+    logger = logging.getLogger("azurelite")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("azurelite: %(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
