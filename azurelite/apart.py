@@ -25,7 +25,7 @@ def apply_apart(handler: Handler, ctx: Context) -> None:
     def work() -> bytes:
         notes: list[str] = []
         own = replace(ctx, note=notes.append, report_ready=_not_its_own)
-        error = guard(lambda: handler.apply(own, handler.options))
+        error = guard(lambda: _apply(handler, own))
         changes = [(change.kind, change.target, change.detail) for change in ctx.system.journal.since(mark)]
         failure = None
         if error is not None:  # what a plug-in calls text may be anything
@@ -47,6 +47,11 @@ def apply_apart(handler: Handler, ctx: Context) -> None:
     if answer["failure"] is not None:
         message, reason, data = answer["failure"]
         raise HandlerError(message, reason=reason, data=data)
+
+
+def _apply(handler: Handler, ctx: Context) -> None:
+    with ctx.system.files.durability.together():
+        handler.apply(ctx, handler.options)
 
 
 def _not_its_own() -> NoReturn:

@@ -255,9 +255,10 @@ def _conditions(
     when: Union[str, tuple[str, ...]], document: Document, path: KeyPath, problems: Problems
 ) -> tuple[Condition, ...]:
     made = []
-    if when:
+    texts = (when,) if isinstance(when, str) else when
+    if texts:
         from azurelite.condition import parse_condition
-    for i, text in enumerate((when,) if isinstance(when, str) else when):
+    for i, text in enumerate(texts):
         try:
             made.append(parse_condition(text))
         except ValueError as error:

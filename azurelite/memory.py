@@ -55,6 +55,7 @@ class Memory:
                 self._files.expect_file(f"{self._folder}/{name}", text.encode())
                 return True
             self._files.put(f"{self._folder}/{name}", text.encode(), mode=0o600, owner=None)
+            self._files.durability.settle()
         except FileError as error:
             LOG.warning("%s cannot be remembered: %s", name, error)
             return False

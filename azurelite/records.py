@@ -56,7 +56,7 @@ def _save(files: Files, path: str, document: dict[str, Any], *, mode: int) -> No
     if files.dry_run:
         return
     try:
-        files.make_own_folder(layout.RUN_DIR, mode=0o755)
-        files.put(path, (json.dumps(document, indent=2) + "\n").encode(), mode=mode, owner=None)
+        files.make_own_folder(layout.RUN_DIR, mode=0o755, lasting=False)
+        files.put(path, (json.dumps(document, indent=2) + "\n").encode(), mode=mode, owner=None, lasting=False)
     except FileError as error:
         LOG.warning("no record of this run for others: %s", error)

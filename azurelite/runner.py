@@ -79,7 +79,10 @@ class Runner:
             if step.handler.name == REPORT_READY:
                 self.system.commands.limit = None  # from here on nobody waits
             if remember and result.status == "done":
-                state.finish(step.handler.key, step.handler.frequency, inputs=inputs_of(step.handler, metadata))
+                inputs = inputs_of(step.handler, metadata)
+                state.finish(
+                    step.handler.key, step.handler.frequency, inputs=inputs, lasting=step.handler.runs_programs
+                )
             results.append(result)
             _say(result, dry_run=self.system.dry_run)
         return results
@@ -148,7 +151,8 @@ class Runner:
 
 def _apply(handler: Handler, ctx: Context) -> None:
     if handler.timeout is None:
-        handler.apply(ctx, handler.options)
+        with ctx.system.files.durability.together():
+            handler.apply(ctx, handler.options)
         return
     from azurelite.apart import apply_apart
 

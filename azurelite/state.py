@@ -15,6 +15,7 @@ from azurelite.config import Frequency
 from azurelite.errors import FileError
 from azurelite.memory import Memory
 from azurelite.system.changes import Change
+from azurelite.system.explain import explained
 from azurelite.system.machine import System
 
 LOG = logging.getLogger(__name__)
@@ -70,12 +71,19 @@ class State:
             return False
         return frequency == "once" or inputs is None or record.get("inputs") == inputs
 
-    def finish(self, handler: str, frequency: Frequency, *, inputs: Optional[str]) -> None:
-        """Remember that the handler has done its work with these inputs."""
+    def finish(self, handler: str, frequency: Frequency, *, inputs: Optional[str], lasting: bool = True) -> None:
+        """Remember that the handler has done its work with these inputs.
+
+        Args:
+            handler: its name.
+            frequency: how often it runs.
+            inputs: what it worked with, as a digest.
+            lasting: it must not do it again after a power cut either; for most a second turn changes nothing.
+        """
         record = self._record(handler, frequency)
         if record is not None:
             text = json.dumps({"handler": handler, "finished": iso_utc(self._clock.now()), "inputs": inputs})
-            self._keep(lambda: self._put(record, text + "\n"))
+            self._keep(lambda: self._put(record, text + "\n", lasting=lasting or frequency == "once"))
 
     def forget(self) -> None:
         """Take back that this VM is done: all of it is to be done again, and counts as undone until it is."""
@@ -136,7 +144,7 @@ class State:
         row = {"vm_id": self._vm_id, "kind": change.kind, "target": change.target, "detail": change.detail}
 
         def append() -> None:
-            self._system.files.make_own_folder(layout.STATE_DIR, mode=0o700)
+            self._system.files.make_own_folder(layout.STATE_DIR, mode=0o700, lasting=False)
             self._system.files.append_line(layout.MANIFEST, json.dumps(row))
 
         self._keep(append)
@@ -147,10 +155,20 @@ class State:
         folder = layout.ONCE_DIR if frequency == "once" else f"{layout.VMS_DIR}/{self._vm_id}/handlers"
         return f"{folder}/{handler}"
 
-    def _put(self, path: str, text: str) -> None:
-        self._system.files.make_own_folder(layout.STATE_DIR, mode=0o700)
-        self._system.files.make_own_folder(path.rpartition("/")[0], mode=0o700)
-        self._system.files.put(path, text.encode(), mode=0o600, owner=None)
+    def _put(self, path: str, text: str, *, lasting: bool = True) -> None:
+        files = self._system.files
+        with files.durability.together():
+            files.make_own_folder(layout.STATE_DIR, mode=0o700, lasting=lasting)
+            files.make_own_folder(path.rpartition("/")[0], mode=0o700, lasting=lasting)
+            files.put(path, text.encode(), mode=0o600, owner=None, lasting=lasting)
+            if lasting:  # the folders may be from a record that was not
+                self._sync_folders(path)
+
+    def _sync_folders(self, path: str) -> None:
+        while path.startswith(layout.STATE_DIR):
+            with explained("sync", path), self._system.files.parent(path) as (folder, _):
+                self._system.files.durability.note(folder)
+            path = path.rpartition("/")[0]
 
     def _keep(self, write: Callable[[], None]) -> None:
         if not self._writable:

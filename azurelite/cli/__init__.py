@@ -55,19 +55,27 @@ def _provision(root: str, config: str | None) -> int:
         return 0
     from azurelite.lean import lean_imports
 
+    def verb() -> int:
+        with lean_imports():
+            from azurelite.cli.provision import perform
+        return perform(root=root, config=config)
+
     with lean_imports():
-        from azurelite.cli.provision import perform
         from azurelite.cli.shell import run_verb
-    return run_verb(lambda: perform(root=root, config=config))
+    return run_verb(verb)
 
 
 def _report_ready(root: str, config: str | None) -> int:
     from azurelite.lean import lean_imports
 
+    def verb() -> int:
+        with lean_imports():
+            from azurelite.cli.report import perform
+        return perform("ready", root=root, config=config)
+
     with lean_imports():
-        from azurelite.cli.report import perform
         from azurelite.cli.shell import run_verb
-    return run_verb(lambda: perform("ready", root=root, config=config))
+    return run_verb(verb)
 
 
 def _nothing_to_do(root: str, config: str | None) -> str | None:

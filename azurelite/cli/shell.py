@@ -11,6 +11,9 @@ from typing import Callable, Iterator, Optional
 
 from azurelite.errors import AzureliteError, place_of
 
+# What azurelite needs besides Python itself: the module -> its package.
+_PACKAGES = {"yaml": "PyYAML", "defusedxml": "defusedxml", "urllib3": "urllib3"}
+
 
 def run_verb(verb: Callable[[], int], *, debug: bool = False) -> int:
     """Run a verb, its log on standard error, and tell what it raises in one line.
@@ -35,6 +38,12 @@ def run_verb(verb: Callable[[], int], *, debug: bool = False) -> int:
             traceback.print_exc()
         print(f"azurelite: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        package = _PACKAGES.get((error.name or "").partition(".")[0])
+        if package is None or debug:
+            raise
+        print(f"azurelite: the Python package {package} is missing for {sys.executable}: install it", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # the reader went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

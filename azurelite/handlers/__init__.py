@@ -60,6 +60,7 @@ _NAMES = (
     "wireserver_firewall",
     "write_files",
 )
+_RUNNING = ("run", "user_data")
 BUILTIN = {name: f"azurelite.handlers.{name}" for name in _NAMES}
 REPORT_READY = "report_ready"
 EJECT_MEDIA = "eject_media"
@@ -128,6 +129,11 @@ class Handler:
     def key(self) -> str:
         """What the entry is called in plans, records and outcomes."""
         return self.id or self.name
+
+    @property
+    def runs_programs(self) -> bool:
+        """It runs what people wrote, which may do harm when it runs twice."""
+        return self.name not in BUILTIN or self.name in _RUNNING
 
 
 def bind_handlers(config: Config, root: Optional[Root] = None) -> tuple[Handler, ...]:

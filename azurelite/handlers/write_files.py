@@ -14,7 +14,8 @@ from azurelite.errors import HandlerError, MachineError
 from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.metadata import Secret
-from azurelite.system.files import READ_LIMIT, Owner
+from azurelite.system.files import READ_LIMIT
+from azurelite.system.owner import Owner
 from azurelite.system.owners import find_owner, shared_folder
 from azurelite.system.selinux import relabel
 

@@ -15,8 +15,9 @@ from typing import Callable, Iterator, Optional, Sequence
 from azurelite.errors import FileError, MachineError
 from azurelite.frozen import dataclass
 from azurelite.sshkey import AuthorizedLine, PublicKey, authorized_lines, opening
-from azurelite.system.files import ROOT_OWNER, Files, Owner
+from azurelite.system.files import Files
 from azurelite.system.machine import System
+from azurelite.system.owner import ROOT_OWNER, Owner
 from azurelite.system.selinux import relabel
 from azurelite.system.sshd_config import SshdConfig, read_config
 from azurelite.system.users import User

@@ -13,25 +13,14 @@ import stat
 from typing import Iterator, Optional
 
 from azurelite.errors import FileError
-from azurelite.frozen import dataclass
 from azurelite.system.changes import Change, Journal
+from azurelite.system.durability import Durability
 from azurelite.system.explain import explained, write_all
+from azurelite.system.owner import ROOT_OWNER, Owner
 from azurelite.system.root import Root
 
 READ_LIMIT = 16 * 1024 * 1024  # bytes; nothing that azurelite reads on a machine is larger
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
-
-
-@dataclass(frozen=True)
-class Owner:
-    """Who a file belongs to. `name` is for people; a dry run may not know the numbers yet (-1)."""
-
-    name: str
-    uid: int
-    gid: int
-
-
-ROOT_OWNER = Owner("root", 0, 0)
 
 
 class Files:
@@ -49,6 +38,7 @@ class Files:
         self.journal = journal
         self.dry_run = dry_run
         self.privileged = privileged
+        self.durability = Durability()
         self._wished: dict[str, Optional[bytes]] = {}  # None: it would be gone
         self._wished_folders: dict[str, int] = {}
         self._wished_links: dict[str, str] = {}
@@ -151,7 +141,7 @@ class Files:
             return True
         with explained("remove", path), self.parent(path, beneath=beneath or path) as (folder, name):
             os.unlink(name, dir_fd=folder)
-            os.fsync(folder)
+            self.durability.note(folder)
         return True
 
     def link(self, path: str, target: str) -> bool:
@@ -173,7 +163,7 @@ class Files:
                 os.unlink(temporary, dir_fd=folder)
             os.symlink(target, temporary, dir_fd=folder)
             os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-            os.fsync(folder)
+            self.durability.note(folder)
         return True
 
     def mkdirs(self, path: str, *, mode: int = 0o755) -> bool:
@@ -225,8 +215,20 @@ class Files:
         """Make a folder, with no record of it: part of a larger change that has its own. Raises FileError."""
         self._make_folder(path, mode=mode, owner=owner, beneath=beneath)
 
-    def put(self, path: str, data: bytes, *, mode: int, owner: Optional[Owner], beneath: Optional[str] = None) -> None:
-        """Write a file atomically, with no comparison and no record. Raises FileError."""
+    def put(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        mode: int,
+        owner: Optional[Owner],
+        beneath: Optional[str] = None,
+        lasting: bool = True,
+    ) -> None:
+        """Write a file atomically, with no comparison and no record; not `lasting`, it may be gone after a power cut.
+
+        Raises FileError.
+        """
         with explained("write", path), self.parent(path, beneath=beneath) as (folder, name):
             temporary = f".{name}.azurelite"
             with contextlib.suppress(FileNotFoundError):
@@ -237,7 +239,8 @@ class Files:
                 try:
                     write_all(descriptor, data)
                     self._give(descriptor, mode=mode, owner=owner)
-                    os.fsync(descriptor)
+                    if lasting:
+                        os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
                 os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -245,7 +248,8 @@ class Files:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary, dir_fd=folder)
                 raise
-            os.fsync(folder)
+            if lasting:
+                self.durability.note(folder)
 
     def remove(self, path: str) -> None:
         """Remove one of azurelite's own files, with no record; it need not be there. Raises FileError."""
@@ -271,7 +275,7 @@ class Files:
             finally:
                 os.close(descriptor)
 
-    def make_own_folder(self, path: str, *, mode: int) -> None:
+    def make_own_folder(self, path: str, *, mode: int, lasting: bool = True) -> None:
         """Make one of azurelite's own folders and its missing parents, with no record. Raises FileError.
 
         In a dry run it is taken that they will be there.
@@ -286,7 +290,7 @@ class Files:
                 continue
             last = depth == len(parts)
             if found is None or (last and stat.S_IMODE(found.st_mode) != mode):
-                self._make_folder(here, mode=mode if last else 0o755, owner=None, beneath=None)
+                self._make_folder(here, mode=mode if last else 0o755, owner=None, beneath=None, lasting=lasting)
 
     def _wish_mode(self, path: str, *, mode: int, owner: Owner) -> bool:
         if self._wished_folders[path] == mode:
@@ -315,7 +319,9 @@ class Files:
             with explained("write", path), self.parent(path, beneath=beneath):
                 pass
 
-    def _make_folder(self, path: str, *, mode: int, owner: Optional[Owner], beneath: Optional[str]) -> None:
+    def _make_folder(
+        self, path: str, *, mode: int, owner: Optional[Owner], beneath: Optional[str], lasting: bool = True
+    ) -> None:
         with explained("make the folder", path), self.parent(path, beneath=beneath) as (parent, name):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=parent)
@@ -324,7 +330,8 @@ class Files:
                 self._give(descriptor, mode=mode, owner=owner)
             finally:
                 os.close(descriptor)
-            os.fsync(parent)
+            if lasting:
+                self.durability.note(parent)
 
     def _give(self, descriptor: int, *, mode: int, owner: Optional[Owner]) -> None:
         if owner is not None and self.privileged:

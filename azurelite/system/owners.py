@@ -6,8 +6,8 @@ import stat
 from typing import Optional
 
 from azurelite.errors import MachineError
-from azurelite.system.files import Owner
 from azurelite.system.machine import System
+from azurelite.system.owner import Owner
 from azurelite.system.tables import as_number, split_lines
 
 

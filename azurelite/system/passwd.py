@@ -12,8 +12,9 @@ from typing import Optional
 
 from azurelite.clock import Deadline
 from azurelite.errors import MachineError
-from azurelite.system.files import ROOT_OWNER, Files, Owner
+from azurelite.system.files import Files
 from azurelite.system.logindefs import login_range
+from azurelite.system.owner import ROOT_OWNER, Owner
 from azurelite.system.skeleton import skeleton
 from azurelite.system.tablefiles import TableFiles, changing
 from azurelite.system.tables import as_number, split_lines

@@ -32,7 +32,7 @@ def run_lock(system: System, wait: Deadline) -> Iterator[None]:
         yield
         return
     try:
-        system.files.make_own_folder(layout.RUN_DIR, mode=0o755)
+        system.files.make_own_folder(layout.RUN_DIR, mode=0o755, lasting=False)
         folder, name = system.root.open_parent(layout.LOCK)
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK

@@ -38,4 +38,3 @@ def rewrite_shared(files: Files, path: str, transform: Callable[[bytes], bytes],
             shared.seek(0)
             write_all(shared.fileno(), after)
             shared.truncate(len(after))
-            os.fsync(shared.fileno())

@@ -140,7 +140,7 @@ class SwapFile:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary, dir_fd=folder)
                 raise
-            os.fsync(folder)
+            self.system.files.durability.note(folder)
 
     def switch_on(self, *, priority: Optional[int] = None) -> bool:
         """Swap to it, where the running system does not yet; True when it had to be told.

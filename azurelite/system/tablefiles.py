@@ -61,7 +61,7 @@ class TableFiles:
         for path in list(self._staged):
             with explained("write", path), self._files.parent(path) as (folder, name):
                 os.rename(_temporary(name), name, src_dir_fd=folder, dst_dir_fd=folder)
-                os.fsync(folder)
+                self._files.durability.note(folder)
             self._staged.remove(path)
 
     def discard(self) -> None:

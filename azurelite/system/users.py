@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from azurelite.frozen import dataclass
-from azurelite.system.files import Owner
+from azurelite.system.owner import Owner
 
 
 @dataclass(frozen=True)
