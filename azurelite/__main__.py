@@ -1,7 +1,5 @@
 """`python -m azurelite`."""
 
-import sys
+from azurelite.cli import command
 
-from azurelite.cli import main
-
-sys.exit(main())
+command()

@@ -1,7 +1,6 @@
 """Importing other packages without what a run on Azure never uses. For the command line alone, which ends soon after.
 
-Three things are put off, each for as long as its import lasts (measured with CPython 3.11 and urllib3 2.8; the figures
-of this machine come from `tox -e bench`):
+Three things are put off, for as long as the imports last (`tox -e bench` measures what that is worth):
 
 * `ssl` looks as if it were not installed, which http.client and urllib3 both provide for: Azure's endpoints inside a VM
   speak plain HTTP;
@@ -9,12 +8,15 @@ of this machine come from `tox -e bench`):
 * `re.compile` puts compiling off until a pattern is used: of some eighty patterns of the standard library, PyYAML and
   urllib3 a run uses a dozen.
 
+Meanwhile nobody looks for garbage: what an import makes stays, and is not looked at later either.
+
 Whoever runs other people's code in this process (a plug-in) calls `undo` first, and that code finds everything.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import re
 import sys
 from types import ModuleType
@@ -35,10 +37,13 @@ def lean_imports() -> Iterator[None]:
     for name in hidden:
         sys.modules[name] = stand_ins[name]
     re.compile = _Later  # type: ignore[assignment]
+    gc.disable()
     try:
         yield
     finally:
         re.compile = _compile
+        gc.freeze()
+        gc.enable()
         for name in hidden:
             if sys.modules.get(name) is stand_ins[name]:
                 del sys.modules[name]

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
+
+
+def command() -> NoReturn:
+    """The program `azurelite`: `main`, and the end of the process.
+
+    What a run leaves in memory is not taken apart piece by piece: the kernel does that at once, and a boot waits.
+    """
+    code = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # the reader went away
+        pass
+    os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -113,7 +113,7 @@ def test_it_works_out_of_a_zipapp(image: Guest, tmp_path: Path, compressed: bool
     zipapp.create_archive(
         package.parent,
         archive,
-        main="azurelite.cli:main",
+        main="azurelite.cli:command",
         compressed=compressed,
         filter=lambda path: path.parts[0] == "azurelite" and "__pycache__" not in path.parts,
     )
