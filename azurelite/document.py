@@ -28,6 +28,7 @@ _TAGS: dict[type, tuple[str, ...]] = {
 _MARKS = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"), (codecs.BOM_UTF8, "utf-8"))
 _MERGE = f"{_YAML}merge"
 _PLAIN = r"[A-Za-z0-9_./-]{0,64}"
+_BLANKS = dict.fromkeys(map(ord, "\t\n\r"))
 _NOT_TEXT: re.Pattern[str] = yaml.reader.Reader.NON_PRINTABLE
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -156,6 +157,8 @@ def _decoded(text: bytes, *, file: str) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode(encoding, "replace")
         raise ConfigError(f"{_end_of(before, file=file)}: not valid YAML: not in UTF-8, save it so") from None
+    if plain.translate(_BLANKS).isprintable():  # stricter than YAML, and far quicker than its pattern
+        return plain
     found = _NOT_TEXT.search(plain)
     if found is not None:
         place = _end_of(plain[: found.start()], file=file)

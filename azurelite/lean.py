@@ -3,7 +3,7 @@
 Three things are put off, for as long as the imports last (`tox -e bench` measures what that is worth):
 
 * `ssl` looks as if it were not installed, which http.client and urllib3 both provide for: Azure's endpoints inside a VM
-  speak plain HTTP;
+  speak plain HTTP. So does OpenSSL behind `hashlib`, where Python has hashes of its own: a few megabytes;
 * `importlib.metadata`, which urllib3 2.x imports for HTTP/2 alone, has a stand-in that imports it when it is asked;
 * `re.compile` puts compiling off until a pattern is used: of some eighty patterns of the standard library, PyYAML and
   urllib3 a run uses a dozen.
@@ -24,7 +24,12 @@ from typing import Any, Iterator
 
 _METADATA = "importlib.metadata"
 _compile = re.compile
-_WITHOUT_SSL = ("http.client", "urllib3")  # what is imported by halves then, with all that lies below it
+_WITHOUT_SSL = (
+    "hashlib",
+    "hmac",
+    "http.client",
+    "urllib3",
+)  # what is imported by halves then, with all that lies below it
 _halves: set[str] = set()
 
 
@@ -32,8 +37,10 @@ _halves: set[str] = set()
 def lean_imports() -> Iterator[None]:
     """For the length of this, imports leave out what a run does not use."""
     before = set(sys.modules)
-    hidden = [name for name in ("ssl", _METADATA) if name not in sys.modules]
     stand_ins: dict[str, Any] = {"ssl": None, _METADATA: _Metadata(_METADATA)}
+    if _has_own_hashes():
+        stand_ins["_hashlib"] = None
+    hidden = [name for name in stand_ins if name not in sys.modules]
     for name in hidden:
         sys.modules[name] = stand_ins[name]
     re.compile = _Later  # type: ignore[assignment]
@@ -56,6 +63,16 @@ def undo() -> None:
     """Forget the modules that were imported by halves; whoever imports them next gets them whole."""
     while _halves:
         sys.modules.pop(_halves.pop(), None)
+
+
+def _has_own_hashes() -> bool:
+    """Fedora's Python, for one, has none but OpenSSL's."""
+    try:
+        for name in ("_md5", "_sha1"):
+            __import__(name)
+    except ImportError:
+        return False
+    return True
 
 
 class _Metadata(ModuleType):

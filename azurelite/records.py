@@ -51,12 +51,18 @@ def read_saved(root: Root, path: str) -> dict[str, Any]:
     return document
 
 
+def _as_text(document: dict[str, Any]) -> bytes:
+    """A key a line: with more indentation than that, json writes in Python, ten times as slowly."""
+    lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in document.items())
+    return f"{{\n{lines}\n}}\n".encode()
+
+
 def _save(files: Files, path: str, document: dict[str, Any], *, mode: int) -> None:
     """A record that cannot be written is missed by its readers, and by nobody else."""
     if files.dry_run:
         return
     try:
         files.make_own_folder(layout.RUN_DIR, mode=0o755, lasting=False)
-        files.put(path, (json.dumps(document, indent=2) + "\n").encode(), mode=mode, owner=None, lasting=False)
+        files.put(path, _as_text(document), mode=mode, owner=None, lasting=False)
     except FileError as error:
         LOG.warning("no record of this run for others: %s", error)

@@ -29,7 +29,7 @@ LEAN = "from azurelite.lean import lean_imports, undo\nwith lean_imports():\n   
 
 
 def test_what_a_run_does_not_use_is_left_out() -> None:
-    absent = ["ssl", "_ssl", "importlib.metadata", "csv", "zipfile"]
+    absent = ["ssl", "_ssl", "_hashlib", "importlib.metadata", "csv", "zipfile"]
     assert told_by(LEAN + f"print(json.dumps([name for name in {absent} if name in sys.modules]))") == []
 
 
@@ -60,8 +60,11 @@ def test_undone_others_find_everything() -> None:
     script = LEAN + "undo()\nimport http.client, urllib.request, urllib3\n"
     script += "found = [hasattr(http.client, 'HTTPSConnection'), hasattr(urllib.request, 'HTTPSHandler')]\n"
     script += "pool = urllib3.HTTPSConnectionPool('localhost')\n"
+    script += (
+        "import hashlib\nfound.append(hashlib.sha256(b'').hexdigest()[:4] == 'e3b0' and '_hashlib' in sys.modules)\n"
+    )
     script += "found.append(pool.ConnectionCls.__name__ == 'HTTPSConnection')\nprint(json.dumps(found))"
-    assert told_by(script) == [True, True, True]
+    assert told_by(script) == [True, True, True, True]
 
 
 def test_patterns_that_are_compiled_later_are_the_same() -> None:

@@ -109,6 +109,10 @@ class _Crawler:
             "imds": self._read_imds,
             "wireserver": self._read_goal_state,
         }
+        if "imds" in sources and "wireserver" in sources:  # two servers: one need not wait for the other
+            self.fabric.wireserver.ask_ahead(
+                self.fabric.reading.within(_GOAL_STATE_WAIT), beside=self.fabric.imds.endpoint
+            )
         for source, reader in readers.items():
             if source in sources:
                 self._try(source, reader)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import threading
 from typing import Callable, Mapping, Optional, Protocol
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from urllib3 import Timeout
 from urllib3 import exceptions as urllib3_errors
 
 from azurelite.clock import Clock, Deadline
-from azurelite.errors import FabricError, HttpStatusError, TransportError
+from azurelite.errors import AzureliteError, FabricError, HttpStatusError, TransportError
 from azurelite.fabric.connection import BoundedPool, Limit, check_interface
 from azurelite.fabric.retry import RetryTable
 from azurelite.frozen import dataclass
@@ -25,9 +26,6 @@ LOG = logging.getLogger(__name__)
 
 SIZE_CAP = 4 * 1024 * 1024  # bytes; the largest honest answer (64 KiB of user data, a page of NICs) is far below
 _CHUNK = 65536
-# At boot the network comes up at some moment; asking again costs this machine a system call, and nobody else anything.
-_NO_NETWORK = os.strerror(errno.ENETUNREACH)
-_NO_NETWORK_PAUSE = 0.1  # seconds
 Explain = Callable[[str, TransportError], str]
 _WORDS = {
     "RemoteDisconnected": "the connection was closed without an answer",
@@ -76,6 +74,30 @@ class Exchange:
     seconds: float
 
 
+class _Ahead:
+    """An exchange in a thread of its own."""
+
+    def __init__(self, exchange: Callable[[], Response]) -> None:
+        self._exchange = exchange
+        self._answer: Optional[Response] = None
+        self._error: Optional[AzureliteError] = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def answer(self) -> Optional[Response]:
+        """What came of it, once it is through; None where a defect ended it. Raises what `request` does."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+    def _run(self) -> None:
+        try:
+            self._answer = self._exchange()
+        except AzureliteError as error:
+            self._error = error
+
+
 class HttpClient:
     """Requests with retries. One connection per server is kept alive.
 
@@ -91,7 +113,31 @@ class HttpClient:
         self._interface = interface
         self._opened = clock.monotonic()
         self._pools: dict[tuple[str, int], BoundedPool] = {}
-        self.exchanges: list[Exchange] = []
+        self._ahead: dict[str, _Ahead] = {}
+        self._exchanges: list[Exchange] = []
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        """The exchanges up to now, in the order in which they began."""
+        return sorted(self._exchanges, key=lambda exchange: exchange.started)
+
+    def ask_ahead(
+        self, url: str, *, headers: Mapping[str, str], timeout: float, deadline: Deadline, beside: str
+    ) -> None:
+        """Let a GET be under way while something else is asked. `request` takes its answer for its own first try.
+
+        Args:
+            url: what is asked; `request` must say the same.
+            headers: as of `request`.
+            timeout: as of `request`.
+            deadline: as of `request`.
+            beside: what is asked meanwhile; nothing happens where the same server is asked, which has one connection.
+        """
+        if self._place(url) == self._place(beside):
+            return
+        self._ahead[url] = _Ahead(
+            lambda: self._exchange("GET", url, headers=headers, timeout=timeout, deadline=deadline, body=None)
+        )
 
     def request(
         self,
@@ -129,7 +175,7 @@ class HttpClient:
             status: Optional[int] = None
             error: FabricError
             try:
-                response = self._exchange(method, url, headers=headers, timeout=timeout, deadline=deadline, body=body)
+                response = self._try(method, url, headers=headers, timeout=timeout, deadline=deadline, body=body)
             except TransportError as caught:
                 if caught.kind == "response too large":
                     raise
@@ -140,18 +186,36 @@ class HttpClient:
                     return response
                 retry_after = response.headers.get("Retry-After")
                 error = HttpStatusError(status, url=url, body=response.body)
-            pause = table.pause(status, retry_after=retry_after, jitter=self._clock.jitter())
-            base = table.pause(status, retry_after=None, jitter=0)
-            if isinstance(error, TransportError) and error.detail == _NO_NETWORK and pause is not None:
-                pause = min(pause, _NO_NETWORK_PAUSE)
-            if pause is not None and base is not None and pause >= deadline.remaining() > 2 * base:
-                pause = deadline.remaining() - base  # better too early than not at all
-            if pause is None or pause >= deadline.remaining():
+            pause = table.pause(
+                status,
+                retry_after=retry_after,
+                jitter=self._clock.jitter(),
+                left=deadline.remaining(),
+                no_network=_no_network(error),
+            )
+            if pause is None:
                 raise self._explained(error)
             if error.reason != said:  # once per kind of trouble: a later success makes it no warning
                 said = error.reason
                 LOG.info("%s; trying again", error)
             self._clock.sleep(pause)
+
+    def _try(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        timeout: float,
+        deadline: Deadline,
+        body: Optional[bytes],
+    ) -> Response:
+        """One exchange, or what came of the one that was begun ahead."""
+        ahead = self._ahead.pop(url, None)
+        answer = ahead.answer() if ahead is not None else None
+        if answer is not None:
+            return answer
+        return self._exchange(method, url, headers=headers, timeout=timeout, deadline=deadline, body=body)
 
     def _explained(self, error: FabricError) -> FabricError:
         """The failure with its likely cause, unless the server is one on this machine (a simulator)."""
@@ -167,6 +231,7 @@ class HttpClient:
         for pool in self._pools.values():
             pool.close()
         self._pools.clear()
+        self._ahead.clear()
 
     def _exchange(
         self,
@@ -211,18 +276,27 @@ class HttpClient:
         finally:
             took = self._clock.monotonic() - started
             since = started - self._opened
-            self.exchanges.append(Exchange(method, url, status if kind is None else None, kind, since, took))
+            self._exchanges.append(Exchange(method, url, status if kind is None else None, kind, since, took))
             LOG.debug("%s %s: %s in %.3f s", method, url, kind or status, took)
+
+    @staticmethod
+    def _place(url: str) -> tuple[str, int]:
+        parts = urlsplit(url)
+        return parts.hostname or "", parts.port or 80
 
     def _pool(self, url: str) -> tuple[BoundedPool, str]:
         parts = urlsplit(url)
-        place = (parts.hostname or "", parts.port or 80)
+        place = self._place(url)
         if place not in self._pools:
             if self._interface is not None:
                 check_interface(self._interface)
             self._pools[place] = BoundedPool(*place, Limit(self._clock), interface=self._interface)
         target = parts.path or "/"
         return self._pools[place], f"{target}?{parts.query}" if parts.query else target
+
+
+def _no_network(error: FabricError) -> bool:
+    return isinstance(error, TransportError) and error.detail == os.strerror(errno.ENETUNREACH)
 
 
 def _own_headers() -> dict[str, str]:

@@ -33,6 +33,11 @@ class Imds:
         self._http = http
         self._settings = settings
 
+    @property
+    def endpoint(self) -> str:
+        """Where it is, as the settings say."""
+        return self._settings.endpoint
+
     def fetch_instance(self, deadline: Deadline) -> bytes:
         """The instance document, as bytes of JSON.
 

@@ -8,6 +8,8 @@ from azurelite.frozen import dataclass
 
 # Seconds. A longer Retry-After than this would only burn the time that Azure gives a VM.
 LONGEST_PAUSE = 30.0
+# At boot the network comes up at some moment; asking again costs this machine a system call, and nobody else anything.
+_NO_NETWORK = 0.1
 _JITTER = 0.25  # a pause grows by up to this share, so that a fleet does not ask in step
 
 
@@ -23,13 +25,24 @@ class RetryTable:
     statuses: Mapping[int, float]
     transport: float = 1.0
 
-    def pause(self, status: Optional[int], *, retry_after: Optional[str], jitter: float) -> Optional[float]:
+    def pause(
+        self,
+        status: Optional[int],
+        *,
+        retry_after: Optional[str],
+        jitter: float,
+        left: float = float("inf"),
+        no_network: bool = False,
+    ) -> Optional[float]:
         """How long to wait before the next try.
 
         Args:
             status: the HTTP status, or None when no answer came.
             retry_after: the answer's Retry-After header; only seconds are understood, a date is passed over.
             jitter: a random number, 0 ≤ n < 1.
+            left: seconds until no further try is made. A long pause is cut so that one more try is: better too early
+                than not at all.
+            no_network: this machine has no way to the server yet.
 
         Returns:
             Seconds, or None when another try cannot help.
@@ -38,7 +51,13 @@ class RetryTable:
         if base is None:
             return None
         asked = float(retry_after) if retry_after is not None and retry_after.strip().isdecimal() else 0.0
-        return min(max(base, asked), LONGEST_PAUSE) * (1 + _JITTER * jitter)
+        pause = min(max(base, asked), LONGEST_PAUSE) * (1 + _JITTER * jitter)
+        if no_network:
+            pause = min(pause, _NO_NETWORK)
+        base = min(base, LONGEST_PAUSE)
+        if pause >= left > 2 * base:
+            return left - base
+        return pause if pause < left else None
 
 
 # IMDS, per its documentation: 404 and 410 while it comes up, 429 above 5 requests a second, 500 retry.

@@ -17,6 +17,7 @@ from azurelite.fabric.versions import SPOKEN, choose_version
 
 LOG = logging.getLogger(__name__)
 
+_GOAL_STATE = "/machine/?comp=goalstate"
 _XML = {"Content-Type": "text/xml; charset=utf-8"}
 _JSON = {"Content-Type": "application/json"}
 # A goal state without its role instance is a matter of a second or two (the Azure Linux agent waits 6 × 0.5 s).
@@ -64,6 +65,16 @@ class WireServer:
     def forget_goal_state(self) -> None:
         """What was fetched counts no more: the VM may be somewhere else by now."""
         self._goal_state = None
+
+    def ask_ahead(self, deadline: Deadline, *, beside: str) -> None:
+        """Let the goal state be under way while the address `beside` is asked; `fetch_goal_state` takes the answer."""
+        self._http.ask_ahead(
+            f"{self._base}{_GOAL_STATE}",
+            headers=self._headers(),
+            timeout=self._settings.timeout,
+            deadline=deadline,
+            beside=beside,
+        )
 
     def fetch_goal_state(self, deadline: Deadline) -> GoalState:
         """The goal state as it is now.
@@ -161,14 +172,14 @@ class WireServer:
 
     def _get_goal_state(self, deadline: Deadline) -> bytes:
         try:
-            return self._get("/machine/?comp=goalstate", deadline)
+            return self._get(_GOAL_STATE, deadline)
         except HttpStatusError as error:
             if error.status != 400:
                 raise
             versions = self._get("/?comp=versions", deadline)
             self._version = choose_version(versions, refused=self._version)
             LOG.info("WireServer refused the request; speaking version %s now", self._version)
-            return self._get("/machine/?comp=goalstate", deadline)
+            return self._get(_GOAL_STATE, deadline)
 
     def _get(self, target: str, deadline: Deadline) -> bytes:
         return self._http.request(

@@ -42,6 +42,7 @@ class Files:
         self._wished: dict[str, Optional[bytes]] = {}  # None: it would be gone
         self._wished_folders: dict[str, int] = {}
         self._wished_links: dict[str, str] = {}
+        self._own_folders: set[tuple[str, int]] = set()  # that were seen to
 
     def read(self, path: str, *, beneath: Optional[str] = None) -> Optional[bytes]:
         """The content of a guest file, or None where there is none. Raises FileError."""
@@ -225,10 +226,7 @@ class Files:
         beneath: Optional[str] = None,
         lasting: bool = True,
     ) -> None:
-        """Write a file atomically, with no comparison and no record; not `lasting`, it may be gone after a power cut.
-
-        Raises FileError.
-        """
+        """Write a file atomically, with no comparison and no record; `lasting` a power cut. Raises FileError."""
         with explained("write", path), self.parent(path, beneath=beneath) as (folder, name):
             temporary = f".{name}.azurelite"
             with contextlib.suppress(FileNotFoundError):
@@ -280,6 +278,8 @@ class Files:
 
         In a dry run it is taken that they will be there.
         """
+        if (path, mode) in self._own_folders:
+            return
         parts = path.strip("/").split("/")
         for depth in range(1, len(parts) + 1):
             here = "/" + "/".join(parts[:depth])
@@ -291,6 +291,7 @@ class Files:
             last = depth == len(parts)
             if found is None or (last and stat.S_IMODE(found.st_mode) != mode):
                 self._make_folder(here, mode=mode if last else 0o755, owner=None, beneath=None, lasting=lasting)
+        self._own_folders.add((path, mode))
 
     def _wish_mode(self, path: str, *, mode: int, owner: Owner) -> bool:
         if self._wished_folders[path] == mode:

@@ -10,7 +10,6 @@ import contextlib
 import os
 import re
 import stat
-import tempfile
 from typing import Iterator, Optional
 
 from azurelite.errors import CommandError, FileError
@@ -179,6 +178,8 @@ class Mounts:
     def _make_place(self) -> str:
         try:
             os.makedirs(self._folder, mode=0o755, exist_ok=True)
+            import tempfile
+
             return tempfile.mkdtemp(prefix="disc-", dir=self._folder)  # 0700
         except OSError as error:
             raise FileError(f"cannot make a folder below {self._folder}: {error.strerror or error}") from error

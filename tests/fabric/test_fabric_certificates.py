@@ -286,7 +286,7 @@ class TestOpened:
         assert base64.b64decode(key.blob).endswith(number)
         assert found.private_key_pem == Secret(pair.key.read_text())
 
-    @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+    @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen: install openssh-client")
     @pytest.mark.parametrize("kind", ["rsa", "p256", "p384", "p521"])
     def test_openssh_makes_the_same_text(self, ask: Asker, host: Host, vault: Vault, tmp_path: Path, kind: str) -> None:
         package, public = vault.pfx(kind), tmp_path / "public.pem"

@@ -52,7 +52,7 @@ def test_genisoimage(tmp_path: Path, source: Path, options: list[str]) -> None:
 @pytest.mark.parametrize("options", [[], ["-joliet", "on"], ["-rockridge", "off"], ["-hfsplus", "on"]])
 def test_xorriso(tmp_path: Path, source: Path, options: list[str]) -> None:
     disc = tmp_path / "disc.iso"
-    argv = [tool("xorriso"), "-report_about", "SORRY", "-outdev", str(disc), *options, "-map", str(source), "/"]
+    argv = [tool("xorriso"), "-report_about", "SORRY", "-outdev", f"stdio:{disc}", *options, "-map", str(source), "/"]
     subprocess.run(argv, check=True, capture_output=True)
     assert read(disc.read_bytes()) == CONTENT
 
