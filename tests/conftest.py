@@ -15,6 +15,8 @@ from azurelite.simulator import Scenario, Simulator
 
 _SPAWNING = ("subprocess.Popen", "os.system", "os.posix_spawn", "os.fork", "os.exec")
 _permitted = {"spawn": True, "watch": False}
+_MEMORY = "/dev/shm"
+_ROOM = 1 << 30
 
 
 class ForbiddenError(BaseException):
@@ -43,6 +45,23 @@ def _guarded(request: pytest.FixtureRequest) -> Iterator[None]:
     _permitted["watch"] = True
     yield
     _permitted["watch"] = False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The guests of the many tests lie in memory where there is room: azurelite syncs each file that it writes.
+
+    Guests in namespaces are not moved, for these see this machine's /tmp below an overlay, but its /dev as it is.
+    """
+    chosen = config.option.basetemp or os.environ.get("PYTEST_DEBUG_TEMPROOT")
+    if not chosen and "not namespaces" in config.option.markexpr and _takes_programs(_MEMORY):
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = _MEMORY
+
+
+def _takes_programs(folder: str) -> bool:
+    if not os.access(folder, os.W_OK):
+        return False
+    status = os.statvfs(folder)
+    return not status.f_flag & os.ST_NOEXEC and status.f_bavail * status.f_frsize >= _ROOM
 
 
 def pytest_make_parametrize_id(val: Any, argname: str) -> Any:

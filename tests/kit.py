@@ -8,15 +8,15 @@ import time
 from pathlib import Path
 from typing import Any, Mapping, Optional
 
+import contractkit
 import yaml
 
 from azurelite.clock import Clock
 from azurelite.simulator import Simulator
 
 CHASSIS_TAG = "7783-7084-3265-9085-8269-3286-77"
-VM_ID = "2bf2d4c1-6f0c-4c5e-9f3a-51a7d0b2e8c4"
+ED25519, VM_ID = contractkit.ED25519, contractkit.VM_ID
 SWAPPED_VM_ID = "c1d4f22b-0c6f-5e4c-9f3a-51a7d0b2e8c4"
-ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMJLoUzI85bKCW9bt0Q3fnhxG027R7Ol3pe0e5dWd1nI"
 
 
 class FastClock(Clock):

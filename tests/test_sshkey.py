@@ -312,7 +312,7 @@ def test_a_certificate_is_no_key_to_log_in_by(kind: str) -> None:
 
 
 @pytest.mark.spawns
-@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen: install openssh-client")
 def test_openssh_reads_every_line_that_comes_out(tmp_path: Path) -> None:
     file = tmp_path / "authorized_keys"
     file.write_text("".join(parse_key(f"{k} {every(64, chr(13) + chr(10))(b)} c").line + "\n" for k, b in KEYS.items()))

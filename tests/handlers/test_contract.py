@@ -12,16 +12,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import contractkit
 import pytest
 import yaml
 from kit import BASE, ED25519, VM_ID, FastClock, Guest
 
 from azurelite.document import Document
-from azurelite.errors import AzureliteError
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import BUILTIN, Context
 from azurelite.memory import Memory
-from azurelite.metadata import Metadata, Secret, SshKey
+from azurelite.metadata import Metadata, Secret
 from azurelite.outcome import Outcome
 from azurelite.schema import bind
 from azurelite.system.changes import Change
@@ -30,21 +30,10 @@ from azurelite.system.machine import System
 MODULES = {name: importlib.import_module(place) for name, place in BUILTIN.items()}
 FIELDS = {field.name for field in dataclasses.fields(Metadata)}
 
-KNOWN = Metadata(
-    cloud_name="azure",
-    platform="azure",
-    instance_id=VM_ID,
-    vm_id=VM_ID,
-    local_hostname="azure_vm.example",
-    region="westeurope",
-    vm_size="Standard_B2s",
-    username="azureuser",
-    password=Secret("canary-password"),
-    disable_password_authentication=True,
-    public_ssh_keys=(SshKey(ED25519), SshKey("damaged")),
+KNOWN = contractkit.known(
+    "azureuser",
     custom_data=Secret(b"canary-custom"),
     user_data=Secret(b"canary-user"),
-    tags={"a": "b"},
     network={
         "interface": [
             {
@@ -133,16 +122,7 @@ def world(request: pytest.FixtureRequest, guest: Guest, kind: str, tmp_path: Pat
 
 def run(steps: list[tuple[ModuleType, Any]], root: str, *, dry_run: bool) -> tuple[tuple[Change, ...], list[str]]:
     """Apply handlers, one after the other, on one machine; what changed, and what was noted or went wrong."""
-    system = System(root, dry_run=dry_run, clock=FastClock())
-    said: list[str] = []
-    memory = Memory(system.files, VM_ID)
-    ctx = Context(KNOWN, system, Fabric(0), Outcome("applied", ""), said.append, lambda: None, memory)
-    for module, options in steps:
-        try:
-            module.apply(ctx, options)
-        except AzureliteError as error:
-            said.append(f"failed: {error}")
-    return system.journal.since(0), said
+    return contractkit.run(KNOWN, steps, System(root, dry_run=dry_run, clock=FastClock()))
 
 
 @pytest.mark.parametrize("name", BUILTIN)
@@ -176,25 +156,19 @@ class TestModule:
 @pytest.mark.spawns
 @pytest.mark.thorough
 @pytest.mark.parametrize("case", cases())
-class TestRuns:
-    def test_a_dry_run_leaves_the_tree_byte_identical(self, world: list[Guest], case: Case) -> None:
-        before = world[0].put(case.files).snapshot()
-        run(case.steps(), world[0].root, dry_run=True)
-        assert world[0].snapshot() == before
-
-    def test_a_dry_run_tells_what_the_real_one_does(self, world: list[Guest], case: Case) -> None:
-        for guest in world:
-            guest.put(case.files)
-        told = run(case.steps(), world[0].root, dry_run=True)
-        assert told == run(case.steps(), world[1].root, dry_run=False)
-        assert "canary" not in str(told)
-
-    def test_a_second_run_changes_nothing(self, world: list[Guest], case: Case) -> None:
-        world[0].put(case.files)
-        run(case.steps(), world[0].root, dry_run=False)
-        before = world[0].snapshot()
-        assert run(case.steps(), world[0].root, dry_run=False)[0] == ()
-        assert world[0].snapshot() == before
+def test_a_dry_run_leaves_nothing_and_tells_the_truth_and_a_second_run_changes_nothing(
+    world: list[Guest], case: Case
+) -> None:
+    for guest in world:
+        guest.put(case.files)
+    before = world[0].snapshot()
+    told = run(case.steps(), world[0].root, dry_run=True)
+    assert world[0].snapshot() == before
+    assert told == run(case.steps(), world[1].root, dry_run=False)
+    assert "canary" not in str(told)
+    after = world[1].snapshot()
+    assert run(case.steps(), world[1].root, dry_run=False)[0] == ()
+    assert world[1].snapshot() == after
 
 
 @pytest.mark.spawns

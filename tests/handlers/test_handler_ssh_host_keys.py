@@ -28,7 +28,7 @@ Make = Callable[..., Context]
 MAIN = "etc/ssh/sshd_config"
 TYPES = ("rsa", "ecdsa", "ed25519")
 NO_RSA = Options(types=("ecdsa", "ed25519"))  # which is made in no time
-KEYGEN = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+KEYGEN = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen: install openssh-client")
 DROPBEARKEY = pytest.mark.skipif(shutil.which("dropbearkey") is None, reason="needs dropbearkey: install dropbear-bin")
 OLD = {f"etc/ssh/ssh_host_{t}_key{s}": "from the image\n" for t in (*TYPES, "dsa") for s in ("", ".pub")}
 

@@ -274,7 +274,7 @@ def test_other_files_of_the_folder_are_not_touched(home: Guest, context: Make) -
 
 
 @pytest.mark.spawns
-@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen: install openssh-client")
 def test_openssh_reads_what_is_written(home: Guest, context: Make) -> None:
     apply(context(**given(*map(key, range(5)), ECDSA)), Options())
     argv = ["ssh-keygen", "-l", "-f", str(home.path(FILE))]
@@ -504,7 +504,7 @@ def test_without_keys_the_password_that_user_set_is_the_way_in(
 
 
 @pytest.mark.spawns
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl: install openssl")
 def test_a_certificate_opens_like_its_key(home: Guest, context: Make) -> None:
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "/dev/null", "-subj", "/CN=vm"]
     text = subprocess.run(words, capture_output=True, text=True, check=True).stdout

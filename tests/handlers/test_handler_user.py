@@ -243,7 +243,7 @@ class TestSudo:
         assert (guest.text("etc/sudoers.d/10-mine"), guest.text("etc/sudoers.d/README")) == ("x", "# kept\n")
 
     @pytest.mark.spawns
-    @pytest.mark.skipif(VISUDO is None, reason="visudo is not installed")
+    @pytest.mark.skipif(VISUDO is None, reason="needs visudo: install sudo")
     @pytest.mark.parametrize("name", ["azureuser", "User.Name-1", "DEFAULTS", "ADMIN", "Defaults", "_x", "a" * 32])
     @pytest.mark.parametrize("sudo", ["nopasswd", "password"])
     def test_sudo_itself_accepts_the_rule(self, guest: Guest, context: Make, name: str, sudo: Any) -> None:

@@ -410,7 +410,7 @@ def test_scripts_are_not_run_in_a_foreign_root_and_that_is_said_once(guest: Gues
 
 
 @pytest.mark.spawns
-@pytest.mark.skipif(shutil.which("zstd") is None, reason="needs zstd: install it")
+@pytest.mark.skipif(shutil.which("zstd") is None, reason="needs zstd: install zstd")
 class TestZstd:
     def pack(self, data: bytes) -> bytes:
         return subprocess.run(["zstd", "-qc"], input=data, capture_output=True, check=True).stdout

@@ -13,34 +13,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import contractkit
+
 from azurelite.document import Document
-from azurelite.errors import AzureliteError
-from azurelite.fabric.client import Fabric
-from azurelite.handlers import BUILTIN, Context
-from azurelite.memory import Memory
-from azurelite.metadata import Metadata, Secret, SshKey
-from azurelite.outcome import Outcome
+from azurelite.handlers import BUILTIN
 from azurelite.schema import bind
 from azurelite.system.machine import System
 
-VM_ID = "2bf2d4c1-6f0c-4c5e-9f3a-51a7d0b2e8c4"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMJLoUzI85bKCW9bt0Q3fnhxG027R7Ol3pe0e5dWd1nI"
 UPPER = Path("/run/upper")  # what differs from the layer below: the stage has bound it here
-
-KNOWN = Metadata(
-    cloud_name="azure",
-    platform="azure",
-    instance_id=VM_ID,
-    vm_id=VM_ID,
-    local_hostname="azure_vm.example",
-    region="westeurope",
-    vm_size="Standard_B2s",
-    username="livewire",
-    password=Secret("canary-Password1"),
-    disable_password_authentication=True,
-    public_ssh_keys=(SshKey(KEY), SshKey("damaged")),
-    tags={"a": "b"},
-)
 
 
 def main() -> None:
@@ -61,18 +41,12 @@ def main() -> None:
 
 
 def _run(case: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
-    system = System("/", dry_run=dry_run)
-    said: list[str] = []
-    memory = Memory(system.files, VM_ID)
-    ctx = Context(KNOWN, system, Fabric(0), Outcome("applied", ""), said.append, lambda: None, memory)
-    steps = [(name, {}) for name in case["before"]] + [(case["name"], case["options"])]
-    for name, options in steps:
+    steps = []
+    for name, options in [*((name, {}) for name in case["before"]), (case["name"], case["options"])]:
         module = importlib.import_module(BUILTIN[name])
-        try:
-            module.apply(ctx, bind(module.Options, options, Document({}, {}), (name,)))
-        except AzureliteError as error:
-            said.append(f"failed: {error}")
-    return {"changes": [str(change) for change in system.journal.since(0)], "said": said}
+        steps.append((module, bind(module.Options, options, Document({}, {}), (name,))))
+    changes, said = contractkit.run(contractkit.known("livewire"), steps, System("/", dry_run=dry_run))
+    return {"changes": [str(change) for change in changes], "said": said}
 
 
 def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:

@@ -47,6 +47,7 @@ def _ask(case: dict[str, Any]) -> dict[str, Any]:
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(DRIVER.parents[1]),
     }
     try:
         done = subprocess.run(

@@ -53,6 +53,16 @@ def reply(message: bytes, kind: int, *, own: str, offered: str, bare: bool) -> b
     return head + message[28:44] + b"\0" * 192 + b"\x63\x82\x53\x63" + body + b"\xff"
 
 
+def listen(interface: str) -> socket.socket:
+    """A socket that hears what is said to DHCP servers on one interface."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    server.setsockopt(socket.SOL_SOCKET, 11, 1)  # SO_NO_CHECK: a veth leaves checksums to hardware that is not there
+    server.setsockopt(socket.SOL_SOCKET, 25, interface.encode())  # SO_BINDTODEVICE
+    server.bind(("", 67))
+    return server
+
+
 def say(word: str) -> None:
     sys.stdout.write(word + "\n")
     sys.stdout.flush()
@@ -61,11 +71,7 @@ def say(word: str) -> None:
 def main() -> None:
     """Serve until killed."""
     interface, own, offered, *how = sys.argv[1:]
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-    server.setsockopt(socket.SOL_SOCKET, 11, 1)  # SO_NO_CHECK: a veth leaves checksums to hardware that is not there
-    server.setsockopt(socket.SOL_SOCKET, 25, interface.encode())  # SO_BINDTODEVICE
-    server.bind(("", 67))
+    server = listen(interface)
     say("ready")
     while True:
         message = server.recv(4096)

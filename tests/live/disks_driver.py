@@ -18,7 +18,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +113,16 @@ def _apply() -> None:
     notes: list[str] = []
     memory = Memory(system.files, "2bf2d4c1-6f0c-4c5e-9f3a-51a7d0b2e8c4")
     error = None
-    started = time.monotonic()
+    ran: list[str] = []
+    sys.addaudithook(lambda event, about: ran.append(str(about[0])) if event == "subprocess.Popen" else None)
     try:
         module.apply(
             Context(Metadata(), system, Fabric(0), Outcome("applied", ""), notes.append, lambda: None, memory), options
         )
     except AzureliteError as failure:
         error = str(failure)
-    seconds = time.monotonic() - started
     changes = [str(change) for change in system.journal.since(0)]
-    json.dump({"changes": changes, "notes": notes, "error": error, "seconds": seconds}, sys.stdout)
+    json.dump({"changes": changes, "notes": notes, "error": error, "ran": ran}, sys.stdout)
 
 
 def _fill_root() -> None:

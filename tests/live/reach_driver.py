@@ -61,7 +61,7 @@ def look() -> dict[str, str]:
         settings,
         state,
         leases,
-        "find /run /tmp -path '*/azurelite-*/script'",
+        "find /run /tmp -maxdepth 2 -path '*/azurelite-*/script'",
     ]
     return {
         command: subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False).stdout

@@ -45,11 +45,12 @@ def cases() -> list[dict[str, Any]]:
     return found
 
 
+KINDS = ("debian", "busybox")
 CASES = cases()
 IDS = [case["id"] for case in CASES]
 
 
-@pytest.fixture(scope="module", params=["debian", "busybox"])
+@pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.xdist_group(kind)) for kind in KINDS])
 def answers(request: pytest.FixtureRequest, networks: list[str]) -> dict[str, dict[str, Any]]:
     """What came of every case, in guests of one kind."""
     if shutil.which("busybox") is None:

@@ -16,10 +16,22 @@ from typing import Any, Callable, Iterator
 import pytest
 
 HERE = Path(__file__).parent
-TOOLS = ("losetup", "partx", "sfdisk", "growpart", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mkntfs", "ntfscp", "mkswap")
+TOOLS = {
+    "losetup": "mount",
+    "partx": "util-linux",
+    "sfdisk": "fdisk",
+    "growpart": "cloud-guest-utils",
+    "mkfs.ext4": "e2fsprogs",
+    "mkfs.xfs": "xfsprogs",
+    "mkfs.btrfs": "btrfs-progs",
+    "mkntfs": "ntfs-3g",
+    "ntfscp": "ntfs-3g",
+    "mkswap": "util-linux",
+}
 MIB = 1024 * 1024
 MAKERS = {"ext4": ["mkfs.ext4", "-q"], "xfs": ["mkfs.xfs", "-q", "-f"], "btrfs": ["mkfs.btrfs", "-q", "-f"]}
 SWAPON = 'for last in "$@"; do :; done; echo "$last file 1 0 -2" >> /proc/swaps; echo "$@" >> /run/swapon.log'
+DIGEST = "cksum < $DISK"  # sha256sum takes seconds for what is hundreds of megabytes of nothing
 LOOK = "findmnt --noheadings --output FSTYPE,SIZE --bytes /; cat /sys/class/block/$(basename $DISK)p1/size"
 
 pytestmark = [pytest.mark.spawns, pytest.mark.namespaces]
@@ -31,7 +43,7 @@ def machine(namespaces: list[str], tmp_path: Path) -> Iterator[Machine]:
     """Do a job on a machine with a disk of its own; a list with what came of each of its runs."""
     missing = [name for name in TOOLS if shutil.which(name) is None]
     if missing:
-        pytest.skip(f"needs {', '.join(missing)}")
+        pytest.skip(f"needs {', '.join(missing)}: install {' '.join(sorted({TOOLS[name] for name in missing}))}")
     if subprocess.run(["losetup", "--find"], capture_output=True, check=False).returncode != 0:
         pytest.skip("this kernel or container has no loop devices")
     image = tmp_path / "disk.img"
@@ -107,7 +119,7 @@ class TestGrowroot:
         shims = dict.fromkeys(("growpart", "sfdisk", "partx", "resize2fs"), "exit 1")
         (result,) = machine(growroot(), table="label: gpt\n,+\n", format={"1": MAKERS["ext4"]}, root=1, shims=shims)
         assert (result["changes"], result["notes"], result["error"]) == ([], [], None)
-        assert result["seconds"] < 0.5
+        assert result["ran"] == []
 
     def test_a_file_system_smaller_than_its_partition_grows_alone(self, machine: Machine) -> None:
         maker = ["sh", "-c", 'mkfs.btrfs -q -f -b 200M "$1"', "sh"]
@@ -266,8 +278,7 @@ class TestResourceDisk:
     def test_what_is_not_as_azure_delivers_it_is_not_touched(
         self, machine: Machine, job: dict[str, Any], words: str
     ) -> None:
-        digest = "sha256sum < $DISK"
-        told, left = machine(resource_disk(digest, dry_run=True), resource_disk(digest), attach="gen2", **job)
+        told, left = machine(resource_disk(DIGEST, dry_run=True), resource_disk(DIGEST), attach="gen2", **job)
         (note,) = left["notes"]
         assert words in note
         assert "`format: always` overwrites it" in note
@@ -314,7 +325,7 @@ class TestResourceDisk:
     def test_a_disk_that_only_the_kernel_knows_to_be_in_use_is_not_touched(self, machine: Machine) -> None:
         """Its mount is not in the table that the guest sees, as with a btrfs of several devices."""
         (result,) = machine(
-            resource_disk("sha256sum < $DISK", format="always"),
+            resource_disk(DIGEST, format="always"),
             attach="gen1",
             before="mkfs.ext4 -q $DISK; mkdir /run/elsewhere; mount $DISK /run/elsewhere",
         )
@@ -334,7 +345,7 @@ class TestResourceDisk:
     def test_a_mount_point_in_use_is_left_to_its_user(self, machine: Machine) -> None:
         _, left = machine(
             {"handler": "mounts", "then": "mount -t tmpfs theirs /media"},
-            resource_disk("sha256sum < $DISK", mount="/media"),
+            resource_disk(DIGEST, mount="/media"),
             attach="gen1",
         )
         assert left["changes"] == []
@@ -365,8 +376,8 @@ class TestResourceDisk:
 
     def test_a_missing_program_is_named_before_anything_is_written(self, machine: Machine) -> None:
         told, failed = machine(
-            resource_disk("sha256sum < $DISK", dry_run=True, filesystem="xfs"),
-            resource_disk("sha256sum < $DISK", filesystem="xfs"),
+            resource_disk(DIGEST, dry_run=True, filesystem="xfs"),
+            resource_disk(DIGEST, filesystem="xfs"),
             attach="gen1",
             hide=["mkfs.xfs"],
         )
@@ -376,7 +387,7 @@ class TestResourceDisk:
     def test_a_vm_without_one_is_as_it_should_be_and_nobody_waits(self, machine: Machine) -> None:
         (result,) = machine(resource_disk(swap="4G"))
         assert (result["changes"], result["notes"], result["error"]) == ([], [], None)
-        assert result["seconds"] < 0.5
+        assert result["ran"] == []
 
     def test_swap_that_the_disk_has_no_room_for_is_said(self, machine: Machine) -> None:
         (result,) = machine(resource_disk(swap="4G", then="ls /mnt/resource"), attach="gen2")

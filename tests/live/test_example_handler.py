@@ -14,7 +14,7 @@ from kit import Guest
 EXAMPLE = Path(__file__).parents[2] / "contrib" / "example-handler"
 
 # It is built by pip in a place of its own, which takes seconds: one environment is enough.
-pytestmark = [pytest.mark.spawns, pytest.mark.namespaces]
+pytestmark = [pytest.mark.spawns, pytest.mark.namespaces, pytest.mark.xdist_group("example")]
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable
 
@@ -32,7 +33,7 @@ HERE = Path(__file__)
 WIRESERVER, IMDS = "168.63.129.16", "169.254.169.254"
 HTTP = ("tcp", 80), ("tcp", 32526)
 NAMES = ("tcp", 53), ("udp", 53), ("udp", 67)
-TIMEOUT = 0.3
+TIMEOUT = 0.6
 SCENE = """
 "$PYTHON" "$DRIVER" serve > /run/serve.log &
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do grep -q ready /run/serve.log && break; sleep 0.1; done
@@ -277,7 +278,10 @@ def main() -> None:
     elif verb == "ask":
         uid = int(words[0])
         os.setresuid(uid, uid, uid)
-        tell(json.dumps({f"{p}/{port}": reach(words[1], p, port) for p, port in (*HTTP, *NAMES)}))
+        doors = [*HTTP, *NAMES]
+        with ThreadPoolExecutor(len(doors)) as pool:
+            answers = pool.map(lambda door: reach(words[1], *door), doors)
+            tell(json.dumps({f"{protocol}/{port}": answer for (protocol, port), answer in zip(doors, answers)}))
     else:
         tell(json.dumps([act(wish) for wish in json.loads(words[0])]))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +29,7 @@ LOG = Path("/run/dhcp.log")
 SCENE = """
 ip -n vm link set eth0 address 00:0d:3a:11:22:33
 "$PYTHON" "$DRIVER" serve > /run/dhcp.log &
+export SERVER=$!
 exec ip netns exec vm "$PYTHON" "$DRIVER" renew "$1"
 """
 UDHCPC_SCRIPT = """#!/bin/sh
@@ -78,7 +80,7 @@ def test_the_server_hears_the_new_name_and_the_address_stays(renew: Renew, clien
     assert "state DOWN" not in told["monitor"]
     if client != "networkd":  # it takes the address anew, at once
         assert "Deleted" not in told["monitor"]
-    assert told["seconds"] < 0.5  # nobody waits
+    assert told["at_once"] == []  # nobody waits
 
 
 @pytest.fixture
@@ -152,13 +154,9 @@ def test_name_zone_and_language_hold_on_a_live_system(stage: Callable[..., list[
 
 def serve() -> None:
     """A DHCP server whose log has the name in each request."""
-    from dhcp_server import DISCOVER, OFFER, REQUEST, options_of, reply
+    from dhcp_server import DISCOVER, OFFER, REQUEST, listen, options_of, reply
 
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-    server.setsockopt(socket.SOL_SOCKET, 11, 1)  # SO_NO_CHECK, see dhcp_server.py
-    server.setsockopt(socket.SOL_SOCKET, 25, b"fab0")  # SO_BINDTODEVICE
-    server.bind(("", 67))
+    server = listen("fab0")
     tell("ready")
     while True:
         message = server.recv(4096)
@@ -206,10 +204,12 @@ def machine(client: str) -> dict[str, Any]:
     monitor = subprocess.Popen(["sh", "-c", "exec ip monitor link address > /run/monitor"])
     time.sleep(0.3)
     socket.sethostname("new")
-    system = System("/")
-    started = time.monotonic()
+    system = System("/", search_path=make_patient())
+    os.kill(int(os.environ["SERVER"]), signal.SIGSTOP)
     asked = publish(system, "new")
-    seconds = time.monotonic() - started
+    at_once = names()[len(before) :]
+    os.kill(int(os.environ["SERVER"]), signal.SIGCONT)
+    Path("/run/go").touch()
     if asked is not None:
         asked.join()
     until(lambda: len(names()) > len(before))
@@ -223,8 +223,18 @@ def machine(client: str) -> dict[str, Any]:
         "called": "systemd-networkd" if client == "networkd" else client,
         "addresses": addresses(),
         "monitor": Path("/run/monitor").read_text(),
-        "seconds": seconds,
+        "at_once": at_once,
     }
+
+
+def make_patient() -> str:
+    """A folder with a `networkctl` that does nothing until it may: who waits for it, and for the server, waits long."""
+    program = Path("/run/bin/networkctl")
+    program.parent.mkdir()
+    go = "until [ -e /run/go ]; do sleep 0.02; done"
+    program.write_text(f'#!/bin/sh\n{go}\nexec {shutil.which("networkctl")} "$@"\n')
+    program.chmod(0o755)
+    return str(program.parent)
 
 
 def addresses() -> str:

@@ -333,7 +333,7 @@ def test_applied_with_ifupdown_the_addresses_are_there_at_once(play: Play) -> No
     assert addresses(seen["addr"]) == {item for item in EVERYTHING if not item[1].endswith("/24")}
 
 
-@pytest.mark.skipif(shutil.which("busybox") is None, reason="needs busybox")
+@pytest.mark.skipif(shutil.which("busybox") is None, reason="needs busybox: install busybox")
 def test_busybox_reads_the_stanzas(play: Play) -> None:
     seen = play(
         "rm -f /sbin/ifup /usr/sbin/ifup; ln -s $(command -v busybox) /usr/sbin/ifup\n"

@@ -203,7 +203,6 @@ def test_a_script_that_hangs_is_killed_with_its_children(stage: Stage) -> None:
     )
     assert first["code"] == 0
     assert "did not end in time" in str(step(first)["error"])
-    assert step(first)["seconds"] < 10
     assert look["out"] in ("begun\ngone\n", "begun\nZ\n")  # nobody waits for orphans here
 
 

@@ -114,8 +114,15 @@ class TestAnswers:
 
     def test_delayed_request_is_on_record_before_its_answer(self, simulate):
         client = simulate(one("imds", delay=30))
-        with pytest.raises(socket.timeout):
-            client.imds(timeout=2.0)
+        with socket.create_connection(client.sim.address) as link:
+            link.sendall(b"GET /metadata/instance?api-version=2021-08-01 HTTP/1.1\r\nHost: a\r\nMetadata: true\r\n\r\n")
+            limit = time.monotonic() + 20
+            while not client.sim.requests:
+                assert time.monotonic() < limit
+                time.sleep(0.01)
+            link.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                link.recv(1)
         assert [request.endpoint for request in client.sim.requests] == ["imds"]
 
     def test_no_body_with_204(self, simulate):

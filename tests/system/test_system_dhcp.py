@@ -208,7 +208,7 @@ class TestClients:
 
     def test_one_that_says_nothing_is_ended_in_time(self, bench: Bench, client: str) -> None:
         bench.ip(up=False).client(client, "sleep 60")
-        with pytest.raises(MachineError, match=f"no DHCP lease on {NIC}: {client}: .*was killed"), bench.lease(4):
+        with pytest.raises(MachineError, match=f"no DHCP lease on {NIC}: {client}: .*was killed"), bench.lease(2.5):
             pass
         assert bench.acts() == LINK_UP + LINK_DOWN
 

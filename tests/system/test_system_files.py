@@ -13,8 +13,9 @@ from kit import Guest
 
 from azurelite.errors import FileError
 from azurelite.system.changes import Change, Journal
-from azurelite.system.files import Files, Owner
+from azurelite.system.files import Files
 from azurelite.system.machine import System
+from azurelite.system.owner import Owner
 from azurelite.system.root import Root
 from azurelite.system.skeleton import expect_home
 

@@ -29,8 +29,19 @@ MAKERS = [
 ]
 
 
+PACKAGES = {
+    "mkfs.xfs": "xfsprogs",
+    "mkfs.btrfs": "btrfs-progs",
+    "mkntfs": "ntfs-3g",
+    "mkfs.vfat": "dosfstools",
+    "mkswap": "util-linux",
+    "sfdisk": "fdisk",
+}
+
+
 def tool(name: str) -> object:
-    return pytest.mark.skipif(shutil.which(name) is None, reason=f"needs {name}")
+    package = PACKAGES.get(name, "e2fsprogs")
+    return pytest.mark.skipif(shutil.which(name) is None, reason=f"needs {name}: install {package}")
 
 
 def reader(path: Path) -> Reader:
@@ -108,7 +119,9 @@ def test_an_xfs_that_was_cut_off_is_unfinished(image: Path) -> None:
 
 
 @pytest.mark.spawns
-@pytest.mark.skipif(shutil.which("mkntfs") is None or shutil.which("ntfscp") is None, reason="needs ntfs-3g")
+@pytest.mark.skipif(
+    shutil.which("mkntfs") is None or shutil.which("ntfscp") is None, reason="needs mkntfs and ntfscp: install ntfs-3g"
+)
 class TestNtfs:
     OWN = frozenset(
         {".", "$MFT", "$MFTMirr", "$LogFile", "$Volume", "$AttrDef", "$Bitmap", "$Boot", "$BadClus", "$Secure"}

@@ -112,7 +112,7 @@ def test_a_line_says_what_the_entry_does(entry: Entry) -> None:
 
 
 @pytest.mark.spawns
-@pytest.mark.skipif(shutil.which("findmnt") is None, reason="needs findmnt")
+@pytest.mark.skipif(shutil.which("findmnt") is None, reason="needs findmnt: install util-linux")
 def test_the_systems_own_reader_agrees(guest: Guest) -> None:
     entries = [DATA, Entry("LABEL=a b", "/with space", "xfs", "defaults,noatime", 0, 2)]
     ensured(guest, b"", *entries, SWAP)

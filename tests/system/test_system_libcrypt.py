@@ -17,7 +17,7 @@ from azurelite.system.process import Commands
 COMMANDS = Commands()
 NO_LIBRARY = ("libnosuch.so.1",)
 PASSWORDS = ["a", "x" * 72, "x" * 255, "wörd 漢字", "a:b%s$1'\"\\ ", "  lead and trail  ", "$6$not$ahash", "*", "!"]
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl: install openssl")
 
 
 @pytest.mark.parametrize("password", PASSWORDS)

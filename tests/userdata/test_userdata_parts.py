@@ -167,16 +167,29 @@ def test_a_bomb_in_a_part_spoils_that_part_alone() -> None:
     assert found[0].why == "cannot be read: unpacked it has more than 16777216 bytes"
 
 
-def test_headers_that_cannot_be_read_spoil_their_part_alone() -> None:
-    broken = "Content-Disposition: attachment; filename*=us-ascii''a.sh; filename*1=b"
-    data = (
+def beside_another(disposition: str) -> bytes:
+    return (
         'Content-Type: multipart/mixed; boundary="b"\nMIME-Version: 1.0\n\n'
-        f"--b\nContent-Type: text/x-shellscript\n{broken}\n\n#!/bin/sh\n\n"
+        f"--b\nContent-Type: text/x-shellscript\nContent-Disposition: attachment; {disposition}\n\n#!/bin/sh\n\n"
         "--b\nContent-Type: text/x-shellscript\n\n#!/bin/sh\n--b--\n"
-    )
-    found = parts(data.encode())
+    ).encode()
+
+
+def test_headers_that_cannot_be_read_spoil_their_part_alone() -> None:
+    found = parts(beside_another("filename*=no\0charset''a.sh"))
     assert [(part.name, part.kind) for part in found] == [("part-001", "broken"), ("part-002", "script")]
     assert "headers" in found[0].why
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    ["filename*=us-ascii''a.sh; filename*1=b", "filename*=a; filename*0*=x''b; filename*0=c"],
+)
+def test_headers_that_newer_pythons_can_read_make_no_other_difference(disposition: str) -> None:
+    """Up to 3.13 these are broken; 3.14's email makes a name of them."""
+    first, second = parts(beside_another(disposition))
+    assert first.kind in ("broken", "script")
+    assert (second.name, second.kind) == ("part-002", "script")
 
 
 def nested(depth: int) -> bytes:
