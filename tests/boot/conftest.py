@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
-from boot.machine import Key, Machine, Start, installed, missing
+from boot.machine import Key, Machine, Start, installed, missing, sweep
 from boot.roots import Root
 
 COLUMNS = ("init", "suite", "DHCP client", "Python", "start to Ready", "azurelite", "peak memory")
@@ -27,6 +27,7 @@ def able() -> None:
     why = missing()
     if why:
         pytest.fail(f"the boots cannot run on this machine: {why}", pytrace=False)
+    sweep()
 
 
 @pytest.fixture

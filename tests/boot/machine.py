@@ -40,6 +40,14 @@ while [ -d "/mnt/$1" ]; do
 done
 exit 0
 """
+# What runs that were ended from outside have left behind; no run lasts two hours.
+SWEEP = """
+mount -t cgroup2 cgroup /mnt
+find /mnt -maxdepth 1 -name 'azurelite-test-*' -mmin +120 | while read -r group; do
+    find "$group" -depth -type d -exec rmdir {} + 2>/dev/null
+done
+exit 0
+"""
 TOOLS = ("ip", "mmdebstrap", "ssh", "ssh-keygen", "unshare")
 PROBE = """
 mount -t tmpfs probe /mnt
@@ -138,18 +146,18 @@ class Machine:
         """WireServer does not answer for so long from the next boot on."""
         self._say("silence", seconds=seconds)
 
-    def wait(self, seconds: float = 60.0, **seen: Any) -> None:
+    def wait(self, seconds: float = 120.0, **seen: Any) -> None:
         """Wait until it is seen, see `Stage.do_wait`. Fails with all that was seen instead."""
         if not self._say("wait", seconds=seconds, **seen):
             raise AssertionError(f"{self.root.name}: not seen in {seconds} s: {seen}\n{self.story()}")
 
-    def ssh(self, command: str, *, user: str = USER, seconds: float = 60.0) -> str:
+    def ssh(self, command: str, *, user: str = USER, seconds: float = 120.0) -> str:
         """What a command prints that is run over SSH; fails when it fails."""
         done = self.try_ssh(command, user=user, seconds=seconds)
         assert done["code"] == 0, f"{self.root.name}: {command}: {done}\n{self.story()}"
         return str(done["out"])
 
-    def try_ssh(self, command: str, *, user: str = USER, seconds: float = 60.0) -> dict[str, Any]:
+    def try_ssh(self, command: str, *, user: str = USER, seconds: float = 120.0) -> dict[str, Any]:
         """The same, whatever comes of it: `code`, `out`, `err`; 255 is SSH's own failure."""
         done: dict[str, Any] = self._say("ssh", key=str(self.key.private), user=user, command=command, seconds=seconds)
         return done
@@ -262,3 +270,8 @@ def missing() -> str:
         env={**os.environ, "PATH": path},
     )
     return f"this kernel or container does not allow it: {done.stderr.strip()}" if done.returncode != 0 else ""
+
+
+def sweep() -> None:
+    """Remove the control groups of runs that are no more."""
+    subprocess.run(["unshare", "--mount", "sh", "-c", SWEEP], check=False)

@@ -26,7 +26,7 @@ def test_a_life(start: Start, root: Root, record_property: Callable[[str, object
 
 
 def first_boot(machine: Machine) -> tuple[str, ...]:
-    """Ready within a minute, a login that works, the name told to Azure's DNS. What it cost, as a row of the table."""
+    """Ready, a login that works, the name told to Azure's DNS. What it cost, as a row of the table."""
     machine.boot()
     machine.wait(report=True)
     name, kept, uid, python, *status = machine.ssh(LOOK).splitlines()
@@ -34,7 +34,7 @@ def first_boot(machine: Machine) -> tuple[str, ...]:
     done = json.loads("\n".join(status))
     assert (done["outcome"], done["report"]["state"]) == ("provisioned", "Ready")
     assert [step["name"] for step in done["steps"] if step["status"] == "failed"] == []
-    machine.wait(20, dhcp=NAME, console="Azure accepted Ready")
+    machine.wait(dhcp=NAME, console="Azure accepted Ready")
     seen = machine.look()
     assert [(report["state"], report["accepted"]) for report in seen["reports"]] == [("Ready", True)]
     assert "Permission denied" in machine.try_ssh("true", user="root")["err"]
@@ -61,5 +61,5 @@ def captured(machine: Machine) -> None:
     machine.boot(vm_id=OTHER_ID, hostname="beacon", username="keeper")
     machine.wait(report=True)
     assert machine.ssh("hostname; sudo -n id -u", user="keeper").split() == ["beacon", "0"]
-    machine.wait(20, dhcp="beacon")
+    machine.wait(dhcp="beacon")
     assert [report["state"] for report in machine.look()["reports"]] == ["Ready"]

@@ -72,6 +72,21 @@ def test_the_program_is_not_there(start: Start, init: str) -> None:
     assert len(re.findall(MISSING[init], seen["console"])) == 1
 
 
+@pytest.mark.parametrize("init", ["systemd", "busybox"])
+def test_a_python_package_is_not_there(start: Start, init: str) -> None:
+    machine = start(find(init))
+    opened_for_root(machine)
+    machine.inside("rm -r /usr/lib/python3/dist-packages/yaml")
+    machine.boot()
+    machine.wait(console="PyYAML")
+    machine.ssh("test ! -e /run/azurelite/status.json", user="root")
+    time.sleep(STILL)
+    seen = machine.look()
+    assert seen["requests"] == []
+    assert len(re.findall("azurelite: .*PyYAML.*: install it", seen["console"])) == 1
+    assert "Traceback" not in seen["console"]
+
+
 @pytest.mark.parametrize("init", INITS)
 def test_switched_off(start: Start, init: str) -> None:
     machine = start(find(init))
@@ -93,7 +108,7 @@ def test_a_wireserver_that_is_silent_for_a_while(start: Start, init: str) -> Non
     machine = start(find(init))
     machine.silence(20)
     machine.boot()
-    machine.wait(90, report=True)
+    machine.wait(report=True)
     seen = machine.look()
     assert seen["reported_after"] > 18
     assert [report["state"] for report in seen["reports"]] == ["Ready"]
@@ -141,7 +156,10 @@ def test_etc_cannot_be_written_and_the_image_has_the_user(start: Start) -> None:
 
 @pytest.mark.parametrize(
     ("image", "names"),
-    [(HAS_USER, "/etc/sudoers.d/90-azurelite: Read-only file system"), ("true", "/etc/passwd")],
+    [
+        (HAS_USER, "/etc/sudoers.d/90-azurelite: Read-only file system"),
+        ("true", "cannot lock /etc/.pwd.lock: Read-only file system"),
+    ],
     ids=["no sudo", "no user"],
 )
 def test_etc_cannot_be_written_and_something_required_would_have_to_be(start: Start, image: str, names: str) -> None:

@@ -24,7 +24,7 @@ from azurelite.simulator import Scenario, Simulator
 STAGE = Path("/run/stage")
 GATEWAY, ADDRESS = "10.0.0.1", "10.0.0.4"
 FABRIC = ("168.63.129.16", "169.254.169.254")
-SETTLE = 60  # seconds in which things that come right after another one have to come
+SETTLE = 120  # seconds in which things that come right after another one have to come
 # In the background, for a connection to a machine that is gone ends late.
 POWER_OFF = "(sleep 1; sync; echo u; sleep .2; echo o) >/proc/sysrq-trigger 2>/dev/null </dev/null &"
 
@@ -159,7 +159,7 @@ def _boot(job: dict[str, Any], boot: dict[str, Any], fabric: Simulator, dhcp: Dh
                 result["looks"] = {name: person.run(script) for name, script in boot["looks"].items()}
                 # Its own way of shutting down would take as long as the boot, and is nobody's business here.
                 person.run(f"sudo -n sh -c '{POWER_OFF}'")
-                result["ended"] = machine.until(lambda: not machine.running, 30)
+                result["ended"] = machine.until(lambda: not machine.running, SETTLE)
     finally:
         person.leave()
         machine.stop()

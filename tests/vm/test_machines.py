@@ -153,4 +153,5 @@ def test_the_example_for_the_initramfs_keeps_what_the_disc_says(
     assert out(boot, "custom data") == "only the disc says so"
     assert out(boot, "password") == "1", told(boot)
     assert out(boot, "kept") == "600 root"
+    assert boot["tray"]["tray_open"] is False  # it knows the copy, and no drive
     record_property("machine", row("initramfs", root, boot))
