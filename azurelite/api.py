@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal, Mapping, Optional, Sequence, Union
+from typing import Any, Mapping, Optional, Sequence
 
 from azurelite import quick
 from azurelite.clock import Clock
 from azurelite.config import HandlerEntry
 from azurelite.datasource.crawl import Crawl
 from azurelite.engine import LATER_BOOT_SECONDS, Options, apply_steps, provision
-from azurelite.errors import AzureliteError, ConfigError
+from azurelite.errors import ConfigError
 from azurelite.fabric.client import Fabric
 from azurelite.frozen import dataclass, replace
 from azurelite.handlers import REPORT_READY, Handler, bind_handler, bind_handlers, known_names
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
 from azurelite.plan import Step, make_plan, wanted_sources
-from azurelite.reporter import Reporter
 from azurelite.schema import unknown
 from azurelite.session import Session
 from azurelite.state import State
 from azurelite.system.machine import System
 from azurelite.system.root import Root
+from azurelite.talk import PathLike, open_session
 
 
 @dataclass(frozen=True)
@@ -38,26 +38,19 @@ class Plan:
     steps: tuple[Step, ...]
 
 
-PathLike = Union[str, "os.PathLike[str]"]
-Kind = Literal["ready", "failure", "progress"]
 SOURCES = ("imds", "media", "wireserver")
 
 
-def crawl_metadata(*, root: str, config: Optional[PathLike], clock: Optional[Clock] = None) -> Metadata:
-    """See `azurelite.crawl`."""
-    session = _session(root, config, clock)
-    with session.open_fabric() as fabric:
-        crawled = session.crawl(fabric, System(root, dry_run=True, search_path=os.environ.get("PATH")))
-    useful = set(crawled.metadata.provenance.values()) - {"firmware"} or crawled.metadata.raw
-    if not useful and crawled.failures:
-        raise next(iter(crawled.failures.values()))
-    return crawled.metadata
-
-
 def run_provision(
-    *, root: str, config: Optional[PathLike], dry_run: bool, force: bool, clock: Optional[Clock] = None
+    *,
+    root: str,
+    config: Optional[PathLike],
+    dry_run: bool,
+    force: bool,
+    detach: bool = False,
+    clock: Optional[Clock] = None,
 ) -> Outcome:
-    """See `azurelite.provision`."""
+    """See `azurelite.provision`; with `detach` the process that called may end in it, and a new one return."""
     file = os.fspath(config) if config is not None else None
     return provision(
         Options(
@@ -65,6 +58,7 @@ def run_provision(
             config_file=file,
             dry_run=dry_run,
             force=force,
+            detach=detach and not dry_run,
             search_path=os.environ.get("PATH"),
             clock=clock,
         )
@@ -79,10 +73,14 @@ def run_apply(
     config: Optional[PathLike],
     dry_run: bool,
     sources: Optional[Sequence[str]] = None,
+    first_boot: bool = False,
     clock: Optional[Clock] = None,
 ) -> Outcome:
-    """See `azurelite.apply`."""
-    session = _session(root, config, clock)
+    """See `azurelite.apply`; with `first_boot` nothing is done to a VM that is provisioned already."""
+    session = open_session(root, config, clock)
+    over = quick.done_before(session.root, session.identity.vm_id) if first_boot else None
+    if over is not None:
+        return Outcome("nothing to do", over, vm_id=session.identity.vm_id)
     handlers = [_named(name, session) for name in names]
     options = Options(root=root, dry_run=dry_run, search_path=os.environ.get("PATH"), clock=session.clock)
     for source in sources or ():
@@ -123,7 +121,7 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, cloc
     off = quick.switched_off(Root(root))
     if off is not None:
         return Plan(f"azurelite is switched off: {off}", ())
-    session = _session(root, config, clock)
+    session = open_session(root, config, clock)
     handlers = bind_handlers(session.config, session.root)
     system = System(root, dry_run=True, clock=session.clock)
     vm_id = session.identity.vm_id
@@ -142,24 +140,6 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, cloc
     vm_id = crawled.metadata.vm_id
     state = State(system, vm_id, session.clock) if vm_id is not None and not force else None
     return Plan(f"VM {vm_id}", make_plan(handlers, crawled, state))
-
-
-def send_report(kind: Kind, text: str, *, root: str, config: Optional[PathLike], clock: Optional[Clock] = None) -> None:
-    """See `azurelite.report_ready`, `report_failure` and `report_progress`."""
-    session = _session(root, config, clock)
-    with session.open_fabric() as fabric:
-        system = System(root, clock=session.clock)
-        reporter = Reporter(fabric, system.files, session.identity.vm_id)
-        if kind == "ready":
-            reporter.ready(fabric.deadline)
-        elif kind == "failure":
-            reporter.not_ready(AzureliteError(text), fabric.deadline)
-        else:
-            reporter.progress(text, fabric.deadline)
-
-
-def _session(root: str, config: Optional[PathLike], clock: Optional[Clock]) -> Session:
-    return Session(root, config_file=os.fspath(config) if config is not None else None, clock=clock)
 
 
 def _named(name: str, session: Session) -> Handler:

@@ -30,8 +30,8 @@ def tell_early_error(error: AzureliteError, *, root: str, clock: Clock) -> None:
     identity = read_identity(guest)
     if not guest.is_host or not identity.on_azure:
         return
-    if identity.vm_id is not None and quick.provisioned_as(guest, identity.vm_id) is not None:
-        return  # it has been Ready once; Azure asks no more
+    if quick.done_before(guest, identity.vm_id) is not None:
+        return  # it has been Ready once, whoever saw to that; Azure asks no more
     reason = "invalid azurelite configuration" if isinstance(error, ConfigError) else error.reason
     system = System(root, clock=clock)
     with Fabric(_SECONDS, clock=clock) as fabric:

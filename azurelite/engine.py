@@ -6,7 +6,7 @@ import contextlib
 import logging
 from typing import Iterator, Optional, Sequence
 
-from azurelite import layout, quick, records
+from azurelite import quick, records
 from azurelite.clock import Clock, Deadline
 from azurelite.datasource.crawl import Crawl
 from azurelite.datasource.ovf import redacted
@@ -46,6 +46,7 @@ class Options:
         config_file: host path of a file in place of /etc/azurelite/azurelite.yaml.
         dry_run: change nothing and send no report.
         force: do it again though it is done.
+        detach: once Azure has accepted Ready, this process ends with 0 and a new one goes on; see `detach.py`.
         search_path: where programs are looked for, as PATH.
         clock: time.
     """
@@ -54,6 +55,7 @@ class Options:
     config_file: Optional[str] = None
     dry_run: bool = False
     force: bool = False
+    detach: bool = False
     search_path: Optional[str] = None
     clock: Optional[Clock] = None
 
@@ -83,13 +85,13 @@ def provision(options: Options) -> Outcome:
     session, handlers = opened[0]
     if not session.on_azure():
         return Outcome("not azure", "this machine is not on Azure: nothing was asked and nothing changed")
-    other = _other_agent(session)
+    known = session.identity.vm_id
+    other = quick.other_agent(session.root, known) if known is not None else None
     if other is not None and not options.force:
-        return Outcome("already provisioned", f"{other} has provisioned this VM", vm_id=session.identity.vm_id)
+        return Outcome("already provisioned", f"{other} has provisioned this VM", vm_id=known)
     system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=clock)
     if system.live and not system.files.privileged:
         raise ConfigError("provision changes this machine: run it as root")
-    known = session.identity.vm_id
     # Without an id in the firmware only IMDS can say whether this is still the VM that was provisioned here.
     later = known is None and quick.knows_some_vm(system.root)
     later = later or (known is not None and quick.provisioned_as(system.root, known) is not None)
@@ -138,14 +140,6 @@ def _network(session: Session, system: System) -> Iterator[Optional[str]]:
         except MachineError as error:
             LOG.warning("no lease on %s: %s", name, error)
         yield told
-
-
-def _other_agent(session: Session) -> Optional[str]:
-    """Who else has provisioned this very VM, unless azurelite has been at it itself."""
-    vm_id = session.identity.vm_id
-    if vm_id is None or quick.exists(session.root, layout.vm_folder(vm_id), unsure=True):
-        return None
-    return quick.provisioned_by_other(session.root, vm_id)
 
 
 def apply_steps(session: Session, plan: tuple[Step, ...], crawled: Crawl, fabric: Fabric, options: Options) -> Outcome:
@@ -211,6 +205,7 @@ class _Run:
             remember=True,
             refused=crawled.refused,
             media_device=crawled.media.device if crawled.media is not None else None,
+            detach=self.options.detach,
         )
         owed = {step.handler.key: 0 for step in plan if step.again and not step.handler.required}
         outcome = self._conclude(steps, vm_id, state, owed)
@@ -309,7 +304,7 @@ class _Run:
             crawled = self._crawl(sources=wanted_sources(due, self.session.config.datasource.sources))[0]
             plan = make_plan(self.handlers, crawled, state, later_boot=True, owed=owed)
             self.system.commands.limit = None  # Azure waits for nothing: each program has its own time
-            steps = self.runner.run(plan, crawled.metadata, state, remember=False)
+            steps = self.runner.run(plan, crawled.metadata, state, remember=False, detach=self.options.detach)
             again = {step.handler.key for step in plan if step.again}
             state.owe({key: tries + 1 for key, tries in owed.items() if key in again and tries + 1 < _TURNS})
         self._mark(state)  # the configuration may be another one by now

@@ -51,6 +51,28 @@ def provisioned_by_other(root: Root, vm_id: str) -> str | None:
     return None
 
 
+def other_agent(root: Root, vm_id: str) -> str | None:
+    """Who else has provisioned this very VM, unless azurelite has been at it itself."""
+    if exists(root, layout.vm_folder(vm_id), unsure=True):
+        return None
+    return provisioned_by_other(root, vm_id)
+
+
+def done_before(root: Root, vm_id: str | None) -> str | None:
+    """Why this is not this VM's first boot, in a reader's words, or None.
+
+    Args:
+        root: the guest.
+        vm_id: the VM, where the firmware names it; otherwise any VM that was begun on this disk may be this one.
+    """
+    if vm_id is None:
+        return "some VM was provisioned on this disk, and the firmware names none" if knows_some_vm(root) else None
+    if provisioned_as(root, vm_id) is not None:
+        return f"this VM ({vm_id}) is provisioned already"
+    agent = other_agent(root, vm_id)
+    return f"{agent} has provisioned this VM" if agent is not None else None
+
+
 def reported(root: Root, vm_id: str) -> bool:
     """Azure has accepted Ready for this VM: its marker does not say that nobody told Azure."""
     known = provisioned_as(root, vm_id)

@@ -24,6 +24,8 @@ from azurelite.system.machine import System
 
 LOG = logging.getLogger(__name__)
 
+_NOTHING_WITHOUT_DATA = ("user_data", "custom_data")
+
 
 class Runner:
     """Runs steps over one guest.
@@ -53,6 +55,7 @@ class Runner:
         remember: bool,
         refused: Optional[AzureliteError] = None,
         media_device: Optional[str] = None,
+        detach: bool = False,
     ) -> list[StepResult]:
         """Run the steps in order; a failure stops none but `report_ready`.
 
@@ -63,6 +66,7 @@ class Runner:
             remember: also that a handler is through.
             refused: what Azure asked for and cannot be done; then the VM is not ready, whatever the steps do.
             media_device: the drive of the provisioning disc.
+            detach: what stands behind `report_ready` runs in a process of its own, and this one ends there.
         """
         if not self.system.dry_run:
             self.system.journal.listener = state.note_change
@@ -70,7 +74,7 @@ class Runner:
         if refused is not None:
             results.append(StepResult("datasource", "failed", required=True, error=refused))
             _say(results[0], dry_run=self.system.dry_run)
-        for step in plan:
+        for turn, step in enumerate(plan, 1):
             failure = deciding_failure(results)
             if step.handler.name == REPORT_READY and step.skip is None and failure is not None:
                 result = self._report_failure(step, failure)
@@ -85,6 +89,8 @@ class Runner:
                 )
             results.append(result)
             _say(result, dry_run=self.system.dry_run)
+            if detach and step.handler.name == REPORT_READY and (step.skip is not None or result.status == "done"):
+                _detach(plan[turn:], metadata, failed=remember and deciding_failure(results) is not None)
         return results
 
     def _context(
@@ -157,6 +163,22 @@ def _apply(handler: Handler, ctx: Context) -> None:
     from azurelite.apart import apply_apart
 
     apply_apart(handler, ctx)
+
+
+def _detach(left: tuple[Step, ...], metadata: Metadata, *, failed: bool) -> None:
+    """Go on with what is left in a process of its own; not for nothing, and not where the exit status has to tell."""
+    names = [step.handler.key for step in left if _takes_time(step, metadata)]
+    if names and not failed:
+        from azurelite.detach import go_on_alone
+
+        go_on_alone(", ".join(names))
+
+
+def _takes_time(step: Step, metadata: Metadata) -> bool:
+    if step.skip is not None or step.blocked is not None:
+        return False
+    given = [getattr(metadata, field) for field in step.handler.uses]
+    return step.handler.name not in _NOTHING_WITHOUT_DATA or any(value is not None for value in given)
 
 
 def _say(result: StepResult, *, dry_run: bool) -> None:

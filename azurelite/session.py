@@ -7,17 +7,20 @@ from typing import Optional, Sequence
 
 from azurelite.clock import Clock
 from azurelite.config import Config, load_config
-from azurelite.datasource.crawl import Crawl, crawl
 from azurelite.errors import ConfigError, NotAzureError, TransportError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.firmware import identify
 from azurelite.fabric.identity import Identity
 from azurelite.fabric.leases import wireserver_from_leases
-from azurelite.fabric.media import MediaDocument
 from azurelite.fabric.settings import WireServerSettings
 from azurelite.system.machine import System
 from azurelite.system.process import Commands
 from azurelite.system.root import Root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from azurelite.datasource.crawl import Crawl
+    from azurelite.fabric.media import MediaDocument
 
 
 class Session:
@@ -99,6 +102,8 @@ class Session:
             given_media: a document in place of the media's.
             sources: which, in place of the configured ones.
         """
+        from azurelite.datasource.crawl import crawl
+
         return crawl(
             fabric,
             identity=self.identity,

@@ -85,27 +85,27 @@ WORLDS = {
     ),
     "OpenRC": World(
         "openrc",
-        ("etc/runlevels/boot/x", "etc/inittab", "etc/init.d/sshd"),
+        ("etc/runlevels/boot/x", "etc/inittab", "etc/init.d/sshd", "sbin/openrc"),
         {"sbin/init": "/bin/busybox"},
         ("etc/runlevels/default",),
         {"etc/runlevels/default/azurelite": "/etc/init.d/azurelite", "etc/init.d/azurelite": ""},
     ),
     "sysvinit": World(
         "sysvinit",
-        ("sbin/init", "etc/init.d/ssh"),
+        ("sbin/init", "etc/init.d/ssh", "etc/inittab"),
         RC,
         expected={f"etc/rc{level}.d/S02azurelite": "../init.d/azurelite" for level in "2345"},
     ),
     "sysvinit, side by side": World(
         "sysvinit",
-        ("sbin/init", "etc/init.d/ssh"),
+        ("sbin/init", "etc/init.d/ssh", "etc/inittab"),
         RC,
         expected={"etc/rc2.d/S02azurelite": "../init.d/azurelite"},
         texts={"etc/init.d/.depend.start": DEPEND},
     ),
     "sysvinit, Red Hat's folders": World(
         "sysvinit",
-        ("sbin/init", "etc/init.d/functions"),
+        ("sbin/init", "etc/init.d/functions", "etc/inittab"),
         {
             "etc/init.d": "rc.d/init.d",
             **{f"etc/rc{level}.d": f"rc.d/rc{level}.d" for level in "2345"},
@@ -138,20 +138,21 @@ WORLDS = {
     ),
     "s6-rc": World(
         "s6",
-        ("etc/s6/sv/sshd/type", "etc/s6/adminsv/default/contents.d/sshd"),
+        ("etc/s6/sv/sshd/type", "etc/s6/adminsv/default/type", "etc/s6/adminsv/default/contents.d/sshd"),
         {"sbin/init": "/etc/s6-linux-init/current/bin/init"},
         expected={"etc/s6/adminsv/azurelite/up": "", "etc/s6/adminsv/azurelite/type": "",
                   "etc/s6/adminsv/default/contents.d/azurelite": ""},
     ),
     "s6": World(
         "s6",
-        ("etc/s6-linux-init/current/run-image/service/getty/run",),
+        ("etc/s6-linux-init/current/run-image/service/getty/run", "usr/bin/s6-svscan"),
         expected={"etc/s6-linux-init/current/run-image/service/azurelite/run": ""},
     ),
     "s6, made by hand": World(
         "s6",
-        ("etc/s6/svc/sshd/run", "sbin/init", "etc/rc2.d/README"),
+        ("etc/s6/svc/sshd/run", "etc/rc2.d/README"),
         expected={"etc/s6/svc/azurelite/run": "", "etc/s6/svc/azurelite/finish": ""},
+        texts={"sbin/init": "#!/bin/sh\n# busybox was here\nmount -t proc proc /proc\nexec s6-svscan /run/service\n"},
     ),
     "dinit": World(
         "dinit",
@@ -511,7 +512,7 @@ def test_a_program_that_cannot_be_is_refused(tmp_path: Path, program: str) -> No
 def test_a_program_may_be_named(tmp_path: Path) -> None:
     guest = build(tmp_path / "guest", WORLDS["systemd"], program="srv/venv-3.11/bin/azurelite")
     changes(guest, "install", program="/srv/venv-3.11/bin/azurelite")
-    assert "ExecStart=/srv/venv-3.11/bin/azurelite provision\n" in guest.text(f"{SYSTEMD}/azurelite.service")
+    assert "ExecStart=/srv/venv-3.11/bin/azurelite provision --detach\n" in guest.text(f"{SYSTEMD}/azurelite.service")
 
 
 def test_a_program_for_another_machines_python_is_noted(tmp_path: Path) -> None:
@@ -736,7 +737,11 @@ def test_a_systemd_that_cannot_be_told_is_a_note(tmp_path: Path) -> None:
 )
 def test_what_runs_counts_only_where_it_is_this_guests(tmp_path: Path, first: str, inside: str, expected: str) -> None:
     files = ("etc/rc2.d/S01x", "etc/inittab", "etc/runit/2")
-    links = {"proc/1/exe": first, "proc/1/root": inside, "sbin/init": "runit-init"}
+    links = {"proc/1/exe": first, "proc/1/root": inside}
+    if first == "/sbin/init":
+        files += ("sbin/init",)
+    else:
+        links["sbin/init"] = "runit-init"
     guest = build(tmp_path / "guest", World("x", files, links))
     assert install(Host(guest.root, dry_run=True, search_path="/nonexistent")).init == expected
 

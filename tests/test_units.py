@@ -29,6 +29,8 @@ SHELLS = [(UNITS / name, name) for name in SCRIPTS] + [(path, str(path.relative_
 # What each init system's own shell functions and variables are, which shellcheck cannot know of.
 KNOWN_TO_OTHERS = "SC1091,SC2034"
 
+PROVISION = "provision --detach"  # what each unit asks for: it returns when Azure knows, and later boots go on behind
+
 # A directive and the release of systemd that first knew it; Debian 11 has 247.
 OLDEST_SYSTEMD = 247
 DIRECTIVES = {
@@ -68,7 +70,7 @@ class Stage:
             "/usr/bin/azurelite": str(self.program),
             "/usr/local/bin/azurelite": str(self.program),
             "/etc/azurelite/disabled": str(self.off),
-            "/run/azurelite/status.json": str(self.folder / "status.json"),
+            "/run/azurelite/exit-status": str(self.folder / "run" / "exit-status"),
             "/etc/rc.subr": str(self.folder / "rc.subr"),
             "/dev/console": str(self.console),
         }
@@ -150,7 +152,7 @@ def test_shellcheck_has_nothing_to_say(path: Path, name: str) -> None:
 @pytest.mark.parametrize(("path", "name"), SHELLS, ids=[name for _, name in SHELLS])
 def test_small_shells_can_read_them(shell: list[str], path: Path, name: str) -> None:
     if shutil.which(shell[0]) is None:
-        pytest.skip(f"needs {shell[0]}: install it")
+        pytest.skip(f"needs {shell[0]}: install {shell[0]}")
     if path.read_bytes().startswith(b"#!/bin/bash"):  # dracut's modules are bash's
         shell = ["bash"]
     assert run(*shell, "-n", str(path)) == (0, "")
@@ -178,7 +180,8 @@ def test_the_oldest_systemd_knows_every_directive(name: str) -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_the_services_run_once_and_show_it(name: str) -> None:
     found = dict(directives(name))
-    assert (found["Type"], found["RemainAfterExit"]) == ("oneshot", "yes")
+    kind = "oneshot" if "hostname" in name else "forking"  # what detaches is a process that systemd is to follow
+    assert (found["Type"], found["RemainAfterExit"]) == (kind, "yes")
     assert found["StandardOutput"] == found["StandardError"] == "journal+console"
     conditions = [value for key, value in directives(name) if key.startswith("Condition")]
     assert "!/etc/azurelite/disabled" in conditions
@@ -187,7 +190,7 @@ def test_the_services_run_once_and_show_it(name: str) -> None:
 
 def test_no_socket_is_ordered_behind_a_service_that_is_behind_all_sockets() -> None:
     found = [value for key, value in directives("systemd/azurelite.service") if key == "Before"]
-    assert "ssh.service sshd.service" in found
+    assert "ssh.service sshd.service dropbear.service" in found
     assert not any(".socket" in value for value in found)
     assert "DefaultDependencies" not in dict(directives("systemd/azurelite.service"))
 
@@ -233,7 +236,7 @@ class TestSysvinit:
     def test_the_exit_status_is_the_programs(self, stage: Stage, exit_code: int) -> None:
         stage.have_program(exit_code)
         code, said = run("sh", str(stage.put("sysvinit/azurelite", "init.d/azurelite")), "start")
-        assert (code, stage.runs()) == (exit_code, ["provision"])
+        assert (code, stage.runs()) == (exit_code, [PROVISION])
         assert ("exit status" in said) == (exit_code != 0)
 
     def test_a_missing_program_is_said_in_one_line(self, stage: Stage) -> None:
@@ -251,11 +254,20 @@ class TestSysvinit:
         script = str(stage.put("sysvinit/azurelite", "azurelite.sh"))
         for verb in ("stop", "restart", "reload", "force-reload", "try-restart"):
             assert run("sh", script, verb) == (0, "")
-        assert run("sh", script, "status")[0] == 3
-        (stage.folder / "status.json").touch()
-        assert run("sh", script, "status")[0] == 0
         assert run("sh", script)[0] == 2
         assert stage.runs() == []
+
+    @pytest.mark.parametrize(("exit_code", "told"), [(0, 0), (3, 1)])
+    def test_the_status_is_of_this_boot_whether_or_not_there_was_anything_to_do(
+        self, stage: Stage, exit_code: int, told: int
+    ) -> None:
+        stage.have_program(exit_code)
+        script = str(stage.put("sysvinit/azurelite", "azurelite.sh"))
+        assert run("sh", script, "status") == (3, "azurelite has not run since the boot\n")
+        run("sh", script, "start")
+        code, said = run("sh", script, "status")
+        assert (code, said.count("\n")) == (told, 1)
+        assert (f"exit status {exit_code}" in said) == (exit_code != 0)
 
     def test_its_header_is_one_that_insserv_reads(self) -> None:
         header = text_of("sysvinit/azurelite").partition("### BEGIN INIT INFO\n")[2].partition("### END INIT INFO")[0]
@@ -288,7 +300,7 @@ class TestOpenrc:
     def test_the_exit_status_is_the_programs(self, stage: Stage, exit_code: int) -> None:
         stage.have_program(exit_code)
         code, said = self.call(stage, "start")
-        assert (code, stage.runs()) == (exit_code, ["provision"])
+        assert (code, stage.runs()) == (exit_code, [PROVISION])
         assert (f"end azurelite: exit status {exit_code}" in said) == (exit_code != 0)
 
     def test_a_missing_program_is_said_in_one_line(self, stage: Stage) -> None:
@@ -321,7 +333,7 @@ class TestFreebsd:
     def test_it_provisions_and_says_how_that_ended(self, stage: Stage) -> None:
         stage.have_program(3)
         assert self.start(stage) == (3, "its words\nazurelite: WARNING: exit status 3\n")
-        assert stage.runs() == ["provision"]
+        assert stage.runs() == [PROVISION]
 
     def test_a_missing_program_is_said_in_one_line(self, stage: Stage) -> None:
         assert self.start(stage) == (1, f"azurelite: WARNING: {stage.program} is not there: install azurelite\n")
@@ -341,25 +353,40 @@ SUPERVISORS = [
 ]
 
 
+TELLERS = {"runit": ["sv", "status"], "s6": ["s6-svstat"]}
+
+
 class Supervised:
     """A service under its real supervisor."""
 
     def __init__(self, stage: Stage, init: str, program: str) -> None:
         self.stage = stage
+        self.teller = TELLERS[init]
         self.service = stage.folder / "service"
         for name in ("run", "finish"):
             stage.put(f"{init}/{name}", f"service/{name}")
         self.process = subprocess.Popen([program, str(self.service)], start_new_session=True)
 
-    def wait_for(self, words: str) -> str:
+    def settled(self) -> str:
+        """What the console says when the supervisor holds the service down and means to leave it there."""
         limit = time.monotonic() + 20
-        while words not in self.stage.console.read_text() and time.monotonic() < limit:
-            time.sleep(0.05)
-        time.sleep(2.2)  # both start again after a second
+        while not self.is_held_down():
+            assert time.monotonic() < limit, self.stage.console.read_text()
+            time.sleep(0.02)
         return self.stage.console.read_text()
 
+    def is_held_down(self) -> bool:
+        """Ahead of its start, and in the second before another one, it says `want up`.
+
+        s6 says `down` while `finish` runs, and `ready` behind that.
+        """
+        code, said = run(*self.teller, str(self.service))
+        ended = "ready" in said or "s6-svstat" not in self.teller
+        return code == 0 and said.startswith("down") and ended and "want up" not in said
+
     def end(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
+        # runsv would think about it for a second; where nothing runs under it, nothing is lost with it.
+        self.process.send_signal(signal.SIGKILL if self.is_held_down() else signal.SIGTERM)
         try:
             self.process.wait(timeout=10)
         finally:
@@ -375,26 +402,52 @@ class TestSupervised:
         stage.have_program(exit_code)
         supervised = Supervised(stage, init, program)
         try:
-            said = supervised.wait_for("its words\n" if exit_code == 0 else "exit status")
+            said = supervised.settled()
         finally:
             supervised.end()
-        assert stage.runs() == ["provision"]
+        assert stage.runs() == [PROVISION]
         assert said == "its words\n" + (f"azurelite: exit status {exit_code}\n" if exit_code else "")
 
     def test_one_that_is_killed_is_not_started_again(self, stage: Stage, init: str, program: str) -> None:
         stage.have_program(last="kill -9 $$")
         supervised = Supervised(stage, init, program)
         try:
-            said = supervised.wait_for("exit status")
+            supervised.settled()
+            time.sleep(1.5)  # both start again after a second
+            said = supervised.settled()
         finally:
             supervised.end()
-        assert stage.runs() == ["provision"]
+        assert stage.runs() == [PROVISION]
         assert said in ("its words\nazurelite: exit status -1\n", "its words\nazurelite: exit status 256\n")
+
+    @pytest.mark.parametrize("exit_code", [0, 3])
+    def test_it_runs_once_though_the_supervisor_cannot_be_told(
+        self, stage: Stage, init: str, program: str, exit_code: int
+    ) -> None:
+        stage.have_program(exit_code)
+        path = stage.folder / "bin"  # without `sv` and `s6-svc`
+        path.mkdir()
+        for name in ("sh", "sleep"):
+            (path / name).symlink_to(str(shutil.which(name)))
+        service = stage.folder / "service"
+        for name in ("run", "finish"):
+            stage.put(f"{init}/{name}", f"service/{name}")
+        process = subprocess.Popen(
+            [str(shutil.which(program)), str(service)], start_new_session=True, env={**os.environ, "PATH": str(path)}
+        )
+        try:
+            time.sleep(3.5)  # both would have started it again by now
+            said = stage.console.read_text()
+        finally:
+            os.kill(process.pid, signal.SIGTERM)
+            process.wait(timeout=10)
+        assert stage.runs() == [PROVISION]
+        assert said == "its words\n" + (f"azurelite: exit status {exit_code}\n" if exit_code else "")
 
     def test_a_missing_program_is_said_in_one_line(self, stage: Stage, init: str, program: str) -> None:
         supervised = Supervised(stage, init, program)
         try:
-            said = supervised.wait_for("azurelite")
+            said = supervised.settled()
         finally:
             supervised.end()
         assert said == f"azurelite: {stage.program} is not there: install azurelite\n"
@@ -404,10 +457,10 @@ class TestSupervised:
         stage.off.touch()
         supervised = Supervised(stage, init, program)
         try:
-            time.sleep(2.2)
+            said = supervised.settled()
         finally:
             supervised.end()
-        assert (stage.runs(), stage.console.read_text()) == ([], "")
+        assert (stage.runs(), said) == ([], "")
 
 
 # Lines and descriptions
@@ -422,7 +475,7 @@ class TestS6Rc:
     @pytest.mark.parametrize("exit_code", [0, 3])
     def test_its_exit_status_is_the_programs(self, stage: Stage, exit_code: int) -> None:
         stage.have_program(exit_code)
-        assert (self.up(stage), stage.runs()) == (exit_code, ["provision"])
+        assert (self.up(stage), stage.runs()) == (exit_code, [PROVISION])
         assert stage.console.read_text() == "its words\n"
 
     def test_a_missing_program_is_said_in_one_line(self, stage: Stage) -> None:
@@ -452,7 +505,7 @@ class TestBusybox:
         stage.have_program(exit_code)
         said = self.call(stage)[1]
         assert said == "its words\n" + (f"azurelite: exit status {exit_code}\n" if exit_code else "")
-        assert stage.runs() == ["provision"]
+        assert stage.runs() == [PROVISION]
 
     def test_a_missing_program_is_said(self, stage: Stage) -> None:
         assert f"{stage.program}: not found" in self.call(stage)[1]
@@ -466,7 +519,7 @@ def test_dinits_description_has_known_settings_alone() -> None:
     settings = dict(line.split(" = ", 1) for line in lines)
     assert settings == {
         "type": "scripted",
-        "command": "/usr/bin/azurelite provision",
+        "command": f"/usr/bin/azurelite {PROVISION}",
         "restart": "false",
         "start-timeout": "0",
         "options": "shares-console",
@@ -475,7 +528,9 @@ def test_dinits_description_has_known_settings_alone() -> None:
 
 def test_finits_task_waits_for_no_condition() -> None:
     (line,) = [line for line in text_of("finit/azurelite.conf").splitlines() if not line.startswith("#")]
-    assert re.fullmatch(r"task \[2345\] name:azurelite log:console /usr/bin/azurelite provision -- [A-Za-z ]+", line)
+    assert re.fullmatch(
+        r"task \[2345\] name:azurelite log:console /usr/bin/azurelite provision --detach -- [A-Za-z ]+", line
+    )
 
 
 # The hooks of the initramfs
@@ -501,6 +556,7 @@ class TestInitramfs:
         for here, there in {
             "/sys/class/dmi/id/chassis_asset_tag": tmp_path / "tag", "/dev/sr": tmp_path / "sr",
             "/run/azurelite": tmp_path / "run", "/proc/sys/kernel/hostname": kernel,
+            "/proc/cmdline": tmp_path / "cmdline",
         }.items():  # fmt: skip
             text = text.replace(here, str(there))
         environment = {"PATH": f"{tools}:/usr/bin:/bin"}
@@ -537,6 +593,15 @@ class TestInitramfs:
     def test_elsewhere_nothing_is_done(self, tmp_path: Path) -> None:
         assert self.boot(tmp_path, "<HostName>x</HostName>", tag="other") == ""
         assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize(
+        ("words", "off"),
+        [("azurelite=off", True), ("quiet azurelite=off root=x", True), ("xazurelite=off azurelite=offline", False)],
+    )
+    def test_the_kernels_word_switches_it_off(self, tmp_path: Path, words: str, off: bool) -> None:
+        (tmp_path / "cmdline").write_text(f"{words}\n")
+        assert (self.boot(tmp_path, "<HostName>x</HostName>") == "") == off
+        assert (tmp_path / "run").exists() != off
 
     def test_both_builders_are_given_the_same_script(self) -> None:
         link = CONTRIB / "initramfs" / "dracut" / "90azurelite-media" / "azurelite-media"

@@ -16,7 +16,18 @@ def command() -> NoReturn:
 
     What a run leaves in memory is not taken apart piece by piece: the kernel does that at once, and a boot waits.
     """
-    code = main()
+    import atexit
+
+    code = [1]
+    atexit.register(lambda: _end(code[0]))  # the first is called last: behind threads and what others registered
+    try:
+        code[0] = main()
+    except SystemExit as error:  # of the parser
+        code[0] = error.code if isinstance(error.code, int) else 0
+    sys.exit(code[0])
+
+
+def _end(code: int) -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -36,23 +47,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["provision"]:
-        options = _guest_options(given[1:])
+        options = _guest_options(given[1:], flag="--detach")
         if options is not None:
             return _provision(*options)
     if given[:2] == ["report", "ready"]:
         options = _guest_options(given[2:])
         if options is not None:
-            return _report_ready(*options)
+            return _report_ready(*options[:2])
+    if given[:1] == ["apply"] and "--first-boot" in given:
+        said = _had_its_first_boot(given)
+        if said is not None:
+            print(said)
+            return 0
     from azurelite.cli.parser import run
 
     return run(given)
 
 
-def _guest_options(given: list[str]) -> tuple[str, str | None] | None:
-    """--root and --config where nothing else is given, or None: what a unit runs needs no parser, which is slow."""
+def _guest_options(given: list[str], *, flag: str = "") -> tuple[str, str | None, bool] | None:
+    """--root, --config and the flag where nothing else is given, or None.
+
+    What a unit runs needs no parser, which is slow.
+    """
     options: dict[str, str] = {}
+    flagged = False
     while given:
-        name, _, value = given.pop(0).partition("=")
+        word = given.pop(0)
+        if word == flag != "":
+            flagged = True
+            continue
+        name, _, value = word.partition("=")
         if name not in ("--root", "--config"):
             return None
         if not value:
@@ -61,10 +85,10 @@ def _guest_options(given: list[str]) -> tuple[str, str | None] | None:
             value = given.pop(0)
         options[name] = value
     root = options.get("--root", "/")
-    return (root, options.get("--config")) if root else None
+    return (root, options.get("--config"), flagged) if root else None
 
 
-def _provision(root: str, config: str | None) -> int:
+def _provision(root: str, config: str | None, detach: bool) -> int:
     said = _nothing_to_do(root, config)
     if said is not None:
         print(said)
@@ -74,7 +98,7 @@ def _provision(root: str, config: str | None) -> int:
     def verb() -> int:
         with lean_imports():
             from azurelite.cli.provision import perform
-        return perform(root=root, config=config)
+        return perform(root=root, config=config, detach=detach)
 
     with lean_imports():
         from azurelite.cli.shell import run_verb
@@ -92,6 +116,18 @@ def _report_ready(root: str, config: str | None) -> int:
     with lean_imports():
         from azurelite.cli.shell import run_verb
     return run_verb(verb)
+
+
+def _had_its_first_boot(given: list[str]) -> str | None:
+    """Why the unit ahead of the network has nothing to do, as at every later boot; None: the parser has to look."""
+    if any(word.startswith("--") and word not in ("--first-boot", "--sources") for word in given):
+        return None
+    from azurelite import quick
+    from azurelite.fabric.identity import read_identity
+    from azurelite.system.root import Root
+
+    guest = Root("/")
+    return quick.done_before(guest, read_identity(guest).vm_id)
 
 
 def _nothing_to_do(root: str, config: str | None) -> str | None:

@@ -25,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help="ask only these, as `imds,media`; `media` alone needs no network",
     )
+    parser.add_argument(
+        "--first-boot",
+        action="store_true",
+        help="do nothing to a VM that is provisioned already: what was changed since then stays",
+    )
     parser.add_argument("--dry-run", action="store_true", help="change nothing; list the changes")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
@@ -39,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             config=arguments.config,
             dry_run=arguments.dry_run,
             sources=arguments.sources.split(",") if arguments.sources is not None else None,
+            first_boot=arguments.first_boot,
         )
     except NotAzureError as error:
         outcome = Outcome("not azure", error.message)

@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 from azurelite import layout
-from azurelite.api import crawl_metadata
 from azurelite.cli.parser import add_guest_arguments
 from azurelite.errors import ConfigError, NotAzureError
 from azurelite.formats import as_cloud_init, as_env
@@ -17,6 +16,7 @@ from azurelite.metadata import expose, redact
 from azurelite.records import read_saved
 from azurelite.schema import unknown
 from azurelite.system.root import Root
+from azurelite.talk import crawl_metadata
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import Optional
 
 from azurelite.api import run_provision
+from azurelite.errors import ConfigError
 from azurelite.outcome import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+
+LOG = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="change nothing and send no report; list the changes")
     parser.add_argument("--force", action="store_true", help="do it again though this VM is provisioned already")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    parser.add_argument(
+        "--detach",
+        action="store_true",
+        help="end once Azure has accepted Ready; what stands behind report_ready goes on in the background",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,15 +40,30 @@ def run(arguments: argparse.Namespace) -> int:
         dry_run=arguments.dry_run,
         force=arguments.force,
         as_json=arguments.json,
+        detach=arguments.detach,
     )
 
 
 def perform(
-    *, root: str, config: Optional[str], dry_run: bool = False, force: bool = False, as_json: bool = False
+    *,
+    root: str,
+    config: Optional[str],
+    dry_run: bool = False,
+    force: bool = False,
+    as_json: bool = False,
+    detach: bool = False,
 ) -> int:
     """The same, without the parser."""
-    outcome = run_provision(root=root, config=config, dry_run=dry_run, force=force)
-    print_outcome(outcome, as_json=as_json, dry_run=dry_run)
+    if detach and (dry_run or as_json):
+        raise ConfigError(
+            f"--detach does not go with {'--dry-run' if dry_run else '--json'}: the one who reads waits for all of it"
+        )
+    began = os.getpid()
+    outcome = run_provision(root=root, config=config, dry_run=dry_run, force=force, detach=detach)
+    if os.getpid() == began:
+        print_outcome(outcome, as_json=as_json, dry_run=dry_run)
+    else:  # the log, unlike standard output, bears that the console of whoever started us is gone
+        LOG.info("%s", _in_one_line(outcome))
     return outcome.exit_code
 
 
@@ -52,5 +77,9 @@ def print_outcome(outcome: Outcome, *, as_json: bool, dry_run: bool) -> None:
     if dry_run:
         for change in outcome.changes:
             print(f"would {change}")
+    print(_in_one_line(outcome))
+
+
+def _in_one_line(outcome: Outcome) -> str:
     took = f" in {outcome.seconds:.2f} s" if outcome.seconds else ""
-    print(f"{outcome.outcome}{took}: {outcome.reason}" if outcome.reason else f"{outcome.outcome}{took}")
+    return f"{outcome.outcome}{took}: {outcome.reason}" if outcome.reason else f"{outcome.outcome}{took}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Optional
 
-from azurelite.api import Kind, send_report
 from azurelite.errors import ConfigError, NotAzureError
+from azurelite.talk import Kind, send_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import Optional
 from azurelite.errors import ConfigError, MachineError
 from azurelite.frozen import dataclass
 from azurelite.service import inittab, sysv
-from azurelite.service.detect import detect
+from azurelite.service.detect import LOOKED_FOR, detect
 from azurelite.service.layouts import LAYOUTS
 from azurelite.service.pieces import check, place, state, take_away
-from azurelite.service.texts import UNITS_FOLDER
+from azurelite.service.texts import units_folder
 from azurelite.system.machine import System
 
 INITS = tuple(LAYOUTS)
@@ -120,24 +120,23 @@ def _chosen(system: System, init: Optional[str]) -> str:
     found = detect(system)
     if found not in INITS:
         raise ConfigError(
-            "no init system was found in this guest: looked for what runs as process 1, what /sbin/init leads to, and "
-            "the files of systemd, OpenRC (/etc/runlevels), sysvinit (/etc/rc2.d, /etc/rc3.d), runit (/etc/runit), s6 "
-            "(/etc/s6), dinit (/etc/dinit.d), finit (/etc/finit.conf), BusyBox (/etc/inittab) and FreeBSD "
-            f"(/etc/rc.subr). {_REMEDY}"
+            f"no init system was found in this guest: looked for {LOOKED_FOR}. Where it is to come later, name it. "
+            f"{_remedy()}"
         )
     return found
 
 
 def _known(init: str) -> str:
     if init not in INITS:
-        raise ConfigError(f"--init {init!r} is not known. {_REMEDY}")
+        raise ConfigError(f"--init {init!r} is not known. {_remedy()}")
     return init
 
 
-_REMEDY = (
-    f"Name one of {', '.join(INITS)} with --init; or put a file of your own in place: the plain files lie in "
-    f"{UNITS_FOLDER}, and all that they do is run `azurelite provision` once per boot"
-)
+def _remedy() -> str:
+    return (
+        f"Name one of {', '.join(INITS)} with --init; or put a file of your own in place: the plain files lie in "
+        f"{units_folder()}, and all that they do is run `azurelite provision --detach` once per boot"
+    )
 
 
 def _program(system: System, given: Optional[str], notes: list[str]) -> str:
@@ -168,3 +167,7 @@ def _look_at_interpreter(system: System, program: str, notes: list[str]) -> None
     words = first[2:].decode(errors="replace").split() if first.startswith(b"#!") else []
     if words and words[0].startswith("/") and not system.files.is_executable(words[0]):
         notes.append(f"{program} is to be run by {words[0]}, which is not there: install it, or azurelite anew")
+    elif len(words) > 1 and words[0].endswith("/env") and words[1].isidentifier():
+        folders = dict.fromkeys(path.rpartition("/")[0] for path in _PROGRAMS)
+        if not any(system.files.is_executable(f"{folder}/{words[1]}") for folder in folders):
+            notes.append(f"{program} is to be run by {words[1]}, which is in none of the usual folders: install it")

@@ -9,7 +9,7 @@ from typing import Callable, Optional
 
 from azurelite.errors import CommandError
 from azurelite.frozen import dataclass
-from azurelite.service.pieces import Link, Text, Unit, state
+from azurelite.service.pieces import Link, Text, Unit, is_mask, state
 from azurelite.service.texts import names_program
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
@@ -63,7 +63,7 @@ def _systemd(system: System) -> Layout:
         enabling = f"{_OWN_SYSTEMD}/{target}.wants/{service}"
         text = Text(own, f"systemd/{service}")
         whose = state(system, Unit((text,)))
-        if shipped is None or (whose == "foreign" and system.root.link_target(own) is not None):
+        if shipped is None or (whose == "foreign" and is_mask(system, own)):
             unit = Unit((text,), enabling=(Link(enabling, own),))
         elif whose == "ours":
             unit = Unit(enabling=(Link(enabling, shipped),), superseded=own)
@@ -71,11 +71,24 @@ def _systemd(system: System) -> Layout:
             unit = Unit(enabling=(Link(enabling, shipped if whose == "absent" else own),))
         # Where a first boot goes by the presets alone (Fedora), a unit that none of them names is disabled by it.
         preset = f"50-{name}.preset"
-        return unit, Unit((Text(f"/etc/systemd/system-preset/{preset}", f"systemd/{preset}"),))
+        rule = Unit((Text(f"/etc/systemd/system-preset/{preset}", f"systemd/{preset}"),))
+        if unit.texts or state(system, rule) == "ours" or _disabled_unless_named(system):
+            return unit, rule
+        return (unit,)
 
     return Layout(
         units("azurelite", "multi-user.target"), units("azurelite-hostname", "sysinit.target"), after=_reload_systemd
     )
+
+
+def _disabled_unless_named(system: System) -> bool:
+    """Some preset switches off everything that no other one names."""
+    for folder in ("/etc/systemd/system-preset", "/usr/lib/systemd/system-preset", "/lib/systemd/system-preset"):
+        for name in system.files.names(folder):
+            lines = (system.files.read(f"{folder}/{name}") or b"").splitlines() if name.endswith(".preset") else []
+            if any(line.split() == [b"disable", b"*"] for line in lines):
+                return True
+    return False
 
 
 def _reload_systemd(system: System, notes: list[str]) -> None:
@@ -90,7 +103,7 @@ def _reload_systemd(system: System, notes: list[str]) -> None:
 def _openrc(system: System) -> Layout:
     del system
     script = "/etc/init.d/azurelite"
-    enabling = Link("/etc/runlevels/default/azurelite", script)
+    enabling = Link("/etc/runlevels/default/azurelite", script, exact=True)
     return Layout((Unit((Text(script, "openrc/azurelite", 0o755),), enabling=(enabling,)),))
 
 
@@ -108,7 +121,7 @@ def _runit(system: System) -> Layout:
     unit = Unit(
         (Text(f"{own}/run", "runit/run", 0o755), Text(f"{own}/finish", "runit/finish", 0o755)),
         inner=(Link(f"{own}/supervise", supervise),) if supervise is not None else (),
-        enabling=(Link(f"{chosen}/azurelite", own),),
+        enabling=(Link(f"{chosen}/azurelite", own, exact=True),),
         folder=own,
     )
     return Layout((unit,), after=_tell_of_runit)
@@ -131,15 +144,21 @@ def _supervise(system: System, services: str) -> Optional[str]:
 
 
 def _s6(system: System) -> Layout:
-    for source in ("/etc/s6/adminsv", "/etc/s6/sv"):
-        if system.files.is_dir(source):
-            own = f"{source}/azurelite"
-            unit = Unit(
-                (Text(f"{own}/up", "s6-rc/azurelite/up"), Text(f"{own}/type", "s6-rc/azurelite/type", plain=True)),
-                enabling=(Text(f"{source}/default/contents.d/azurelite", "", plain=True),),
-                folder=own,
-            )
-            return Layout((unit,), after=_compile_s6)
+    sources = [source for source in ("/etc/s6/adminsv", "/etc/s6/sv") if system.files.is_dir(source)]
+    # A bundle without a type is no bundle, and the whole list no longer compiles with one in it.
+    whole = [source for source in sources if system.files.exists(f"{source}/default/type")]
+    if sources:
+        source = (whole or sources)[0]
+        own = f"{source}/azurelite"
+        unit = Unit(
+            (Text(f"{own}/up", "s6-rc/azurelite/up"), Text(f"{own}/type", "s6-rc/azurelite/type", plain=True)),
+            enabling=(Text(f"{source}/default/contents.d/azurelite", "", plain=True),),
+            folder=own,
+        )
+        lacking = (
+            f"there is no bundle `default` in {' or '.join(sources)}, by which s6-rc would start it: make one first"
+        )
+        return Layout((unit,), lacking=None if whole else lacking, after=_compile_s6)
     scanned = next((folder for folder in S6_SCANNED if system.files.is_dir(folder)), None)
     if scanned is None:
         folders = ", ".join(("/etc/s6/adminsv", "/etc/s6/sv", *S6_SCANNED))
@@ -162,7 +181,13 @@ def _dinit(system: System) -> Layout:
     text = Text("/etc/dinit.d/azurelite", "dinit/azurelite")
     packaged = shipped and state(system, Unit((text,))) == "absent"
     enabling = Link("/etc/dinit.d/boot.d/azurelite", "../azurelite")
-    return Layout((Unit(() if packaged else (text,), enabling=(enabling,)),))
+    lacking = None
+    if not system.files.is_dir("/etc/dinit.d/boot.d"):
+        lacking = (
+            "there is no /etc/dinit.d/boot.d, which dinit's service `boot` would start others from: make it and have "
+            "/etc/dinit.d/boot say `waits-for.d: boot.d`"
+        )
+    return Layout((Unit(() if packaged else (text,), enabling=(enabling,)),), lacking=lacking)
 
 
 def _finit(system: System) -> Layout:

@@ -11,7 +11,7 @@ from typing import Literal, Optional, Union
 
 from azurelite.errors import MachineError
 from azurelite.frozen import dataclass
-from azurelite.service.texts import is_marked, is_plain, marked, plain
+from azurelite.service.texts import is_marked, is_plain, marked, plain, runs_it
 from azurelite.system.changes import Change
 from azurelite.system.explain import explained
 from azurelite.system.machine import System
@@ -38,10 +38,17 @@ class Text:
 
 @dataclass(frozen=True)
 class Link:
-    """A symbolic link. Another one to a file of the same name is as good."""
+    """A symbolic link. Another one to a file of the same name is as good, unless it is followed to that very file.
+
+    Attributes:
+        path: its guest path.
+        target: what it leads to.
+        exact: whoever starts the service follows the link, and does not go by its name.
+    """
 
     path: str
     target: str
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Unit:
 
 
 def state(system: System, unit: Unit) -> State:
-    """Whose a unit is that is in the place. Raises FileError."""
+    """Whose a unit is that is in the place; one that runs azurelite in other words is a package's. Raises FileError."""
     if not unit.texts:
         return "packaged"
     head = unit.texts[0]
@@ -77,7 +84,12 @@ def state(system: System, unit: Unit) -> State:
         return "absent"
     if is_marked(data):
         return "ours"
-    return "packaged" if is_plain(data, head.unit) else "foreign"
+    return "packaged" if is_plain(data, head.unit) or (runs_it(data) and _can_be(data, head.unit)) else "foreign"
+
+
+def is_mask(system: System, path: str) -> bool:
+    """An administrator's way to switch a unit off: a link in its place, or an empty file."""
+    return _link(system, path) is not None or system.files.read(path) == b""
 
 
 def check(system: System, units: tuple[Unit, ...]) -> None:
@@ -139,7 +151,10 @@ def take_away(system: System, units: tuple[Unit, ...], notes: list[str]) -> None
     """
     for unit in units:
         whose = state(system, unit)
-        if whose == "foreign" or (whose == "ours" and not _is_this(system, unit.texts[0])):
+        if whose == "foreign":
+            _tell_of_what_is_left(system, unit, notes)
+            continue
+        if whose == "ours" and not _is_this(system, unit.texts[0]):
             continue
         for piece in unit.enabling:
             if isinstance(piece, Text) or _as_good(_link(system, piece.path) or "", piece):
@@ -151,6 +166,17 @@ def take_away(system: System, units: tuple[Unit, ...], notes: list[str]) -> None
                 system.files.delete(path)
             if unit.folder is not None:
                 _remove_folder(system, unit.folder, notes)
+
+
+def _tell_of_what_is_left(system: System, unit: Unit, notes: list[str]) -> None:
+    left = [piece.path for piece in unit.enabling if _is_there(system, piece.path)]
+    if left:
+        notes.append(f"{unit.texts[0].path} is not azurelite's own, so {', '.join(left)} is left as well")
+
+
+def _can_be(data: bytes, unit: str) -> bool:
+    """A script of OpenRC's own kind is nothing for System V's init; OpenRC runs both."""
+    return b"openrc-run" not in data.partition(b"\n")[0] or unit.startswith("openrc/")
 
 
 def _is_this(system: System, text: Text) -> bool:
@@ -173,7 +199,10 @@ def _make_link(system: System, link: Link) -> None:
 
 
 def _as_good(target: str, link: Link) -> bool:
-    return target.rpartition("/")[2] == link.target.rpartition("/")[2]
+    if not link.exact:
+        return target.rpartition("/")[2] == link.target.rpartition("/")[2]
+    folder = os.path.dirname(link.path)
+    return target != "" and os.path.normpath(os.path.join(folder, target)) == link.target
 
 
 def _is_free(system: System, text: Text) -> bool:
@@ -198,6 +227,8 @@ def _refuse(system: System, path: str) -> None:
     target = _link(system, path)
     if target == "/dev/null":
         raise MachineError(f"{path} is masked: run `systemctl unmask {os.path.basename(path)}` first")
+    if target is None and path.endswith(".service") and not system.files.is_dir(path) and is_mask(system, path):
+        raise MachineError(f"{path} is empty, which masks the unit: move it away, then run again")
     what = "is not azurelite's own" if target is None else f"is a link to {target}, which is not azurelite's own"
     raise MachineError(f"{path} {what}: move it away, then run again")
 

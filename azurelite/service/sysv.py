@@ -17,7 +17,7 @@ _LEVELS = ("2", "3", "4", "5")
 _ALL_LEVELS = ("0", "1", "2", "3", "4", "5", "6", "S")
 _OURS = rf"([SK])\d\d{_NAME}"
 _START = r"S(\d\d)(.+)"
-_NETWORK = ("network", "networking", "ifupdown", "dhcpcd", "NetworkManager", "connman", "wicked")
+_NETWORK = ("network", "networking", "ifupdown", "dhcpcd", "NetworkManager", "network-manager", "connman", "wicked")
 _SSHD = ("ssh", "sshd", "dropbear", "opensshd")
 _USUAL = 15  # as the line `chkconfig:` of the script says: Red Hat's network is 10, its sshd 55
 # Debian's list for scripts that are started side by side: one that is not in it is not started at all.
@@ -129,8 +129,9 @@ def _by_program(system: System, ways: tuple[tuple[str, tuple[str, ...]], ...], w
 
 def _folder(system: System, level: str) -> str:
     """Red Hat's folders lie in /etc/rc.d, often with links to them in /etc."""
-    other = f"/etc/rc.d/rc{level}.d"
-    return other if not system.files.is_dir(f"/etc/rc{level}.d") and system.files.is_dir(other) else f"/etc/rc{level}.d"
+    usual = f"/etc/rc{level}.d"
+    other = any(system.files.is_dir(f"/etc/rc.d/rc{one}.d") for one in _ALL_LEVELS)
+    return f"/etc/rc.d/rc{level}.d" if other and not system.files.is_dir(usual) else usual
 
 
 def _script_from(folder: str) -> str:

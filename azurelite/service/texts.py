@@ -9,11 +9,19 @@ import os
 import re
 from typing import Optional
 
-UNITS_FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "units")
 MARK = "# Put here by `azurelite service install`, which writes it anew; `azurelite service remove` takes it away."
 # Where the plain files say that the program lies.
 _PROGRAM = rb"/usr/(?:local/)?bin/azurelite(?:\.pyz)?(?![\w./-])"
 _ANY_PROGRAM = rb"/[A-Za-z0-9._+/-]*azurelite(?:\.pyz)?(?![\w./-])"
+
+
+def units_folder() -> str:
+    """Where the plain files lie, for a person; in azurelite.pyz nobody finds them without being told how."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    folder = os.path.join(package, "units")
+    if os.path.isdir(folder):
+        return folder
+    return f"azurelite/units in {os.path.dirname(package)} (`python3 -m zipfile -e` unpacks it)"
 
 
 def plain(unit: str) -> bytes:
@@ -48,6 +56,15 @@ def names_program(unit: str) -> bool:
 def is_marked(data: Optional[bytes]) -> bool:
     """`service install` wrote it."""
     return data is not None and MARK.encode() in data.splitlines()[:2]
+
+
+def runs_it(data: bytes) -> bool:
+    """Whoever wrote it, it runs `azurelite provision`: a distribution's own text of the unit, or an older release's."""
+    lines = [line for line in data.splitlines() if not line.lstrip().startswith(b"#")]
+    text = b"\n".join(lines)
+    return (
+        b"azurelite" in text and re.search(rb"(azurelite(_command|\.pyz)?|command)\}?\"? provision\b", text) is not None
+    )
 
 
 def is_plain(data: bytes, unit: str) -> bool:

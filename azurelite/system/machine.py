@@ -9,11 +9,14 @@ from typing import Callable, Mapping, Optional, Sequence
 from azurelite.clock import Clock
 from azurelite.errors import MachineError
 from azurelite.metadata import Secret
-from azurelite.system.accounts import Accounts
 from azurelite.system.changes import Change, Journal
 from azurelite.system.files import Files
 from azurelite.system.process import Commands
 from azurelite.system.root import Root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from azurelite.system.accounts import Accounts
 
 
 class System:
@@ -28,7 +31,6 @@ class System:
 
     Attributes:
         files: reading and writing below the root.
-        accounts: users and groups.
         commands: programs of the running system.
         live: the running system may be told of changes (its kernel's hostname, its services).
     """
@@ -48,7 +50,17 @@ class System:
         self.journal = Journal(None if dry_run else on_change)
         self.commands = Commands(search_path)
         self.files = Files(self.root, self.journal, dry_run=dry_run, privileged=os.geteuid() == 0)
-        self.accounts = Accounts(self.files, self.commands, self.journal, clock or Clock())
+        self._clock = clock or Clock()
+        self._accounts: Optional[Accounts] = None
+
+    @property
+    def accounts(self) -> Accounts:
+        """Users and groups."""
+        if self._accounts is None:
+            from azurelite.system.accounts import Accounts
+
+            self._accounts = Accounts(self.files, self.commands, self.journal, self._clock)
+        return self._accounts
 
     def perform(
         self,

@@ -29,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 SOURCES = HERE.parents[1]
 CLUTTER = shutil.ignore_patterns(".?*", "__pycache__", "*.egg-info", "build", "dist", "*.pyc")
 ZIP_BEGINS = 315532800  # 1980: a zip knows no earlier time
+ZIP_ENDS = 4354819199  # 2107, and no later one
 INTERPRETER = b"#!/usr/bin/env python3\n"
 # Of the wheels: the C loader and its shim are for one Python on one machine; RECORD describes what is no longer so.
 LEFT_OUT_SUFFIXES = (".so", ".pyd", ".pyc", "dist-info/RECORD", "dist-info/WHEEL", "dist-info/direct_url.json")
@@ -70,7 +71,10 @@ def source_date() -> int:
     if told is None and (SOURCES / ".git").exists() and shutil.which("git"):
         command = ["git", "-C", str(SOURCES), "log", "-1", "--format=%ct"]
         told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return max(int(told or (SOURCES / "setup.cfg").stat().st_mtime), ZIP_BEGINS)
+    told = told or str(int((SOURCES / "setup.cfg").stat().st_mtime))
+    if not told.isascii() or not told.isdigit() or int(told) > ZIP_ENDS:
+        sys.exit("release.py: SOURCE_DATE_EPOCH must be seconds since 1970, before the year 2108")
+    return max(int(told), ZIP_BEGINS)
 
 
 def make_sdist(scratch: Path, epoch: int) -> Path:
