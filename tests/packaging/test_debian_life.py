@@ -28,7 +28,9 @@ cp /old/preset {UNITS}-preset/50-azurelite.preset
 """
 HAS = f"""
 cat /etc/init.d/azurelite; echo ==
-ls {UNITS}/azurelite.service 2>&1 || :; readlink {UNITS}/multi-user.target.wants/azurelite.service; ls /etc/rc2.d | grep azurelite
+ls {UNITS}/azurelite.service 2>&1 || :
+readlink {UNITS}/multi-user.target.wants/azurelite.service
+ls /etc/rc2.d | grep azurelite
 dpkg-query --show --showformat='${{Status}}' azurelite
 """
 
@@ -80,9 +82,7 @@ def test_an_administrators_script_is_his(debian: Path, tmp_path: Path) -> None:
     own.write_text("#!/bin/sh\n# mine\n")
     again, there = boot(
         debian,
-        sh(
-            "dpkg --purge azurelite && cp -a /old/init /etc/init.d/azurelite && dpkg --force-confold -i /azurelite_*.deb"
-        ),
+        sh("dpkg --purge azurelite && cp -a /old/init /etc/init.d/azurelite\ndpkg --force-confold -i /azurelite_*.deb"),
         ["cat", "/etc/init.d/azurelite"],
         put={"/old/init": (own, 0o755)},
     )
