@@ -10,6 +10,7 @@ from azurelite.errors import HandlerError, MachineError
 from azurelite.frozen import replace
 from azurelite.guard import guard
 from azurelite.handlers import Context, Handler
+from azurelite.lean import whole_modules
 from azurelite.system.changes import Change
 from azurelite.system.child import in_child
 
@@ -50,7 +51,7 @@ def apply_apart(handler: Handler, ctx: Context) -> None:
 
 
 def _apply(handler: Handler, ctx: Context) -> None:
-    with ctx.system.files.durability.together():
+    with whole_modules(), ctx.system.files.durability.together():
         handler.apply(ctx, handler.options)
 
 

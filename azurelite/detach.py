@@ -6,6 +6,7 @@ take an hour, and may start services that wait for this one. Knows processes and
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -32,8 +33,10 @@ def go_on_alone(what: str) -> None:
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join(max(0.0, limit - time.monotonic()))
-    sys.stdout.flush()  # or both would print it
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):  # or both would print it
+        with contextlib.suppress(OSError, ValueError):  # whoever reads it is gone: no reason to stop
+            if stream is not None:
+                stream.flush()
     try:
         reading, writing = os.pipe()
     except OSError as error:

@@ -275,7 +275,9 @@ class _Run:
     def give_up(self, cause: AzureliteError) -> Outcome:
         """The outcome of a run that came to no steps, or broke between them; Azure is told."""
         maybe_done = self.session.identity.vm_id is None and quick.knows_some_vm(self.system.root)
-        if not self.system.dry_run and self.reporting and not maybe_done:
+        told = self.runner.reporter.result
+        ready = told is not None and told.accepted and told.state == "Ready"  # whatever broke since: Azure goes by that
+        if not self.system.dry_run and self.reporting and not maybe_done and not ready:
             self.runner.tell(cause, None)
         return Outcome(_kind(cause), cause.message, report=self.runner.reporter.result, error=cause)
 

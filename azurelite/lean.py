@@ -10,7 +10,7 @@ Three things are put off, for as long as the imports last (`tox -e bench` measur
 
 Meanwhile nobody looks for garbage: what an import makes stays, and is not looked at later either.
 
-Whoever runs other people's code in this process (a plug-in) calls `undo` first, and that code finds everything.
+Whoever runs other people's code in this process (a plug-in) does it in `whole_modules`, where imports give everything.
 """
 
 from __future__ import annotations
@@ -24,13 +24,10 @@ from typing import Any, Iterator
 
 _METADATA = "importlib.metadata"
 _compile = re.compile
-_WITHOUT_SSL = (
-    "hashlib",
-    "hmac",
-    "http.client",
-    "urllib3",
-)  # what is imported by halves then, with all that lies below it
-_halves: set[str] = set()
+_WITHOUT_SSL = ("hashlib", "hmac", "http.client", "urllib3")  # imported by halves then, with all that lies below them
+_halves: dict[str, ModuleType] = {}
+_wholes: dict[str, ModuleType] = {}
+_late: list[tuple[ModuleType, str]] = []
 
 
 @contextlib.contextmanager
@@ -44,25 +41,79 @@ def lean_imports() -> Iterator[None]:
     for name in hidden:
         sys.modules[name] = stand_ins[name]
     re.compile = _Later  # type: ignore[assignment]
+    collecting = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         re.compile = _compile
         gc.freeze()
-        gc.enable()
+        if collecting:
+            gc.enable()
         for name in hidden:
             if sys.modules.get(name) is stand_ins[name]:
                 del sys.modules[name]
+        new = set(sys.modules) - before
         if "ssl" in hidden:
-            new = set(sys.modules) - before
-            _halves.update(name for name in new if name.startswith(_WITHOUT_SSL))
+            _halves.update((name, sys.modules[name]) for name in new if name.startswith(_WITHOUT_SSL))
+        for module in [sys.modules[name] for name in new if sys.modules[name] is not None]:
+            _late.extend((module, name) for name, value in vars(module).items() if isinstance(value, _Later))
 
 
-def undo() -> None:
-    """Forget the modules that were imported by halves; whoever imports them next gets them whole."""
-    while _halves:
-        sys.modules.pop(_halves.pop(), None)
+@contextlib.contextmanager
+def whole_modules() -> Iterator[None]:
+    """For the length of this, imports give whole modules, to people's code; azurelite has its halves back afterwards.
+
+    A second time the whole ones are the same again. In a child process it need not end.
+    """
+    _compile_all()
+    if _is_whole():
+        yield
+        return
+    _swap(_halves, _wholes)
+    try:
+        yield
+    finally:
+        _swap(_wholes, _halves)
+
+
+@contextlib.contextmanager
+def own_modules() -> Iterator[None]:
+    """For the length of this, azurelite's own imports find what they found before, amid people's code, too."""
+    if not _is_whole():
+        yield
+        return
+    _swap(_wholes, _halves)
+    try:
+        yield
+    finally:
+        _swap(_halves, _wholes)
+
+
+def _is_whole() -> bool:
+    return any(sys.modules.get(name) is not module for name, module in _halves.items())
+
+
+def _swap(out: dict[str, ModuleType], into: dict[str, ModuleType]) -> None:
+    """Take the modules of one kind out of `sys.modules`, keeping those that came to be there, and put the others in."""
+    for name in [name for name in sys.modules if _halves and name.startswith(_WITHOUT_SSL)]:
+        out[name] = sys.modules.pop(name)
+    sys.modules.update(into)
+    for name in {*out, *into}:
+        package, _, last = name.rpartition(".")
+        if package and package in sys.modules and name in into:
+            setattr(sys.modules[package], last, into[name])
+        elif package and hasattr(sys.modules.get(package), last):
+            delattr(sys.modules[package], last)
+
+
+def _compile_all() -> None:
+    """Whoever gets to see a module's patterns may expect patterns."""
+    while _late:
+        holder, name = _late.pop()
+        late = vars(holder).get(name)
+        if isinstance(late, _Later):
+            setattr(holder, name, late._real())
 
 
 def _has_own_hashes() -> bool:
@@ -87,15 +138,27 @@ class _Metadata(ModuleType):
 
 
 class _Later:
-    """A pattern that is compiled when it is used. `re` keeps it then, like any other."""
+    """A pattern that is compiled when it is used. `re` keeps it then, like any other.
 
-    __slots__ = ("_given", "_pattern")
+    Those that stand in a class stay one of these in `whole_modules`, too: they work, and are no re.Pattern.
+    """
+
+    __slots__ = ("_given", "_made")
 
     def __init__(self, *given: Any, **named: Any) -> None:
         self._given = (given, named)
+        self._made: Any = None
+
+    def _real(self) -> Any:
+        """The pattern itself. Raises re.error."""
+        if self._made is None:
+            self._made = _compile(*self._given[0], **self._given[1])
+        return self._made
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_pattern":
-            self._pattern = _compile(*self._given[0], **self._given[1])
-            return self._pattern
-        return getattr(self._pattern, name)
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._real(), name)
+
+    def __reduce__(self) -> Any:
+        return _compile, (self._real(),)

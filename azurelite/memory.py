@@ -10,6 +10,7 @@ from typing import Optional
 
 from azurelite import layout
 from azurelite.errors import FileError
+from azurelite.system.explain import explained
 from azurelite.system.files import Files
 
 LOG = logging.getLogger(__name__)
@@ -54,9 +55,19 @@ class Memory:
             if self._files.dry_run:
                 self._files.expect_file(f"{self._folder}/{name}", text.encode())
                 return True
+            self._files.durability.settle()  # what is remembered is often that something else is done
             self._files.put(f"{self._folder}/{name}", text.encode(), mode=0o600, owner=None)
+            sync_folders(self._files, f"{self._folder}/{name}", below=layout.STATE_DIR)
             self._files.durability.settle()
         except FileError as error:
             LOG.warning("%s cannot be remembered: %s", name, error)
             return False
         return True
+
+
+def sync_folders(files: Files, path: str, *, below: str) -> None:
+    """Let the names of the folders from `below` down to this file outlast a power cut. Raises FileError."""
+    while path.startswith(below):
+        with explained("sync", path), files.parent(path) as (folder, _):
+            files.durability.note(folder)
+        path = path.rpartition("/")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from azurelite.errors import AzureliteError
-from azurelite.fabric.http import Exchange
+from azurelite.fabric.exchange import Exchange
 from azurelite.frozen import dataclass, field
 from azurelite.system.changes import Change
 

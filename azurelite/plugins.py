@@ -19,7 +19,7 @@ from azurelite.config import Frequency
 from azurelite.errors import AzureliteError, HandlerError
 from azurelite.frozen import dataclass, fields, is_dataclass
 from azurelite.guard import guard
-from azurelite.lean import undo
+from azurelite.lean import whole_modules
 from azurelite.metadata import Metadata
 from azurelite.system.root import Root
 
@@ -128,11 +128,11 @@ def try_apart(action: Callable[[], None], *, what: str, clock: Optional[Clock] =
 
 def _load(name: str, place: str, clock: Clock) -> Plugin:
     what = f"the plug-in {name}"
-    undo()
-    complaint = try_apart(lambda: _check(place), what=what, clock=clock)
-    if complaint is not None:
-        raise HandlerError(f"{what} cannot be used: {complaint}")
-    return _described(_imported(place))
+    with whole_modules():
+        complaint = try_apart(lambda: _check(place), what=what, clock=clock)
+        if complaint is not None:
+            raise HandlerError(f"{what} cannot be used: {complaint}")
+        return _described(_imported(place))
 
 
 def _check(place: str) -> None:

@@ -13,9 +13,8 @@ from azurelite import layout, quick
 from azurelite.clock import Clock, iso_utc
 from azurelite.config import Frequency
 from azurelite.errors import FileError
-from azurelite.memory import Memory
+from azurelite.memory import Memory, sync_folders
 from azurelite.system.changes import Change
-from azurelite.system.explain import explained
 from azurelite.system.machine import System
 
 LOG = logging.getLogger(__name__)
@@ -162,13 +161,7 @@ class State:
             files.make_own_folder(path.rpartition("/")[0], mode=0o700, lasting=lasting)
             files.put(path, text.encode(), mode=0o600, owner=None, lasting=lasting)
             if lasting:  # the folders may be from a record that was not
-                self._sync_folders(path)
-
-    def _sync_folders(self, path: str) -> None:
-        while path.startswith(layout.STATE_DIR):
-            with explained("sync", path), self._system.files.parent(path) as (folder, _):
-                self._system.files.durability.note(folder)
-            path = path.rpartition("/")[0]
+                sync_folders(files, path, below=layout.STATE_DIR)
 
     def _keep(self, write: Callable[[], None]) -> None:
         if not self._writable:

@@ -28,11 +28,12 @@ def command() -> NoReturn:
 
 
 def _end(code: int) -> None:
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # the reader went away
-        pass
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:  # it was closed when the process began
+                stream.flush()
+        except (OSError, ValueError):  # the reader went away
+            pass
     os._exit(code)
 
 

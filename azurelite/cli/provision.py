@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import Optional
 
 from azurelite.api import run_provision
@@ -61,7 +62,12 @@ def perform(
     began = os.getpid()
     outcome = run_provision(root=root, config=config, dry_run=dry_run, force=force, detach=detach)
     if os.getpid() == began:
-        print_outcome(outcome, as_json=as_json, dry_run=dry_run)
+        try:
+            print_outcome(outcome, as_json=as_json, dry_run=dry_run)
+            print(end="", flush=True)
+        except OSError as error:  # the exit code is for the outcome, which is what it is
+            LOG.warning("what came of it cannot be printed: %s", error.strerror)
+            sys.stdout = None
     else:  # the log, unlike standard output, bears that the console of whoever started us is gone
         LOG.info("%s", _in_one_line(outcome))
     return outcome.exit_code

@@ -30,29 +30,48 @@ def run_verb(verb: Callable[[], int], *, debug: bool = False) -> int:
     try:
         with _logging(debug=debug):
             code = verb()
-        sys.stdout.flush()
     except AzureliteError as error:
         if debug:
             import traceback
 
             traceback.print_exc()
-        print(f"azurelite: {error}", file=sys.stderr)
+        _complain(str(error))
         return error.exit_code
     except ModuleNotFoundError as error:
         package = _PACKAGES.get((error.name or "").partition(".")[0])
         if package is None or debug:
             raise
-        print(f"azurelite: the Python package {package} is missing for {sys.executable}: install it", file=sys.stderr)
+        _complain(f"the Python package {package} is missing for {sys.executable}: install it")
         return 1
     except BrokenPipeError:  # the reader went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"azurelite: what is to be printed cannot be written: {error.strerror}", file=sys.stderr)
+        _complain(f"what is to be printed cannot be written: {error.strerror}")
         return 1
     except KeyboardInterrupt:
-        print("azurelite: interrupted", file=sys.stderr)
+        _complain("interrupted")
         return 130
+    return _flushed(code)
+
+
+def _complain(text: str) -> None:
+    """One line for people, where there are any: the exit code says it as well."""
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr is not None:
+            print(f"azurelite: {text}", file=sys.stderr, flush=True)
+
+
+def _flushed(code: int) -> int:
+    """What is printed leaves now. A reader that went away changes nothing of what the verb did."""
+    try:
+        if sys.stdout is not None:  # it was closed when the process began
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _complain(f"what is to be printed cannot be written: {error.strerror}")
+        return code or 1
     return code
 
 

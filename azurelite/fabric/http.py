@@ -5,6 +5,7 @@ It knows how an exchange goes and when to repeat it; it does not know what is be
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -16,16 +17,20 @@ from urllib3 import Timeout
 from urllib3 import exceptions as urllib3_errors
 
 from azurelite.clock import Clock, Deadline
-from azurelite.errors import AzureliteError, FabricError, HttpStatusError, TransportError
+from azurelite.errors import AzureliteError, ConfigError, FabricError, HttpStatusError, TransportError
 from azurelite.fabric.connection import BoundedPool, Limit, check_interface
+from azurelite.fabric.exchange import Exchange
 from azurelite.fabric.retry import RetryTable
-from azurelite.frozen import dataclass
+from azurelite.frozen import dataclass, replace
+from azurelite.guard import guard
+from azurelite.lean import own_modules
 from azurelite.version import VERSION
 
 LOG = logging.getLogger(__name__)
 
 SIZE_CAP = 4 * 1024 * 1024  # bytes; the largest honest answer (64 KiB of user data, a page of NICs) is far below
 _CHUNK = 65536
+_NO_NETWORK = os.strerror(errno.ENETUNREACH)
 Explain = Callable[[str, TransportError], str]
 _WORDS = {
     "RemoteDisconnected": "the connection was closed without an answer",
@@ -53,27 +58,6 @@ class Response:
     body: bytes
 
 
-@dataclass(frozen=True)
-class Exchange:
-    """One request as it went, for `provision --json` and for people who look for lost time.
-
-    Attributes:
-        method: "GET" or "POST".
-        url: what was asked.
-        status: HTTP status, None where no answer came.
-        error: the kind of failure where no answer came.
-        started: seconds after the fabric was opened.
-        seconds: how long it took.
-    """
-
-    method: str
-    url: str
-    status: Optional[int]
-    error: Optional[str]
-    started: float
-    seconds: float
-
-
 class _Ahead:
     """An exchange in a thread of its own."""
 
@@ -87,15 +71,15 @@ class _Ahead:
     def answer(self) -> Optional[Response]:
         """What came of it, once it is through; None where a defect ended it. Raises what `request` does."""
         self._thread.join()
-        if self._error is not None:
+        if isinstance(self._error, (FabricError, ConfigError)):
             raise self._error
         return self._answer
 
     def _run(self) -> None:
-        try:
+        def ask() -> None:
             self._answer = self._exchange()
-        except AzureliteError as error:
-            self._error = error
+
+        self._error = guard(ask)
 
 
 class HttpClient:
@@ -115,6 +99,7 @@ class HttpClient:
         self._pools: dict[tuple[str, int], BoundedPool] = {}
         self._ahead: dict[str, _Ahead] = {}
         self._exchanges: list[Exchange] = []
+        self._waiting: dict[tuple[str, str], int] = {}  # method and URL -> the exchange that waits for a network
 
     @property
     def exchanges(self) -> list[Exchange]:
@@ -135,9 +120,10 @@ class HttpClient:
         """
         if self._place(url) == self._place(beside):
             return
-        self._ahead[url] = _Ahead(
-            lambda: self._exchange("GET", url, headers=headers, timeout=timeout, deadline=deadline, body=None)
-        )
+        with contextlib.suppress(RuntimeError):  # no thread can be started: then it is asked in its turn
+            self._ahead[url] = _Ahead(
+                lambda: self._exchange("GET", url, headers=headers, timeout=timeout, deadline=deadline, body=None)
+            )
 
     def request(
         self,
@@ -251,33 +237,54 @@ class HttpClient:
         started = self._clock.monotonic()
         status: Optional[int] = None
         kind: Optional[str] = None
+        no_network = False
         try:
-            answer = pool.urlopen(
-                method,
-                target,
-                body=body,
-                headers={**headers, **_own_headers()},
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
-                preload_content=False,
-                decode_content=False,
-                enforce_content_length=True,  # urllib3 1.26 takes a cut-off body for a whole one without it
-                timeout=Timeout(connect=max(limit.remaining(), 0.001), read=timeout),
-            )
-            status = answer.status
-            return Response(status, answer.headers, _read_capped(answer, url))
+            with own_modules():  # urllib3 imports what it raises as late as it is raised
+                answer = pool.urlopen(
+                    method,
+                    target,
+                    body=body,
+                    headers={**headers, **_own_headers()},
+                    retries=False,
+                    redirect=False,
+                    assert_same_host=False,
+                    preload_content=False,
+                    decode_content=False,
+                    enforce_content_length=True,  # urllib3 1.26 takes a cut-off body for a whole one without it
+                    timeout=Timeout(connect=max(limit.remaining(), 0.001), read=timeout),
+                )
+                status = answer.status
+                return Response(status, answer.headers, _read_capped(answer, url))
         except TransportError as error:
             kind = error.kind
             raise
         except (urllib3_errors.HTTPError, ValueError) as error:  # ValueError: a chunk of negative size
-            kind = _kind(error)
-            raise TransportError(kind, url=url, detail=_detail(error)) from error
+            kind, detail = _kind(error), _detail(error)
+            no_network = detail == _NO_NETWORK
+            raise TransportError(kind, url=url, detail=detail) from error
         finally:
             took = self._clock.monotonic() - started
-            since = started - self._opened
-            self._exchanges.append(Exchange(method, url, status if kind is None else None, kind, since, took))
             LOG.debug("%s %s: %s in %.3f s", method, url, kind or status, took)
+            since = started - self._opened
+            self._note(
+                Exchange(method, url, status if kind is None else None, kind, since, took), no_network=no_network
+            )
+
+    def _note(self, exchange: Exchange, *, no_network: bool) -> None:
+        """Keep what happened; tries in a row that had no network, ten a second, count as one long one."""
+        asked = (exchange.method, exchange.url)
+        place = self._waiting.get(asked)
+        if not no_network:
+            self._waiting.pop(asked, None)
+        elif place is None:
+            self._waiting[asked] = len(self._exchanges)
+        else:
+            began = self._exchanges[place].started
+            self._exchanges[place] = replace(
+                exchange, started=began, seconds=exchange.started + exchange.seconds - began
+            )
+            return
+        self._exchanges.append(exchange)
 
     @staticmethod
     def _place(url: str) -> tuple[str, int]:
@@ -296,7 +303,7 @@ class HttpClient:
 
 
 def _no_network(error: FabricError) -> bool:
-    return isinstance(error, TransportError) and error.detail == os.strerror(errno.ENETUNREACH)
+    return isinstance(error, TransportError) and error.detail == _NO_NETWORK
 
 
 def _own_headers() -> dict[str, str]:

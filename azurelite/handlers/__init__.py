@@ -18,6 +18,7 @@ from azurelite.errors import ConfigError, HandlerError
 from azurelite.fabric.client import Fabric
 from azurelite.frozen import dataclass, field
 from azurelite.guard import guard
+from azurelite.lean import whole_modules
 from azurelite.memory import Memory
 from azurelite.metadata import Metadata, Secret
 from azurelite.outcome import Outcome
@@ -217,8 +218,9 @@ def _bound(offered: Plugin, entry: HandlerEntry, config: Config) -> Any:
         attempt()
         return found[0]
     what = f"the Options of the plug-in {entry.name}"
-    plugins.try_apart(attempt, what=what)
-    error = guard(attempt)
+    with whole_modules():
+        plugins.try_apart(attempt, what=what)
+        error = guard(attempt)
     if error is not None and not isinstance(error, ConfigError):
         raise HandlerError(f"{what} cannot be used: {error.message}") from error
     if error is not None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Iterator
+from typing import Iterator, Optional
 
+from azurelite.errors import FileError
 from azurelite.system.explain import explained
 
 
@@ -48,10 +49,15 @@ class Durability:
 
     def settle(self) -> None:
         """Sync what has changed up to now. Raises FileError."""
+        trouble: Optional[FileError] = None
         while self._open:
-            _, folder = self._open.popitem()
+            folder = self._open.pop(next(iter(self._open)))  # in the order in which they changed
             try:
                 with explained("sync", "a folder"):
                     os.fsync(folder)
+            except FileError as error:  # the others are synced all the same
+                trouble = trouble or error
             finally:
                 os.close(folder)
+        if trouble is not None:
+            raise trouble

@@ -278,7 +278,7 @@ class Files:
 
         In a dry run it is taken that they will be there.
         """
-        if (path, mode) in self._own_folders:
+        if (path, mode) in self._own_folders and self.stat(path) is not None:  # it may be gone, or hidden by a mount
             return
         parts = path.strip("/").split("/")
         for depth in range(1, len(parts) + 1):

@@ -23,9 +23,9 @@ SOURCES = ("LICENSE", "MANIFEST.in", "README.md", "azurelite", "pyproject.toml",
 # imports `re`, for half as long again as an interpreter takes to start.
 ENTRY = """#!{python}
 import sys
-from azurelite.cli import main
+from azurelite.cli import command
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())
 """
 
 

@@ -27,7 +27,7 @@ USER = "azureuser"
 NAME = "lantern"
 ANSWER_SECONDS = 150.0  # the most that any order takes
 
-SCRIPT = "#!/usr/bin/python3\nimport sys\nfrom azurelite.cli import main\nsys.exit(main())\n"
+SCRIPT = "#!/usr/bin/python3\nimport sys\nfrom azurelite.cli import command\nsys.exit(command())\n"
 # The groups of processes that are just being killed cannot be removed yet.
 REMOVE = """
 mount -t cgroup2 cgroup /mnt

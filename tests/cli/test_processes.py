@@ -17,7 +17,7 @@ import pytest
 import yaml
 from kit import Guest
 
-from azurelite.simulator import Simulator
+from azurelite.simulator import Scenario, Simulator
 
 AZURELITE = [sys.executable, "-m", "azurelite"]
 
@@ -200,3 +200,35 @@ sys.exit(main(sys.argv[1:]))
     done = subprocess.run([*command, "--debug"], capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("output", [">&-", "2>&-", ">&- 2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>/dev/full"])
+@pytest.mark.parametrize("words", ["", "--detach"])
+def test_nobody_who_reads_changes_nothing(guest: Guest, fabric: Simulator, output: str, words: str) -> None:
+    """Azure has accepted Ready: then that is the outcome, whatever became of the console."""
+    guest.on_azure().configure(fabric, handlers=["hostname", "report_ready", {"run": {"argv": ["/bin/true"]}}])
+    command = f'exec "$@" {words} {output}'
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    verb = ["sh", "-c", command, "sh", *AZURELITE, "provision", "--root", guest.root]
+    done = subprocess.run(verb, check=False, env=buffered)
+    assert [report.state for report in fabric.reports] == ["Ready"]
+    assert done.returncode == 0
+    marks = list(Path(guest.root).glob("var/lib/azurelite/vms/*/provisioned"))
+    for _ in range(100):  # the background
+        if marks:
+            break
+        time.sleep(0.1)
+        marks = list(Path(guest.root).glob("var/lib/azurelite/vms/*/provisioned"))
+    assert len(marks) == 1
+
+
+def test_a_reader_that_goes_away_hides_no_failure(guest: Guest, tmp_path: Path) -> None:
+    faults = [{"endpoint": "health", "status": 400}]
+    with Simulator(Scenario.from_dict({"vm": {}, "faults": faults}), rate_limit=None) as refusing:
+        guest.on_azure().configure(refusing, datasource={"deadline": 3}, handlers=["hostname", "report_ready"])
+        process = subprocess.Popen(
+            [*AZURELITE, "provision", "--root", guest.root], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(timeout=60) == 3

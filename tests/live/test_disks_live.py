@@ -34,7 +34,8 @@ SWAPON = 'for last in "$@"; do :; done; echo "$last file 1 0 -2" >> /proc/swaps;
 DIGEST = "cksum < $DISK"  # sha256sum takes seconds for what is hundreds of megabytes of nothing
 LOOK = "findmnt --noheadings --output FSTYPE,SIZE --bytes /; cat /sys/class/block/$(basename $DISK)p1/size"
 
-pytestmark = [pytest.mark.spawns, pytest.mark.namespaces]
+# Loop devices and their partitions are the kernel's, not a namespace's: one worker makes them all.
+pytestmark = [pytest.mark.spawns, pytest.mark.namespaces, pytest.mark.xdist_group("disks")]
 Machine = Callable[..., list[dict[str, Any]]]
 
 

@@ -53,7 +53,7 @@ def test_every_verb_is_there(pyz: Path, verb: str) -> None:
 
 @pytest.mark.parametrize("init", INITS)
 def test_the_units_come_from_inside_it(pyz: Path, tmp_path: Path, init: str) -> None:
-    for name in ("usr/bin/azurelite", "usr/bin/env", "etc/s6/svc/.keep"):
+    for name in ("usr/bin/azurelite", "usr/bin/env", "etc/s6/svc/.keep", "etc/dinit.d/boot.d/.keep"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("#!/usr/bin/env python3\n")

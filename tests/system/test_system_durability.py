@@ -40,20 +40,22 @@ def test_together_each_folder_waits_for_the_end_and_is_kept_once(tmp_path: Path)
     assert opened() == before - 3
 
 
-def test_what_cannot_be_synced_is_told_and_nothing_stays_open() -> None:
+def test_what_cannot_be_synced_is_told_and_nothing_stays_open(tmp_path: Path) -> None:
     read, write = os.pipe()
+    folder = os.open(tmp_path, os.O_RDONLY)
     durability = Durability()
     before = opened()
 
     def attempt() -> None:
         with durability.together():
-            durability.note(read)
+            for descriptor in (read, folder, write):
+                durability.note(descriptor)
 
     with pytest.raises(FileError, match="cannot sync a folder"):
         attempt()
     assert opened() == before
-    os.close(read)
-    os.close(write)
+    for descriptor in (read, folder, write):
+        os.close(descriptor)
 
 
 def test_an_inner_one_syncs_its_own_and_leaves_the_outer_one_s(tmp_path: Path) -> None:

@@ -26,9 +26,9 @@ ROOM = 150  # MiB of free space on a disk
 SCRIPT = """#!/usr/bin/python3
 import sys
 
-from azurelite.cli import main
+from azurelite.cli import command
 
-sys.exit(main())
+sys.exit(command())
 """
 
 

@@ -25,9 +25,9 @@ PACKAGES = "usr/lib/python3/dist-packages"
 # As the package of azurelite has it.
 ENTRY = """#!/usr/bin/python3
 import sys
-from azurelite.cli import main
+from azurelite.cli import command
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())
 """
 
 

@@ -1,0 +1,28 @@
+"""One request and what came of it, as it is told to people."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from azurelite.frozen import dataclass
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request as it went, for `provision --json` and for people who look for lost time.
+
+    Attributes:
+        method: "GET" or "POST".
+        url: what was asked.
+        status: HTTP status, None where no answer came.
+        error: the kind of failure where no answer came.
+        started: seconds after the fabric was opened.
+        seconds: how long it took.
+    """
+
+    method: str
+    url: str
+    status: Optional[int]
+    error: Optional[str]
+    started: float
+    seconds: float
