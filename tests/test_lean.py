@@ -64,7 +64,8 @@ def test_people_s_code_finds_everything() -> None:
     script += "    pool = urllib3.HTTPSConnectionPool('localhost')\n"
     script += "    found.append(hashlib.sha256(b'').hexdigest()[:4] == 'e3b0' and '_hashlib' in sys.modules)\n"
     script += "    found.append(pool.ConnectionCls.__name__ == 'HTTPSConnection')\n"
-    script += "    found.append(isinstance(urllib3.util.url._URI_RE, re.Pattern))\nprint(json.dumps(found))"
+    script += "    kinds = {type(value).__name__ for value in vars(urllib3.util.url).values()}\n"
+    script += "    found.append('Pattern' in kinds and '_Later' not in kinds)\nprint(json.dumps(found))"
     assert told_by(script) == [True] * 5
 
 

@@ -18,6 +18,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,24 @@ def main() -> None:
         json.dump(_work(job, disk), sys.stdout)
     finally:
         quietly("umount", "--recursive", str(GUEST))
-        quietly("partx", "--delete", disk)
+        _forget_partitions(disk)
         run("losetup", "--detach", disk)
+
+
+def _forget_partitions(disk: str) -> None:
+    """Or the next machine inherits them. Another test may be looking at one: it sees all of the kernel's disks."""
+    name = os.path.basename(disk)
+    for _ in range(100):
+        if not any(entry.startswith(f"{name}p") for entry in os.listdir(f"/sys/block/{name}")):
+            return
+        quietly("partx", "--delete", disk)
+        time.sleep(0.1)
+    raise AssertionError(f"{disk}: its partitions stay")
 
 
 def _work(job: dict[str, Any], disk: str) -> list[dict[str, Any]]:
     if job.get("table"):
+        _forget_partitions(disk)
         run("partx", "--add", disk)
     for number, argv in job.get("format", {}).items():
         run(*argv, disk if number == "0" else f"{disk}p{number}")
