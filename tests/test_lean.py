@@ -130,6 +130,6 @@ def test_beside_a_plug_in_a_broken_answer_is_asked_for_again(
         {"vm": {}, "faults": [{"endpoint": "imds", "requests": number, **fault} for number in ("1", "3")]}
     )
     with Simulator(scenario, rate_limit=None) as fabric:
-        guest.on_azure().configure(fabric, handlers=["hostname", "idle:apply", "report_ready"])
+        guest.on_azure().configure(fabric, handlers=["hostname", {"idle:apply": {"required": True}}, "report_ready"])
         done = provision(guest.root, tmp_path)
         assert (done.returncode, [report.state for report in fabric.reports]) == (0, ["Ready"]), done.stderr
