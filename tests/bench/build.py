@@ -17,6 +17,9 @@ from typing import Sequence
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
+ARTICLE = (
+    TOP / "tests/peers/article_report_ready.py"
+)  # its Python script, which the peers' tests judge the simulator by
 PACKAGES = ("defusedxml", "PyYAML", "urllib3")
 SOURCES = ("LICENSE", "MANIFEST.in", "README.md", "azurelite", "pyproject.toml", "setup.cfg")
 # The entry point in the form that current installers and the distributions' packages give it. Older pips write one that

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional, Sequence
 
-from bench.build import HERE, Tools
+from bench.build import ARTICLE, HERE, Tools
 from bench.fabric import Door
 from bench.figures import Target
 
@@ -155,7 +155,7 @@ def lay_health(place: Place) -> None:
 
 
 def _article(place: Place) -> list[str]:
-    return [str(place.tools.python), str(HERE / "article/report_ready.py"), place.door.wireserver]
+    return [str(place.tools.python), str(ARTICLE), f"http://{place.door.wireserver}"]
 
 
 def _three(habit: str) -> Callable[[Place], list[str]]:

@@ -47,7 +47,8 @@ CASES = (
     Case(
         "live-unit",
         "the article's unit, in such a guest",
-        "launch all sh /opt/bench/unit.sh /usr/bin/python3 /opt/bench/report_ready.py 168.63.129.16 169.254.169.254\n",
+        "launch all sh /opt/bench/unit.sh /usr/bin/python3 /opt/bench/article_report_ready.py"
+        " http://168.63.129.16 169.254.169.254\n",
     ),
     Case(
         "cloud-init",

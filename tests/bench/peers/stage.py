@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Optional, Sequence
 
-from bench.build import HERE, Tools, wheel
+from bench.build import ARTICLE, HERE, Tools, wheel
 from bench.figures import Counts, Sample, Summary, summary
 from bench.peers.root import PeerRoot, RootError
 from bench.rows import MAIN_JOB
@@ -66,7 +66,7 @@ def _layer(tools: Tools, lower: Path, scratch: Path) -> Path:
     (layer / "opt/bench").mkdir(parents=True)
     (layer / PACKAGES).mkdir(parents=True)
     (layer / "usr/bin").mkdir(parents=True)
-    for source in (tools.launcher, HERE / "article/report_ready.py", HERE / "article/unit.sh"):
+    for source in (tools.launcher, ARTICLE, HERE / "article/unit.sh"):
         shutil.copy(source, layer / "opt/bench")
     document = Simulator(Scenario.default()).ovf().decode()
     # With the guest agent wanted, waagent begins its endless work right after Ready, and would be measured doing it.
