@@ -16,7 +16,7 @@ from azurelite.frozen import dataclass, replace
 from azurelite.handlers import REPORT_READY, Handler, bind_handler, bind_handlers, known_names
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
-from azurelite.plan import Step, make_plan, wanted_sources
+from azurelite.plan import Step, due_later, make_plan, wanted_sources
 from azurelite.schema import unknown
 from azurelite.session import Session
 from azurelite.state import State
@@ -132,8 +132,7 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, cloc
         if later and done is not None:
             said = f"this VM ({vm_id}) is provisioned already: only what runs at every boot has its turn"
             owed = done.owed()
-            due = [handler for handler in handlers if handler.frequency == "boot" or handler.key in owed]
-            wanted = wanted_sources(due, session.config.datasource.sources)
+            wanted = wanted_sources(due_later(handlers, owed), session.config.datasource.sources)
             crawled = session.crawl(fabric, system, sources=wanted)
             return Plan(said, make_plan(handlers, crawled, done, later_boot=True, owed=owed))
         crawled = session.crawl(fabric, system)

@@ -18,7 +18,7 @@ from azurelite.guard import guard
 from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler, bind_handlers
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult
-from azurelite.plan import Step, make_plan, wanted_sources
+from azurelite.plan import Step, due_later, make_plan, wanted_sources
 from azurelite.pool import forget_pool, leave_pool, pool_type, still_in_pool
 from azurelite.report import deciding_failure
 from azurelite.runner import Runner
@@ -148,10 +148,9 @@ def apply_steps(session: Session, plan: tuple[Step, ...], crawled: Crawl, fabric
     system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=fabric.clock)
     metadata = crawled.metadata
     runner = Runner(system, fabric, metadata.vm_id, session.config)
-    device = crawled.media.device if crawled.media is not None else None
     state = State(system, session.identity.vm_id or _NO_VM_ID, fabric.clock)
     with run_lock(system, fabric.deadline):
-        steps = runner.run(plan, metadata, state, remember=False, media_device=device)
+        steps = runner.run(plan, metadata, state, remember=False, media_device=crawled.device)
     outcome = Outcome(
         "dry run" if options.dry_run else "applied",
         "",
@@ -204,14 +203,14 @@ class _Run:
             state,
             remember=True,
             refused=crawled.refused,
-            media_device=crawled.media.device if crawled.media is not None else None,
+            media_device=crawled.device,
             detach=self.options.detach,
         )
         owed = {step.handler.key: 0 for step in plan if step.again and not step.handler.required}
         outcome = self._conclude(steps, vm_id, state, owed)
         if outcome.outcome == "provisioned":
             forget_pool(self.system)
-        if outcome.report is not None and outcome.report.accepted and outcome.report.state == "Ready":
+        if outcome.report is not None and outcome.report.is_ready:
             self._tidy_up(crawled)
         return outcome
 
@@ -244,8 +243,7 @@ class _Run:
         if error is not None:
             return Crawl(Metadata(vm_id=self.session.identity.vm_id)), error
         # The pool's own disc is still in the drive, and is to be ejected like any other.
-        device = waiting.media.device if waiting.media is not None else None
-        crawled, broken = self._crawl(replace(given[0], device=device))
+        crawled, broken = self._crawl(replace(given[0], device=waiting.device))
         return crawled, broken or still_in_pool(crawled)
 
     def _save(self, crawled: Crawl, state: State) -> None:
@@ -255,7 +253,7 @@ class _Run:
 
     def _tidy_up(self, crawled: Crawl) -> None:
         """After Azure has accepted Ready, and never before."""
-        device = crawled.media.device if crawled.media is not None else None
+        device = crawled.device
         listed = any(handler.name == EJECT_MEDIA for handler in self.handlers)
         if device is not None and self.system.live and self.session.config.datasource.media.eject and not listed:
             from azurelite.system.eject import eject
@@ -276,7 +274,7 @@ class _Run:
         """The outcome of a run that came to no steps, or broke between them; Azure is told."""
         maybe_done = self.session.identity.vm_id is None and quick.knows_some_vm(self.system.root)
         told = self.runner.reporter.result
-        ready = told is not None and told.accepted and told.state == "Ready"  # whatever broke since: Azure goes by that
+        ready = told is not None and told.is_ready  # whatever broke since: Azure goes by that
         if not self.system.dry_run and self.reporting and not maybe_done and not ready:
             self.runner.tell(cause, None)
         return Outcome(_kind(cause), cause.message, report=self.runner.reporter.result, error=cause)
@@ -300,7 +298,7 @@ class _Run:
         outcome = Outcome("already provisioned", f"this VM ({vm_id}) is provisioned already", vm_id=vm_id)
         state = self._state(vm_id)
         owed = state.owed()
-        due = [handler for handler in self.handlers if handler.frequency == "boot" or handler.key in owed]
+        due = due_later(self.handlers, owed)
         steps: list[StepResult] = []
         if due:
             crawled = self._crawl(sources=wanted_sources(due, self.session.config.datasource.sources))[0]

@@ -67,27 +67,24 @@ def whole_modules() -> Iterator[None]:
     A second time the whole ones are the same again. In a child process it need not end.
     """
     _compile_all()
-    if _is_whole():
+    with contextlib.nullcontext() if _is_whole() else _swapped(_halves, _wholes):
         yield
-        return
-    _swap(_halves, _wholes)
-    try:
-        yield
-    finally:
-        _swap(_wholes, _halves)
 
 
 @contextlib.contextmanager
 def own_modules() -> Iterator[None]:
     """For the length of this, azurelite's own imports find what they found before, amid people's code, too."""
-    if not _is_whole():
+    with _swapped(_wholes, _halves) if _is_whole() else contextlib.nullcontext():
         yield
-        return
-    _swap(_wholes, _halves)
+
+
+@contextlib.contextmanager
+def _swapped(out: dict[str, ModuleType], into: dict[str, ModuleType]) -> Iterator[None]:
+    _swap(out, into)
     try:
         yield
     finally:
-        _swap(_halves, _wholes)
+        _swap(into, out)
 
 
 def _is_whole() -> bool:

@@ -79,6 +79,11 @@ class ReportResult:
     description: Optional[str] = None
     error: Optional[str] = None
 
+    @property
+    def is_ready(self) -> bool:
+        """Azure holds the VM for ready from here on."""
+        return self.accepted and self.state == "Ready"
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return dict(vars(self))

@@ -62,6 +62,11 @@ def make_plan(
     )
 
 
+def due_later(handlers: Sequence[Handler], owed: Collection[str]) -> list[Handler]:
+    """Those with a turn at a later boot: what runs at every boot, and what is owed since the first, by its key."""
+    return [handler for handler in handlers if handler.frequency == "boot" or handler.key in owed]
+
+
 def wanted_sources(handlers: Iterable[Handler], configured: Sequence[str]) -> tuple[str, ...]:
     """Which of the configured sources these handlers hang on; Azure need not be asked for what nobody wants."""
     wanted: set[str] = set()

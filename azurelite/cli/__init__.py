@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:2] == ["report", "ready"]:
         options = _guest_options(given[2:])
         if options is not None:
-            return _report_ready(*options[:2])
+            return _run_lean("report", kind="ready", root=options[0], config=options[1])
     if given[:1] == ["apply"] and "--first-boot" in given:
         said = _had_its_first_boot(given)
         if said is not None:
@@ -94,25 +94,20 @@ def _provision(root: str, config: str | None, detach: bool) -> int:
     if said is not None:
         print(said)
         return 0
+    return _run_lean("provision", root=root, config=config, detach=detach)
+
+
+def _run_lean(module: str, **options: object) -> int:
+    """`perform` of a verb's module, with no import that it does not need."""
+    import importlib
+
     from azurelite.lean import lean_imports
 
     def verb() -> int:
         with lean_imports():
-            from azurelite.cli.provision import perform
-        return perform(root=root, config=config, detach=detach)
-
-    with lean_imports():
-        from azurelite.cli.shell import run_verb
-    return run_verb(verb)
-
-
-def _report_ready(root: str, config: str | None) -> int:
-    from azurelite.lean import lean_imports
-
-    def verb() -> int:
-        with lean_imports():
-            from azurelite.cli.report import perform
-        return perform("ready", root=root, config=config)
+            perform = importlib.import_module(f"azurelite.cli.{module}").perform
+        code: int = perform(**options)
+        return code
 
     with lean_imports():
         from azurelite.cli.shell import run_verb

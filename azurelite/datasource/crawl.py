@@ -51,6 +51,11 @@ class Crawl:
     refused: Optional[AzureliteError] = None
     media: Optional[MediaDocument] = None
 
+    @property
+    def device(self) -> Optional[str]:
+        """The drive that the document came from, which may be ejected."""
+        return self.media.device if self.media is not None else None
+
     def failure_for(self, name: str) -> Optional[FabricError]:
         """Why a field may be missing: the failure of the strongest source that could have given it."""
         for source in sources_of(name):
