@@ -43,7 +43,7 @@ def crawl(
         ConfigError: the configuration is wrong.
         FabricError: no source gave anything in time.
     """
-    from azurelite.talk import crawl_metadata
+    from azurelite.run.session import crawl_metadata
 
     return crawl_metadata(root=root, config=config, clock=clock).as_dict()
 
@@ -125,7 +125,7 @@ def report_ready(*, root: str = "/", config: str | os.PathLike[str] | None = Non
         FabricError: Azure did not accept it within `datasource.deadline`. It never counts as sent then.
         ConfigError: the configuration is wrong.
     """
-    from azurelite.talk import send_report
+    from azurelite.run.session import send_report
 
     send_report("ready", "", root=root, config=config, clock=clock)
 
@@ -144,7 +144,7 @@ def report_failure(
     Raises:
         NotAzureError, FabricError, ConfigError: as `report_ready`.
     """
-    from azurelite.talk import send_report
+    from azurelite.run.session import send_report
 
     send_report("failure", reason, root=root, config=config, clock=clock)
 
@@ -167,6 +167,6 @@ def report_progress(
     Raises:
         NotAzureError, FabricError, ConfigError: as `report_ready`.
     """
-    from azurelite.talk import send_report
+    from azurelite.run.session import send_report
 
     send_report("progress", text, root=root, config=config, clock=clock)

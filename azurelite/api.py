@@ -5,24 +5,23 @@ from __future__ import annotations
 import os
 from typing import Any, Mapping, Optional, Sequence
 
-from azurelite import quick
 from azurelite.clock import Clock
-from azurelite.config import HandlerEntry
+from azurelite.config.load import HandlerEntry
+from azurelite.config.schema import unknown
 from azurelite.datasource.crawl import Crawl
-from azurelite.engine import LATER_BOOT_SECONDS, Options, apply_steps, provision
 from azurelite.errors import ConfigError
 from azurelite.fabric.client import Fabric
-from azurelite.frozen import dataclass, replace
 from azurelite.handlers import REPORT_READY, Handler, bind_handler, bind_handlers, known_names
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
-from azurelite.plan import Step, due_later, make_plan, wanted_sources
-from azurelite.schema import unknown
-from azurelite.session import Session
-from azurelite.state import State
+from azurelite.record import dataclass, replace
+from azurelite.run.plan import Step, due_later, make_plan, wanted_sources
+from azurelite.run.provision import LATER_BOOT_SECONDS, Options, apply_steps, provision
+from azurelite.run.session import PathLike, Session, open_session
+from azurelite.state import marker
+from azurelite.state.store import State
 from azurelite.system.machine import System
 from azurelite.system.root import Root
-from azurelite.talk import PathLike, open_session
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def run_apply(
 ) -> Outcome:
     """See `azurelite.apply`; with `first_boot` nothing is done to a VM that is provisioned already."""
     session = open_session(root, config, clock)
-    over = quick.done_before(session.root, session.identity.vm_id) if first_boot else None
+    over = marker.done_before(session.root, session.identity.vm_id) if first_boot else None
     if over is not None:
         return Outcome("nothing to do", over, vm_id=session.identity.vm_id)
     handlers = [_named(name, session) for name in names]
@@ -118,7 +117,7 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, cloc
     Raises:
         ConfigError, NotAzureError: as `provision` would end.
     """
-    off = quick.switched_off(Root(root))
+    off = marker.switched_off(Root(root))
     if off is not None:
         return Plan(f"azurelite is switched off: {off}", ())
     session = open_session(root, config, clock)

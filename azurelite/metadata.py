@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from typing import Any, Mapping, Optional, Union
 
-from azurelite.frozen import dataclass, field, fields, replace
+from azurelite.record import dataclass, field, fields, replace
 
 REDACTED = "redacted for non-root user"  # cloud-init's words, so that scripts know them
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Optional, Sequence
 
 from azurelite.errors import AzureliteError
 from azurelite.fabric.exchange import Exchange
-from azurelite.frozen import dataclass, field
+from azurelite.record import dataclass, field
 from azurelite.system.changes import Change
 
 EXIT_CODES = {
@@ -138,3 +138,8 @@ class Outcome:
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
+
+
+def deciding_failure(steps: Sequence[StepResult]) -> Optional[StepResult]:
+    """The step whose failure makes the whole a failure: the first required one."""
+    return next((step for step in steps if step.required and step.status == "failed"), None)

@@ -14,13 +14,13 @@ import sys
 from typing import Any, Callable, Optional
 
 from azurelite import layout
+from azurelite.cli.startup import whole_modules
 from azurelite.clock import Clock, Deadline
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import AzureliteError, HandlerError
-from azurelite.frozen import dataclass, fields, is_dataclass
 from azurelite.guard import guard
-from azurelite.lean import whole_modules
 from azurelite.metadata import Metadata
+from azurelite.record import dataclass, fields, is_dataclass
 from azurelite.system.root import Root
 
 GROUP = "azurelite.handlers"

@@ -11,9 +11,9 @@ from typing import Any, Iterable
 from azurelite.errors import AzureliteError
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import Context
-from azurelite.memory import Memory
 from azurelite.metadata import Metadata, Secret, SshKey
 from azurelite.outcome import Outcome
+from azurelite.state.store import Memory
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 

@@ -10,45 +10,32 @@ import pytest
 import azurelite
 
 PACKAGE = Path(azurelite.__file__).parent
-LONGEST_FILE = 350
+LONGEST_FILE = 500
 LONGEST_FUNCTION = 50
 
-# From the ground up. A module imports only from its own floor's folder or from floors below.
-FLOORS = [
-    ["errors", "clock", "detach", "frozen", "layout", "lean", "version", "x509key"],
-    ["guard"],
-    ["metadata", "sshkey", "formats"],
-    ["system"],
-    ["fabric"],
-    ["datasource"],
-    ["netconf"],
-    ["document"],
-    ["schema"],
-    ["condition"],
-    ["layers"],
-    ["quick"],
-    ["config"],
-    ["outcome"],
-    ["plugins"],
-    ["memory"],
-    ["state"],
-    ["userdata"],
-    ["handlers"],
-    ["optiondocs", "handlerexamples"],
-    ["jsonschema", "handlerdocs", "configcheck"],
-    ["configtext"],
-    ["report"],
-    ["records", "reporter"],
-    ["plan"],
-    ["session", "service"],
-    ["apart"],
-    ["pool", "runner", "early"],
-    ["engine"],
-    ["talk"],
-    ["api"],
-    ["cli"],
-]
-LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}
+# From the ground up. A module imports only from its own package or from packages in rows above it.
+ORDER = """
+errors clock layout version record
+guard
+metadata keys
+netconf
+system
+hypervisor
+fabric
+media
+config
+datasource
+userdata
+outcome plugins
+state
+handlers
+run
+service
+describe
+api
+cli
+"""
+LEVEL = {package: level for level, row in enumerate(ORDER.split("\n")) for package in row.split()}
 ALONE = "simulator"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

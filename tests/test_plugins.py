@@ -12,11 +12,11 @@ from kit import FastClock, Guest
 
 from azurelite import plugins
 from azurelite.api import run_apply
-from azurelite.config import load_config
-from azurelite.engine import Options, provision
+from azurelite.config.load import load_config
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.handlers import bind_handlers, known_names
 from azurelite.outcome import Outcome
+from azurelite.run.provision import Options, provision
 from azurelite.simulator import Simulator
 
 pytestmark = pytest.mark.spawns

@@ -101,7 +101,7 @@ def _run_lean(module: str, **options: object) -> int:
     """`perform` of a verb's module, with no import that it does not need."""
     import importlib
 
-    from azurelite.lean import lean_imports
+    from azurelite.cli.startup import lean_imports
 
     def verb() -> int:
         with lean_imports():
@@ -118,25 +118,25 @@ def _had_its_first_boot(given: list[str]) -> str | None:
     """Why the unit ahead of the network has nothing to do, as at every later boot; None: the parser has to look."""
     if any(word.startswith("--") and word not in ("--first-boot", "--sources") for word in given):
         return None
-    from azurelite import quick
-    from azurelite.fabric.identity import read_identity
+    from azurelite.hypervisor.identity import read_identity
+    from azurelite.state import marker
     from azurelite.system.root import Root
 
     guest = Root("/")
-    return quick.done_before(guest, read_identity(guest).vm_id)
+    return marker.done_before(guest, read_identity(guest).vm_id)
 
 
 def _nothing_to_do(root: str, config: str | None) -> str | None:
     """Why there is nothing to do, as at every usual later boot, or None."""
-    from azurelite import quick
-    from azurelite.fabric.identity import read_identity
+    from azurelite.hypervisor.identity import read_identity
+    from azurelite.state import marker
     from azurelite.system.root import Root
 
     guest = Root(root)
-    off = quick.switched_off(guest)
+    off = marker.switched_off(guest)
     if off is not None:
         return f"azurelite is switched off: {off}"
     vm_id = read_identity(guest).vm_id
-    if vm_id is not None and quick.nothing_to_do(guest, vm_id, config_file=config):
+    if vm_id is not None and marker.nothing_to_do(guest, vm_id, config_file=config):
         return f"this VM ({vm_id}) is provisioned already"
     return None

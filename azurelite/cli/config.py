@@ -8,7 +8,7 @@ import os
 import sys
 
 from azurelite.cli.parser import add_guest_arguments
-from azurelite.configcheck import Verdict, check_files, check_guest
+from azurelite.describe.check import Verdict, check_files, check_guest
 from azurelite.errors import ConfigError
 from azurelite.system.root import Root
 
@@ -37,8 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from azurelite.config import load_config
-    from azurelite.configtext import show_config
+    from azurelite.config.load import load_config
+    from azurelite.describe.show import show_config
     from azurelite.handlers import bind_handlers
 
     if arguments.show_secrets and os.geteuid() != 0:
@@ -73,8 +73,8 @@ def _say(verdict: Verdict) -> None:
 
 
 def _schema(arguments: argparse.Namespace) -> int:
-    from azurelite.handlerdocs import catalog
-    from azurelite.jsonschema import config_schema
+    from azurelite.describe.handlers import catalog
+    from azurelite.describe.jsonschema import config_schema
 
     known = catalog(None if arguments.builtin else Root(arguments.root))
     print(json.dumps(config_schema(known), indent=2))

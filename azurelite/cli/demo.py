@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 
 import azurelite
-from azurelite import engine
 from azurelite.cli.console import Console, Waiting
 from azurelite.cli.demo_page import DemoRun, print_page
 from azurelite.cli.scratch import make_scratch_root, snapshot
 from azurelite.cli.simulate import load_scenario
+from azurelite.run import provision
 from azurelite.simulator import Scenario, Simulator, config_text
 
 _IMPATIENT = "  deadline: 60   # seconds; a person is waiting\n"
@@ -45,7 +45,7 @@ def _show(scenario: Scenario, folder: Path, *, as_json: bool) -> int:
         make_scratch_root(folder, scenario.vm, config=config_text(fabric.url) + _IMPATIENT)
         before = snapshot(folder)
         with Waiting(console, f"provisioning {folder} against {fabric.url}"):
-            outcome = engine.provision(engine.Options(root=str(folder)))
+            outcome = provision.provision(provision.Options(root=str(folder)))
         after = snapshot(folder)
         written = {name: after[name] for name in sorted(after) if after[name] != before.get(name)}
         shown = DemoRun(outcome, _metadata(folder), list(fabric.requests), list(fabric.reports), written, fabric.url)

@@ -7,8 +7,8 @@ from typing import Any
 
 from azurelite.cli.console import Console
 from azurelite.cli.metadata import render
-from azurelite.frozen import dataclass
 from azurelite.outcome import Outcome, StepResult
+from azurelite.record import dataclass
 from azurelite.simulator import Report, Request
 
 _BAR = 40  # characters of the time line

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+from azurelite.describe.handlers import as_markdown, as_table, as_text, catalog, describe, document
 from azurelite.errors import ConfigError
-from azurelite.handlerdocs import as_markdown, as_table, as_text, catalog, describe, document
 from azurelite.system.root import Root
 
 

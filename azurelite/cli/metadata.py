@@ -9,14 +9,14 @@ import sys
 from typing import Any
 
 from azurelite import layout
+from azurelite.cli.formats import as_cloud_init, as_env
 from azurelite.cli.parser import add_guest_arguments
+from azurelite.config.schema import unknown
 from azurelite.errors import ConfigError, NotAzureError
-from azurelite.formats import as_cloud_init, as_env
 from azurelite.metadata import expose, redact
-from azurelite.records import read_saved
-from azurelite.schema import unknown
+from azurelite.run.session import crawl_metadata
+from azurelite.state.records import read_saved
 from azurelite.system.root import Root
-from azurelite.talk import crawl_metadata
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

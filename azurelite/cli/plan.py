@@ -8,7 +8,7 @@ import json
 from azurelite.api import Plan, run_plan
 from azurelite.cli.parser import add_guest_arguments
 from azurelite.errors import NotAzureError
-from azurelite.plan import Step
+from azurelite.run.plan import Step
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

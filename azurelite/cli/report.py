@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from azurelite.errors import ConfigError, NotAzureError
-from azurelite.talk import Kind, send_report
+from azurelite.run.session import Kind, send_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from azurelite import layout
 from azurelite.errors import ConfigError
-from azurelite.fabric.identity import AZURE_CHASSIS_TAG, swap_bytes
+from azurelite.hypervisor.identity import AZURE_CHASSIS_TAG, swap_bytes
 from azurelite.simulator import Vm
 
 _FILES = {

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from azurelite.frozen import fields, replace
 from azurelite.metadata import Metadata
+from azurelite.record import fields, replace
 
 # Field -> sources, strongest first. The first source with something usable wins; an empty answer is no answer,
 # so the next one is asked.

@@ -7,17 +7,20 @@ from typing import Callable, Mapping, Optional, Sequence
 
 from azurelite import layout
 from azurelite.datasource import merge, sources_of
-from azurelite.datasource.firmware import from_identity
 from azurelite.datasource.imds import parse_imds
 from azurelite.datasource.ovf import Ovf, parse_ovf
-from azurelite.datasource.wireserver import from_goal_state
 from azurelite.errors import AzureliteError, CertificateError, CommandError, DocumentError, FabricError, MediaError
 from azurelite.fabric.client import Fabric
-from azurelite.fabric.identity import Identity
-from azurelite.fabric.media import MediaDocument, fetch_media
-from azurelite.frozen import dataclass, field
-from azurelite.metadata import Metadata
+from azurelite.fabric.goalstate import GoalState
+from azurelite.hypervisor.identity import Identity
+from azurelite.media.find import MediaDocument, fetch_media
+from azurelite.metadata import Metadata, Secret, SshKey
+from azurelite.record import dataclass, field
 from azurelite.system.machine import System
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from azurelite.fabric.certificates import Certificate
 
 LOG = logging.getLogger(__name__)
 
@@ -228,8 +231,6 @@ class _Crawler:
     def _read_certificates(self) -> Metadata:
         if self.system is None:
             return Metadata()
-        from azurelite.datasource.certificates import ssh_keys_from
-
         certificates = self.fabric.fetch_certificates(self.system.commands)
         keys = ssh_keys_from(certificates, self.ovf.fingerprints)
         if not keys:
@@ -248,3 +249,43 @@ def _has_custom_data(metadata: Metadata) -> bool:
     extended = metadata.raw.get("imds", {}).get("extended")
     compute = extended.get("compute") if isinstance(extended, dict) else None
     return isinstance(compute, dict) and compute.get("hasCustomData") in (True, "true", "True")
+
+
+def ssh_keys_from(certificates: Sequence[Certificate], fingerprints: Sequence[str]) -> tuple[SshKey, ...]:
+    """The keys that are asked for, in the order in which they are.
+
+    Args:
+        certificates: what the VM was given.
+        fingerprints: thumbprints, upper-case hex without colons.
+
+    Returns:
+        One key for each thumbprint that a certificate with a usable key has; the others are logged.
+    """
+    known = {certificate.thumbprint: certificate for certificate in certificates}
+    keys = []
+    for fingerprint in dict.fromkeys(fingerprints):
+        certificate = known.get(fingerprint)
+        if certificate is None:
+            LOG.warning("none of the VM's %d certificates has the thumbprint %s", len(known), fingerprint)
+        elif certificate.public_key is None:
+            LOG.warning("the certificate %s holds a kind of key that sshd does not take", fingerprint)
+        else:
+            keys.append(SshKey(certificate.public_key))
+    return tuple(keys)
+
+
+def from_identity(identity: Identity) -> Metadata:
+    """The two ids, the firmware's own as other agents use it and Azure's, and a random seed."""
+    seed = identity.random_seed
+    return Metadata(instance_id=identity.system_uuid, vm_id=identity.vm_id, random_seed=Secret(seed) if seed else None)
+
+
+def from_goal_state(goal_state: GoalState) -> Metadata:
+    """What a goal state tells: `raw["goal_state"]`."""
+    public = {
+        "container_id": goal_state.container_id,
+        "instance_id": goal_state.instance_id,
+        "incarnation": goal_state.incarnation,
+        "certificates_url": goal_state.certificates_url,
+    }
+    return Metadata(raw={"goal_state": public})

@@ -13,9 +13,9 @@ import math
 from typing import Any, Optional
 
 from azurelite.errors import DocumentError
-from azurelite.fabric.identity import is_uuid
+from azurelite.hypervisor.identity import is_uuid
+from azurelite.keys.openssh import repaired
 from azurelite.metadata import Metadata, Secret, SshKey
-from azurelite.sshkey import repaired
 
 LOG = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from xml.etree.ElementTree import Element, register_namespace, tostring  # noqa:
 
 from azurelite.errors import DocumentError, MediaError
 from azurelite.fabric.goalstate import parse_xml
-from azurelite.frozen import dataclass
+from azurelite.keys.openssh import repaired
 from azurelite.metadata import Metadata, Secret, SshKey
-from azurelite.sshkey import repaired
+from azurelite.record import dataclass
 
 _SOURCE = "ovf-env.xml"
 _UNEXPECTED = "unexpected metadata parsing ovf-env.xml"

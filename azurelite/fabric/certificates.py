@@ -23,8 +23,9 @@ from azurelite.fabric import retry
 from azurelite.fabric.goalstate import parse_xml
 from azurelite.fabric.http import HttpClient
 from azurelite.fabric.retry import RetryTable
-from azurelite.frozen import dataclass
+from azurelite.keys.x509 import certificate_key, openssh_key, public_key
 from azurelite.metadata import Secret
+from azurelite.record import dataclass
 from azurelite.system.process import Commands
 
 LOG = logging.getLogger(__name__)
@@ -42,14 +43,6 @@ _OPENSSL_WAIT = 60.0  # seconds; making a key takes under one, and longer where 
 _REQUEST = b"[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = LinuxTransport\n"
 _FETCHING, _DECRYPTING = "error fetching certificates", "error decrypting certificates"
 _LONGEST_BLOCK = 65536  # characters of base64; honest certificates have a few thousand
-# Kinds of keys, as the content of DER object identifiers.
-_RSA, _EC, _ED25519 = bytes.fromhex("2a864886f70d010101"), bytes.fromhex("2a8648ce3d0201"), bytes.fromhex("2b6570")
-# The curves that OpenSSH takes: its name for them, and the length of an uncompressed point.
-_CURVES = {
-    bytes.fromhex("2a8648ce3d030107"): (b"nistp256", 65),
-    bytes.fromhex("2b81040022"): (b"nistp384", 97),
-    bytes.fromhex("2b81040023"): (b"nistp521", 133),
-}
 
 
 @dataclass(frozen=True)
@@ -256,20 +249,20 @@ def _certificates(pem: str, key: TransportKey) -> tuple[Certificate, ...]:
             secret = Secret(_pem(label, der))
             try:
                 public = _blocks(key.openssl("pkey", "-pubout", secret_input=secret))
-                private_keys[_parts(public[0][1])[0][1]] = secret
+                private_keys[public_key(public[0][1])] = secret
             except (CertificateError, ValueError, IndexError):
                 LOG.warning("a private key of the VM's certificates cannot be read; it is passed over")
     found = []
     for label, der in blocks:
         if label == "CERTIFICATE":
             try:
-                subject_key = _subject_key(der)
-            except (ValueError, IndexError):
+                key_info = certificate_key(der)
+            except ValueError:
                 LOG.warning("one of the VM's certificates cannot be read; it is passed over")
                 continue
             thumbprint = hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()  # a name, no proof
-            private_key = private_keys.get(subject_key)
-            found.append(Certificate(thumbprint, _pem(label, der), _openssh(subject_key), private_key))
+            private_key = private_keys.get(key_info)
+            found.append(Certificate(thumbprint, _pem(label, der), _openssh(key_info), private_key))
     return tuple(found)
 
 
@@ -295,53 +288,9 @@ def _pem(label: str, der: bytes) -> str:
     return f"-----BEGIN {label}-----\n{lines}-----END {label}-----\n"
 
 
-def _parts(der: bytes) -> list[tuple[int, bytes]]:
-    """The values that stand side by side in DER: (tag, content). Raises ValueError and IndexError."""
-    found = []
-    at = 0
-    while at < len(der):
-        tag, length, start = der[at], der[at + 1], at + 2
-        if length > 127:  # that many bytes of length follow; none at all would be BER
-            start += length - 128
-            length = int.from_bytes(der[at + 2 : start], "big") if start > at + 2 else len(der)
-        at = start + length
-        if tag & 31 == 31 or at > len(der):
-            raise ValueError("not DER as certificates have it")
-        found.append((tag, der[start:at]))
-    return found
-
-
-def _subject_key(certificate: bytes) -> bytes:
-    """The content of SubjectPublicKeyInfo (RFC 5280, 4.1): behind version, serial, signature's kind, issuer, validity
-    and subject, where the version may be missing."""
-    fields = _parts(_parts(_parts(certificate)[0][1])[0][1])
-    return fields[6 if fields[0][0] == 0xA0 else 5][1]
-
-
-def _openssh(subject_key: bytes) -> Optional[str]:
-    """The key as OpenSSH writes it (RFC 4253, 6.6; RFC 5656, 3.1; RFC 8709, 4); None for other kinds."""
+def _openssh(key_info: bytes) -> Optional[str]:
+    """The key as OpenSSH writes it; None for a kind that sshd does not take."""
     try:
-        (_, algorithm), (_, bits) = _parts(subject_key)
-        kind, *parameters = (content for _, content in _parts(algorithm))
-        fields = _fields(kind, parameters[0] if parameters else b"", bits[1:])
-    except (ValueError, IndexError):
+        return openssh_key(key_info)
+    except ValueError:
         return None
-    blob = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
-    return f"{fields[0].decode()} {base64.b64encode(blob).decode()}" if fields else None
-
-
-def _fields(kind: bytes, parameter: bytes, key: bytes) -> tuple[bytes, ...]:
-    if kind == _RSA:
-        (_, modulus), (_, exponent) = _parts(_parts(key)[0][1])
-        return b"ssh-rsa", _mpint(exponent), _mpint(modulus)
-    if kind == _EC and parameter in _CURVES:
-        name, length = _CURVES[parameter]
-        return (b"ecdsa-sha2-" + name, name, key) if key[0] == 4 and len(key) == length else ()
-    return (b"ssh-ed25519", key) if kind == _ED25519 and len(key) == 32 else ()
-
-
-def _mpint(integer: bytes) -> bytes:
-    number = int.from_bytes(integer, "big", signed=True)
-    if number <= 0:
-        raise ValueError("not a number of a key")
-    return number.to_bytes(number.bit_length() // 8 + 1, "big")

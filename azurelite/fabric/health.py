@@ -6,7 +6,7 @@ import re
 from typing import Optional
 
 from azurelite.fabric.goalstate import GoalState
-from azurelite.frozen import dataclass
+from azurelite.record import dataclass
 
 # Characters. WireServer takes 4096 bytes of escaped text, and one character may become 5 bytes of it.
 DESCRIPTION_LIMIT = 512

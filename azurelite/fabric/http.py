@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 from urllib3 import Timeout
 from urllib3 import exceptions as urllib3_errors
 
+from azurelite.cli.startup import own_modules
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import AzureliteError, ConfigError, FabricError, HttpStatusError, TransportError
 from azurelite.fabric.connection import BoundedPool, Limit, check_interface
 from azurelite.fabric.exchange import Exchange
 from azurelite.fabric.retry import RetryTable
-from azurelite.frozen import dataclass, replace
 from azurelite.guard import guard
-from azurelite.lean import own_modules
+from azurelite.record import dataclass, replace
 from azurelite.version import VERSION
 
 LOG = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Mapping, Optional
 
-from azurelite.frozen import dataclass
+from azurelite.record import dataclass
 
 # Seconds. A longer Retry-After than this would only burn the time that Azure gives a VM.
 LONGEST_PAUSE = 30.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import urlsplit
 
-from azurelite.frozen import dataclass
+from azurelite.record import dataclass
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from urllib.parse import urlsplit
 from azurelite.clock import Deadline
 from azurelite.errors import DocumentError, FabricError, HttpStatusError, ReportRefusedError, TransportError
 from azurelite.fabric import retry
-from azurelite.fabric.goalstate import GoalState, parse_goal_state
+from azurelite.fabric.goalstate import SPOKEN, GoalState, choose_version, parse_goal_state
 from azurelite.fabric.health import Health, health_document, health_json
 from azurelite.fabric.http import HttpClient
 from azurelite.fabric.settings import WireServerSettings
-from azurelite.fabric.versions import SPOKEN, choose_version
 
 LOG = logging.getLogger(__name__)
 

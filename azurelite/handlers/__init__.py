@@ -13,23 +13,23 @@ import importlib
 from typing import Any, Callable, Optional
 
 from azurelite import plugins
-from azurelite.config import ENTRY_KEYS, Config, Frequency, HandlerEntry
+from azurelite.cli.startup import whole_modules
+from azurelite.config.load import ENTRY_KEYS, Config, Frequency, HandlerEntry
+from azurelite.config.schema import Problems, bind, unknown
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.fabric.client import Fabric
-from azurelite.frozen import dataclass, field
 from azurelite.guard import guard
-from azurelite.lean import whole_modules
-from azurelite.memory import Memory
 from azurelite.metadata import Metadata, Secret
 from azurelite.outcome import Outcome
 from azurelite.plugins import Plugin
-from azurelite.schema import Problems, bind, unknown
+from azurelite.record import dataclass, field
+from azurelite.state.store import Memory
 from azurelite.system.machine import System
 from azurelite.system.root import Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from azurelite.condition import Condition
+    from azurelite.config.condition import Condition
 
 _NAMES = (
     "certificates",

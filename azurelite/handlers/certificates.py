@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.fabric.certificates import Certificate
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
+from azurelite.record import dataclass
 from azurelite.system.owners import find_owner, shared_folder
 
 SUMMARY = "write the VM's certificates and their private keys to files"

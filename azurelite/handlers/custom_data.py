@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Optional
 
-from azurelite.config import Frequency
-from azurelite.frozen import dataclass
+from azurelite.config.load import Frequency
 from azurelite.handlers import Context
 from azurelite.handlers.user_data import Action, check, use
+from azurelite.record import dataclass
 
 SUMMARY = "keep custom data and run it, as user_data does"
 NEEDS: tuple[str, ...] = ()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import REPORT_READY, Context
-from azurelite.handlers.afterwards import reported
-from azurelite.system.services import Services
+from azurelite.handlers.support.ready import reported
+from azurelite.record import dataclass
+from azurelite.system.services.services import Services
 
 SUMMARY = "keep a service (azurelite's own) from starting at the next boots"
 NEEDS: tuple[str, ...] = ()

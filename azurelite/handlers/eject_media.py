@@ -5,12 +5,12 @@ The disc holds what was typed at the portal, the password among it. Ejecting is 
 
 from __future__ import annotations
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
-from azurelite.handlers.afterwards import too_early
-from azurelite.system.eject import eject_disc
+from azurelite.handlers.support.ready import too_early
+from azurelite.record import dataclass
+from azurelite.system.disks.eject import eject_disc
 
 SUMMARY = "eject the provisioning disc"
 NEEDS: tuple[str, ...] = ()

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from typing import Optional
 
-from azurelite.config import Frequency
-from azurelite.frozen import dataclass
+from azurelite.config.load import Frequency
 from azurelite.handlers import Context
-from azurelite.system.blockdevices import BlockDevices, Device
-from azurelite.system.filesystems import btrfs_node, grow, size_of
-from azurelite.system.growth import WORTHWHILE, grow_partition, has_mbr, room_of
-from azurelite.system.mounts import Mounted, mounted_on
+from azurelite.record import dataclass
+from azurelite.system.disks.blockdevices import BlockDevices, Device
+from azurelite.system.disks.filesystems import btrfs_node, grow, size_of
+from azurelite.system.disks.growth import WORTHWHILE, grow_partition, has_mbr, room_of
+from azurelite.system.disks.mounts import Mounted, mounted_on
 
 SUMMARY = "let the root's partition and file system use the whole disk"
 NEEDS: tuple[str, ...] = ()

@@ -14,11 +14,11 @@ import logging
 import re
 from typing import Literal, Optional, Union
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import FileError, HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
-from azurelite.system.hostnames import answered_by_nss, static_name, write_hosts, write_name
+from azurelite.record import dataclass
+from azurelite.system.network.hostnames import answered_by_nss, static_name, write_hosts, write_name
 
 LOG = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def apply(ctx: Context, options: Options) -> None:
     write_name(ctx.system.files, name)
     _name_in_hosts(ctx, options, name, full=full, old=old)
     if options.publish:
-        from azurelite.system.renew import publish, send_name_at_boot
+        from azurelite.system.network.renew import publish, send_name_at_boot
 
         send_name_at_boot(ctx.system.files)
         if changed:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Optional
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
+from azurelite.record import dataclass
 from azurelite.system.changes import Change
 from azurelite.system.locales import (
     LOCALE_GEN,

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from typing import Optional
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import CommandError, HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
-from azurelite.system import fstab
+from azurelite.record import dataclass
 from azurelite.system.changes import Change
-from azurelite.system.mounts import mounted_on
-from azurelite.system.swapfile import SwapFile
+from azurelite.system.disks import fstab
+from azurelite.system.disks.mounts import mounted_on
+from azurelite.system.disks.swapfile import SwapFile
 
 SUMMARY = "enter file systems in /etc/fstab and mount them"
 NEEDS: tuple[str, ...] = ()

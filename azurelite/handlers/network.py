@@ -13,19 +13,19 @@ from __future__ import annotations
 
 from typing import Iterable, Literal, Mapping, Optional, Sequence
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
-from azurelite.fabric.reach import ROUTES, read_routes
-from azurelite.frozen import dataclass, replace
 from azurelite.handlers import Context
-from azurelite.netconf import ifupdown, netplan, networkd, networkmanager, udev
-from azurelite.netconf.files import MARK, PLACES, File
+from azurelite.netconf import ifupdown, netplan, networkd, networkmanager
+from azurelite.netconf.files import MARK, PLACES, File, udev_rules
 from azurelite.netconf.nics import METRIC_STEP, Listing, Nic, read_nics
+from azurelite.record import dataclass, replace
 from azurelite.system.changes import Change
 from azurelite.system.globs import expand
-from azurelite.system.interfaces import NETVSC
-from azurelite.system.nics import LocalNic, local_nics, nic_of
-from azurelite.system.services import Services
+from azurelite.system.network.interfaces import NETVSC
+from azurelite.system.network.nics import LocalNic, local_nics, nic_of
+from azurelite.system.network.reach import ROUTES, read_routes
+from azurelite.system.services.services import Services
 
 SUMMARY = "configure the NICs that IMDS lists: DHCP, further addresses, route metrics"
 NEEDS = ("network",)
@@ -184,10 +184,10 @@ def _render(ctx: Context, renderer: str, nics: Sequence[Nic]) -> tuple[File, ...
             )
         return netplan.render(nics)
     if renderer == "networkd":
-        return networkd.render(nics) + udev.render(nics)
+        return networkd.render(nics) + udev_rules(nics)
     if renderer == "networkmanager":
-        return networkmanager.render(nics) + udev.render(nics)
-    return _for_ifupdown(ctx, nics) + udev.render(nics)
+        return networkmanager.render(nics) + udev_rules(nics)
+    return _for_ifupdown(ctx, nics) + udev_rules(nics)
 
 
 def _for_ifupdown(ctx: Context, nics: Sequence[Nic]) -> tuple[File, ...]:

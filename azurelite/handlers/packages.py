@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Union
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import CommandError, HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
+from azurelite.record import dataclass
 from azurelite.system.packages import Package, Packages, find_manager
 
 SUMMARY = "install packages by the distribution's own tool"

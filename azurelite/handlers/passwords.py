@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Literal, Optional
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import AzureliteError, HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
-from azurelite.handlers.account_entries import shown
+from azurelite.handlers.support.entries import shown
 from azurelite.metadata import Secret
-from azurelite.system.libcrypt import is_hash, unfit
+from azurelite.record import dataclass
+from azurelite.system.accounts.libcrypt import is_hash, unfit
 
 SUMMARY = "set passwords of accounts"
 NEEDS: tuple[str, ...] = ()

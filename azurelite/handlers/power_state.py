@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import Literal, Optional, Union
 
 from azurelite import layout
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
-from azurelite.handlers.afterwards import ahead, reported, too_early
-from azurelite.system.power import switch
+from azurelite.handlers.support.ready import ahead, reported, too_early
+from azurelite.record import dataclass
 from azurelite.system.scripts import Scripts
+from azurelite.system.services.power import switch
 
 SUMMARY = "reboot or switch off when all is done"
 NEEDS: tuple[str, ...] = ()

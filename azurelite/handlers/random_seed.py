@@ -7,9 +7,9 @@ who trust the host's word. The same bytes are not given twice.
 
 from __future__ import annotations
 
-from azurelite.config import Frequency
-from azurelite.frozen import dataclass
+from azurelite.config.load import Frequency
 from azurelite.handlers import Context
+from azurelite.record import dataclass
 from azurelite.system.entropy import mix_in
 
 SUMMARY = "give the host's random bytes to the kernel"

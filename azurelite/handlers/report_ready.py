@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from azurelite.config import Frequency
-from azurelite.frozen import dataclass
+from azurelite.config.load import Frequency
 from azurelite.handlers import Context
+from azurelite.record import dataclass
 
 SUMMARY = "tell Azure that the VM is ready"
 NEEDS: tuple[str, ...] = ()

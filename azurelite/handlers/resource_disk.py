@@ -12,14 +12,14 @@ import logging
 import re
 from typing import Literal, Optional, Union
 
-from azurelite.config import Frequency
-from azurelite.frozen import dataclass
+from azurelite.config.load import Frequency
 from azurelite.handlers import Context
-from azurelite.system.blockdevices import BlockDevices, Device
+from azurelite.record import dataclass
 from azurelite.system.changes import Change
-from azurelite.system.filesystems import LINUX_KINDS, Content, content_of, make, ntfs_names, opened
-from azurelite.system.mounts import mounted_on
-from azurelite.system.swapfile import MIB, SwapFile, check_size
+from azurelite.system.disks.blockdevices import BlockDevices, Device
+from azurelite.system.disks.filesystems import LINUX_KINDS, Content, content_of, make, ntfs_names, opened
+from azurelite.system.disks.mounts import mounted_on
+from azurelite.system.disks.swapfile import MIB, SwapFile, check_size
 
 SUMMARY = "format and mount the temporary disk"
 NEEDS: tuple[str, ...] = ()

@@ -15,11 +15,11 @@ import re
 from typing import Literal, Mapping, Optional
 
 from azurelite import layout
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
-from azurelite.frozen import dataclass, field
 from azurelite.handlers import Context
 from azurelite.metadata import Metadata, Secret, expose, redact
+from azurelite.record import dataclass, field
 from azurelite.system.owners import find_owner
 from azurelite.system.scripts import Scripts
 from azurelite.version import VERSION

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 from typing import Literal, Union
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
-from azurelite.system import hostkeys
-from azurelite.system.services import Services
-from azurelite.system.sshd_config import read_config
+from azurelite.record import dataclass
+from azurelite.system.services.services import Services
+from azurelite.system.ssh import hostkeys
+from azurelite.system.ssh.sshd_config import read_config
 
 SUMMARY = "give the VM host keys of its own, and show their fingerprints"
 NEEDS: tuple[str, ...] = ()

@@ -11,13 +11,13 @@ import logging
 import re
 from typing import Optional
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
-from azurelite.handlers.person import administrator, password_works
-from azurelite.sshkey import PublicKey, parse_login_key
-from azurelite.system.authorized import add_keys, keys_barred
+from azurelite.handlers.support.administrator import administrator, password_works
+from azurelite.keys.openssh import PublicKey, parse_login_key
+from azurelite.record import dataclass
+from azurelite.system.ssh.authorized import add_keys, keys_barred
 
 SUMMARY = "let the administrator's SSH keys in"
 NEEDS = ("username",)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from typing import Literal, Mapping, Optional, Union
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
-from azurelite.frozen import dataclass, field
 from azurelite.handlers import Context
-from azurelite.handlers.person import administrator
-from azurelite.system.authorized import has_usable_key, keys_barred
-from azurelite.system.sshd_config import SshdConfig, keyword_of, line_words, read_config, text_of, with_block
-from azurelite.system.users import User
+from azurelite.handlers.support.administrator import administrator
+from azurelite.record import dataclass, field
+from azurelite.system.accounts.users import User
+from azurelite.system.ssh.authorized import has_usable_key, keys_barred
+from azurelite.system.ssh.sshd_config import SshdConfig, keyword_of, line_words, read_config, text_of, with_block
 
 SUMMARY = "allow or forbid passwords in sshd, as Azure says"
 NEEDS: tuple[str, ...] = ()
@@ -147,8 +147,8 @@ def _in_effect(config: Optional[SshdConfig], wanted: Mapping[str, str]) -> bool:
 
 
 def _write(ctx: Context, options: Options, config: SshdConfig, wanted: Mapping[str, str]) -> None:
-    from azurelite.system.services import Services
-    from azurelite.system.sshd_check import complaint
+    from azurelite.system.services.services import Services
+    from azurelite.system.ssh.sshd_config import complaint
 
     files = ctx.system.files
     lines = [f"{keyword} {value}" for keyword, value in wanted.items()]
@@ -177,7 +177,7 @@ def _write(ctx: Context, options: Options, config: SshdConfig, wanted: Mapping[s
 
 def _without_openssh(ctx: Context, passwords: Optional[str]) -> None:
     """Dropbear has no configuration: whether it takes passwords is said where it is started."""
-    from azurelite.system.hostkeys import server
+    from azurelite.system.ssh.hostkeys import server
 
     if passwords != "no" or server(ctx.system) != "dropbear":
         return

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from typing import Optional, Union
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import CommandError, HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
-from azurelite.system.fstab import Entry, Fstab
-from azurelite.system.swapfile import MIB, SwapFile, check_size
+from azurelite.record import dataclass
+from azurelite.system.disks.fstab import Entry, Fstab
+from azurelite.system.disks.swapfile import MIB, SwapFile, check_size
 
 SUMMARY = "make a swap file"
 NEEDS: tuple[str, ...] = ()

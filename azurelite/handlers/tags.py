@@ -10,9 +10,9 @@ import re
 from typing import Literal
 
 from azurelite import layout
-from azurelite.config import Frequency
-from azurelite.frozen import dataclass
+from azurelite.config.load import Frequency
 from azurelite.handlers import Context
+from azurelite.record import dataclass
 from azurelite.system.owners import shared_folder
 
 SUMMARY = "write the VM's tags to a file of variables"

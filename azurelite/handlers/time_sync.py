@@ -11,11 +11,11 @@ import logging
 import re
 from typing import Literal, Optional, Union
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
-from azurelite.system.services import Services
+from azurelite.record import dataclass
+from azurelite.system.services.services import Services
 from azurelite.system.timekeeping import TimeKeeper, configure, find_time_keeper, hyperv_clock
 
 LOG = logging.getLogger(__name__)

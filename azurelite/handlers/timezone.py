@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import re
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
+from azurelite.record import dataclass
 from azurelite.system.zones import LOCALTIME, ZONEINFO, set_zone, similar_zone, zone_data
 
 LOG = logging.getLogger(__name__)

@@ -12,16 +12,16 @@ from __future__ import annotations
 import re
 from typing import Literal, Optional
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
-from azurelite.handlers.account_checks import GROUP, find_shell, octal, wrong_comment
-from azurelite.handlers.account_rights import grant, right_of
-from azurelite.handlers.person import administrator
+from azurelite.handlers.support.administrator import administrator
+from azurelite.handlers.support.checks import GROUP, find_shell, octal, wrong_comment
+from azurelite.handlers.support.rights import grant, right_of
 from azurelite.metadata import Secret
-from azurelite.system.libcrypt import unfit
-from azurelite.system.users import NewUser, User
+from azurelite.record import dataclass
+from azurelite.system.accounts.libcrypt import unfit
+from azurelite.system.accounts.users import NewUser, User
 
 SUMMARY = "create or adopt the administrator's account"
 NEEDS = ("username",)

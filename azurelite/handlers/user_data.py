@@ -11,14 +11,14 @@ import logging
 from typing import TYPE_CHECKING, Literal, Optional
 
 from azurelite import layout
-from azurelite.config import Frequency, HandlerEntry
-from azurelite.document import Document
+from azurelite.config.document import Document
+from azurelite.config.load import Frequency, HandlerEntry
+from azurelite.config.schema import ConfigProblemsError
 from azurelite.errors import AzureliteError, ConfigError, HandlerError, MachineError
-from azurelite.frozen import dataclass, replace
 from azurelite.guard import guard
 from azurelite.handlers import Context, bind_handler
 from azurelite.metadata import Secret
-from azurelite.schema import ConfigProblemsError
+from azurelite.record import dataclass, replace
 
 if TYPE_CHECKING:
     from azurelite.userdata.ledger import Status

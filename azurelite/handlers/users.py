@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import Iterator
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import AzureliteError, HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
-from azurelite.handlers.account_checks import days_of, find_shell, wrong_group
-from azurelite.handlers.account_entries import Account, Group, inactive_days, refusals, shown
-from azurelite.handlers.account_rights import given_rules, grant, right_of
-from azurelite.sshkey import parse_login_key
-from azurelite.system.authorized import add_keys
-from azurelite.system.users import NewUser, User
+from azurelite.handlers.support.checks import days_of, find_shell, wrong_group
+from azurelite.handlers.support.entries import Account, Group, inactive_days, refusals, shown
+from azurelite.handlers.support.rights import given_rules, grant, right_of
+from azurelite.keys.openssh import parse_login_key
+from azurelite.record import dataclass
+from azurelite.system.accounts.users import NewUser, User
+from azurelite.system.ssh.authorized import add_keys
 
 SUMMARY = "make more groups and accounts"
 NEEDS: tuple[str, ...] = ()

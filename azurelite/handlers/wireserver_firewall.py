@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from typing import Literal, Union
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
-from azurelite.system.firewall import Fence, open_backend, set_fence
+from azurelite.record import dataclass
+from azurelite.system.network.firewall import Fence, open_backend, set_fence
 
 LOG = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from typing import Literal, Optional, Union
 
-from azurelite.config import Frequency
+from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError, MachineError
-from azurelite.frozen import dataclass
 from azurelite.handlers import Context
 from azurelite.metadata import Secret
+from azurelite.record import dataclass
+from azurelite.system.accounts.users import Owner
 from azurelite.system.files import READ_LIMIT
-from azurelite.system.owner import Owner
 from azurelite.system.owners import find_owner, shared_folder
 from azurelite.system.selinux import relabel
 

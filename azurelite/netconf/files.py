@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Iterable, Optional
 
-from azurelite.frozen import dataclass
+from azurelite.netconf.nics import Nic
+from azurelite.record import dataclass
 
 MARK = "# written by azurelite"
 HEADER = f"{MARK} from Azure's metadata about the NICs; it is written anew when that changes\n"
@@ -35,3 +36,13 @@ class File:
     text: str
     mode: int = 0o644
     mac: Optional[str] = None
+
+
+def udev_rules(nics: Iterable[Nic]) -> tuple[File, ...]:
+    """One file of rules, or none where no NIC is to be renamed."""
+    rules = ""
+    for nic in nics:
+        if nic.renamed:
+            driver = f'DRIVERS=="{nic.driver}", ' if nic.driver else ""
+            rules += f'SUBSYSTEM=="net", ACTION=="add", {driver}ATTR{{address}}=="{nic.mac}", NAME="{nic.name}"\n'
+    return (File("/etc/udev/rules.d/70-azurelite-net.rules", HEADER + rules),) if rules else ()

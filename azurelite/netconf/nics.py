@@ -10,7 +10,7 @@ import ipaddress
 import re
 from typing import Any, Mapping, Optional, Union
 
-from azurelite.frozen import dataclass, replace
+from azurelite.record import dataclass, replace
 
 _MAC = r"[0-9a-f]{12}"
 _FAMILIES: tuple[tuple[str, Any], ...] = (("ipv4", ipaddress.IPv4Address), ("ipv6", ipaddress.IPv6Address))

@@ -10,13 +10,13 @@ import re
 from typing import Optional
 
 from azurelite.errors import ConfigError, MachineError
-from azurelite.frozen import dataclass
+from azurelite.record import dataclass
 from azurelite.service import inittab, sysv
-from azurelite.service.detect import LOOKED_FOR, detect
 from azurelite.service.layouts import LAYOUTS
 from azurelite.service.pieces import check, place, state, take_away
 from azurelite.service.texts import units_folder
 from azurelite.system.machine import System
+from azurelite.system.services.detect import LOOKED_FOR, detect
 
 INITS = tuple(LAYOUTS)
 _PROGRAMS = tuple(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Callable, Optional
 
 from azurelite.errors import CommandError
-from azurelite.frozen import dataclass
+from azurelite.record import dataclass
 from azurelite.service.pieces import Link, Text, Unit, is_mask, state
 from azurelite.service.texts import names_program
 from azurelite.system.changes import Change

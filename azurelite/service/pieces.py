@@ -10,7 +10,7 @@ import os
 from typing import Literal, Optional, Union
 
 from azurelite.errors import MachineError
-from azurelite.frozen import dataclass
+from azurelite.record import dataclass
 from azurelite.service.texts import is_marked, is_plain, marked, plain, runs_it
 from azurelite.system.changes import Change
 from azurelite.system.explain import explained

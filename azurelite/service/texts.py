@@ -17,11 +17,13 @@ _ANY_PROGRAM = rb"/[A-Za-z0-9._+/-]*azurelite(?:\.pyz)?(?![\w./-])"
 
 def units_folder() -> str:
     """Where the plain files lie, for a person; in azurelite.pyz nobody finds them without being told how."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    package = os.path.dirname(os.path.abspath(__file__))
     folder = os.path.join(package, "units")
     if os.path.isdir(folder):
         return folder
-    return f"azurelite/units in {os.path.dirname(package)} (`python3 -m zipfile -e` unpacks it)"
+    return (
+        f"azurelite/service/units in {os.path.dirname(os.path.dirname(package))} (`python3 -m zipfile -e` unpacks it)"
+    )
 
 
 def plain(unit: str) -> bytes:
@@ -34,7 +36,7 @@ def plain(unit: str) -> bytes:
         return b""
     from importlib.resources import files
 
-    found = files("azurelite").joinpath("units")
+    found = files("azurelite.service").joinpath("units")
     for part in unit.split("/"):
         found = found.joinpath(part)
     return found.read_bytes()

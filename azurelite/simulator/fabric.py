@@ -6,6 +6,7 @@ answers apply. Refuses to know sockets, and threads beyond its one lock.
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Mapping
@@ -27,7 +28,6 @@ from azurelite.simulator.keyring import Certificate, KeyRing
 from azurelite.simulator.message import Answer, Ask, json_answer
 from azurelite.simulator.ovf import ovf_document
 from azurelite.simulator.record import Report, Request
-from azurelite.simulator.routes import endpoint_of
 from azurelite.simulator.scenario import Fault, Scenario, Vm
 
 _IMDS = ("imds", "imds_versions", "reprovision_data", "attested")
@@ -187,3 +187,33 @@ def _report(told: health.Health, answer: Answer | None, *, judged: bool) -> Repo
         accepted=judged and status == 200,
         status=status,
     )
+
+
+REPROVISION_PATH = "/metadata/reprovisiondata"
+
+_PATHS = {
+    "/metadata/versions": "imds_versions",
+    "/metadata/versions/": "imds_versions",
+    REPROVISION_PATH: "reprovision_data",
+    attested.PATH: "attested",
+    health_json.PATH: "health_json",
+}
+_COMP_ENDPOINTS = {
+    ("/", "versions"): "versions",
+    ("/machine", "goalstate"): "goal_state",
+    ("/machine/", "goalstate"): "goal_state",
+    ("/machine", "health"): "health",
+    ("/machine/", "health"): "health",
+}
+
+
+def endpoint_of(ask: Ask) -> str:
+    """The endpoint's name, as records and faults use it; `unknown` for everything that Azure would not route."""
+    if ask.path in _PATHS:
+        return _PATHS[ask.path]
+    if ask.path == imds.ROOT or ask.path.startswith(f"{imds.ROOT}/"):
+        return "imds"
+    comp = dict(ask.query).get("comp", "")
+    if comp == "certificates" and re.fullmatch("/machine/[^/]+/[^/]+", ask.path):
+        return "certificates"
+    return _COMP_ENDPOINTS.get((ask.path, comp), "unknown")

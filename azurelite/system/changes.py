@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Callable, Iterable
 
-from azurelite.frozen import dataclass
+from azurelite.record import dataclass
 
 
 @dataclass(frozen=True)

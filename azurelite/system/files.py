@@ -13,10 +13,10 @@ import stat
 from typing import Iterator, Optional
 
 from azurelite.errors import FileError
+from azurelite.system.accounts.users import ROOT_OWNER, Owner
 from azurelite.system.changes import Change, Journal
 from azurelite.system.durability import Durability
 from azurelite.system.explain import explained, write_all
-from azurelite.system.owner import ROOT_OWNER, Owner
 from azurelite.system.root import Root
 
 READ_LIMIT = 16 * 1024 * 1024  # bytes; nothing that azurelite reads on a machine is larger

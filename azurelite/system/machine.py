@@ -16,7 +16,7 @@ from azurelite.system.root import Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from azurelite.system.accounts import Accounts
+    from azurelite.system.accounts.accounts import Accounts
 
 
 class System:
@@ -57,7 +57,7 @@ class System:
     def accounts(self) -> Accounts:
         """Users and groups."""
         if self._accounts is None:
-            from azurelite.system.accounts import Accounts
+            from azurelite.system.accounts.accounts import Accounts
 
             self._accounts = Accounts(self.files, self.commands, self.journal, self._clock)
         return self._accounts

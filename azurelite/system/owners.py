@@ -6,9 +6,9 @@ import stat
 from typing import Optional
 
 from azurelite.errors import MachineError
+from azurelite.system.accounts.tablefiles import as_number, split_lines
+from azurelite.system.accounts.users import Owner
 from azurelite.system.machine import System
-from azurelite.system.owner import Owner
-from azurelite.system.tables import as_number, split_lines
 
 
 def find_owner(system: System, text: str) -> Owner:

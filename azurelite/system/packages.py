@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Callable, Mapping, Optional, Sequence
 
-from azurelite.frozen import dataclass, field
+from azurelite.record import dataclass, field
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 

@@ -19,10 +19,10 @@ from typing import IO, Any, Mapping, Optional, Sequence, Union
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import CommandError, MachineError
 from azurelite.metadata import Secret
+from azurelite.system.accounts.users import User
 from azurelite.system.changes import Change
 from azurelite.system.explain import explained
 from azurelite.system.machine import System
-from azurelite.system.users import User
 
 LOG = logging.getLogger(__name__)
 

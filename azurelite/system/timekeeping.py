@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Optional
 
-from azurelite.frozen import dataclass
+from azurelite.record import dataclass
 from azurelite.system.assignments import assign, get, read_text, rewrite_text
 from azurelite.system.files import Files
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Literal, Mapping, Optional, Union
 
-from azurelite.frozen import dataclass
 from azurelite.metadata import Secret
+from azurelite.record import dataclass
 
 Words = Union[str, tuple[str, ...]]  # one text with commas, or a list
 Number = Union[int, str]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Callable
 
 from azurelite.errors import HandlerError
-from azurelite.frozen import dataclass
+from azurelite.record import dataclass
 
 LIMIT = 16 * 1024 * 1024  # bytes; Azure takes 64 KiB, which a bomb unpacks to gigabytes
 _MOST_LAYERS = 4

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Callable, Iterator, Literal, Optional
 
 from azurelite.errors import HandlerError
-from azurelite.frozen import dataclass, field, replace
+from azurelite.record import dataclass, field, replace
 
 if TYPE_CHECKING:
     from email.message import Message

@@ -12,10 +12,10 @@ from typing import Any, Mapping, Sequence
 
 import yaml
 
-from azurelite.document import Document, parse_document, quotable, quotable_path
+from azurelite.config.document import Document, parse_document, quotable, quotable_path
+from azurelite.config.schema import ConfigProblemsError, bind
 from azurelite.errors import ConfigError
-from azurelite.frozen import dataclass, field
-from azurelite.schema import ConfigProblemsError, bind
+from azurelite.record import dataclass, field
 from azurelite.userdata.cloudconfig import CloudConfig, FileEntry, UserEntry
 from azurelite.userdata.parts import Part, part_of
 from azurelite.userdata.tidy import Tidier

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Union
 
-from azurelite.document import KeyPath, Place
-from azurelite.frozen import dataclass, field
+from azurelite.config.document import KeyPath, Place
+from azurelite.record import dataclass, field
 
 
 @dataclass(frozen=True)

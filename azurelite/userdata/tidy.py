@@ -10,8 +10,8 @@ import datetime
 import difflib
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from azurelite.document import Document, KeyPath, Place, quotable_path
-from azurelite.frozen import fields, is_dataclass
+from azurelite.config.document import Document, KeyPath, Place, quotable_path
+from azurelite.record import fields, is_dataclass
 
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 

@@ -6,12 +6,11 @@ It knows which section is which handler's and nothing of how a handler works. Wh
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence
 
-from azurelite.document import KeyPath, Place, quotable_path
+from azurelite.config.document import KeyPath, Place, quotable_path
 from azurelite.userdata import people, wishes
-from azurelite.userdata.cloudconfig import CloudConfig, FileEntry, UserEntry
-from azurelite.userdata.commands import boothook, shell_script
+from azurelite.userdata.cloudconfig import CloudConfig, CommandLine, FileEntry, UserEntry
 from azurelite.userdata.parts import Part
 from azurelite.userdata.reading import Reading
 from azurelite.userdata.steps import HandlerStep, MessageStep, ScriptStep, Step
@@ -270,3 +269,34 @@ def _with_names_of_their_own(steps: Sequence[Step]) -> Iterator[Step]:
             yield ScriptStep(name, step.data)
         else:
             yield step
+
+
+_HOOK = b"#cloud-boothook"
+
+
+def shell_script(commands: Iterable[CommandLine], *, name: str) -> ScriptStep:
+    """One script of all commands: a text is a line for the shell, a list is taken word for word.
+
+    One script, so that a `cd` or a variable lasts to the next line; a failing line stops none of those behind it.
+    """
+    lines = ["#!/bin/sh"]
+    for command in commands:
+        if isinstance(command, str):
+            lines.append(command)
+        elif command is not None:
+            lines.append(" ".join(_quoted(_word(word)) for word in command))
+    return ScriptStep(name, "".join(f"{line}\n" for line in lines).encode())
+
+
+def boothook(part: Part) -> ScriptStep:
+    """The script in a part of the kind "boothook": without `#!` it is for the shell."""
+    data = part.data[len(_HOOK) :].lstrip() if part.data.startswith(_HOOK) else part.data
+    return ScriptStep(part.name, data if data.startswith(b"#!") else b"#!/bin/sh\n" + data)
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _quoted(word: str) -> str:
+    return "'" + word.replace("'", "'\\''") + "'"

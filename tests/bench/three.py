@@ -13,7 +13,7 @@ import sys
 
 importing: "contextlib.AbstractContextManager[None]" = contextlib.nullcontext()
 if sys.argv[1] == "lean":
-    from azurelite.lean import lean_imports
+    from azurelite.cli.startup import lean_imports
 
     importing = lean_imports()
 if sys.argv[1] != "plain":

@@ -15,7 +15,7 @@ import yaml
 from kit import Guest
 
 from azurelite.cli import main
-from azurelite.config import load_config
+from azurelite.config.load import load_config
 from azurelite.handlers import Handler, bind_handlers
 from azurelite.system.root import Root
 
@@ -309,7 +309,7 @@ datasource:
 
 
 class TestSchema:
-    """`azurelite config schema`; its content is tested beside `azurelite.jsonschema`."""
+    """`azurelite config schema`; its content is tested beside `azurelite.describe.jsonschema`."""
 
     def test_is_json_and_kept_in_contrib(self, capsys: Any) -> None:
         assert main(["config", "schema", "--builtin"]) == 0

@@ -137,7 +137,7 @@ def test_a_boot_pays_for_none_of_it() -> None:
     modules = {
         f"azurelite.{name}" for name in ("optiondocs", "handlerdocs", "handlerexamples", "jsonschema", "configtext")
     }
-    code = f"import sys, azurelite.engine; print(sorted({modules} & set(sys.modules)))"
+    code = f"import sys, azurelite.run.provision; print(sorted({modules} & set(sys.modules)))"
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True, timeout=60)
     assert done.stdout == b"[]\n"

@@ -174,7 +174,7 @@ def test_every_shipped_scenario_plays(path: Path) -> None:
 
 
 def test_the_shipped_yaml_holds_the_defaults(guest: Guest) -> None:
-    from azurelite.config import load_config
+    from azurelite.config.load import load_config
     from azurelite.handlers import bind_handlers
     from azurelite.system.root import Root
 

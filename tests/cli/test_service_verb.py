@@ -94,7 +94,7 @@ def test_an_unknown_init_system_is_exit_2_and_told_where_the_files_lie(tmp_path:
     assert main(["service", "install", "--root", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert "no init system was found" in err
-    assert str(Path(azurelite.__file__).parent / "units") in err
+    assert str(Path(azurelite.__file__).parent / "service" / "units") in err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,7 +8,7 @@ from typing import Optional
 import pytest
 from kit import ED25519
 
-from azurelite.datasource.certificates import ssh_keys_from
+from azurelite.datasource.crawl import ssh_keys_from
 from azurelite.fabric.certificates import Certificate
 from azurelite.metadata import Secret, SshKey
 

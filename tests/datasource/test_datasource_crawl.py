@@ -10,8 +10,8 @@ from kit import VM_ID, FastClock
 from azurelite.datasource.crawl import crawl
 from azurelite.errors import FabricError
 from azurelite.fabric.client import Fabric
-from azurelite.fabric.identity import Identity
 from azurelite.fabric.settings import ImdsSettings, WireServerSettings
+from azurelite.hypervisor.identity import Identity
 from azurelite.simulator import Scenario, Simulator
 
 FIRMWARE = Identity(on_azure=True, system_uuid=VM_ID, vm_id=VM_ID)

@@ -11,8 +11,8 @@ from kit import VM_ID, FastClock
 
 from azurelite.datasource.crawl import Crawl, crawl
 from azurelite.fabric.client import Fabric
-from azurelite.fabric.identity import Identity
 from azurelite.fabric.settings import ImdsSettings, WireServerSettings
+from azurelite.hypervisor.identity import Identity
 from azurelite.simulator import Scenario, Simulator
 
 FIRMWARE = Identity(on_azure=True, system_uuid=VM_ID, vm_id=VM_ID)

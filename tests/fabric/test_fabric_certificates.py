@@ -23,8 +23,8 @@ from azurelite.clock import Deadline
 from azurelite.errors import CertificateError, CommandError
 from azurelite.fabric.certificates import Certificate, TransportKey, fetch_certificates
 from azurelite.fabric.http import HttpClient
+from azurelite.keys.openssh import parse_key
 from azurelite.metadata import Secret
-from azurelite.sshkey import parse_key
 from azurelite.system.process import Commands
 
 pytestmark = pytest.mark.thorough

@@ -9,9 +9,9 @@ from kit import VM_ID, FastClock, Guest
 
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import Context
-from azurelite.memory import Memory
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
+from azurelite.state.store import Memory
 from azurelite.system.machine import System
 
 

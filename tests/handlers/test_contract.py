@@ -17,13 +17,13 @@ import pytest
 import yaml
 from kit import BASE, ED25519, VM_ID, FastClock, Guest
 
-from azurelite.document import Document
+from azurelite.config.document import Document
+from azurelite.config.schema import bind
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import BUILTIN, Context
-from azurelite.memory import Memory
 from azurelite.metadata import Metadata, Secret
 from azurelite.outcome import Outcome
-from azurelite.schema import bind
+from azurelite.state.store import Memory
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 

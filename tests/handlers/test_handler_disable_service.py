@@ -9,12 +9,12 @@ from typing import Callable
 import pytest
 from kit import VM_ID, Guest
 
-from azurelite import quick
-from azurelite.config import Config, HandlerEntry
+from azurelite.config.load import Config, HandlerEntry
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.disable_service import Options, apply
 from azurelite.outcome import Outcome
+from azurelite.state import marker
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_its_own_service_stays_while_there_is_something_to_report(
 def test_once_ready_was_accepted_its_own_service_can_go_wherever_the_entry_stands(
     installed: Guest, context: Callable[..., Context]
 ) -> None:
-    installed.put({quick.marker(VM_ID).lstrip("/"): "\n"})
+    installed.put({marker.marker_path(VM_ID).lstrip("/"): "\n"})
     listed = config("disable_service", "report_ready")
     apply(dataclasses.replace(context(vm_id=VM_ID), config=listed, outcome=Outcome("provisioned", "")), Options())
     wants = installed.path("etc/systemd/system/multi-user.target.wants")

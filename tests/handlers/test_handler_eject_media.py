@@ -8,7 +8,7 @@ from typing import Any, Callable, Optional
 import pytest
 from kit import FastClock
 
-from azurelite.config import Config, HandlerEntry
+from azurelite.config.load import Config, HandlerEntry
 from azurelite.errors import HandlerError, MachineError
 from azurelite.handlers import Context
 from azurelite.handlers.eject_media import Options, apply

@@ -10,7 +10,7 @@ from kit import Guest
 
 from azurelite.handlers import Context
 from azurelite.handlers.growroot import Options, apply, tell_of_room
-from azurelite.system.blockdevices import BlockDevices
+from azurelite.system.disks.blockdevices import BlockDevices
 from azurelite.system.root import Root
 
 

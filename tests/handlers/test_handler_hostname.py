@@ -11,7 +11,7 @@ from typing import Any, Callable
 import pytest
 from kit import Guest
 
-from azurelite.config import Config, HandlerEntry
+from azurelite.config.load import Config, HandlerEntry
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.hostname import NEEDS, Options, apply, needs, usable_name

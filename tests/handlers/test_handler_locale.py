@@ -12,9 +12,9 @@ from azurelite.errors import CommandError, HandlerError
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import Context
 from azurelite.handlers.locale import Options, apply
-from azurelite.memory import Memory
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
+from azurelite.state.store import Memory
 from azurelite.system.locales import compiled_name
 from azurelite.system.machine import System
 

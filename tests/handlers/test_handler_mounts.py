@@ -7,11 +7,11 @@ from typing import Any, Callable
 import pytest
 from kit import Guest
 
-from azurelite.document import Document
+from azurelite.config.document import Document
+from azurelite.config.schema import bind
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.mounts import Options, apply
-from azurelite.schema import bind
 
 
 def options(*entries: dict[str, Any]) -> Options:

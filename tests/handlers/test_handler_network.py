@@ -10,13 +10,13 @@ import pytest
 import yaml
 from kit import Guest, shim
 
-from azurelite.document import Document
+from azurelite.config.document import Document
+from azurelite.config.schema import bind
 from azurelite.errors import AzureliteError, FileError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.network import Options, apply
-from azurelite.schema import bind
 from azurelite.system.changes import Change
-from azurelite.system.nics import LocalNic, local_nics, nic_of
+from azurelite.system.network.nics import LocalNic, local_nics, nic_of
 
 MACS = ("00:0d:3a:5e:7b:21", "00:0d:3a:5e:7b:22", "00:0d:3a:5e:7b:23")
 DHCP_ETH0 = "source /etc/network/interfaces.d/*\nauto eth0\niface eth0 inet dhcp\n"

@@ -9,11 +9,11 @@ from typing import Any, Callable
 import pytest
 from kit import FastClock, shim
 
-from azurelite.document import Document
+from azurelite.config.document import Document
+from azurelite.config.schema import bind
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.packages import Options, apply
-from azurelite.schema import bind
 from azurelite.system.machine import System
 
 # An apk that knows web, db and cache, and remembers what it has installed in a file beside it.

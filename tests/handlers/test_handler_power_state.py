@@ -9,13 +9,13 @@ from typing import Any, Callable
 import pytest
 from kit import FastClock, shim
 
-from azurelite.config import Config, HandlerEntry
-from azurelite.document import Document
+from azurelite.config.document import Document
+from azurelite.config.load import Config, HandlerEntry
+from azurelite.config.schema import bind
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.power_state import Options, apply
 from azurelite.outcome import Outcome, ReportResult, StepResult
-from azurelite.schema import bind
 from azurelite.system.machine import System
 
 LISTED = Config(handlers=(HandlerEntry("report_ready"), HandlerEntry("power_state")))

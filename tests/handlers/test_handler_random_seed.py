@@ -10,8 +10,8 @@ from kit import VM_ID, FastClock, Guest
 
 from azurelite.handlers import Context
 from azurelite.handlers.random_seed import Options, apply
-from azurelite.memory import Memory
 from azurelite.metadata import Secret
+from azurelite.state.store import Memory
 from azurelite.system.machine import System
 
 SEED = Secret(b"canary-seed" * 10)

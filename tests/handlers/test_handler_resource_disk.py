@@ -10,12 +10,12 @@ import pytest
 from disktree import DATA, GEN1_OS, GEN1_RESOURCE, GEN2_OS, DiskTree
 from kit import Guest
 
-from azurelite.document import Document
+from azurelite.config.document import Document
+from azurelite.config.schema import bind
 from azurelite.errors import ConfigError
 from azurelite.handlers import Context
 from azurelite.handlers.resource_disk import Options, apply, temporary_disks
-from azurelite.schema import bind
-from azurelite.system.blockdevices import BlockDevices
+from azurelite.system.disks.blockdevices import BlockDevices
 from azurelite.system.root import Root
 
 DIRECT, DIRECT2 = "Microsoft NVMe Direct Disk", "Microsoft NVMe Direct Disk v2"

@@ -12,17 +12,17 @@ from typing import Any, Callable
 import pytest
 from kit import VM_ID, FastClock, Guest, shim
 
-from azurelite.document import Document
+from azurelite.config.document import Document
+from azurelite.config.schema import bind
 from azurelite.errors import AzureliteError, CommandError, ConfigError, HandlerError
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import Context
 from azurelite.handlers.ssh_host_keys import Options, apply
-from azurelite.memory import Memory
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
-from azurelite.schema import bind
-from azurelite.system.hostkeys import fingerprint
+from azurelite.state.store import Memory
 from azurelite.system.machine import System
+from azurelite.system.ssh.hostkeys import fingerprint
 
 Make = Callable[..., Context]
 MAIN = "etc/ssh/sshd_config"

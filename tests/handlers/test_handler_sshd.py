@@ -10,15 +10,14 @@ from typing import Any, Callable
 import pytest
 from kit import BASE, ED25519, Guest, shim
 
-from azurelite.document import Document
+from azurelite.config.document import Document
+from azurelite.config.schema import bind
 from azurelite.errors import ConfigError, FileError, HandlerError
 from azurelite.handlers import Context, ssh_keys
 from azurelite.handlers.sshd import Options, apply
 from azurelite.metadata import Secret, SshKey
-from azurelite.schema import bind
 from azurelite.system.machine import System
-from azurelite.system.sshd_check import complaint
-from azurelite.system.sshd_config import read_config
+from azurelite.system.ssh.sshd_config import complaint, read_config
 
 Make = Callable[..., Context]
 MAIN, DROP_IN = "etc/ssh/sshd_config", "etc/ssh/sshd_config.d/10-azurelite.conf"

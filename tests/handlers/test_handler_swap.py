@@ -7,12 +7,12 @@ from typing import Any, Callable
 import pytest
 from kit import Guest
 
-from azurelite.document import Document
+from azurelite.config.document import Document
+from azurelite.config.schema import bind
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.swap import Options, apply
-from azurelite.schema import bind
-from azurelite.system.swapfile import MIB
+from azurelite.system.disks.swapfile import MIB
 
 pytestmark = pytest.mark.spawns
 LINE = "/swapfile none swap sw,nofail 0 0 # azurelite\n"

@@ -14,9 +14,9 @@ from azurelite.errors import HandlerError
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import Context
 from azurelite.handlers.time_sync import Options, apply
-from azurelite.memory import Memory
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
+from azurelite.state.store import Memory
 from azurelite.system.machine import System
 
 CHRONYD = shutil.which("chronyd", path="/usr/sbin:/usr/bin:/sbin:/bin")

@@ -16,13 +16,13 @@ from typing import Any, Callable, Optional
 import pytest
 from kit import BASE, ED25519, VM_ID, FastClock, Guest
 
-from azurelite.config import Config, HandlerEntry
+from azurelite.config.load import Config, HandlerEntry
 from azurelite.errors import AzureliteError, HandlerError
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import Context, custom_data, user_data
-from azurelite.memory import Memory
 from azurelite.metadata import Metadata, Secret
 from azurelite.outcome import Outcome
+from azurelite.state.store import Memory
 from azurelite.system.machine import System
 
 EXAMPLES = Path(__file__).parents[1] / "data" / "cloud-config"

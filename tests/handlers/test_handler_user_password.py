@@ -9,10 +9,10 @@ from kit import BASE, Guest
 
 from azurelite.errors import AzureliteError, HandlerError
 from azurelite.handlers import Context
-from azurelite.handlers.person import password_works
+from azurelite.handlers.support.administrator import password_works
 from azurelite.handlers.user import Options, apply
 from azurelite.metadata import Secret
-from azurelite.system.libcrypt import make_hash
+from azurelite.system.accounts.libcrypt import make_hash
 from azurelite.system.process import Commands
 
 Make = Callable[..., Context]

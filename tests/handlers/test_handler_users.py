@@ -9,13 +9,13 @@ from typing import Any, Callable
 import pytest
 from kit import BASE, ED25519, Guest
 
-from azurelite.document import Document
+from azurelite.config.document import Document
+from azurelite.config.schema import bind
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.users import Options, apply
 from azurelite.metadata import Secret
-from azurelite.schema import bind
-from azurelite.system.libcrypt import make_hash
+from azurelite.system.accounts.libcrypt import make_hash
 from azurelite.system.process import Commands
 
 Make = Callable[..., Context]

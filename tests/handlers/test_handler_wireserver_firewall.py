@@ -8,15 +8,15 @@ from typing import Any, Callable, Optional
 import pytest
 from kit import BASE, VM_ID, FastClock, Guest, shim
 
-from azurelite.document import Document
+from azurelite.config.document import Document
+from azurelite.config.schema import bind
 from azurelite.errors import CommandError, HandlerError
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import Context
 from azurelite.handlers.wireserver_firewall import FREQUENCY, Options, apply
-from azurelite.memory import Memory
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
-from azurelite.schema import bind
+from azurelite.state.store import Memory
 from azurelite.system.machine import System
 from azurelite.system.process import Commands
 

@@ -10,12 +10,12 @@ from typing import Any, Callable
 import pytest
 from kit import BASE, Guest
 
-from azurelite.document import Document
+from azurelite.config.document import Document
+from azurelite.config.schema import bind
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.write_files import USUAL, File, Options, apply, decoded
 from azurelite.metadata import Secret
-from azurelite.schema import bind
 from azurelite.system.files import READ_LIMIT
 
 PACKED = base64.b64encode(gzip.compress(b"packed\n", mtime=0)).decode()

@@ -18,14 +18,14 @@ import driver
 
 APPLY = """
 import importlib, json, sys
-from azurelite.document import Document
+from azurelite.config.document import Document
 from azurelite.errors import AzureliteError
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import BUILTIN, Context
-from azurelite.memory import Memory
+from azurelite.state.store import Memory
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
-from azurelite.schema import bind
+from azurelite.config.schema import bind
 from azurelite.system.machine import System
 job = json.loads(sys.stdin.read())
 system = System("/", dry_run=job.get("dry", False))

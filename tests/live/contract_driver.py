@@ -15,9 +15,9 @@ from typing import Any
 
 import contractkit
 
-from azurelite.document import Document
+from azurelite.config.document import Document
+from azurelite.config.schema import bind
 from azurelite.handlers import BUILTIN
-from azurelite.schema import bind
 from azurelite.system.machine import System
 
 UPPER = Path("/run/upper")  # what differs from the layer below: the stage has bound it here

@@ -109,14 +109,14 @@ def _apply() -> None:
     """One handler, on the machine that this process sees."""
     import importlib
 
-    from azurelite.document import Document
+    from azurelite.config.document import Document
+    from azurelite.config.schema import bind
     from azurelite.errors import AzureliteError
     from azurelite.fabric.client import Fabric
     from azurelite.handlers import BUILTIN, Context
-    from azurelite.memory import Memory
     from azurelite.metadata import Metadata
     from azurelite.outcome import Outcome
-    from azurelite.schema import bind
+    from azurelite.state.store import Memory
     from azurelite.system.machine import System
 
     step = json.load(sys.stdin)

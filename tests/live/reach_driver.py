@@ -19,10 +19,10 @@ from typing import Any
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import AzureliteError, TransportError
 from azurelite.fabric.http import HttpClient
-from azurelite.fabric.reach import explain
 from azurelite.fabric.retry import RetryTable
-from azurelite.system.dhcp import EphemeralDhcp
 from azurelite.system.machine import System
+from azurelite.system.network.dhcp import EphemeralDhcp
+from azurelite.system.network.reach import explain
 from azurelite.system.root import Root
 
 TIMEOUT = 1.5

@@ -24,9 +24,9 @@ from azurelite.errors import AzureliteError
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import Context
 from azurelite.handlers.wireserver_firewall import Options, apply
-from azurelite.memory import Memory
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
+from azurelite.state.store import Memory
 from azurelite.system.machine import System
 
 HERE = Path(__file__)

@@ -42,7 +42,7 @@ def sh(script: str, **more: Any) -> dict[str, Any]:
 
 def python(text: str) -> dict[str, Any]:
     """A run of Python in the guest, with `system` and `services` at hand."""
-    start = "from azurelite.system.machine import System\nfrom azurelite.system.services import Services\n"
+    start = "from azurelite.system.machine import System\nfrom azurelite.system.services.services import Services\n"
     return {"argv": [sys.executable, "-c", f"{start}system = System('/')\nservices = Services(system)\n{text}"]}
 
 

@@ -20,7 +20,7 @@ import pytest
 from kit import ED25519
 
 from azurelite.system.machine import System
-from azurelite.system.renew import publish
+from azurelite.system.network.renew import publish
 
 HERE = Path(__file__)
 ADDRESS = "10.0.0.4"

@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 import pytest
 
-from azurelite.sshkey import authorized_lines, opening
+from azurelite.keys.openssh import authorized_lines, opening
 
 HERE = Path(__file__).parent
 AZURELITE = [sys.executable, "-m", "azurelite"]

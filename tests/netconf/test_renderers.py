@@ -8,8 +8,8 @@ from typing import Callable
 import pytest
 import yaml
 
-from azurelite.netconf import ifupdown, netplan, networkd, networkmanager, udev
-from azurelite.netconf.files import MARK, PLACES, File
+from azurelite.netconf import ifupdown, netplan, networkd, networkmanager
+from azurelite.netconf.files import MARK, PLACES, File, udev_rules
 from azurelite.netconf.nics import Nic
 
 FIRST = Nic(
@@ -27,7 +27,7 @@ RENDERERS: list[Callable[..., tuple[File, ...]]] = [
     netplan.render,
     networkmanager.render,
     lambda nics: ifupdown.render(nics, taken=(), busybox=False),
-    udev.render,
+    udev_rules,
 ]
 
 
@@ -223,7 +223,7 @@ def test_which_interfaces_have_a_stanza() -> None:
 
 def test_names_by_udev() -> None:
     wished = Nic(FIRST.mac, ipv6=False, driver="hv_netvsc", name="eth0", renamed=True)
-    (file,) = udev.render([wished, SECOND])
+    (file,) = udev_rules([wished, SECOND])
     _, rule = file.text.splitlines()
     assert rule.split(", ") == [
         'SUBSYSTEM=="net"',
@@ -232,4 +232,4 @@ def test_names_by_udev() -> None:
         f'ATTR{{address}}=="{FIRST.mac}"',
         'NAME="eth0"',
     ]
-    assert udev.render([SECOND]) == ()
+    assert udev_rules([SECOND]) == ()

@@ -49,7 +49,7 @@ def test_its_only_file_in_etc_is_the_script_that_must_lie_there(debian: Path) ->
 
 
 def test_its_units_are_those_of_the_project_and_its_page_can_be_read(debian: Path) -> None:
-    units = CHECKOUT / "azurelite/units"
+    units = CHECKOUT / "azurelite/service/units"
     for unit in ("azurelite.service", "azurelite-hostname.service"):
         (installed,) = (debian / "usr/lib/systemd/system").glob(unit)
         assert installed.read_bytes() == (units / "systemd" / unit).read_bytes()

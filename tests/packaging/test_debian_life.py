@@ -67,7 +67,7 @@ def test_what_pips_release_put_there_gives_way_without_a_question(debian: Path, 
     assert (gone["code"], laid["code"]) == (0, 0), laid["err"]
     assert installed["code"] == 0, installed["err"]
     script, _, rest = has["out"].partition("==\n")
-    assert script == (CHECKOUT / "azurelite/units/sysvinit/azurelite").read_text(encoding="utf-8")
+    assert script == (CHECKOUT / "azurelite/service/units/sysvinit/azurelite").read_text(encoding="utf-8")
     lines = rest.splitlines()
     assert "No such file" in lines[0]
     assert lines[1].endswith("/lib/systemd/system/azurelite.service")

@@ -115,7 +115,7 @@ def test_alpine(sources: Path, tmp_path: Path) -> None:
     files = files_below(into)
     assert {"/etc/init.d/azurelite", "/usr/share/man/man8/azurelite.8"} <= files
     assert [name for name in files if name.endswith("/bin/azurelite")]
-    assert [name for name in files if name.endswith("/azurelite/units/openrc/azurelite")]
+    assert [name for name in files if name.endswith("/azurelite/service/units/openrc/azurelite")]
 
 
 def test_gentoo(sources: Path, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_void(sources: Path, tmp_path: Path) -> None:
     assert {"/etc/sv/azurelite/run", "/etc/sv/azurelite/supervise", "/usr/share/man/man8/azurelite.8"} <= files_below(
         into
     )
-    units = CHECKOUT / "azurelite/units/runit"
+    units = CHECKOUT / "azurelite/service/units/runit"
     assert {path.name for path in units.iterdir()} <= {path.name for path in (into / "etc/sv/azurelite").iterdir()}
 
 

@@ -112,7 +112,7 @@ def test_old_tools_build_and_install_it(release_of: str, tmp_path: Path) -> None
     shutil.rmtree(sources)
     assert "provisioned" in run(shelf / "bin/azurelite", "demo", cwd=tmp_path)
     listed = run(python, "-m", "pip", "show", "-f", "azurelite", cwd=tmp_path)
-    assert "azurelite/units/systemd/azurelite.service" in listed
+    assert "azurelite/service/units/systemd/azurelite.service" in listed
     assert "Version: 0." in listed
 
 

@@ -47,7 +47,7 @@ def test_it_holds_the_units_the_page_and_nothing_in_etc(rpm: Path) -> None:
     assert "/usr/lib/systemd/system/azurelite.service" in files
     assert "/usr/lib/systemd/system/azurelite-hostname.service" in files
     assert "/usr/share/man/man8/azurelite.8" in [name.replace(".gz", "") for name in files]
-    assert f"{SITE}/azurelite/units/systemd/azurelite.service" in files
+    assert f"{SITE}/azurelite/service/units/systemd/azurelite.service" in files
     assert not [name for name in files if name.startswith(("/etc", "/usr/local", "/var"))]
 
 

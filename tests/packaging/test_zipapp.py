@@ -74,8 +74,10 @@ def test_an_unknown_init_is_told_where_the_plain_files_lie(pyz: Path) -> None:
         [str(pyz), "service", "install", "--init", "upstart"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert f"the plain files lie in azurelite/units in {pyz} (`python3 -m zipfile -e` unpacks it)" in done.stderr
-    assert any(name.startswith("azurelite/units/runit/") for name in contents(pyz))
+    assert (
+        f"the plain files lie in azurelite/service/units in {pyz} (`python3 -m zipfile -e` unpacks it)" in done.stderr
+    )
+    assert any(name.startswith("azurelite/service/units/runit/") for name in contents(pyz))
 
 
 def test_busybox_init_starts_it(pyz: Path, busybox: Path, tmp_path: Path) -> None:

@@ -15,12 +15,11 @@ from kit import BASE, FastClock, Guest
 
 from azurelite.clock import Deadline
 from azurelite.errors import FileError, MachineError
-from azurelite.system.accounts import Accounts
-from azurelite.system.logindefs import login_range
+from azurelite.system.accounts.accounts import Accounts
+from azurelite.system.accounts.passwd import PasswdFiles
+from azurelite.system.accounts.tablefiles import LOCK_WAIT, login_range
+from azurelite.system.accounts.users import NewUser, User
 from azurelite.system.machine import System
-from azurelite.system.passwd import PasswdFiles
-from azurelite.system.tablefiles import LOCK_WAIT
-from azurelite.system.users import NewUser, User
 
 AZURE = NewUser("azure", "/home/azure", "/bin/sh")
 

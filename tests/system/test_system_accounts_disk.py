@@ -32,7 +32,7 @@ from pathlib import Path
 from azurelite.errors import MachineError
 from azurelite.metadata import Secret
 from azurelite.system.machine import System
-from azurelite.system.users import NewUser
+from azurelite.system.accounts.users import NewUser
 job = json.loads(sys.argv[1])
 root = job["root"]
 source = root + ".source"

@@ -10,7 +10,7 @@ from disktree import DATA, GEN2_OS, MIB, DiskTree
 from kit import Guest
 
 from azurelite.errors import FileError
-from azurelite.system.blockdevices import BlockDevices, Device
+from azurelite.system.disks.blockdevices import BlockDevices, Device
 from azurelite.system.root import Root
 
 

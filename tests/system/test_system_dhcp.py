@@ -15,8 +15,8 @@ from kit import FastClock, Guest, shim
 
 from azurelite.clock import Deadline
 from azurelite.errors import MachineError
-from azurelite.system.dhcp import CLIENTS, EphemeralDhcp, Lease, Route, read_lease, read_routes
 from azurelite.system.machine import System
+from azurelite.system.network.dhcp import CLIENTS, EphemeralDhcp, Lease, Route, read_lease, read_routes
 from azurelite.system.process import Commands
 
 pytestmark = pytest.mark.spawns

@@ -12,12 +12,12 @@ import pytest
 from kit import Guest
 
 from azurelite.errors import FileError
+from azurelite.system.accounts.passwd import expect_home
+from azurelite.system.accounts.users import Owner
 from azurelite.system.changes import Change, Journal
 from azurelite.system.files import Files
 from azurelite.system.machine import System
-from azurelite.system.owner import Owner
 from azurelite.system.root import Root
-from azurelite.system.skeleton import expect_home
 
 SOMEBODY = Owner("somebody", 1234, 4321)
 

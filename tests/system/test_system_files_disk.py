@@ -16,8 +16,8 @@ from kit import FastClock, Guest
 import azurelite
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import FileError
+from azurelite.hypervisor.kvp import rewrite_shared
 from azurelite.system.machine import System
-from azurelite.system.shared import rewrite_shared
 
 pytestmark = pytest.mark.spawns
 
@@ -37,7 +37,7 @@ import json, os, subprocess, sys
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import FileError
 from azurelite.system.machine import System
-from azurelite.system.shared import rewrite_shared
+from azurelite.hypervisor.kvp import rewrite_shared
 root, options, verb, size = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 mount = root + "/disk"
 def mounted(*arguments):

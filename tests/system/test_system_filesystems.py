@@ -10,8 +10,8 @@ from typing import Callable
 
 import pytest
 
-from azurelite.system.filesystems import Content, content_of, ntfs_names
-from azurelite.system.ntfs import root_names
+from azurelite.system.disks.filesystems import Content, content_of, ntfs_names
+from azurelite.system.disks.ntfs import root_names
 
 MIB = 1024 * 1024
 Reader = Callable[[int, int], bytes]

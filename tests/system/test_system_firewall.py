@@ -7,7 +7,7 @@ from typing import Callable
 
 import pytest
 
-from azurelite.system.firewall import Fence, nft_has, nft_script
+from azurelite.system.network.firewall import Fence, nft_has, nft_script
 
 FENCE = Fence(("168.63.129.16",), (0, 5))
 

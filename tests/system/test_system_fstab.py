@@ -10,7 +10,7 @@ import pytest
 from kit import Guest
 
 from azurelite.errors import HandlerError
-from azurelite.system.fstab import Entry, Fstab, parse
+from azurelite.system.disks.fstab import Entry, Fstab, parse
 from azurelite.system.machine import System
 
 DATA = Entry("UUID=1", "/data", "ext4", "defaults,nofail", 0, 2)

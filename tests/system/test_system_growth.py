@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from azurelite.system.blockdevices import Device
-from azurelite.system.growth import room_of
+from azurelite.system.disks.blockdevices import Device
+from azurelite.system.disks.growth import room_of
 
 GIB = 2**30
 TIB = 2**40

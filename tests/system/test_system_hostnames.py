@@ -8,8 +8,8 @@ from typing import Any, Optional
 import pytest
 from kit import Guest
 
-from azurelite.system.hostnames import hosts_with, static_name, write_name
 from azurelite.system.machine import System
+from azurelite.system.network.hostnames import hosts_with, static_name, write_name
 
 UCI = (
     "config system\n\toption hostname 'OpenWrt'\n\toption ttylogin '0'\n\nconfig timeserver 'ntp'\n\tlist server 'a'\n"

@@ -8,7 +8,15 @@ from typing import Optional
 import pytest
 from kit import Guest
 
-from azurelite.system.interfaces import dotted, driver, has_carrier, interfaces, macs, primary_interface, unicast
+from azurelite.system.network.interfaces import (
+    dotted,
+    driver,
+    has_carrier,
+    interfaces,
+    macs,
+    primary_interface,
+    unicast,
+)
 from azurelite.system.root import Root
 
 MAC, OTHER = "00:0d:3a:11:22:33", "00:0d:3a:44:55:66"

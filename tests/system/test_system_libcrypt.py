@@ -11,7 +11,7 @@ from kit import shim
 
 from azurelite.errors import CommandError
 from azurelite.metadata import Secret
-from azurelite.system.libcrypt import LIBRARIES, fits, is_hash, make_hash, unfit
+from azurelite.system.accounts.libcrypt import LIBRARIES, fits, is_hash, make_hash, unfit
 from azurelite.system.process import Commands
 
 COMMANDS = Commands()

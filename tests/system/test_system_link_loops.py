@@ -2,8 +2,8 @@ import pytest
 from kit import BASE, FastClock
 
 from azurelite.errors import AzureliteError
+from azurelite.system.accounts.users import NewUser
 from azurelite.system.machine import System
-from azurelite.system.users import NewUser
 
 AZURE = NewUser("azure", "/home/azure", "/bin/sh")
 

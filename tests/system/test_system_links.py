@@ -15,7 +15,7 @@ from typing import Any, Callable, Optional
 import pytest
 
 from azurelite.errors import MachineError
-from azurelite.system.links import LOST, LinkEvent, LinkWatch, await_replacement, await_switch, parse_events
+from azurelite.system.network.links import LOST, LinkEvent, LinkWatch, await_replacement, await_switch, parse_events
 
 NEW, DELETED, GET, SET = 16, 17, 18, 19
 NOT_PRESENT, DOWN, BELOW_DOWN, DORMANT, UP = 1, 2, 3, 5, 6
@@ -178,7 +178,7 @@ class TestLinkWatch:
 
 ABOVE = """
 import json, socket, subprocess, sys
-from azurelite.system.links import LinkWatch
+from azurelite.system.network.links import LinkWatch
 
 def ip(words):
     subprocess.run(["ip", *words.split()], check=True, timeout=9)

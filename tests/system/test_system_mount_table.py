@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kit import Guest
 
-from azurelite.system.mounts import Mounted, mount_table, mounted_on
+from azurelite.system.disks.mounts import Mounted, mount_table, mounted_on
 from azurelite.system.root import Root
 
 TABLE = (

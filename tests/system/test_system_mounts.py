@@ -20,8 +20,8 @@ from kit import Guest, shim
 
 import azurelite
 from azurelite.errors import CommandError, FileError, MachineError
-from azurelite.system.eject import eject
-from azurelite.system.mounts import MountedDisc, Mounts, mounted_at, mounted_discs
+from azurelite.system.disks.eject import eject
+from azurelite.system.disks.mounts import MountedDisc, Mounts, mounted_at, mounted_discs
 from azurelite.system.process import Commands
 from azurelite.system.root import Root
 
@@ -190,7 +190,7 @@ class TestReadOnly:
 REAL = """
 import os, subprocess, sys
 from azurelite.errors import CommandError
-from azurelite.system.mounts import Mounts
+from azurelite.system.disks.mounts import Mounts
 from azurelite.system.process import Commands
 folder = sys.argv[1]
 mounts = Mounts(Commands(folder + "/bin"), folder=folder + "/run")

@@ -8,8 +8,8 @@ import pytest
 from kit import BASE, Guest
 
 from azurelite.errors import MachineError
+from azurelite.system.accounts.users import Owner
 from azurelite.system.machine import System
-from azurelite.system.owner import Owner
 from azurelite.system.owners import find_owner, shared_folder
 
 PASSWD = {"etc/passwd": BASE["etc/passwd"] + "web:x:1500:1600::/home/web:/bin/sh\n"}

@@ -12,13 +12,13 @@ from kit import BASE, FastClock, Guest, shim
 
 from azurelite.errors import MachineError
 from azurelite.metadata import Secret
-from azurelite.system.busybox import is_busybox
-from azurelite.system.libcrypt import make_hash
+from azurelite.system.accounts.busybox import is_busybox
+from azurelite.system.accounts.libcrypt import make_hash
+from azurelite.system.accounts.passwords import Passwords
+from azurelite.system.accounts.pw import PwTools
+from azurelite.system.accounts.users import NewUser
 from azurelite.system.machine import System
-from azurelite.system.passwords import Passwords
 from azurelite.system.process import Commands
-from azurelite.system.pw import PwTools
-from azurelite.system.users import NewUser
 
 HASH = "$6$saltsaltsalt$" + "a" * 86
 SECRET = Secret("canary:pass")

@@ -13,13 +13,13 @@ from kit import shim
 
 from azurelite.errors import CommandError
 from azurelite.system.machine import System
-from azurelite.system.power import switch
+from azurelite.system.services.power import switch
 
 # Both run in a process of their own, for the machine goes down when the asking process has ended.
 ASK = """
     import sys, time
     from azurelite.system.machine import System
-    from azurelite.system.power import switch
+    from azurelite.system.services.power import switch
     system = System("/")
     system.commands.search_path = sys.argv[1]
     only_if = None if len(sys.argv) == 6 else lambda: open(sys.argv[5]).read() == sys.argv[6]

@@ -11,8 +11,8 @@ import pytest
 from kit import Guest, shim
 
 from azurelite.errors import MachineError
+from azurelite.system.accounts.privileges import doas_wish, fulfil, sudo_wish, tool_of
 from azurelite.system.machine import System
-from azurelite.system.privileges import doas_wish, fulfil, sudo_wish, tool_of
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 VISUDO = shutil.which("visudo", path=PATH)

@@ -13,7 +13,7 @@ import pytest
 from kit import Guest, shim
 
 from azurelite.system.machine import System
-from azurelite.system.renew import find_client, publish, request, send_name_at_boot
+from azurelite.system.network.renew import find_client, publish, request, send_name_at_boot
 from azurelite.system.root import Root
 
 MAC = "00:0d:3a:11:22:33"

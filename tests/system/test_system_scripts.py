@@ -13,9 +13,9 @@ from kit import FastClock, Guest, shim
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import CommandError, FileError, MachineError
 from azurelite.metadata import Secret
+from azurelite.system.accounts.users import User
 from azurelite.system.machine import System
 from azurelite.system.scripts import Scripts
-from azurelite.system.users import User
 
 pytestmark = pytest.mark.spawns
 

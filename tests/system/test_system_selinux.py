@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from kit import Guest
 
+from azurelite.system.accounts.users import NewUser
 from azurelite.system.machine import System
 from azurelite.system.selinux import relabel, uses_labels
-from azurelite.system.users import NewUser
 
 NAME = "security.selinux"
 AZURE = NewUser("azure", "/home/azure", "/bin/sh")

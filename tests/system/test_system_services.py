@@ -11,8 +11,8 @@ from kit import Guest, shim
 
 from azurelite.errors import AzureliteError
 from azurelite.system.machine import System
-from azurelite.system.service_control import is_running, words
-from azurelite.system.services import Services
+from azurelite.system.services.service_control import is_running, words
+from azurelite.system.services.services import Services
 
 UNIT = "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n"
 

@@ -11,11 +11,11 @@ import pytest
 from kit import BASE, FastClock, Guest, shim
 
 from azurelite.errors import CommandError
+from azurelite.system.accounts.passwd import PasswdFiles
+from azurelite.system.accounts.shadow import ShadowTools
+from azurelite.system.accounts.users import NewUser
 from azurelite.system.machine import System
-from azurelite.system.passwd import PasswdFiles
 from azurelite.system.process import Commands
-from azurelite.system.shadow import ShadowTools
-from azurelite.system.users import NewUser
 
 pytestmark = pytest.mark.spawns
 

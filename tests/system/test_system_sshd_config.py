@@ -12,7 +12,7 @@ import pytest
 from kit import Guest
 
 from azurelite.system.machine import System
-from azurelite.system.sshd_config import holds, line_words, matches_list, read_config, with_block
+from azurelite.system.ssh.sshd_config import holds, line_words, matches_list, read_config, with_block
 
 MAIN = "etc/ssh/sshd_config"
 DEBIAN = "# comment\nInclude /etc/ssh/sshd_config.d/*.conf\n\n#PasswordAuthentication yes\nUsePAM yes\n"

@@ -12,8 +12,8 @@ from kit import Guest, shim
 
 from azurelite.clock import Deadline
 from azurelite.errors import CommandError, FileError
+from azurelite.system.disks.swapfile import MIB, SwapFile, parse_size
 from azurelite.system.machine import System
-from azurelite.system.swapfile import MIB, SwapFile, parse_size
 
 pytestmark = pytest.mark.spawns
 

@@ -33,7 +33,7 @@ python3Packages.buildPythonApplication {
   postInstall = ''
     install -Dm644 contrib/packaging/man/azurelite.8 $out/share/man/man8/azurelite.8
     for unit in azurelite azurelite-hostname; do
-      install -Dm644 azurelite/units/systemd/$unit.service $out/lib/systemd/system/$unit.service
+      install -Dm644 azurelite/service/units/systemd/$unit.service $out/lib/systemd/system/$unit.service
       substituteInPlace $out/lib/systemd/system/$unit.service --replace-fail /usr/bin/azurelite $out/bin/azurelite
     done
   '';

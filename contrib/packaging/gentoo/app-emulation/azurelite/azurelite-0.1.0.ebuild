@@ -33,8 +33,8 @@ pkg_nofetch() {
 python_install_all() {
 	local DOCS=( README.md CHANGELOG.md contrib/handlers.md contrib/azurelite.yaml contrib/azurelite.schema.json )
 	distutils-r1_python_install_all
-	doinitd azurelite/units/openrc/azurelite
-	systemd_dounit azurelite/units/systemd/azurelite{,-hostname}.service
+	doinitd azurelite/service/units/openrc/azurelite
+	systemd_dounit azurelite/service/units/systemd/azurelite{,-hostname}.service
 	doman contrib/packaging/man/azurelite.8
 }
 

@@ -1,0 +1,231 @@
+"""YAML text -> plain values, each with the place where it stands, so that an error can name the line.
+
+Safe by construction: no tag makes an object, an alias cannot blow a small file up, a key given twice is an error.
+It does not know what any key means. A `Problem` is something wrong at a place, for whoever does.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Any, Callable, Optional, Union
+
+import yaml
+
+from azurelite.errors import ConfigError
+from azurelite.record import dataclass
+
+KeyPath = tuple[Union[str, int], ...]
+_MOST_NODES = 20_000
+_MOST_DEPTH = 40
+_TOO_LARGE = "the file is too large or too deeply nested for a configuration"
+_YAML = "tag:yaml.org,2002:"
+_TAGS: dict[type, tuple[str, ...]] = {
+    yaml.MappingNode: (f"{_YAML}map",),
+    yaml.SequenceNode: (f"{_YAML}seq",),
+    yaml.ScalarNode: tuple(f"{_YAML}{kind}" for kind in ("str", "bool", "int", "float", "null", "timestamp")),
+}
+_MARKS = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"), (codecs.BOM_UTF8, "utf-8"))
+_MERGE = f"{_YAML}merge"
+_PLAIN = r"[A-Za-z0-9_./-]{0,64}"
+_BLANKS = dict.fromkeys(map(ord, "\t\n\r"))
+_NOT_TEXT: re.Pattern[str] = yaml.reader.Reader.NON_PRINTABLE
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value stands: a file, with line and column counted from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A mapping, and the place of each value in it by its path of keys and list positions.
+
+    Attributes:
+        data: the mapping.
+        places: path -> where the value stands; of a key's value, where the key does.
+        file: the name of the file, where it is one.
+    """
+
+    data: dict[str, Any]
+    places: dict[KeyPath, Place]
+    file: str = ""
+
+    def place(self, path: KeyPath) -> str:
+        """Where the value at `path` stands, or the nearest value around it that stands anywhere."""
+        return str(self.nearest(path) or "built-in defaults")
+
+    def nearest(self, path: KeyPath) -> Optional[Place]:
+        """The same as a Place; None where nothing around it stands in a file."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, and where.
+
+    Attributes:
+        text: what is wrong, and the remedy; never a value.
+        place: "file:line:column"; empty where the text says it itself.
+        at: the same as a Place, where it stands in a file.
+        path: the keys that lead to it.
+    """
+
+    text: str
+    place: str = ""
+    at: Optional[Place] = None
+    path: KeyPath = ()
+
+    @property
+    def dotted(self) -> str:
+        """The path as a person writes it."""
+        return dotted(self.path)
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}" if self.place else self.text
+
+
+def dotted(path: KeyPath) -> str:
+    """A path as a person writes it: `handlers[0].user.groups`."""
+    text = ".".join(part if isinstance(part, str) else f"[{part}]" for part in path)
+    return text.replace(".[", "[")
+
+
+def quotable(key: str) -> str:
+    """As much of a key as a message may quote: where a blank is forgotten, `password:SECRET` is all one key."""
+    found = re.match(_PLAIN, key)
+    plain = found[0] if found else ""
+    return key if plain == key else f"{plain}…"
+
+
+def quotable_path(path: KeyPath) -> str:
+    """A path for messages: as a person writes it, each key as far as it may be quoted."""
+    return dotted(tuple(quotable(part) if isinstance(part, str) else part for part in path))
+
+
+def parse_document(text: bytes, *, file: str, on_duplicate: Optional[Callable[[str, str], None]] = None) -> Document:
+    """Parse one YAML file, whose top level must be a mapping (or nothing at all).
+
+    Args:
+        text: the file's bytes.
+        file: its name, for errors.
+        on_duplicate: is told place and name of a key that is given twice, of which the later one then counts;
+            without it, that is an error.
+
+    Raises:
+        ConfigError: with file, line and column; never with a value.
+    """
+    plain = _decoded(text, file=file)
+    try:
+        _check_size(plain, file=file)
+        node = yaml.compose(plain, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+        problem = error.problem or error.context or ""
+        if "undefined" in problem:  # PyYAML goes on to quote the name of an alias or tag, which may be a value
+            problem = problem.partition(" '")[0]
+        raise ConfigError(f"{place}: not valid YAML: {problem}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{file}: not valid YAML: {type(error).__name__}") from error
+    if node is None:
+        return Document({}, {}, file)
+    reader = _Reader(file, on_duplicate)
+    data = reader.read(node, (), depth=0)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{reader.places[()]}: the file must be a mapping of keys, as `datasource:`")
+    return Document(data, reader.places, file)
+
+
+def _decoded(text: bytes, *, file: str) -> str:
+    """The bytes as text that YAML takes. Raises ConfigError with the place of the first that is none."""
+    mark, encoding = next((pair for pair in _MARKS if text.startswith(pair[0])), (b"", "utf-8"))
+    data = text[len(mark) :]
+    try:
+        plain = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode(encoding, "replace")
+        raise ConfigError(f"{_end_of(before, file=file)}: not valid YAML: not in UTF-8, save it so") from None
+    if plain.translate(_BLANKS).isprintable():  # stricter than YAML, and far quicker than its pattern
+        return plain
+    found = _NOT_TEXT.search(plain)
+    if found is not None:
+        place = _end_of(plain[: found.start()], file=file)
+        raise ConfigError(f"{place}: not valid YAML: a control character: remove it")
+    return plain
+
+
+def _end_of(text: str, *, file: str) -> Place:
+    return Place(file, text.count("\n") + 1, len(text) - text.rfind("\n"))
+
+
+def _check_size(text: str, *, file: str) -> None:
+    """Ahead of composing, which goes down one level of the C stack per level of the file."""
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
+        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            depth += 1
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            depth -= 1
+        if depth > _MOST_DEPTH or count > _MOST_NODES:
+            mark = event.start_mark
+            place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+            raise ConfigError(f"{place}: {_TOO_LARGE}")
+
+
+class _Reader:
+    def __init__(self, file: str, on_duplicate: Optional[Callable[[str, str], None]]) -> None:
+        self.file = file
+        self._on_duplicate = on_duplicate
+        self.places: dict[KeyPath, Place] = {}
+        self._count = 0
+        self._scalars = yaml.constructor.SafeConstructor()
+
+    def read(self, node: Any, path: KeyPath, *, depth: int) -> Any:
+        place = Place(self.file, node.start_mark.line + 1, node.start_mark.column + 1)
+        self.places[path] = place
+        self._count += 1
+        if self._count > _MOST_NODES or depth > _MOST_DEPTH:
+            raise ConfigError(f"{place}: {_TOO_LARGE}")
+        if node.tag not in _TAGS[type(node)]:
+            raise ConfigError(f"{place}: a tag that is not accepted here: leave it out")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path, depth=depth)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.read(item, (*path, i), depth=depth + 1) for i, item in enumerate(node.value)]
+        return self._scalar(node, place)
+
+    def _mapping(self, node: Any, path: KeyPath, *, depth: int) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            place = Place(self.file, key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            if key_node.tag == _MERGE:
+                raise ConfigError(f"{place}: merge keys (`<<`) are not accepted here: write the keys out")
+            key = self._scalar(key_node, place) if isinstance(key_node, yaml.ScalarNode) else None
+            if not isinstance(key, str):
+                raise ConfigError(f"{place}: a key must be plain text")
+            if key in values and self._on_duplicate is not None:
+                self._on_duplicate(str(place), key)
+            elif key in values:
+                raise ConfigError(f"{place}: the key {quotable(key)!r} is given twice")
+            values[key] = self.read(value_node, (*path, key), depth=depth + 1)
+            self.places[(*path, key)] = place
+        return values
+
+    def _scalar(self, node: Any, place: Place) -> Any:
+        try:
+            return self._scalars.construct_object(node)
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError):
+            # PyYAML's constructors choke in many ways, and their words quote the value, so no cause is kept.
+            raise ConfigError(f"{place}: a value that does not fit its kind") from None

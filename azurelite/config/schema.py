@@ -1,0 +1,309 @@
+"""Plain values -> a frozen dataclass, checked: the one way in which YAML keys become typed options.
+
+The dataclass is the schema: its field names are the keys, its types what a key takes, its defaults what
+holds when the key is absent. Everything that is wrong is found before anything is said of it. Messages name place,
+key and the nearest valid key, and never a value.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import re
+from typing import (
+    Any,
+    Callable,
+    Iterable,
+    Iterator,
+    Literal,
+    Optional,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from azurelite.config.document import Document, KeyPath, Place, Problem, quotable, quotable_path
+from azurelite.errors import ConfigError
+from azurelite.metadata import Secret
+from azurelite.record import fields, is_dataclass
+
+T = TypeVar("T")
+
+MAPPINGS = (dict, collections.abc.Mapping)
+MOST_PROBLEMS = 100  # that are kept; a file with more of them is not what anybody meant
+_MOST = 10**15  # no setting is larger; far larger ones have no float at all
+_LONGEST_NAME = 64  # characters of a name that is looked for among those that are known
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Secret: "text"}
+# YAML 1.1 reads these words as truth values; where one of them is a choice, the value is that choice.
+_TRUE_WORDS = ("yes", "on", "true")
+_FALSE_WORDS = ("no", "off", "false")
+_WRONG: Any = object()  # in place of a value that does not fit; it never leaves this file
+
+
+class ConfigProblemsError(ConfigError):
+    """Everything that is wrong with a configuration, told as the first of it.
+
+    Args:
+        problems: at least one.
+        more: how many there are beside those.
+
+    Attributes:
+        problems: all of them, in the order in which they were found.
+        more: as given.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...], *, more: int = 0) -> None:
+        others = len(problems) - 1 + more
+        hint = f" (and {others} more: `azurelite config check` lists them)" if others else ""
+        super().__init__(f"{problems[0]}{hint}")
+        self.problems = problems
+        self.more = more
+
+
+class Problems:
+    """What is wrong, collected, so that a person is told of all of it at once.
+
+    Attributes:
+        found: in the order in which it was found; of very many only the first.
+        more: how many there are beside those.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[Problem] = []
+        self.more = 0
+
+    def add(self, document: Document, path: KeyPath, text: str) -> None:
+        """Something is wrong with the value at `path`; the text does not say where."""
+        self._keep(Problem(text, document.place(path), document.nearest(path), path))
+
+    @contextlib.contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Take a ConfigError raised inside, and go on behind."""
+        try:
+            yield
+        except ConfigProblemsError as error:
+            for problem in error.problems:
+                self._keep(problem)
+            self.more += error.more
+        except ConfigError as error:
+            self._keep(_problem(error.message))
+
+    def raise_if_any(self) -> None:
+        """Raise one ConfigProblemsError for all that was found."""
+        if self.found:
+            raise ConfigProblemsError(tuple(self.found), more=self.more)
+
+    def _keep(self, problem: Problem) -> None:
+        if len(self.found) < MOST_PROBLEMS:
+            self.found.append(problem)
+        else:
+            self.more += 1
+
+
+def _problem(message: str) -> Problem:
+    """A message that says its place itself."""
+    found = re.match(r"([^\n]+?):([0-9]+):([0-9]+): ", message)
+    if found is None:
+        return Problem(message)
+    at = Place(found[1], int(found[2]), int(found[3]))
+    return Problem(message[found.end() :], str(at), at)
+
+
+def bind(
+    cls: type[T],
+    value: Any,
+    document: Document,
+    path: KeyPath,
+    *,
+    also: tuple[str, ...] = (),
+    unknown_keys: Optional[list[Problem]] = None,
+) -> T:
+    """Make `cls` from a mapping.
+
+    Args:
+        cls: a dataclass with types that YAML can say: bool, int, float, str, Literal, Optional, Union, tuple,
+            Mapping[str, X], Secret, dataclass.
+        value: the mapping; None stands for an empty one.
+        document: where it comes from, for messages.
+        path: its place in the document.
+        also: keys that the caller has taken already; they are known, too, when a wrong one is named.
+        unknown_keys: takes the keys that do not exist, at any depth, which are then passed over and no error.
+
+    Raises:
+        ConfigProblemsError: unknown keys, wrong types and values that the dataclass itself refuses, all of them.
+    """
+    problems = Problems()
+    made: T = _Binder(document, problems, unknown_keys).bind(cls, value, path, also=also)
+    problems.raise_if_any()
+    return made
+
+
+def convert(wanted: Any, value: Any, document: Document, path: KeyPath) -> Any:
+    """One value as the type `wanted`, see `bind`. Raises ConfigProblemsError when it is something else."""
+    problems = Problems()
+    made = _Binder(document, problems, None).convert(wanted, value, path)
+    problems.raise_if_any()
+    return made
+
+
+class _Binder:
+    def __init__(self, document: Document, problems: Problems, unknown_keys: Optional[list[Problem]]) -> None:
+        self._document = document
+        self._problems = problems
+        self._unknown_keys = unknown_keys
+
+    def bind(self, cls: Any, value: Any, path: KeyPath, *, also: tuple[str, ...] = ()) -> Any:
+        if value is None:
+            value = {}
+        if not isinstance(value, dict):
+            return self._refuse(path, f"{_name(path)} must be a mapping of keys")
+        types = get_type_hints(cls)
+        known = [field.name for field in fields(cls)]
+        values = {}
+        wrong: set[Optional[str]] = set()  # names that a complaint was made about
+        for key, item in value.items():
+            if key not in known:
+                near = self._unknown((*path, key), (*known, *also))
+                wrong |= {near} - {None}
+                continue
+            values[key] = self.convert(types[key], item, (*path, key))
+            if values[key] is _WRONG:
+                wrong.add(key)
+        good = {key: item for key, item in values.items() if item is not _WRONG}
+        try:
+            made = cls(**good)
+        except ValueError as error:
+            # What it says of a key that was complained about already hangs on the default in that key's place.
+            if not wrong & set(re.findall(r"\w+", str(error))):
+                self._refuse(path, f"{_name(path)}: {error}")
+            return _WRONG
+        return made if len(good) == len(values) else _WRONG
+
+    def convert(self, wanted: Any, value: Any, path: KeyPath) -> Any:
+        """The value as the type `wanted`, or _WRONG."""
+        if is_dataclass(wanted):
+            return self.bind(wanted, value, path)
+        readers: dict[Any, Callable[[Any, Any, KeyPath], Any]] = {
+            Union: self._union,
+            Literal: self._literal,
+            tuple: self._list,
+            **dict.fromkeys(MAPPINGS, self._mapping),
+        }
+        return readers.get(get_origin(wanted), self._plain)(wanted, value, path)
+
+    def _union(self, wanted: Any, value: Any, path: KeyPath) -> Any:
+        """Optional[X], or Union[X, Y]: the first that the value has the shape of."""
+        arguments = get_args(wanted)
+        inner = [argument for argument in arguments if argument is not type(None)]
+        if value is None and len(inner) < len(arguments):
+            return None
+        chosen = next((kind for kind in inner if _has_shape(kind, value)), None)
+        if chosen is None and len(inner) > 1:
+            return self._refuse(path, f"{_name(path)} must be {' or '.join(_word(kind) for kind in inner)}")
+        return self.convert(chosen or inner[0], value, path)
+
+    def _literal(self, wanted: Any, value: Any, path: KeyPath) -> Any:
+        choices = get_args(wanted)
+        chosen = choice_of(choices, value)
+        if chosen is None:
+            return self._refuse(path, f"{_name(path)} must be one of: {', '.join(map(str, choices))}")
+        return chosen
+
+    def _list(self, wanted: Any, value: Any, path: KeyPath) -> Any:
+        if not isinstance(value, list):
+            return self._refuse(path, f"{_name(path)} must be a list")
+        kind = get_args(wanted)[0]
+        items = tuple(self.convert(kind, item, (*path, i)) for i, item in enumerate(value))
+        return _WRONG if any(item is _WRONG for item in items) else items
+
+    def _mapping(self, wanted: Any, value: Any, path: KeyPath) -> Any:
+        if not isinstance(value, dict):
+            return self._refuse(path, f"{_name(path)} must be a mapping of keys")
+        kind = get_args(wanted)[1]
+        made = {key: self.convert(kind, item, (*path, key)) for key, item in value.items()}
+        return _WRONG if any(item is _WRONG for item in made.values()) else made
+
+    def _plain(self, wanted: Any, value: Any, path: KeyPath) -> Any:
+        if wanted is Any:
+            return value
+        if not _has_shape(wanted, value):
+            hint = (
+                ": put it in quotes"
+                if wanted in (str, Secret) and not isinstance(value, (dict, list, type(None)))
+                else ""
+            )
+            return self._refuse(path, f"{_name(path)} must be {_WORDS[wanted]}{hint}")
+        if wanted is Secret:
+            return value if isinstance(value, Secret) else Secret(value)
+        return float(value) if wanted is float else value
+
+    def _unknown(self, path: KeyPath, known: tuple[str, ...]) -> Optional[str]:
+        """Tell of a key that does not exist; the one that was probably meant comes back."""
+        key = str(path[-1])
+        text = f"in {_name(path[:-1])}: {unknown_text('key', key, known)}"
+        if self._unknown_keys is None:
+            self._problems.add(self._document, path, text)
+        else:
+            self._unknown_keys.append(Problem(text, self._document.place(path), self._document.nearest(path), path))
+        return nearest(key, known)
+
+    def _refuse(self, path: KeyPath, text: str) -> Any:
+        self._problems.add(self._document, path, text)
+        return _WRONG
+
+
+def choice_of(choices: tuple[Any, ...], value: Any) -> Any:
+    """The choice that a value stands for, or None: YAML reads a bare `yes` as true."""
+    words = _TRUE_WORDS if value is True else _FALSE_WORDS if value is False else ()
+    exact = next((choice for choice in choices if choice == value and type(choice) is type(value)), None)
+    return exact if exact is not None else next((word for word in words if word in choices), None)
+
+
+def _has_shape(kind: Any, value: Any) -> bool:
+    origin = get_origin(kind)
+    if is_dataclass(kind) or origin in MAPPINGS:
+        return isinstance(value, dict)
+    if origin is tuple:
+        return isinstance(value, list)
+    if origin is Literal:
+        return choice_of(get_args(kind), value) is not None
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    if kind is float and isinstance(value, (int, float)):
+        return abs(value) < _MOST  # and so no infinity, and no NaN
+    return isinstance(value, (str, Secret) if kind is Secret else kind)
+
+
+def _word(kind: Any) -> str:
+    if is_dataclass(kind) or get_origin(kind) in MAPPINGS:
+        return "a mapping of keys"
+    if get_origin(kind) is Literal:
+        return " or ".join(str(choice) for choice in get_args(kind))
+    return "a list" if get_origin(kind) is tuple else _WORDS[kind]
+
+
+def nearest(name: str, known: Iterable[str]) -> Optional[str]:
+    """The known name that was probably meant."""
+    import difflib
+
+    near = difflib.get_close_matches(name[:_LONGEST_NAME], sorted(known), n=1, cutoff=0.4)
+    return near[0] if near else None
+
+
+def unknown_text(what: str, name: str, known: Iterable[str]) -> str:
+    """What is said of a name that does not exist, with the nearest one that does."""
+    known = sorted(known)
+    near = nearest(name, known)
+    remedy = f"did you mean {near!r}?" if near else f"known: {', '.join(known) or 'none'}"
+    return f"unknown {what} {quotable(name)!r}; {remedy}"
+
+
+def unknown(what: str, name: str, known: Iterable[str], *, where: str) -> ConfigError:
+    """The error for a name that does not exist, with the nearest one that does."""
+    return ConfigError(f"{where}: {unknown_text(what, name, known)}")
+
+
+def _name(path: KeyPath) -> str:
+    return f"`{quotable_path(path)}`" if path else "the file"

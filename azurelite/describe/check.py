@@ -1,0 +1,91 @@
+"""Everything that is wrong with configuration files, file by file, in the order of their lines."""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+from azurelite.config.document import Document, Problem
+from azurelite.config.layers import Layers
+from azurelite.config.load import DEFAULT_HANDLERS, parse_config, read_document, read_layers
+from azurelite.config.schema import Problems
+from azurelite.handlers import bind_handlers
+from azurelite.record import dataclass
+from azurelite.system.root import Root
+
+DEFAULTS = "built-in defaults"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be said of one file.
+
+    Attributes:
+        name: the file.
+        problems: by line; none: the file is right.
+        more: how many there are beside those.
+    """
+
+    name: str
+    problems: tuple[Problem, ...]
+    more: int = 0
+
+
+def check_files(paths: Sequence[str], root: Root) -> list[Verdict]:
+    """Files of the host, each laid over the ones before it, and those over the built-in defaults.
+
+    Args:
+        paths: the files.
+        root: the guest whose own handlers are known.
+    """
+    layers = Layers(DEFAULT_HANDLERS, Problems())
+    verdicts = []
+    for path in paths:
+        problems = Problems()
+        layers.problems = problems
+        with problems.collecting():
+            layers.add(read_document(path))
+            _check(layers.document, root, problems)
+        found = [problem for problem in problems.found if problem.at is None or problem.at.file == path]
+        verdicts.append(Verdict(path, _sorted(found), problems.more))
+    return verdicts
+
+
+def check_guest(root: Root, file: Optional[str]) -> list[Verdict]:
+    """The layers of a guest, as a boot would read them: what a later file replaces is not looked at.
+
+    Args:
+        root: the guest.
+        file: host path of a file in place of /etc/azurelite/azurelite.yaml.
+    """
+    problems = Problems()
+    documents = read_layers(root, file=file, problems=problems)
+    layers = Layers(DEFAULT_HANDLERS, problems)
+    for document in documents:
+        layers.add(document)
+    _check(layers.document, root, problems)
+    names = dict.fromkeys(document.file for document in documents)
+    placed = {name: [problem for problem in problems.found if _file(problem) == name] for name in names}
+    rest = [problem for problem in problems.found if _file(problem) not in placed]
+    verdicts = [Verdict(name, _sorted(found)) for name, found in placed.items()]
+    if rest or problems.more or not verdicts:
+        verdicts.append(Verdict(DEFAULTS, _sorted(rest), problems.more))
+    return verdicts
+
+
+def _check(document: Document, root: Root, problems: Problems) -> None:
+    config = parse_config(document, problems=problems)
+    with problems.collecting():
+        bind_handlers(config, root)
+
+
+def _file(problem: Problem) -> str:
+    return problem.at.file if problem.at is not None else ""
+
+
+def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:
+    unique = {str(problem): problem for problem in problems}
+    return tuple(sorted(unique.values(), key=_line))
+
+
+def _line(problem: Problem) -> tuple[int, int]:
+    return (problem.at.line, problem.at.column) if problem.at is not None else (0, 0)

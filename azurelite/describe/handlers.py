@@ -1,0 +1,199 @@
+"""The handlers as a reader sees them: what there is, what each takes, and an example. All of it from their own code."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any, Mapping, Optional, Sequence
+
+from azurelite.config.load import ENTRY_KEYS, EntryKeys
+from azurelite.config.schema import unknown
+from azurelite.describe.examples import EXAMPLES
+from azurelite.describe.options import OptionDoc, options_of
+from azurelite.errors import HandlerError
+from azurelite.handlers import BUILTIN, REPORT_READY, known_names, look_up
+from azurelite.metadata import Secret
+from azurelite.plugins import Plugin
+from azurelite.system.root import Root
+
+_OWN = {
+    "id": "the handler's name",
+    "when": "always",
+    "frequency": "the handler's",
+    "required": "the handler's",
+    "before": "",
+    "after": "",
+}
+OFTEN = {"instance": "once per VM", "boot": "at every boot", "once": "once on this machine"}
+
+
+@dataclass(frozen=True)
+class HandlerDoc:
+    """One handler.
+
+    Attributes:
+        name: its YAML key.
+        summary: one line.
+        text: what its module says of it.
+        needs: metadata fields without which it does not run.
+        uses: further metadata fields that its work depends on.
+        frequency: "instance", "boot" or "once".
+        required: its failure is a provisioning failure.
+        options: every key that it takes; None where it takes any.
+        example: an entry, as YAML.
+    """
+
+    name: str
+    summary: str
+    text: str
+    needs: tuple[str, ...]
+    uses: tuple[str, ...]
+    frequency: str
+    required: bool
+    options: Optional[tuple[OptionDoc, ...]]
+    example: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        document = asdict(self)
+        document["options"] = None if self.options is None else [_option(option) for option in self.options]
+        return document
+
+
+def catalog(root: Optional[Root]) -> dict[str, Plugin]:
+    """Name -> what is known of the handler, of those that a configuration can list.
+
+    Args:
+        root: the guest, whose own handlers are among them; None: azurelite's alone.
+    """
+    found = {}
+    for name in sorted(BUILTIN) if root is None else known_names(root):
+        try:
+            known = look_up(name, root)
+        except HandlerError as error:
+            known = _unusable(error)
+        if known is not None:
+            found[name] = known
+    return found
+
+
+def describe(name: str, root: Optional[Root]) -> HandlerDoc:
+    """One handler. Raises ConfigError where there is none of that name, HandlerError where it is of no use."""
+    known = look_up(name, root)
+    if known is None:
+        raise unknown("handler", name, known_names(root), where="handlers")
+    return document(name, known)
+
+
+def document(name: str, known: Plugin) -> HandlerDoc:
+    """What is known of a handler, for a reader."""
+    module = sys.modules.get(known.apply.__module__)
+    own = module is not None and known.apply.__module__ != "azurelite.handlers"
+    example = getattr(module, "EXAMPLE", None) if own else None
+    return HandlerDoc(
+        name=name,
+        summary=known.summary,
+        text=(module.__doc__ or "").strip() if own and module is not None else "",
+        needs=known.needs,
+        uses=known.uses,
+        frequency=known.frequency,
+        required=known.required,
+        options=None if known.options is None else options_of(known.options),
+        example=str(example or EXAMPLES.get(name) or f"- {name}\n"),
+    )
+
+
+def yaml_of(value: Any) -> str:
+    """A plain value as YAML on one line."""
+    import yaml
+
+    if isinstance(value, Secret):
+        return "***" if value else "''"
+    odd = isinstance(value, str) and not value.isprintable()  # line breaks too: then escapes, and one line still
+    style = '"' if odd else None
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, default_style=style, allow_unicode=not odd, width=sys.maxsize, sort_keys=False
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def as_table(docs: list[HandlerDoc]) -> str:
+    """Name, frequency, whether it is required, summary and needs: a line each."""
+    name, often = (max(len(cell) for cell in column) for column in zip(*((d.name, OFTEN[d.frequency]) for d in docs)))
+    return "\n".join(
+        f"{doc.name:{name}}  {OFTEN[doc.frequency]:{often}}  {_weight(doc)}  {doc.summary}{_needs(doc)}" for doc in docs
+    )
+
+
+def as_text(doc: HandlerDoc) -> str:
+    """All of one handler."""
+    import textwrap
+
+    lines = [f"{doc.name}: {doc.summary}", "", f"runs {OFTEN[doc.frequency]}, {_weight(doc)}"]
+    lines += [f"needs {', '.join(doc.needs)}"] if doc.needs else []
+    lines += [f"uses {', '.join(doc.uses)}"] if doc.uses else []
+    lines += ["", *doc.text.splitlines()] if doc.text else []
+    lines += ["", "options:" if doc.options else "options: any" if doc.options is None else "options: none"]
+    for option in doc.options or ():
+        lines.append(f"  {option.name}: {option.kind} (default: {yaml_of(option.default)})")
+        lines += textwrap.wrap(option.text, width=100, initial_indent="      ", subsequent_indent="      ")
+    if doc.name != REPORT_READY:
+        lines += ["", f"every entry takes besides: {', '.join(ENTRY_KEYS)}"]
+    return "\n".join([*lines, "", "example:", textwrap.indent(doc.example.rstrip("\n"), "  ")])
+
+
+def as_markdown(docs: list[HandlerDoc]) -> str:
+    """The page contrib/handlers.md: a table of the handlers, and one of the options of each."""
+    lines = [
+        "# Handlers",
+        "",
+        "Made by `azurelite handlers --markdown`; `azurelite handlers NAME` prints one of them with an example.",
+        "",
+        "| handler | does | runs | required | needs |",
+        "|---|---|---|---|---|",
+    ]
+    for doc in docs:
+        cells = (_cell(doc.summary), OFTEN[doc.frequency], "yes" if doc.required else "no", ", ".join(doc.needs))
+        lines.append(f"| [`{doc.name}`](#{doc.name}) | " + " | ".join(cells) + " |")
+    lines += ["", "Every entry takes these keys besides (`report_ready`: positions only):", ""]
+    lines += _options_table(options_of(EntryKeys), own=_OWN)
+    for doc in docs:
+        lines += ["", f"## {doc.name}", "", f"{doc.summary[:1].upper()}{doc.summary[1:]}.", ""]
+        lines += _options_table(doc.options or (), own={})
+        lines += [""] if doc.options else []
+        lines += ["```yaml", doc.example.rstrip("\n"), "```"]
+    return "\n".join(lines)
+
+
+def _options_table(options: Sequence[OptionDoc], *, own: Mapping[str, str]) -> list[str]:
+    """A row per key; `own` has what is said in place of some defaults."""
+    lines = ["| key | takes | default | |", "|---|---|---|---|"] if options else []
+    for option in options:
+        default = own.get(option.name, f"`{_cell(yaml_of(option.default))}`")
+        lines.append(f"| `{option.name}` | {_cell(option.kind)} | {default} | {_cell(option.text)} |")
+    return lines
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _weight(doc: HandlerDoc) -> str:
+    return "required" if doc.required else "optional"
+
+
+def _needs(doc: HandlerDoc) -> str:
+    return f" (needs {', '.join(doc.needs)})" if doc.needs else ""
+
+
+def _option(option: OptionDoc) -> dict[str, Any]:
+    default = None if isinstance(option.default, Secret) else option.default
+    return {"name": option.name, "kind": option.kind, "default": default, "text": option.text}
+
+
+def _unusable(error: HandlerError) -> Plugin:
+    def apply(ctx: Any, options: Any) -> None:
+        """Not run."""
+
+    apply.__module__ = "azurelite.handlers"
+    return Plugin(f"cannot be used: {error.message}", (), (), "instance", required=False, options=None, apply=apply)

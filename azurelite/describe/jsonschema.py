@@ -1,0 +1,150 @@
+"""JSON Schema (draft 2020-12) of the configuration, for editors, out of the same dataclasses that check it.
+
+What a dataclass refuses in its own words (a path that is not absolute, a user name that cannot be) no schema knows:
+`azurelite config check` does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any, Literal, Mapping, Union, get_args, get_origin, get_type_hints
+
+from azurelite.config.condition import FIELDS
+from azurelite.config.load import ID, DatasourceConfig, EntryKeys
+from azurelite.config.schema import choice_of
+from azurelite.describe.options import attribute_texts, default_of
+from azurelite.handlers import REPORT_READY
+from azurelite.metadata import Secret
+from azurelite.plugins import Plugin
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+# A condition begins with a field that exists, or with `not` and one.
+_CONDITION = rf"^\s*(not\s+)?({'|'.join(FIELDS)})([.\s=!]|$)"
+_POSITIONS = ("before", "after")
+# A handler of somebody else's, by its place in Python; what it takes is not known here.
+_PLUGIN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+_PLUGIN_NAME: dict[str, Any] = {"type": "string", "pattern": _PLUGIN}
+_CONDITION_TEXT: dict[str, Any] = {"type": "string", "pattern": _CONDITION}
+
+Json = dict[str, Any]
+
+
+def config_schema(handlers: Mapping[str, Plugin]) -> Json:
+    """The schema of a configuration file.
+
+    Args:
+        handlers: name -> what is known of the handler.
+    """
+    definitions = {name: _handler(known, fixed=name == REPORT_READY) for name, known in handlers.items()}
+    return {
+        "$schema": DIALECT,
+        "title": "azurelite.yaml",
+        "description": "What azurelite does at the first boot of a virtual machine on Azure.",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "datasource": {"description": "Where metadata comes from.", **_of_class(DatasourceConfig)},
+            "handlers": {
+                "description": "What is done, in this order.",
+                "type": "array",
+                "items": _entry(handlers),
+            },
+        },
+        "$defs": definitions,
+    }
+
+
+def _entry(handlers: Mapping[str, Plugin]) -> Json:
+    names = list(handlers)
+    return {
+        "if": {"type": "string"},
+        "then": {"anyOf": [{"enum": names}, _PLUGIN_NAME]},
+        "else": {
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": 1,
+            "properties": {name: {"$ref": f"#/$defs/{name}"} for name in names},
+            "patternProperties": {_PLUGIN: {"type": ["object", "null"]}},
+            "additionalProperties": False,
+        },
+    }
+
+
+def _handler(known: Plugin, *, fixed: bool) -> Json:
+    schema: Json = {"type": ["object", "null"]}
+    if known.options is not None:
+        schema = _of_class(known.options)
+    keys = _of_class(EntryKeys)["properties"]
+    keys["id"]["pattern"] = f"^{ID}$"
+    keys["when"] = {
+        "description": keys["when"]["description"],
+        "anyOf": [_CONDITION_TEXT, {"type": "array", "items": _CONDITION_TEXT}],
+    }
+    keys["frequency"]["default"] = known.frequency
+    keys["required"]["default"] = known.required
+    taken = {key: value for key, value in keys.items() if key in _POSITIONS or not fixed}
+    return {
+        "title": known.summary,
+        **schema,
+        "properties": {**schema.get("properties", {}), **taken},
+        "not": {"type": "object", "required": list(_POSITIONS)},
+    }
+
+
+def _of_class(cls: Any) -> Json:
+    """A mapping whose keys are the fields; a section that is left empty is null."""
+    types = get_type_hints(cls)
+    texts = attribute_texts(cls)
+    properties = {}
+    for field in dataclasses.fields(cls):
+        schema = _of_type(types[field.name])
+        default = default_of(field)
+        if not _holds_secret(default) and not dataclasses.is_dataclass(types[field.name]):
+            schema = {**schema, "default": default}
+        text = texts.get(field.name)
+        properties[field.name] = {"description": _sentence(text), **schema} if text else schema
+    return {"type": ["object", "null"], "additionalProperties": False, "properties": properties}
+
+
+def _of_type(kind: Any) -> Json:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _of_class(kind)
+    if origin is Union:
+        return _any_of([{"type": "null"} if one is type(None) else _of_type(one) for one in arguments])
+    if origin is Literal:
+        # An editor may read a bare `yes` as true, as PyYAML does.
+        truths = [truth for truth in (True, False) if choice_of(arguments, truth) not in (None, truth)]
+        return {"enum": [*arguments, *truths]}
+    return _of_container(origin, arguments) if origin is not None else _of_scalar(kind)
+
+
+def _of_container(origin: Any, arguments: tuple[Any, ...]) -> Json:
+    if origin is tuple:
+        return {"type": "array", "items": _of_type(arguments[0])}
+    return {"type": "object", "additionalProperties": _of_type(arguments[1])}
+
+
+def _of_scalar(kind: Any) -> Json:
+    if kind is Secret:
+        return {"type": "string", "writeOnly": True}
+    return {} if kind is Any else {"type": _TYPES[kind]}
+
+
+def _any_of(schemas: list[Json]) -> Json:
+    """One of several; simple types in one list, as editors show them best."""
+    if all(set(schema) == {"type"} and isinstance(schema["type"], str) for schema in schemas):
+        return {"type": list(dict.fromkeys(schema["type"] for schema in schemas))}
+    return {"anyOf": schemas}
+
+
+def _sentence(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _holds_secret(value: Any) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return isinstance(value, Secret) or (isinstance(value, list) and any(_holds_secret(item) for item in value))

@@ -1,0 +1,128 @@
+"""Dataclasses of options as a reader sees them: each key with its kind, default and text, from the code itself.
+
+The text of a key is what the docstring's section "Attributes:" says of the field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from azurelite.config.schema import MAPPINGS
+from azurelite.metadata import Secret
+
+_KINDS = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Secret: "secret text",
+    Any: "anything",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionDoc:
+    """One key.
+
+    Attributes:
+        name: the key; those of mappings inside are written `files[].path`.
+        kind: what it takes, in a reader's words.
+        default: what holds when it is absent: a plain value, as YAML has it.
+        text: what it is for.
+    """
+
+    name: str
+    kind: str
+    default: Any
+    text: str
+
+
+def options_of(cls: type, *, prefix: str = "") -> tuple[OptionDoc, ...]:
+    """Every key of a dataclass, those of the dataclasses inside behind the key that holds them."""
+    found: list[OptionDoc] = []
+    texts = attribute_texts(cls)
+    types = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        kind = types[field.name]
+        found.append(OptionDoc(prefix + field.name, kind_of(kind), default_of(field), texts.get(field.name, "")))
+        for inner, suffix in _inside(kind):
+            found += options_of(inner, prefix=f"{prefix}{field.name}{suffix}.")
+    return tuple(found)
+
+
+def attribute_texts(cls: type) -> dict[str, str]:
+    """What the docstring says of each field, in one line each."""
+    lines = inspect.cleandoc(cls.__doc__ or "").splitlines()
+    texts: dict[str, str] = {}
+    name = ""
+    for line in lines[lines.index("Attributes:") + 1 :] if "Attributes:" in lines else ():
+        if line and not line.startswith(" "):
+            break
+        started = re.fullmatch(r" {4}(\w+): *(.*)", line)
+        if started:
+            name = started[1]
+            texts[name] = started[2]
+        elif name and line.strip():
+            texts[name] = f"{texts[name]} {line.strip()}".strip()
+    return texts
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """A field's default as a plain value; None where it has none."""
+    if field.default_factory is not dataclasses.MISSING:
+        return plain(field.default_factory())
+    return None if field.default is dataclasses.MISSING else plain(field.default)
+
+
+def plain(value: Any) -> Any:
+    """A typed value as YAML says it: tuples as lists, dataclasses as mappings. Secrets stay what they are."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, MAPPINGS):
+        return {key: plain(item) for key, item in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def kind_of(kind: Any) -> str:
+    """What a key of that type takes, in a reader's words; that it may be null, its default says."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return "mapping"
+    if origin is Union:
+        return " or ".join(dict.fromkeys(kind_of(one) for one in arguments if one is not type(None)))
+    if origin is Literal:
+        return " | ".join(_word(choice) for choice in arguments)
+    if origin is tuple:
+        inner = kind_of(arguments[0])
+        return f"list of ({inner})" if " | " in inner or " or " in inner else f"list of {_plural(inner)}"
+    if origin in MAPPINGS:
+        return f"mapping of names to {kind_of(arguments[1])}"
+    return _KINDS.get(kind, "anything")
+
+
+def _word(choice: Any) -> str:
+    return str(choice).lower() if isinstance(choice, bool) else str(choice)
+
+
+def _plural(kind: str) -> str:
+    first, space, rest = kind.partition(" ")
+    return f"{first}s{space}{rest}" if first in ("mapping", "list") else kind + "s" if kind[-1] == "r" else kind
+
+
+def _inside(kind: Any) -> list[tuple[Any, str]]:
+    """The dataclasses that a value of that type may hold, each with how a key inside is written."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return [(kind, "")]
+    if origin is Union:
+        return [pair for one in arguments for pair in _inside(one)]
+    if origin is tuple:
+        return [(inner, f"[]{suffix}") for inner, suffix in _inside(arguments[0])]
+    if origin in MAPPINGS:
+        return [(inner, f".NAME{suffix}") for inner, suffix in _inside(arguments[1])]
+    return []

@@ -1,0 +1,1 @@
+"""What several handlers share. No handler of its own."""

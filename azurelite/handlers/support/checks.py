@@ -1,0 +1,93 @@
+"""What names, paths and words an account may have. Each check answers why not, or None; it never repeats a secret."""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+from azurelite.handlers import Context
+from azurelite.handlers.support.administrator import NAME
+
+GROUP = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}"
+SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/ash", "/bin/sh")
+_PATH = r"(/[A-Za-z0-9_.+-]+)+"
+_MOST_ID = 2**31 - 1
+_LONGEST_RULE = 1000  # characters
+
+
+def wrong_name(name: str) -> Optional[str]:
+    """Why nobody's account can have that name."""
+    if not re.fullmatch(NAME, name) or name.endswith("."):
+        return "a name has letters, digits, `_`, `.`, `-`, at most 32, and a letter or `_` first"
+    return "sudo takes the name ALL for everybody" if name == "ALL" else None
+
+
+def wrong_group(name: str) -> Optional[str]:
+    """Why no group can have that name."""
+    return None if re.fullmatch(GROUP, name) else "a group's name has letters, digits, `_`, `.`, `-`, at most 32"
+
+
+def wrong_path(path: str) -> Optional[str]:
+    """Why that is no plain absolute path."""
+    if not re.fullmatch(_PATH, path) or any(part in (".", "..") for part in path.split("/")):
+        return "must be an absolute path of plain characters, without `..`"
+    return None
+
+
+def wrong_comment(comment: str) -> Optional[str]:
+    """Why that cannot stand in the comment's field of /etc/passwd."""
+    if ":" in comment or not comment.isprintable() or len(comment) > 200:
+        return "comment must be one line of at most 200 characters, without `:`"
+    return None
+
+
+def wrong_uid(uid: int) -> Optional[str]:
+    """Why no account can have that number."""
+    return None if 0 < uid < _MOST_ID and uid not in (65534, 65535) else "uid must be a number from 1 on, not nobody's"
+
+
+def wrong_sudo_rule(rule: str) -> Optional[str]:
+    """Why that cannot be what stands behind a name in sudoers: a second line would be a rule for somebody else."""
+    if not rule.isprintable() or rule.rstrip().endswith("\\") or len(rule) > _LONGEST_RULE:
+        return "must be one line of printable text that does not end in a backslash"
+    if not re.fullmatch(r"[^=\s#@+%\"'][^=]*=.*\S.*", rule):
+        return "must have the shape HOSTS=(RUNAS) COMMANDS, without the user's name in front"
+    return None
+
+
+def wrong_doas_rule(rule: str, name: str) -> Optional[str]:
+    """Why that cannot be a line of doas.conf about that user and nobody else."""
+    if not rule.isprintable() or rule.rstrip().endswith("\\") or "#" in rule or len(rule) > _LONGEST_RULE:
+        return "must be one line of printable text without a comment"
+    words = rule.replace('"', "").split()
+    if not words or words[0] not in ("permit", "deny"):
+        return "must begin with permit or deny"
+    options, at = ("nopass", "nolog", "persist", "keepenv"), 1
+    while at < len(words) and (words[at] in options or words[at] == "setenv"):
+        if words[at] == "setenv":
+            while at < len(words) and words[at] != "}" and not words[at].endswith("}"):
+                at += 1
+        at += 1
+    return None if words[at : at + 1] == [name] else "must be about the account itself"
+
+
+def days_of(date: str) -> Optional[int]:
+    """The day as days since 1970, or None where it is no date of the shape 2030-12-31."""
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", date):
+        return None
+    from datetime import date as calendar
+
+    try:
+        return (calendar.fromisoformat(date) - calendar(1970, 1, 1)).days
+    except ValueError:
+        return None
+
+
+def octal(text: str) -> Optional[int]:
+    """Permission bits of a folder from text as "0750", or None where it is something else."""
+    return int(text, 8) if re.fullmatch(r"0?[0-7]{3}", text) else None
+
+
+def find_shell(ctx: Context) -> str:
+    """The best shell that the guest has."""
+    return next((path for path in SHELLS if ctx.system.files.is_executable(path)), "/bin/sh")

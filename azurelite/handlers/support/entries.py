@@ -1,0 +1,186 @@
+"""What a group and an account look like in `users`, and everything about one that is refused before it is made."""
+
+from __future__ import annotations
+
+from typing import Iterator, Literal, Optional, Union
+
+from azurelite.handlers import Context
+from azurelite.handlers.support.checks import (
+    days_of,
+    wrong_comment,
+    wrong_doas_rule,
+    wrong_group,
+    wrong_name,
+    wrong_path,
+    wrong_sudo_rule,
+    wrong_uid,
+)
+from azurelite.metadata import Secret
+from azurelite.record import dataclass
+from azurelite.system.accounts.libcrypt import is_hash, unfit
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group that shall exist.
+
+    Attributes:
+        name: its name.
+        members: accounts that shall be in it.
+    """
+
+    name: str = ""
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account that shall exist.
+
+    Attributes:
+        name: the login name.
+        comment: the full name or purpose.
+        uid: the number; the next free one when left out.
+        primary_group: the main group, which must exist; one of the account's name when left out.
+        groups: further groups.
+        create_groups: make those of `groups` and the `primary_group` that do not exist.
+        shell: the login shell; the best that is there when left out.
+        home: the home folder; /home/NAME when left out.
+        create_home: make the home.
+        system: an account of a service, with a number below people's.
+        sudo: "nopasswd", "password", "auto" (as in `user`) or "none".
+        sudo_rules: in place of `sudo`, what stands behind the name in sudoers, as "ALL=(root) NOPASSWD: /sbin/reboot".
+        doas_rules: whole lines of doas.conf about this account.
+        ssh_authorized_keys: public keys that may enter.
+        lock_password: true: lock the password that there is, and set none; left out: an existing account is not locked.
+        hashed_password: the password as a hash that crypt(5) knows.
+        plain_text_password: the password itself.
+        password_for_existing: set the given password for an account that was there already, too.
+        expire_date: the last day of an account that is made, as "2030-12-31".
+        inactive: days after its password expired in which it may be renewed, for an account that is made.
+    """
+
+    name: str = ""
+    comment: str = ""
+    uid: Optional[int] = None
+    primary_group: Optional[str] = None
+    groups: tuple[str, ...] = ()
+    create_groups: bool = True
+    shell: Optional[str] = None
+    home: Optional[str] = None
+    create_home: bool = True
+    system: bool = False
+    sudo: Literal["auto", "nopasswd", "password", "none"] = "none"
+    sudo_rules: tuple[str, ...] = ()
+    doas_rules: tuple[str, ...] = ()
+    ssh_authorized_keys: tuple[str, ...] = ()
+    lock_password: Optional[bool] = None
+    hashed_password: Optional[Secret] = None
+    plain_text_password: Optional[Secret] = None
+    password_for_existing: bool = True
+    expire_date: Optional[str] = None
+    inactive: Optional[Union[int, str]] = None
+
+
+def shown(name: str) -> str:
+    """A name from outside in printable words."""
+    return f"'{name[:64].encode('unicode_escape').decode()}'"
+
+
+def refusals(ctx: Context, account: Account) -> Iterator[str]:
+    """Everything about an account that is refused, before anything is done."""
+    name = wrong_name(account.name)
+    if name is not None:
+        yield name
+        return
+    yield from _wrong_identity(ctx, account)
+    yield from filter(None, (wrong_comment(account.comment),))
+    yield from _wrong_paths(ctx, account)
+    for group in (*account.groups, *filter(None, (account.primary_group,))):
+        wrong = wrong_group(group)
+        if wrong is not None:
+            yield f"group {shown(group)}: {wrong}"
+        elif not account.create_groups and not ctx.system.accounts.has_group(group):
+            yield f"the group {group} does not exist: make it, or set create_groups"
+    yield from _wrong_rules(account)
+    yield from _wrong_times(account)
+    yield from _wrong_passwords(ctx, account)
+
+
+def _wrong_paths(ctx: Context, account: Account) -> Iterator[str]:
+    home, shell = account.home, account.shell
+    wrong = wrong_path(home) if home is not None else None
+    if wrong is not None:
+        yield f"home {wrong}"
+    if shell is None:
+        return
+    wrong = wrong_path(shell)
+    if wrong is not None:
+        yield f"shell {wrong}"
+    elif not ctx.system.files.is_executable(shell):
+        yield f"the shell {shell} is not there: install it, or change `shell`"
+
+
+def _wrong_rules(account: Account) -> Iterator[str]:
+    for number, rule in enumerate(account.sudo_rules):
+        wrong = wrong_sudo_rule(rule)
+        if wrong is not None:
+            yield f"sudo_rules[{number}] {wrong}"
+    for number, rule in enumerate(account.doas_rules):
+        wrong = wrong_doas_rule(rule, account.name)
+        if wrong is not None:
+            yield f"doas_rules[{number}] {wrong}"
+
+
+def _wrong_identity(ctx: Context, account: Account) -> Iterator[str]:
+    accounts = ctx.system.accounts
+    user = accounts.user(account.name)
+    if user is not None:
+        if user.uid == 0 or (accounts.is_system_account(user) and not account.system):
+            yield "it belongs to an account of the system"
+        if account.uid is not None and user.uid not in (-1, account.uid):
+            ctx.note(f"the account {account.name} keeps its number {user.uid}")
+        return
+    if accounts.is_system_group(account.name) and not account.system and account.primary_group is None:
+        yield "it belongs to a group of the system"
+    if account.uid is not None:
+        wrong = wrong_uid(account.uid)
+        owner = accounts.name_of(account.uid)
+        if wrong is None and owner is not None:
+            wrong = f"uid {account.uid} belongs to {owner}"
+        if wrong is not None:
+            yield wrong
+
+
+def _wrong_times(account: Account) -> Iterator[str]:
+    if account.expire_date is not None and days_of(account.expire_date) is None:
+        yield 'expire_date must be a date as "2030-12-31"'
+    if account.inactive is not None and not 0 <= inactive_days(account.inactive) < 100000:
+        yield "inactive must be a number of days"
+
+
+def _wrong_passwords(ctx: Context, account: Account) -> Iterator[str]:
+    if account.hashed_password is not None and account.plain_text_password is not None:
+        yield "hashed_password and plain_text_password exclude each other"
+    if account.hashed_password is not None:
+        try:
+            text = account.hashed_password.reveal_bytes().decode()
+        except UnicodeError:
+            text = ""
+        if not is_hash(text):
+            yield "hashed_password is no hash as crypt(5) describes them: `openssl passwd -6` makes one"
+    if account.plain_text_password is not None:
+        wrong = unfit(account.plain_text_password)
+        if wrong is not None:
+            yield f"plain_text_password: {wrong}"
+    if account.hashed_password is not None or account.plain_text_password is not None:
+        obstacle = ctx.system.accounts.passwords.obstacle()
+        if obstacle is not None:
+            yield obstacle
+
+
+def inactive_days(days: Union[int, str]) -> int:
+    """The number that `inactive` says, -1 where it says none."""
+    if isinstance(days, int):
+        return days
+    return int(days) if days.isascii() and days.isdigit() and len(days) < 10 else -1

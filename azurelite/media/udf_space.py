@@ -1,0 +1,139 @@
+"""Where the blocks of UDF's partitions lie: plain (type 1), sparable, and metadata (UDF 2.50) partition maps.
+
+ECMA-167 3/10.7; UDF 1.50 2.2.9 and 2.2.11; UDF 2.50 2.2.10. A virtual partition (recordable discs written in several
+goes) is refused by name: nobody provisions from one.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Mapping, Optional, Protocol
+
+from azurelite.errors import MediaError
+from azurelite.media.image import Disc
+from azurelite.media.udf_tags import SPARING_TABLE, check_tag, damaged
+
+MOST_MAPS = 16
+_SPARING_TABLE_CAP = 64 * 1024
+_UNUSED_SPARE = 0xFFFFFFF0
+
+
+class Partition(Protocol):
+    """Turns blocks of a partition into sectors of the disc."""
+
+    number: int
+
+    def run(self, block: int) -> tuple[int, int]:
+        """The sector of a block, and how many blocks from it on lie in one piece. Raises MediaError."""
+
+
+class Plain:
+    """A partition in one piece."""
+
+    def __init__(self, number: int, start: int, length: int) -> None:
+        self.number = number
+        self._start = start
+        self._length = length
+
+    def run(self, block: int) -> tuple[int, int]:
+        """See `Partition`."""
+        if not 0 <= block < self._length:
+            raise MediaError(f"damaged UDF: block {block} lies outside of partition {self.number}")
+        return self._start + block, self._length - block
+
+
+class Sparable:
+    """A partition whose bad packets were moved elsewhere."""
+
+    def __init__(self, below: Plain, packet: int, moved: Mapping[int, int]) -> None:
+        self.number = below.number
+        self._below = below
+        self._packet = packet
+        self._moved = moved
+
+    def run(self, block: int) -> tuple[int, int]:
+        """See `Partition`."""
+        sector, left = self._below.run(block)
+        inside = block % self._packet
+        left = min(left, self._packet - inside)
+        elsewhere = self._moved.get(block - inside)
+        return (sector if elsewhere is None else elsewhere + inside), left
+
+
+class Metadata:
+    """A partition that is a file inside of another one.
+
+    Args:
+        below: the partition that holds the file.
+        pieces: the file's extents as (first block below, blocks), in order; None for a block in a hole.
+    """
+
+    def __init__(self, below: Partition, pieces: list[tuple[Optional[int], int]]) -> None:
+        self.number = below.number
+        self._below = below
+        self._pieces = [piece for piece in pieces if piece[1] > 0]
+        self._ends = list(accumulate(count for _, count in self._pieces))
+
+    def run(self, block: int) -> tuple[int, int]:
+        """See `Partition`."""
+        index = bisect_right(self._ends, block)
+        start = self._pieces[index][0] if index < len(self._pieces) else None
+        if start is None:
+            raise MediaError(f"damaged UDF: block {block} lies outside of the metadata partition")
+        left = self._ends[index] - block
+        sector, left_below = self._below.run(start + self._pieces[index][1] - left)
+        return sector, min(left, left_below)
+
+
+class Space:
+    """All partitions of a logical volume, in the order of its partition maps."""
+
+    def __init__(self, disc: Disc, block_size: int) -> None:
+        self.disc = disc
+        self.block_size = block_size
+        self.partitions: list[Partition] = []
+
+    def read(self, partition: int, block: int, length: int, what: str) -> bytes:
+        """Bytes from the start of a block on. The caller bounds `length`. Raises MediaError."""
+        if partition >= len(self.partitions):
+            raise damaged(what, f"block {block}", f"there is no partition {partition}")
+        pieces = []
+        while length > 0:
+            sector, blocks = self.partitions[partition].run(block)
+            size = min(length, blocks * self.block_size)
+            pieces.append(self.disc.read(sector * self.block_size, size, what))
+            length -= size
+            block += blocks
+        return b"".join(pieces)
+
+
+def sparable(space: Space, below: Plain, map_data: bytes) -> Sparable:
+    """The sparable partition of a partition map of 64 bytes; the first intact sparing table counts.
+
+    Raises:
+        MediaError: no sparing table is intact.
+    """
+    packet, tables, size = struct.unpack_from("<HBxI", map_data, 40)
+    if not packet or not 1 <= tables <= 4 or size > _SPARING_TABLE_CAP:
+        raise MediaError("damaged UDF: the map of the sparable partition makes no sense")
+    trouble: Optional[MediaError] = None
+    for sector in struct.unpack_from(f"<{tables}I", map_data, 48):
+        try:
+            return Sparable(below, packet, _sparing_table(space, sector, size))
+        except MediaError as error:
+            trouble = trouble or error
+    raise trouble or MediaError("damaged UDF: there is no sparing table")
+
+
+def _sparing_table(space: Space, sector: int, size: int) -> dict[int, int]:
+    data = space.disc.read(sector * space.block_size, size, "UDF sparing table")
+    check_tag(data, (SPARING_TABLE,), location=sector, what="sparing table")
+    if len(data) < 56 or data[17:36] != b"*UDF Sparing Table\0":
+        raise damaged("sparing table", f"block {sector}", "its identifier is missing")
+    (count,) = struct.unpack_from("<H", data, 48)
+    if 56 + 8 * count > len(data):
+        raise damaged("sparing table", f"block {sector}", f"{count} entries do not fit")
+    pairs = struct.iter_unpack("<II", data[56 : 56 + 8 * count])
+    return {original: mapped for original, mapped in pairs if original < _UNUSED_SPARE}

@@ -1,0 +1,1 @@
+"""One run over a guest: plan, steps, reports, the VM pool. Does not know the command line."""

@@ -1,0 +1,233 @@
+"""VMs that Azure keeps in a pool (pre-provisioning, PPS): ready before they have an owner, configured once they have.
+
+Such a VM reports Ready as it is, waits until Azure moves it into its owner's network, asks IMDS for the owner's
+ovf-env.xml until there is one, and is then provisioned like any other. Only platform images have been seen in pools.
+
+Asking too early does no harm (the answer is 404), while waiting for a message that was missed would never end. So
+whatever may have been the switch counts as the switch.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Callable, Optional
+
+from azurelite import layout
+from azurelite.clock import Clock, Deadline, iso_utc
+from azurelite.datasource.crawl import Crawl
+from azurelite.datasource.imds import parse_imds
+from azurelite.datasource.ovf import parse_ovf
+from azurelite.errors import AzureliteError, DocumentError, FabricError, FileError, MediaError, TransportError
+from azurelite.fabric.client import Fabric
+from azurelite.hypervisor.identity import read_identity, swap_bytes
+from azurelite.media.find import MediaDocument
+from azurelite.run.reporter import Reporter
+from azurelite.system.machine import System
+from azurelite.system.network.interfaces import primary_interface
+from azurelite.system.network.links import LinkWatch, await_replacement, await_switch
+
+LOG = logging.getLogger(__name__)
+
+RUNNING, SAVABLE, OS_DISK = "Running", "Savable", "PreprovisionedOSDisk"
+_BY_RANK = (SAVABLE, OS_DISK, RUNNING)  # where media and IMDS differ, the first of these counts
+_NO_POOL = (None, "None", "Unknown")
+_UNTIL_POWER_OFF = 365 * 86400.0  # seconds; only the host knows when, and nobody waits for this VM
+# Seconds. The host may take a savable VM's network away before it answers; a report that is repeated for long might
+# be heard in the owner's network, and call a VM ready that is not.
+_SAVABLE_READY = 60.0
+_POLL_PAUSE = 1.0  # seconds; 404 means "not assigned yet", maybe for days
+_POLL_SHARE = 3600.0  # seconds for one round of asking: each says once what the trouble is
+_STALE_IMDS = 60.0  # seconds that IMDS may speak of the pool yet, once there is an owner
+_UNREADABLE_TRIES = 30  # documents; a host that is coming up may send half of one
+OpenFabric = Callable[[], Fabric]
+OpenWatch = Callable[[], LinkWatch]
+
+
+def pool_type(crawled: Crawl, system: System) -> Optional[str]:
+    """How this VM waits for an owner, or None for an ordinary one.
+
+    A marker left by a run that had reported Ready to the pool already, and then ended, counts as waiting still. The
+    marker of another VM, which came with the image, counts only where Azure says that this one is in a pool, too.
+    """
+    kind = _kind(crawled)
+    waiting = _waits_as(system)
+    if waiting is None or (waiting and kind is None and not _is_this_vm(waiting, system)):
+        return kind
+    return kind or RUNNING
+
+
+def leave_pool(
+    kind: str, *, system: System, fabric: Fabric, open_fabric: OpenFabric, open_watch: OpenWatch = LinkWatch
+) -> MediaDocument:
+    """Report Ready to the pool, wait for the owner, and fetch his document. Takes as long as it takes.
+
+    Args:
+        kind: "Running", "Savable" or "PreprovisionedOSDisk".
+        system: the guest.
+        fabric: the endpoints of this run so far; its time budget begins anew when this ends, well or not.
+        open_fabric: makes new endpoints with a new time budget.
+        open_watch: begins to watch the guest's links.
+
+    Returns:
+        The owner's ovf-env.xml.
+
+    Raises:
+        AzureliteError: Ready was refused, links cannot be watched, the host did not switch the VM off, what IMDS gives
+            out as the owner's document stays unreadable, or IMDS itself stays in the pool.
+    """
+    try:
+        waiting = _waits_as(system)
+        if waiting is None or not _is_this_vm(waiting, system):
+            _wait_in_pool(kind, system=system, fabric=fabric, open_watch=open_watch)
+        document = _ask_for_owner(open_fabric, clock=fabric.clock)
+        _wait_for_imds(open_fabric, Deadline(fabric.clock, _STALE_IMDS))
+        return document
+    finally:  # days may have passed, and a failure is to be told as well
+        with open_fabric() as fresh:
+            fabric.renew(fresh.deadline.remaining())
+
+
+def still_in_pool(crawled: Crawl) -> Optional[AzureliteError]:
+    """Why the crawl after the pool must not be used: IMDS still speaks of the pool, and would name the pool's user."""
+    return _speaks_of_pool(_at(crawled.metadata.raw, "imds", "extended", "compute", "ppsType"))
+
+
+def forget_pool(system: System) -> None:
+    """The owner's Ready was accepted: a later boot is an ordinary one."""
+    if system.dry_run:
+        return
+    try:
+        system.files.remove(layout.POOL_MARKER)
+    except FileError as error:  # this VM is marked as provisioned, so nobody asks for it again
+        LOG.warning("%s", error)
+
+
+def _kind(crawled: Crawl) -> Optional[str]:
+    """Media and IMDS each may name it; a name that nobody knows never hides one that is known."""
+    said = {crawled.metadata.pps_type, _at(crawled.metadata.raw, "imds", "extended", "compute", "ppsType")}
+    for kind in _BY_RANK:
+        if kind in said:
+            return kind
+    unknown = sorted(str(kind) for kind in said if kind not in _NO_POOL)
+    if not unknown:
+        return None
+    flag = _at(crawled.metadata.raw, "ovf", "PreprovisionedVm")
+    taken = RUNNING if flag is not None and flag.lower() in ("true", "1") else None
+    LOG.warning(
+        "Azure says an unknown kind of pre-provisioning, %r; this VM is taken for %s",
+        unknown[0],
+        "an ordinary one" if taken is None else f"one of the kind {taken!r}",
+    )
+    return taken
+
+
+def _at(tree: Any, *keys: str) -> Optional[str]:
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree if isinstance(tree, str) else None
+
+
+def _wait_in_pool(kind: str, *, system: System, fabric: Fabric, open_watch: OpenWatch) -> None:
+    if kind == OS_DISK:
+        _report_ready(system, fabric, fabric.deadline)
+        fabric.clock.sleep(_UNTIL_POWER_OFF)
+        raise AzureliteError("the host did not switch the VM off", reason="error waiting for host shutdown")
+    nic = primary_interface(system.root)  # while its link is up
+    with open_watch() as watch:  # opened ahead of the report, so that no change is missed
+        if kind == SAVABLE:
+            try:
+                _report_ready(system, fabric, fabric.deadline.within(_SAVABLE_READY))
+            except FabricError as error:
+                LOG.info("going on without an answer to the pool's Ready: %s", error)
+        else:
+            _report_ready(system, fabric, fabric.deadline)
+        _mark(kind, system, fabric.clock)
+        LOG.info("this VM waits in a pool (%s) for its owner", kind)
+        if kind == SAVABLE:
+            LOG.info("the network link was replaced by %s", await_replacement(watch.events()) or "another one")
+        else:
+            await_switch(watch.events(), nic)
+            LOG.info("the network link was switched")
+
+
+def _report_ready(system: System, fabric: Fabric, deadline: Deadline) -> None:
+    Reporter(fabric, system.files, read_identity(system.root).vm_id).ready(deadline)
+
+
+def _mark(kind: str, system: System, clock: Clock) -> None:
+    text = f"{read_identity(system.root).vm_id or ''}\n{kind} since {iso_utc(clock.now())}\n"
+    try:
+        system.files.make_own_folder(layout.STATE_DIR, mode=0o700)
+        system.files.put(layout.POOL_MARKER, text.encode(), mode=0o600, owner=None)
+    except FileError as error:
+        LOG.warning("nothing can be remembered, another run will report Ready to the pool again: %s", error)
+
+
+def _waits_as(system: System) -> Optional[str]:
+    """The VM that a run has reported to the pool, empty where that is not known; None: there was no such run."""
+    try:
+        marker = system.files.read(layout.POOL_MARKER)
+    except FileError as error:
+        LOG.warning("%s", error)
+        return None
+    return None if marker is None else marker.decode(errors="replace").partition("\n")[0].strip()
+
+
+def _is_this_vm(vm_id: str, system: System) -> bool:
+    """The byte order in which a kernel reads the id may change from boot to boot."""
+    own = read_identity(system.root).vm_id
+    return own is None or vm_id in (own, swap_bytes(own))
+
+
+def _ask_for_owner(open_fabric: OpenFabric, *, clock: Clock) -> MediaDocument:
+    said: Optional[str] = None
+    unreadable = 0
+    while True:
+        try:
+            with open_fabric() as fabric:
+                document = fabric.imds.fetch_reprovision_data(Deadline(clock, _POLL_SHARE))
+            parse_ovf(document)
+        except FabricError as error:
+            unreadable = unreadable + 1 if _is_unreadable(error) else 0
+            if unreadable == _UNREADABLE_TRIES:
+                raise
+            if error.reason != said:
+                said = error.reason
+                LOG.info("no owner yet: %s", error)
+        else:
+            return MediaDocument(document, "reprovisiondata")
+        clock.sleep(_POLL_PAUSE)
+
+
+def _is_unreadable(error: FabricError) -> bool:
+    """There is a document, but it is no use; as opposed to there being none yet, which is worth any patience."""
+    answer = error.__cause__ or error
+    too_large = isinstance(answer, TransportError) and answer.kind == "response too large"
+    return too_large or isinstance(error, (DocumentError, MediaError))
+
+
+def _wait_for_imds(open_fabric: OpenFabric, deadline: Deadline) -> None:
+    """What IMDS says wins over the document: as long as it speaks of the pool, it would name the pool's user."""
+    while True:
+        trouble: Optional[AzureliteError]
+        try:
+            with open_fabric() as fabric:
+                trouble = _speaks_of_pool(parse_imds(fabric.imds.fetch_instance(deadline)).pps_type)
+        except FabricError as error:
+            trouble = error
+        if trouble is None:
+            return
+        if deadline.remaining() <= _POLL_PAUSE:
+            if isinstance(trouble, FabricError):  # whoever crawls next asks again, and looks at the answer once more
+                return
+            raise trouble
+        deadline.clock.sleep(_POLL_PAUSE)
+
+
+def _speaks_of_pool(kind: Optional[str]) -> Optional[AzureliteError]:
+    if kind not in _BY_RANK:
+        return None
+    key = "extended.compute.ppsType"
+    return AzureliteError(
+        f"IMDS says {kind!r} in {key} though this VM has an owner", reason=f"invalid IMDS metadata for key={key}"
+    )

@@ -1,0 +1,334 @@
+"""The main job: crawl, plan, run the steps, remember. One pass, one outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Iterator, Optional, Sequence
+
+from azurelite.clock import Clock, Deadline
+from azurelite.datasource.crawl import Crawl
+from azurelite.datasource.ovf import redacted
+from azurelite.errors import AzureliteError, ConfigError, FabricError, IdentityError, MachineError
+from azurelite.fabric.client import Fabric
+from azurelite.guard import guard
+from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler, bind_handlers
+from azurelite.media.find import MediaDocument
+from azurelite.metadata import Metadata
+from azurelite.outcome import Outcome, StepResult, deciding_failure
+from azurelite.record import dataclass, replace
+from azurelite.run.plan import Step, due_later, make_plan, wanted_sources
+from azurelite.run.pool import forget_pool, leave_pool, pool_type, still_in_pool
+from azurelite.run.session import Session
+from azurelite.run.steps import Runner
+from azurelite.state import marker, records
+from azurelite.state.store import State
+from azurelite.system.machine import System
+from azurelite.system.network.interfaces import primary_interface
+from azurelite.system.root import Root
+from azurelite.system.runlock import run_lock
+
+LOG = logging.getLogger(__name__)
+
+LATER_BOOT_SECONDS = 10.0  # for all that a later boot asks of Azure
+_LEASE_SECONDS = 120.0
+_TURNS = 3  # later boots at which a step is owed its turn: a cloud without IMDS must not be asked for ever
+_NO_VM_ID = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is made.
+
+    Attributes:
+        root: host path of the guest's `/`.
+        config_file: host path of a file in place of /etc/azurelite/azurelite.yaml.
+        dry_run: change nothing and send no report.
+        force: do it again though it is done.
+        detach: once Azure has accepted Ready, this process ends with 0 and a new one goes on; see `detach.py`.
+        search_path: where programs are looked for, as PATH.
+        clock: time.
+    """
+
+    root: str = "/"
+    config_file: Optional[str] = None
+    dry_run: bool = False
+    force: bool = False
+    detach: bool = False
+    search_path: Optional[str] = None
+    clock: Optional[Clock] = None
+
+
+def provision(options: Options) -> Outcome:
+    """Provision a guest.
+
+    Returns:
+        What came of it; `exit_code` is the process's.
+
+    Raises:
+        ConfigError: the configuration is wrong. A running Azure VM tells Azure so before.
+    """
+    clock = options.clock or Clock()
+    started = clock.monotonic()
+    off = marker.switched_off(Root(options.root))
+    if off is not None:
+        return Outcome("disabled", f"azurelite is switched off: {off}")
+    opened: list[tuple[Session, tuple[Handler, ...]]] = []
+    error = guard(lambda: opened.append(_open(options, clock)))
+    if error is not None:
+        if not options.dry_run:
+            from azurelite.run.reporter import tell_early_error
+
+            tell_early_error(error, root=options.root, clock=clock)
+        raise error
+    session, handlers = opened[0]
+    if not session.on_azure():
+        return Outcome("not azure", "this machine is not on Azure: nothing was asked and nothing changed")
+    known = session.identity.vm_id
+    other = marker.other_agent(session.root, known) if known is not None else None
+    if other is not None and not options.force:
+        return Outcome("already provisioned", f"{other} has provisioned this VM", vm_id=known)
+    system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=clock)
+    if system.live and not system.files.privileged:
+        raise ConfigError("provision changes this machine: run it as root")
+    # Without an id in the firmware only IMDS can say whether this is still the VM that was provisioned here.
+    later = known is None and marker.knows_some_vm(system.root)
+    later = later or (known is not None and marker.provisioned_as(system.root, known) is not None)
+    seconds = LATER_BOOT_SECONDS if later and not options.force else None
+    with _network(session, system) as told, session.open_fabric(seconds=seconds, told_wireserver=told) as fabric:
+        system.commands.limit = fabric.reading
+        with run_lock(system, fabric.reading):
+            outcome = _whole_run(_Run(session, handlers, system, fabric, options))
+        if isinstance(outcome.error, ConfigError):
+            raise outcome.error
+        outcome = replace(outcome, seconds=clock.monotonic() - started, exchanges=tuple(fabric.http.exchanges))
+    if not options.dry_run and outcome.outcome != "already provisioned":
+        records.save_status(system.files, outcome)
+    return outcome
+
+
+def _open(options: Options, clock: Clock) -> tuple[Session, tuple[Handler, ...]]:
+    session = Session(options.root, config_file=options.config_file, clock=clock)
+    return session, bind_handlers(session.config, session.root)
+
+
+def _whole_run(run: _Run) -> Outcome:
+    """The run, whatever breaks in it: a defect outside of the steps is told to Azure as well."""
+    found: list[Outcome] = []
+    error = guard(lambda: found.append(run.go()))
+    return run.give_up(error) if error is not None else found[0]
+
+
+@contextlib.contextmanager
+def _network(session: Session, system: System) -> Iterator[Optional[str]]:
+    """A lease for the length of the run, where the configuration asks for one; WireServer's address in it.
+
+    That there is none is said and no more: the network may be up all the same, and the media needs none.
+    """
+    name = session.config.datasource.interface
+    name = (primary_interface(system.root) or "eth0") if name == "auto" else name
+    if session.config.datasource.dhcp == "none" or not system.live:
+        yield None
+        return
+    from azurelite.system.network.dhcp import EphemeralDhcp
+
+    with contextlib.ExitStack() as stack:
+        told = None
+        try:
+            told = stack.enter_context(EphemeralDhcp(system, name, Deadline(session.clock, _LEASE_SECONDS))).wireserver
+        except MachineError as error:
+            LOG.warning("no lease on %s: %s", name, error)
+        yield told
+
+
+def apply_steps(session: Session, plan: tuple[Step, ...], crawled: Crawl, fabric: Fabric, options: Options) -> Outcome:
+    """Run just these steps; nothing is marked as done. See `azurelite.apply`."""
+    started = fabric.clock.monotonic()
+    system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=fabric.clock)
+    metadata = crawled.metadata
+    runner = Runner(system, fabric, metadata.vm_id, session.config)
+    state = State(system, session.identity.vm_id or _NO_VM_ID, fabric.clock)
+    with run_lock(system, fabric.deadline):
+        steps = runner.run(plan, metadata, state, remember=False, media_device=crawled.device)
+    outcome = Outcome(
+        "dry run" if options.dry_run else "applied",
+        "",
+        metadata.vm_id,
+        report=runner.reporter.result,
+        steps=tuple(steps),
+    )
+    return replace(
+        _with_failure(outcome), seconds=fabric.clock.monotonic() - started, exchanges=tuple(fabric.http.exchanges)
+    )
+
+
+class _Run:
+    """One provisioning run over a guest."""
+
+    def __init__(
+        self, session: Session, handlers: tuple[Handler, ...], system: System, fabric: Fabric, options: Options
+    ) -> None:
+        self.session = session
+        self.handlers = handlers
+        self.system = system
+        self.fabric = fabric
+        self.options = options
+        self.reporting = any(handler.name == REPORT_READY for handler in handlers)
+        self.runner = Runner(system, fabric, session.identity.vm_id, session.config)
+
+    def go(self) -> Outcome:
+        vm_id = self.session.identity.vm_id
+        if vm_id is not None and self._is_done(self._state(vm_id)):
+            return self._later_boot(vm_id)
+        crawled, broken = self._crawl()
+        kind = self._pool(crawled) if broken is None else None
+        if kind is not None:
+            crawled, broken = self._leave_pool(kind, crawled)
+        self.runner.reporter.vm_id = crawled.metadata.vm_id
+        cause = broken or self._nameless(crawled)
+        if cause is not None or crawled.metadata.vm_id is None:
+            return self.give_up(cause or IdentityError("no VM id"))
+        vm_id = crawled.metadata.vm_id
+        state = self._state(vm_id)
+        if self._is_done(state):  # known only now: the firmware has no id
+            return self._later_boot(vm_id)
+        if self.options.force:
+            state.forget()
+        self._save(crawled, state)
+        plan = make_plan(self.handlers, crawled, None if self.options.force else state)
+        steps = self.runner.run(
+            plan,
+            crawled.metadata,
+            state,
+            remember=True,
+            refused=crawled.refused,
+            media_device=crawled.device,
+            detach=self.options.detach,
+        )
+        owed = {step.handler.key: 0 for step in plan if step.again and not step.handler.required}
+        outcome = self._conclude(steps, vm_id, state, owed)
+        if outcome.outcome == "provisioned":
+            forget_pool(self.system)
+        if outcome.report is not None and outcome.report.is_ready:
+            self._tidy_up(crawled)
+        return outcome
+
+    def _crawl(
+        self, given: Optional[MediaDocument] = None, *, sources: Optional[Sequence[str]] = None
+    ) -> tuple[Crawl, Optional[AzureliteError]]:
+        found: list[Crawl] = []
+        error = guard(
+            lambda: found.append(self.session.crawl(self.fabric, self.system, given_media=given, sources=sources))
+        )
+        return (found[0] if found else Crawl(Metadata(), {})), error
+
+    def _pool(self, crawled: Crawl) -> Optional[str]:
+        """How the VM waits for an owner. One whose owner's Ready was accepted once waits no more, whatever is left."""
+        vm_id = crawled.metadata.vm_id
+        if self.system.dry_run or (vm_id is not None and marker.reported(self.system.root, vm_id)):
+            return None
+        return pool_type(crawled, self.system)
+
+    def _leave_pool(self, kind: str, waiting: Crawl) -> tuple[Crawl, Optional[AzureliteError]]:
+        """Wait for an owner, then begin anew with his document and a new time budget."""
+        given: list[MediaDocument] = []
+        error = guard(
+            lambda: given.append(
+                leave_pool(kind, system=self.system, fabric=self.fabric, open_fabric=self.session.open_fabric)
+            )
+        )
+        self.fabric.renew(self.session.config.datasource.deadline)
+        self.system.commands.limit = self.fabric.reading
+        if error is not None:
+            return Crawl(Metadata(vm_id=self.session.identity.vm_id)), error
+        # The pool's own disc is still in the drive, and is to be ejected like any other.
+        crawled, broken = self._crawl(replace(given[0], device=waiting.device))
+        return crawled, broken or still_in_pool(crawled)
+
+    def _save(self, crawled: Crawl, state: State) -> None:
+        records.save_metadata(self.system.files, crawled.metadata)
+        if crawled.media is not None:
+            state.keep_media(redacted(crawled.media.document))
+
+    def _tidy_up(self, crawled: Crawl) -> None:
+        """After Azure has accepted Ready, and never before."""
+        device = crawled.device
+        listed = any(handler.name == EJECT_MEDIA for handler in self.handlers)
+        if device is not None and self.system.live and self.session.config.datasource.media.eject and not listed:
+            from azurelite.system.disks.eject import eject
+
+            try:
+                eject(device)
+            except MachineError as error:
+                LOG.warning("the provisioning disc stays in: %s", error)
+
+    def _nameless(self, crawled: Crawl) -> Optional[AzureliteError]:
+        if crawled.metadata.vm_id is not None:
+            return None
+        return crawled.failure_for("vm_id") or IdentityError(
+            "neither the firmware nor IMDS names this VM", reason="failure to identify Azure VM ID"
+        )
+
+    def give_up(self, cause: AzureliteError) -> Outcome:
+        """The outcome of a run that came to no steps, or broke between them; Azure is told."""
+        maybe_done = self.session.identity.vm_id is None and marker.knows_some_vm(self.system.root)
+        told = self.runner.reporter.result
+        ready = told is not None and told.is_ready  # whatever broke since: Azure goes by that
+        if not self.system.dry_run and self.reporting and not maybe_done and not ready:
+            self.runner.tell(cause, None)
+        return Outcome(_kind(cause), cause.message, report=self.runner.reporter.result, error=cause)
+
+    def _conclude(self, steps: list[StepResult], vm_id: str, state: State, owed: dict[str, int]) -> Outcome:
+        outcome = Outcome("provisioned", "", vm_id=vm_id, report=self.runner.reporter.result, steps=tuple(steps))
+        if deciding_failure(steps) is not None:
+            return _with_failure(outcome)
+        if self.system.dry_run:
+            return replace(outcome, outcome="dry run", reason="nothing was changed and no report was sent")
+        state.owe(owed)
+        self._mark(state)
+        said = "Azure accepted Ready" if outcome.report else "nothing was left to report"
+        return replace(outcome, reason=said)
+
+    def _later_boot(self, vm_id: str) -> Outcome:
+        """Only what runs at every boot, and what is owed since the first: a source was out of reach then.
+
+        Nothing that goes wrong here fails the boot, and nothing is reported.
+        """
+        outcome = Outcome("already provisioned", f"this VM ({vm_id}) is provisioned already", vm_id=vm_id)
+        state = self._state(vm_id)
+        owed = state.owed()
+        due = due_later(self.handlers, owed)
+        steps: list[StepResult] = []
+        if due:
+            crawled = self._crawl(sources=wanted_sources(due, self.session.config.datasource.sources))[0]
+            plan = make_plan(self.handlers, crawled, state, later_boot=True, owed=owed)
+            self.system.commands.limit = None  # Azure waits for nothing: each program has its own time
+            steps = self.runner.run(plan, crawled.metadata, state, remember=False, detach=self.options.detach)
+            again = {step.handler.key for step in plan if step.again}
+            state.owe({key: tries + 1 for key, tries in owed.items() if key in again and tries + 1 < _TURNS})
+        self._mark(state)  # the configuration may be another one by now
+        forget_pool(self.system)
+        return replace(outcome, steps=tuple(steps))
+
+    def _is_done(self, state: State) -> bool:
+        return not self.options.force and state.is_provisioned(reporting=self.reporting)
+
+    def _mark(self, state: State) -> None:
+        every_boot = any(handler.frequency == "boot" for handler in self.handlers) or bool(state.owed())
+        unreported = not self.reporting and not state.is_provisioned(reporting=True)
+        state.mark_provisioned(config_file=self.options.config_file, every_boot=every_boot, unreported=unreported)
+
+    def _state(self, vm_id: str) -> State:
+        return State(self.system, vm_id, self.fabric.clock)
+
+
+def _with_failure(outcome: Outcome) -> Outcome:
+    failure = deciding_failure(outcome.steps)
+    if failure is None or failure.error is None:
+        return outcome
+    reason = f"{failure.name}: {failure.error}"
+    return replace(outcome, outcome=_kind(failure.error), reason=reason, error=failure.error)
+
+
+def _kind(cause: AzureliteError) -> str:
+    return "unreachable" if isinstance(cause, FabricError) else "failed"

@@ -1,0 +1,172 @@
+"""Telling Azure: the KVP record first, which the host reads only until the health report comes, then the report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from typing import Optional, Sequence
+
+from azurelite.clock import Clock, Deadline, iso_utc
+from azurelite.errors import AzureliteError, ConfigError, FabricError
+from azurelite.fabric.client import Fabric
+from azurelite.fabric.health import READY, failed, in_progress
+from azurelite.hypervisor.identity import read_identity
+from azurelite.hypervisor.kvp import write_report
+from azurelite.outcome import ReportResult
+from azurelite.state import marker
+from azurelite.system.files import Files
+from azurelite.system.machine import System
+from azurelite.system.root import Root
+from azurelite.version import VERSION
+
+LOG = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Reports on one VM.
+
+    Args:
+        fabric: where to report.
+        files: the guest's files, for the KVP pool.
+        vm_id: the VM, where known.
+
+    Attributes:
+        result: the last report of Ready or NotReady, once one was tried.
+    """
+
+    def __init__(self, fabric: Fabric, files: Files, vm_id: Optional[str]) -> None:
+        self._fabric = fabric
+        self._files = files
+        self.vm_id = vm_id
+        self.result: Optional[ReportResult] = None
+
+    def ready(self, deadline: Deadline) -> None:
+        """Report Ready.
+
+        Raises:
+            FabricError: Azure could not be reached or did not accept it; the KVP record then says so.
+        """
+        self._write_record(success_text(vm_id=self.vm_id, now=self._fabric.clock.now()))
+        try:
+            self._fabric.wireserver.send(READY, deadline)
+        except FabricError as error:
+            self._write_record(self._failure(error, "report_ready"))
+            self.result = ReportResult("Ready", accepted=False, error=error.message)
+            raise
+        self.result = ReportResult("Ready", accepted=True)
+        LOG.info("Azure accepted Ready")
+
+    def not_ready(self, cause: AzureliteError, deadline: Deadline, *, step: Optional[str] = None) -> None:
+        """Report that provisioning failed, and why. Azure then fails the deployment at once, with that text.
+
+        Args:
+            cause: what failed.
+            deadline: until when it is tried.
+            step: the handler that failed.
+
+        Raises:
+            FabricError: Azure could not be reached or did not accept it.
+        """
+        text = self._failure(cause, step)
+        self._write_record(text)
+        try:
+            self._fabric.wireserver.send(failed(text), deadline)
+        except FabricError as error:
+            self.result = ReportResult("NotReady", accepted=False, description=text, error=error.message)
+            raise
+        self.result = ReportResult("NotReady", accepted=True, description=text)
+        LOG.info("Azure was told that provisioning failed: %s", cause.reason)
+
+    def progress(self, text: str, deadline: Deadline) -> None:
+        """Report that provisioning goes on. Raises FabricError."""
+        self._fabric.wireserver.send(in_progress(text), deadline)
+
+    def _write_record(self, text: str) -> None:
+        write_report(self._files, text, clock=self._fabric.clock)
+
+    def _failure(self, cause: AzureliteError, step: Optional[str]) -> str:
+        return failure_text(cause, vm_id=self.vm_id, now=self._fabric.clock.now(), step=step)
+
+
+_SECONDS = 60.0
+
+
+def tell_early_error(error: AzureliteError, *, root: str, clock: Clock) -> None:
+    """A VM whose YAML is broken would be silent until Azure gives it up; so the running VM says why, once.
+
+    Args:
+        error: what went wrong.
+        root: host path of the guest's `/`; nothing is told of a foreign root.
+        clock: time.
+    """
+    guest = Root(root)
+    identity = read_identity(guest)
+    if not guest.is_host or not identity.on_azure:
+        return
+    if marker.done_before(guest, identity.vm_id) is not None:
+        return  # it has been Ready once, whoever saw to that; Azure asks no more
+    reason = "invalid azurelite configuration" if isinstance(error, ConfigError) else error.reason
+    system = System(root, clock=clock)
+    with Fabric(_SECONDS, clock=clock) as fabric:
+        try:
+            Reporter(fabric, system.files, identity.vm_id).not_ready(
+                AzureliteError(error.message, reason=reason), fabric.deadline
+            )
+        except FabricError as unheard:
+            LOG.error("Azure could not be told of the failure: %s", unheard)
+
+
+DOCUMENTATION = "https://aka.ms/linuxprovisioningerror"
+_LIMIT = 512  # characters that surely fit WireServer's 4096 bytes after escaping
+_LONGEST_REASON = 200  # characters
+_LONGEST_VALUE = 120  # characters of one supporting value
+
+
+def success_text(*, vm_id: Optional[str], now: float) -> str:
+    """The record of a success."""
+    return _record(["result=success", f"agent={_agent()}", f"timestamp={iso_utc(now)}", f"vm_id={vm_id}"])
+
+
+def failure_text(error: AzureliteError, *, vm_id: Optional[str], now: float, step: Optional[str] = None) -> str:
+    """The record of a failure.
+
+    Args:
+        error: gives the reason and the supporting data.
+        vm_id: the VM.
+        now: seconds since 1970.
+        step: the handler that failed.
+
+    Returns:
+        At most 512 characters. Supporting data gives way first, so that reason, VM id, time and link stay.
+    """
+    reason = error.reason[:_LONGEST_REASON]
+    tail = [f"vm_id={vm_id}", f"timestamp={iso_utc(now)}", f"documentation_url={DOCUMENTATION}"]
+    data = [f"step={step}"] if step else []
+    data += [f"{key}={value[:_LONGEST_VALUE]}" for key, value in error.data.items()]
+    if error.message != error.reason:
+        data.append(f"message={error.message}")
+    while True:
+        text = _record(["result=error", f"reason={reason}", f"agent={_agent()}", *data, *tail])
+        over = len(text) - _LIMIT
+        if over <= 0:
+            return text
+        if not data and not reason:
+            return text[:_LIMIT]
+        if not data:
+            reason = reason[: -max(1, over // 2)]  # half: quoting may have doubled each character
+            continue
+        data[-1] = data[-1][: max(0, len(data[-1]) - over)]
+        if len(data[-1]) < len("message=") + 8:
+            data.pop()
+
+
+def _agent() -> str:
+    return f"azurelite/{VERSION}"
+
+
+def _record(fields: Sequence[str]) -> str:
+    flat = ["".join(character if character.isprintable() else " " for character in field) for field in fields]
+    text = io.StringIO()
+    csv.writer(text, delimiter="|", quotechar="'", lineterminator="").writerow(flat)
+    return text.getvalue()

@@ -1,0 +1,150 @@
+"""One guest and its Azure, opened for one run: who it is, how it is configured, whether it may dial."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, Optional, Sequence, Union
+
+from azurelite.clock import Clock
+from azurelite.config.load import Config, load_config
+from azurelite.errors import AzureliteError, ConfigError, NotAzureError, TransportError
+from azurelite.fabric.client import Fabric
+from azurelite.fabric.settings import WireServerSettings
+from azurelite.hypervisor.firmware import identify
+from azurelite.hypervisor.identity import Identity
+from azurelite.metadata import Metadata
+from azurelite.run.reporter import Reporter
+from azurelite.system.machine import System
+from azurelite.system.network.leases import wireserver_from_leases
+from azurelite.system.process import Commands
+from azurelite.system.root import Root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from azurelite.datasource.crawl import Crawl
+    from azurelite.media.find import MediaDocument
+
+
+class Session:
+    """What every verb begins with.
+
+    Args:
+        root: host path of the guest's `/`.
+        config_file: host path of a file in place of /etc/azurelite/azurelite.yaml.
+        clock: time.
+
+    Raises:
+        ConfigError: the configuration cannot be read.
+    """
+
+    def __init__(self, root: str, *, config_file: Optional[str] = None, clock: Optional[Clock] = None) -> None:
+        if not os.path.isdir(root):
+            raise ConfigError(f"{root or 'an empty name'} is not a folder: give --root the folder of a guest's `/`")
+        self.root = Root(root)
+        self.clock = clock or Clock()
+        self.identity: Identity = identify(self.root, Commands(os.environ.get("PATH")))
+        self.config: Config = load_config(self.root, file=config_file)
+
+    def on_azure(self) -> bool:
+        """The firmware proves Azure, or the administrator asserts it."""
+        return self.identity.on_azure or self.config.datasource.platform == "azure"
+
+    def open_fabric(self, *, seconds: Optional[float] = None, told_wireserver: Optional[str] = None) -> Fabric:
+        """The endpoints, with a time budget of the configuration's or of fewer seconds.
+
+        Args:
+            seconds: the time budget, where it is less than the configuration's.
+            told_wireserver: WireServer's address in the lease of this run; else those on the disk are looked at.
+
+        Raises:
+            NotAzureError: nothing may be dialled from here.
+        """
+        if not self.on_azure():
+            raise NotAzureError(
+                "this machine is not on Azure: its chassis asset tag is not Azure's, so nothing was asked "
+                "(`datasource.platform: azure` asserts that it is)"
+            )
+        datasource = self.config.datasource
+        budget = datasource.deadline if seconds is None else min(seconds, datasource.deadline)
+        told = told_wireserver or self._told_wireserver()
+        return Fabric(
+            budget,
+            imds=datasource.imds,
+            wireserver=datasource.wireserver,
+            clock=self.clock,
+            interface=None if datasource.interface == "auto" else datasource.interface,
+            explain=self._explain,
+            told_wireserver=told,
+        )
+
+    def _explain(self, address: str, error: TransportError) -> str:
+        from azurelite.system.network.reach import explain
+
+        return explain(self.root, address, error, uid=os.geteuid())
+
+    def _told_wireserver(self) -> Optional[str]:
+        """Option 245 of a lease, where the administrator did not say another address himself. Nobody waits for one."""
+        if self.config.datasource.wireserver.endpoint != WireServerSettings.endpoint:
+            return None
+        return wireserver_from_leases(self.root, now=self.clock.now())
+
+    def crawl(
+        self,
+        fabric: Fabric,
+        system: System,
+        *,
+        given_media: Optional[MediaDocument] = None,
+        sources: Optional[Sequence[str]] = None,
+    ) -> Crawl:
+        """Ask the sources.
+
+        Args:
+            fabric: the endpoints.
+            system: the guest; a dry one reads discs, but never mounts them.
+            given_media: a document in place of the media's.
+            sources: which, in place of the configured ones.
+        """
+        from azurelite.datasource.crawl import crawl
+
+        return crawl(
+            fabric,
+            identity=self.identity,
+            sources=self.config.datasource.sources if sources is None else sources,
+            system=system,
+            media=self.config.datasource.media.device,
+            given_media=given_media,
+        )
+
+
+PathLike = Union[str, "os.PathLike[str]"]
+Kind = Literal["ready", "failure", "progress"]
+
+
+def open_session(root: str, config: Optional[PathLike], clock: Optional[Clock]) -> Session:
+    """The guest of a public call. Raises ConfigError."""
+    return Session(root, config_file=os.fspath(config) if config is not None else None, clock=clock)
+
+
+def crawl_metadata(*, root: str, config: Optional[PathLike], clock: Optional[Clock] = None) -> Metadata:
+    """See `azurelite.crawl`."""
+    session = open_session(root, config, clock)
+    with session.open_fabric() as fabric:
+        crawled = session.crawl(fabric, System(root, dry_run=True, search_path=os.environ.get("PATH")))
+    useful = set(crawled.metadata.provenance.values()) - {"firmware"} or crawled.metadata.raw
+    if not useful and crawled.failures:
+        raise next(iter(crawled.failures.values()))
+    return crawled.metadata
+
+
+def send_report(kind: Kind, text: str, *, root: str, config: Optional[PathLike], clock: Optional[Clock] = None) -> None:
+    """See `azurelite.report_ready`, `report_failure` and `report_progress`."""
+    session = open_session(root, config, clock)
+    with session.open_fabric() as fabric:
+        system = System(root, clock=session.clock)
+        reporter = Reporter(fabric, system.files, session.identity.vm_id)
+        if kind == "ready":
+            reporter.ready(fabric.deadline)
+        elif kind == "failure":
+            reporter.not_ready(AzureliteError(text), fabric.deadline)
+        else:
+            reporter.progress(text, fabric.deadline)

@@ -1,0 +1,191 @@
+"""Running the steps of a plan, in order: what broke, what changed, what Azure is told in place of Ready.
+
+Whatever a handler breaks on, Azure hears of it, and the steps that do not hang on it go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Callable, Optional
+
+from azurelite.config.load import Config
+from azurelite.errors import AzureliteError, FabricError
+from azurelite.fabric.client import Fabric
+from azurelite.guard import guard
+from azurelite.handlers import REPORT_READY, Context, Handler
+from azurelite.metadata import Metadata
+from azurelite.outcome import Outcome, StepResult, deciding_failure
+from azurelite.record import replace
+from azurelite.run.plan import Step, inputs_of
+from azurelite.run.reporter import Reporter
+from azurelite.state.store import State
+from azurelite.system.machine import System
+
+LOG = logging.getLogger(__name__)
+
+_NOTHING_WITHOUT_DATA = ("user_data", "custom_data")
+
+
+class Runner:
+    """Runs steps over one guest.
+
+    Args:
+        system: the guest.
+        fabric: Azure's endpoints.
+        vm_id: the VM, where the firmware names it.
+        config: the configuration of the run.
+
+    Attributes:
+        reporter: tells Azure, and holds what came of it.
+    """
+
+    def __init__(self, system: System, fabric: Fabric, vm_id: Optional[str], config: Config) -> None:
+        self.system = system
+        self.config = config
+        self.fabric = fabric
+        self.reporter = Reporter(fabric, system.files, vm_id)
+
+    def run(
+        self,
+        plan: tuple[Step, ...],
+        metadata: Metadata,
+        state: State,
+        *,
+        remember: bool,
+        refused: Optional[AzureliteError] = None,
+        media_device: Optional[str] = None,
+        detach: bool = False,
+    ) -> list[StepResult]:
+        """Run the steps in order; a failure stops none but `report_ready`.
+
+        Args:
+            plan: what runs.
+            metadata: what Azure says.
+            state: takes every change into the manifest.
+            remember: also that a handler is through.
+            refused: what Azure asked for and cannot be done; then the VM is not ready, whatever the steps do.
+            media_device: the drive of the provisioning disc.
+            detach: what stands behind `report_ready` runs in a process of its own, and this one ends there.
+        """
+        if not self.system.dry_run:
+            self.system.journal.listener = state.note_change
+        results: list[StepResult] = []
+        if refused is not None:
+            results.append(StepResult("datasource", "failed", required=True, error=refused))
+            _say(results[0], dry_run=self.system.dry_run)
+        for turn, step in enumerate(plan, 1):
+            failure = deciding_failure(results)
+            if step.handler.name == REPORT_READY and step.skip is None and failure is not None:
+                result = self._report_failure(step, failure)
+            else:
+                result = self._run_step(step, lambda note: self._context(metadata, results, state, media_device, note))
+            if step.handler.name == REPORT_READY:
+                self.system.commands.limit = None  # from here on nobody waits
+            if remember and result.status == "done":
+                inputs = inputs_of(step.handler, metadata)
+                state.finish(
+                    step.handler.key, step.handler.frequency, inputs=inputs, lasting=step.handler.runs_programs
+                )
+            results.append(result)
+            _say(result, dry_run=self.system.dry_run)
+            if detach and step.handler.name == REPORT_READY and (step.skip is not None or result.status == "done"):
+                _detach(plan[turn:], metadata, failed=remember and deciding_failure(results) is not None)
+        return results
+
+    def _context(
+        self,
+        metadata: Metadata,
+        before: list[StepResult],
+        state: State,
+        media_device: Optional[str],
+        note: Callable[[str], None],
+    ) -> Context:
+        return Context(
+            metadata=metadata,
+            system=self.system,
+            fabric=self.fabric,
+            outcome=Outcome(
+                "failed" if deciding_failure(before) else "provisioned",
+                "so far",
+                report=self.reporter.result,
+                steps=tuple(before),
+            ),
+            note=note,
+            report_ready=lambda: self.reporter.ready(self.fabric.deadline),
+            memory=state.memory,
+            media_device=media_device,
+            config=self.config,
+        )
+
+    def _run_step(self, step: Step, context: Callable[[Callable[[str], None]], Context]) -> StepResult:
+        handler = step.handler
+        result = StepResult(handler.key, "done", handler.required)
+        if step.skip is not None:
+            return replace(result, status="skipped", reason=step.skip)
+        if step.blocked is not None:
+            return replace(result, status="failed", error=step.blocked)
+        notes: list[str] = []
+        ctx = context(notes.append)
+        mark = len(self.system.journal)
+        started = self.fabric.clock.monotonic()
+        error = guard(lambda: _apply(handler, ctx))
+        return replace(
+            result,
+            status="failed" if error else "done",
+            error=error,
+            started=started - self.fabric.opened,
+            seconds=self.fabric.clock.monotonic() - started,
+            changes=self.system.journal.since(mark),
+            notes=tuple(notes),
+        )
+
+    def _report_failure(self, step: Step, failure: StepResult) -> StepResult:
+        """In the place of Ready: what failed, and why."""
+        cause = failure.error or AzureliteError(f"{failure.name} failed")
+        if not self.system.dry_run:
+            self.tell(cause, failure.name)
+        return StepResult(REPORT_READY, "skipped", step.handler.required, reason=f"not ready: {failure.name} failed")
+
+    def tell(self, cause: AzureliteError, step: Optional[str]) -> None:
+        """Tell Azure of a failure; that it cannot be told is said and changes nothing more."""
+        try:
+            self.reporter.not_ready(cause, self.fabric.deadline, step=step)
+        except FabricError as error:
+            LOG.error("Azure could not be told of the failure: %s", error)
+
+
+def _apply(handler: Handler, ctx: Context) -> None:
+    if handler.timeout is None:
+        with ctx.system.files.durability.together():
+            handler.apply(ctx, handler.options)
+        return
+    from azurelite.run.plugin_process import apply_apart
+
+    apply_apart(handler, ctx)
+
+
+def _detach(left: tuple[Step, ...], metadata: Metadata, *, failed: bool) -> None:
+    """Go on with what is left in a process of its own; not for nothing, and not where the exit status has to tell."""
+    names = [step.handler.key for step in left if _takes_time(step, metadata)]
+    if names and not failed:
+        from azurelite.run.background import go_on_alone
+
+        go_on_alone(", ".join(names))
+
+
+def _takes_time(step: Step, metadata: Metadata) -> bool:
+    if step.skip is not None or step.blocked is not None:
+        return False
+    given = [getattr(metadata, field) for field in step.handler.uses]
+    return step.handler.name not in _NOTHING_WITHOUT_DATA or any(value is not None for value in given)
+
+
+def _say(result: StepResult, *, dry_run: bool) -> None:
+    for change in result.changes:
+        LOG.info("%s: %s%s", result.name, "would " if dry_run else "", change)
+    for note in result.notes:
+        LOG.warning("%s: %s", result.name, note)
+    if result.error is not None:
+        LOG.error("%s: %s", result.name, result.error)
+    elif result.status == "skipped":
+        LOG.info("%s: skipped, %s", result.name, result.reason)

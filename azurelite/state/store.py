@@ -1,0 +1,232 @@
+"""What azurelite remembers between boots: which VM was provisioned, which handlers are through, what was written.
+
+All of it lies below /var/lib/azurelite, which only root can look into. A dry run remembers nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Callable, Mapping, Optional
+
+from azurelite import layout
+from azurelite.clock import Clock, iso_utc
+from azurelite.config.load import Frequency
+from azurelite.errors import FileError
+from azurelite.state import marker
+from azurelite.system.changes import Change
+from azurelite.system.explain import explained
+from azurelite.system.files import Files
+from azurelite.system.machine import System
+
+LOG = logging.getLogger(__name__)
+
+
+class State:
+    """The memory of one guest about one VM id.
+
+    A state that cannot be written (read-only file system) is said once and does not fail the run: the next
+    boot then does the work again.
+
+    Args:
+        system: the guest.
+        vm_id: whose memory.
+        clock: for time stamps.
+    """
+
+    def __init__(self, system: System, vm_id: str, clock: Clock) -> None:
+        self._system = system
+        self._clock = clock
+        self._vm_id = marker.provisioned_as(system.root, vm_id) or vm_id
+        self._writable = not system.dry_run
+
+    @property
+    def memory(self) -> Memory:
+        """What handlers remember about this VM."""
+        return Memory(self._system.files, self._vm_id)
+
+    def is_provisioned(self, *, reporting: bool) -> bool:
+        """The work is done for this VM.
+
+        Args:
+            reporting: telling Azure is part of it; otherwise a run that left that to others counts, too.
+        """
+        root = self._system.root
+        return marker.reported(root, self._vm_id) if reporting else marker.provisioned_as(root, self._vm_id) is not None
+
+    def is_finished(self, handler: str, frequency: Frequency, *, inputs: Optional[str]) -> bool:
+        """The handler has done its work, for this VM or, with frequency "once", on this machine.
+
+        Args:
+            handler: its name.
+            frequency: how often it runs.
+            inputs: what it would work with now, as a digest; None where that is not known. Work done with other
+                inputs does not count.
+        """
+        path = self._record(handler, frequency)
+        try:
+            record = json.loads(self._system.files.read(path) or b"null") if path is not None else None
+        except (FileError, ValueError):
+            return False
+        if not isinstance(record, dict):
+            return False
+        return frequency == "once" or inputs is None or record.get("inputs") == inputs
+
+    def finish(self, handler: str, frequency: Frequency, *, inputs: Optional[str], lasting: bool = True) -> None:
+        """Remember that the handler has done its work with these inputs.
+
+        Args:
+            handler: its name.
+            frequency: how often it runs.
+            inputs: what it worked with, as a digest.
+            lasting: it must not do it again after a power cut either; for most a second turn changes nothing.
+        """
+        record = self._record(handler, frequency)
+        if record is not None:
+            text = json.dumps({"handler": handler, "finished": iso_utc(self._clock.now()), "inputs": inputs})
+            self._keep(lambda: self._put(record, text + "\n", lasting=lasting or frequency == "once"))
+
+    def forget(self) -> None:
+        """Take back that this VM is done: all of it is to be done again, and counts as undone until it is."""
+        folder = f"{layout.VMS_DIR}/{self._vm_id}/handlers"
+
+        def remove() -> None:
+            self._system.files.remove(marker.marker_path(self._vm_id))
+            for name in self._system.files.names(folder):
+                self._system.files.remove(f"{folder}/{name}")
+            memory = self.memory.vm_folder + "/memory"
+            for name in self._system.files.names(memory):
+                if name.endswith("-scripts"):  # which of the user's scripts were begun
+                    self._system.files.remove(f"{memory}/{name}")
+
+        self._keep(remove)
+
+    def mark_provisioned(self, *, config_file: Optional[str], every_boot: bool, unreported: bool) -> None:
+        """Remember that this VM is done: only after Azure has accepted Ready, or where telling it is left to others."""
+        text = marker.marker_text(
+            self._system.root, config_file=config_file, every_boot=every_boot, unreported=unreported
+        )
+        path = marker.marker_path(self._vm_id)
+
+        def write() -> None:
+            if self._system.files.read(path) != text.encode():
+                self._put(path, text)
+
+        self._keep(write)
+
+    def owed(self) -> dict[str, int]:
+        """The steps that are owed another turn at a later boot, with how often they had one since the first."""
+        try:
+            record = json.loads(self._system.files.read(self._owed_file()) or b"{}")
+        except (FileError, ValueError):
+            return {}
+        return (
+            {key: tries for key, tries in record.items() if isinstance(tries, int)} if isinstance(record, dict) else {}
+        )
+
+    def owe(self, tries: Mapping[str, int]) -> None:
+        """Remember which steps are owed another turn, and how often they had one."""
+        if dict(tries) == self.owed():
+            return
+        path = self._owed_file()
+        self._keep(
+            lambda: self._put(path, json.dumps(dict(tries)) + "\n") if tries else self._system.files.remove(path)
+        )
+
+    def _owed_file(self) -> str:
+        return f"{layout.VMS_DIR}/{self._vm_id}/owed"
+
+    def keep_media(self, document: bytes) -> None:
+        """Keep a copy of ovf-env.xml without its secrets: the disc is there at the first boot only."""
+        self._keep(lambda: self._put(layout.saved_media(self._vm_id), document.decode(errors="replace")))
+
+    def note_change(self, change: Change) -> None:
+        """Write a change into the manifest, so that it can be undone before the image is captured."""
+        row = {"vm_id": self._vm_id, "kind": change.kind, "target": change.target, "detail": change.detail}
+
+        def append() -> None:
+            self._system.files.make_own_folder(layout.STATE_DIR, mode=0o700, lasting=False)
+            self._system.files.append_line(layout.MANIFEST, json.dumps(row))
+
+        self._keep(append)
+
+    def _record(self, handler: str, frequency: Frequency) -> Optional[str]:
+        if frequency == "boot":
+            return None
+        folder = layout.ONCE_DIR if frequency == "once" else f"{layout.VMS_DIR}/{self._vm_id}/handlers"
+        return f"{folder}/{handler}"
+
+    def _put(self, path: str, text: str, *, lasting: bool = True) -> None:
+        files = self._system.files
+        with files.durability.together():
+            files.make_own_folder(layout.STATE_DIR, mode=0o700, lasting=lasting)
+            files.make_own_folder(path.rpartition("/")[0], mode=0o700, lasting=lasting)
+            files.put(path, text.encode(), mode=0o600, owner=None, lasting=lasting)
+            if lasting:  # the folders may be from a record that was not
+                sync_folders(files, path, below=layout.STATE_DIR)
+
+    def _keep(self, write: Callable[[], None]) -> None:
+        if not self._writable:
+            return
+        try:
+            write()
+        except FileError as error:
+            self._writable = False
+            LOG.warning("nothing can be remembered, the next boot will do this again: %s", error)
+
+
+class Memory:
+    """The memory of one guest about one VM.
+
+    Args:
+        files: the guest's files.
+        vm_id: whose memory.
+
+    Attributes:
+        vm_folder: guest path of all that is remembered about this VM.
+    """
+
+    def __init__(self, files: Files, vm_id: str) -> None:
+        self._files = files
+        self.vm_folder = layout.vm_folder(vm_id)
+        self._folder = f"{self.vm_folder}/memory"
+
+    def recall(self, name: str) -> Optional[str]:
+        """The text remembered under that name (letters, digits, `_`, `-`), or None."""
+        try:
+            data = self._files.read(f"{self._folder}/{name}")
+        except FileError as error:
+            LOG.debug("%s", error)
+            return None
+        return None if data is None else data.decode(errors="replace")
+
+    def remember(self, name: str, text: str) -> bool:
+        """Keep a text under a name; once this returns it outlasts a power cut.
+
+        Returns:
+            False when it cannot be kept (read-only file system), which is said and no failure of its own.
+        """
+        if self.recall(name) == text:
+            return True
+        try:
+            self._files.make_own_folder(layout.STATE_DIR, mode=0o700)
+            self._files.make_own_folder(self._folder, mode=0o700)
+            if self._files.dry_run:
+                self._files.expect_file(f"{self._folder}/{name}", text.encode())
+                return True
+            self._files.durability.settle()  # what is remembered is often that something else is done
+            self._files.put(f"{self._folder}/{name}", text.encode(), mode=0o600, owner=None)
+            sync_folders(self._files, f"{self._folder}/{name}", below=layout.STATE_DIR)
+            self._files.durability.settle()
+        except FileError as error:
+            LOG.warning("%s cannot be remembered: %s", name, error)
+            return False
+        return True
+
+
+def sync_folders(files: Files, path: str, *, below: str) -> None:
+    """Let the names of the folders from `below` down to this file outlast a power cut. Raises FileError."""
+    while path.startswith(below):
+        with explained("sync", path), files.parent(path) as (folder, _):
+            files.durability.note(folder)
+        path = path.rpartition("/")[0]

@@ -1,0 +1,1 @@
+"""Users, groups, passwords and privileges of a guest."""

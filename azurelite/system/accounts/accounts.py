@@ -1,0 +1,305 @@
+"""User accounts and groups of a guest: who is there, and seeing to it that somebody is.
+
+Which tool does it is decided by what is there, not by a distribution's name: shadow-utils on the running
+system, shadow-utils with `--prefix` for a foreign root, BusyBox's or FreeBSD's own, and direct edits of the files
+where none of them fits. An existing account is never locked, re-numbered or given another password by accident.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import stat
+from typing import Iterator, Optional, Protocol
+
+from azurelite.clock import Clock, Deadline
+from azurelite.errors import CommandError, FileError, MachineError
+from azurelite.system.accounts.busybox import BusyBoxTools, is_busybox
+from azurelite.system.accounts.passwd import PasswdFiles, expect_home, home_owner
+from azurelite.system.accounts.passwords import Passwords
+from azurelite.system.accounts.pw import MASTER, PwTools
+from azurelite.system.accounts.shadow import ShadowTools
+from azurelite.system.accounts.tablefiles import LOCK, LOCK_WAIT, as_number, login_range, split_lines, table_lock
+from azurelite.system.accounts.users import NewUser, User
+from azurelite.system.changes import Change, Journal
+from azurelite.system.files import Files
+from azurelite.system.process import Commands
+from azurelite.system.selinux import relabel, uses_labels
+
+_NOBODY = (65534, 65535)
+TOOLS = ("useradd", "usermod", "groupadd")
+
+
+class Backend(Protocol):
+    """What changes accounts."""
+
+    def add_user(self, new: NewUser) -> None:
+        """Make the account and its home."""
+
+    def add_group(self, name: str, *, system: bool = False) -> None:
+        """Make a group."""
+
+    def join(self, name: str, group: str) -> None:
+        """Add an existing user to an existing group."""
+
+
+class Accounts:
+    """The accounts of one guest.
+
+    Attributes:
+        passwords: what is stored of them, and changing it.
+        mended_key_files: files of SSH keys that this run has made, or in a dry run would have made, fit for sshd.
+    """
+
+    def __init__(self, files: Files, commands: Commands, journal: Journal, clock: Clock) -> None:
+        self.files = files
+        self.commands = commands
+        self.passwords = Passwords(files, commands, journal, clock)
+        self.mended_key_files: set[str] = set()
+        self._journal = journal
+        self._clock = clock
+        self._wished_users: dict[str, User] = {}
+        self._wished_numbers: dict[int, str] = {}
+        self._wished_groups: set[str] = set()
+        self._wished_whole: set[str] = set()
+        self._wished_members: set[tuple[str, str]] = set()
+
+    def user(self, name: str) -> Optional[User]:
+        """The account of that name, or None. On the running system, from any source it knows (LDAP, …)."""
+        if name in self._wished_users:
+            return self._wished_users[name]
+        for line in split_lines(self.files.read("/etc/passwd")):
+            entry = [*line.split(":"), *[""] * 7]  # a line with fewer fields is an account all the same
+            if entry[0] == name:
+                return User(name, _number(entry[2]), _number(entry[3]), entry[5] or "/", entry[6])
+        return _ask_system(name) if self.files.root.is_host else None
+
+    def name_of(self, uid: int) -> Optional[str]:
+        """Whose number that is, by /etc/passwd, or in a dry run would be; or None."""
+        for line in split_lines(self.files.read("/etc/passwd")):
+            entry = [*line.split(":"), *[""] * 3]
+            if as_number(entry[2]) == uid:
+                return entry[0]
+        return self._wished_numbers.get(uid)
+
+    def has_group(self, name: str) -> bool:
+        """There is a group of that name, or in a dry run there would be."""
+        return name in self._wished_groups or any(e[0] == name for e in self._entries("/etc/group", 4))
+
+    def groups_of(self, name: str) -> set[str]:
+        """The groups that list this user as a member, and the group that is his own."""
+        user = self.user(name)
+        found = {group for member, group in self._wished_members if member == name}
+        for group, _, gid, members in self._entries("/etc/group", 4):
+            if name in members.split(",") or (user is not None and _number(gid) == user.gid):
+                found.add(group)
+        return found
+
+    def is_system_account(self, user: User) -> bool:
+        """The account belongs to the system, not to a person: its number lies below people's, or is nobody's."""
+        lowest, _ = login_range(self.files, "UID")
+        return user.uid != -1 and (user.uid < max(lowest, 1) or user.uid in _NOBODY)
+
+    def is_system_group(self, name: str) -> bool:
+        """There is a group of that name, and its number lies below people's."""
+        lowest, _ = login_range(self.files, "GID")
+        return any(entry[0] == name and _number(entry[2]) < lowest for entry in self._entries("/etc/group", 4))
+
+    def ensure_group(self, name: str, *, system: bool = False) -> bool:
+        """See to it that the group exists; True when it had to be made. Raises MachineError."""
+        if self.has_group(name):
+            return False
+        backend = self._backend()
+        self._journal.record(Change("group", name, "create"))
+        if self.files.dry_run:
+            self._wished_groups.add(name)
+        else:
+            with self._explained():
+                backend.add_group(name, system=system)
+        return True
+
+    def create_user(self, new: NewUser) -> User:
+        """Make an account that does not exist yet.
+
+        Raises:
+            MachineError: the tools or the files did not let us, or the home is a link or somebody else's.
+        """
+        self.check_home(new.name, new.home, create=new.create_home)
+        backend = self._backend()
+        extra = f", groups {','.join(new.groups)}" if new.groups else ""
+        self._journal.record(Change("user", new.name, f"create, home {new.home}, shell {new.shell}{extra}"))
+        if self.files.dry_run:
+            if new.create_home:
+                expect_home(self.files, new.home)
+            self._wished_members |= {(new.name, group) for group in new.groups}
+            self._wished_users[new.name] = User(new.name, -1, -1, new.home, new.shell)
+            if new.uid is not None:
+                self._wished_numbers[new.uid] = new.name
+            self._wished_groups |= set() if new.primary_group else {new.name}
+            self.passwords.expect(new.name)
+            return self._wished_users[new.name]
+        kept = self.files.stat(new.home, beneath=new.home) is not None
+        with self._explained():
+            backend.add_user(new)
+        made = self.user(new.name)
+        if made is None:
+            raise MachineError(f"the account {new.name} was made but is not to be found in /etc/passwd")
+        self._finish(new, made, backend, kept_home=kept)
+        return made
+
+    def _finish(self, new: NewUser, made: User, backend: Backend, *, kept_home: bool) -> None:
+        """What only some of the backends do."""
+        if new.expire_day is not None or new.inactive is not None:
+            self.passwords.limit(new.name, expire_day=new.expire_day, inactive=new.inactive)
+        if isinstance(backend, BusyBoxTools):
+            self.passwords.make_keys_welcome(new.name)
+        if not new.create_home or kept_home:
+            return
+        mode = new.home_mode
+        if mode is None and isinstance(backend, BusyBoxTools):
+            mode = 0o700  # BusyBox makes it 2755, for everybody to read
+        if mode is not None:
+            self.files.mkdir_silently(made.home, mode=mode, owner=made.owner, beneath=made.home)
+        if not isinstance(backend, ShadowTools) or backend.foreign:
+            relabel(self, made.home)
+
+    def complete(self, user: User, *, home: bool = True) -> bool:
+        """Give an existing account what a crash while it was made kept from it: shadow line, own group, home.
+
+        What is there stays as it is. True when something had to be made.
+
+        Args:
+            user: the account.
+            home: it is to have a home, too.
+        """
+        if not any(line.startswith(f"{user.name}:x:") for line in split_lines(self.files.read("/etc/passwd"))):
+            return False
+        lacking = tuple(part for part in self._direct().lacking(user) if home or part != "home")
+        if not lacking or user.name in self._wished_whole:
+            return False
+        self._journal.record(Change("user", user.name, f"complete: {', '.join(lacking)}"))
+        if not self.files.dry_run:
+            self._direct().complete(user, lacking)
+            if "home" in lacking:
+                relabel(self, user.home)
+        else:
+            self._wished_whole.add(user.name)
+            if "home" in lacking:
+                expect_home(self.files, user.home)
+            if "shadow" in lacking:
+                self.passwords.expect(user.name)
+        return True
+
+    def ensure_member(self, user: User, group: str) -> bool:
+        """See to it that an existing user is in an existing group; True when he had to be added."""
+        if group in self.groups_of(user.name):
+            return False
+        backend = self._backend()
+        self._journal.record(Change("user", user.name, f"add to group {group}"))
+        if self.files.dry_run:
+            self._wished_members.add((user.name, group))
+        else:
+            with self._explained():
+                backend.join(user.name, group)
+        return True
+
+    def check_home(self, name: str, home: str, *, create: bool = True) -> None:
+        """See that a folder can be the home of an account to be made, ahead of everything that is made for it.
+
+        Args:
+            name: the account.
+            home: guest path.
+            create: it is to be made where it is not there.
+
+        Raises:
+            MachineError: it is a link, no folder, or somebody else's.
+        """
+        wished = (user.name for user in self._wished_users.values() if user.home == home)
+        owner = home_owner(self.files, home) or next(wished, None)
+        if owner is not None and owner != name:
+            raise MachineError(f"{home} is the home of {owner} already: give {name} another one")
+        found = self.files.stat(home, beneath=home)
+        if found is not None and not stat.S_ISDIR(found.st_mode):
+            what = "a symbolic link, which is not followed" if stat.S_ISLNK(found.st_mode) else "not a folder"
+            raise FileError(f"{home}, the home of {name}, is {what}: remove it, then run again")
+        if found is not None and create and found.st_uid == 0 and home != f"/home/{name}":
+            raise MachineError(f"{home} is there already and is root's: give {name} another home")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """useradd and its like say "try again later" whatever keeps them from the tables: find out what does."""
+        try:
+            yield
+        except CommandError as error:
+            if not self.files.root.is_host:
+                raise
+            try:
+                with table_lock(self.files, Deadline(self._clock, 0)):
+                    pass
+            except FileError as cause:
+                raise cause from error
+            raise
+
+    def _direct(self) -> PasswdFiles:
+        return PasswdFiles(self.files, self._wait())
+
+    def _wait(self) -> Deadline:
+        limit = self.commands.limit
+        return Deadline(self._clock, LOCK_WAIT) if limit is None else limit.within(LOCK_WAIT)
+
+    def _backend(self) -> Backend:
+        """What fits this guest; in a dry run it is chosen all the same, so that what it lacks is told of.
+
+        Raises:
+            FileError: there is no /etc.
+            MachineError: the guest's tables are of a kind that nothing here can write.
+        """
+        files, find = self.files, self.commands.find
+        root = files.root
+        if not files.is_dir("/etc"):
+            raise FileError(f"cannot lock {LOCK}: No such file or directory")
+        if files.stat(MASTER) is not None:
+            if find("pw") is None:
+                raise MachineError(f"{MASTER} can be written by FreeBSD's `pw` only: run azurelite in the guest")
+            return PwTools(self.commands, prefix=None if root.is_host else root.path)
+        if all(find(tool) for tool in TOOLS):
+            if root.is_host:
+                return ShadowTools(self.commands)
+            if files.privileged and self._prefix_is_safe():
+                return ShadowTools(self.commands, prefix=root.path)
+        if root.is_host and all(is_busybox(self.commands, tool) for tool in ("adduser", "addgroup")):
+            return BusyBoxTools(self.commands, lambda: table_lock(files, self._wait()))
+        return self._direct()
+
+    def _prefix_is_safe(self) -> bool:
+        """The root is of shadow's kind, and no link in it leads `--prefix`, which follows them, outside.
+
+        The tables of a root with SELinux labels would lose theirs on a host without SELinux.
+        """
+        root = self.files.root
+        names = ("login.defs", "passwd", "shadow", "group", "gshadow", "subuid", "subgid", "skel")
+        paths = ["/home", *(f"/etc/{name}" for name in names)]
+        try:
+            straight = all(root.host_path(path) == root.path + path for path in paths)
+        except OSError:  # links in a circle
+            return False
+        whole = straight and root.stat("/etc/login.defs") is not None and root.stat("/home") is not None
+        return whole and not uses_labels(self.files)
+
+    def _entries(self, path: str, width: int) -> list[list[str]]:
+        rows = (line.split(":") for line in split_lines(self.files.read(path)))
+        return [row for row in rows if len(row) == width]
+
+
+def _number(text: str) -> int:
+    """A number of an account; one that cannot be read counts as the system's own, which nothing is given to."""
+    return as_number(text) or 0
+
+
+def _ask_system(name: str) -> Optional[User]:
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir, entry.pw_shell)

@@ -1,0 +1,221 @@
+"""Accounts by direct edits of /etc/passwd and its companions: for roots where no tool of theirs can run.
+
+The passwd line counts last, so an account either is whole or does not exist yet, and a second run replaces what a
+crash left behind. What fails on the way is undone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Iterator, Optional
+
+from azurelite.clock import Deadline
+from azurelite.errors import MachineError
+from azurelite.system.accounts.tablefiles import TableFiles, as_number, changing, login_range, split_lines
+from azurelite.system.accounts.users import ROOT_OWNER, NewUser, Owner, User
+from azurelite.system.explain import explained
+from azurelite.system.files import Files
+
+_HOME_MODE = 0o700
+
+
+class PasswdFiles:
+    """Edits passwd, shadow, group and gshadow themselves.
+
+    Args:
+        files: the guest's files.
+        wait: how long another program may hold the lock on them.
+    """
+
+    def __init__(self, files: Files, wait: Deadline) -> None:
+        self._files = files
+        self._wait = wait
+
+    def add_user(self, new: NewUser) -> None:
+        """Make the account, its own group if it needs one, and its home from /etc/skel. Raises MachineError."""
+        system = "SYS_" if new.system else ""
+        with changing(self._files, self._wait) as tables:
+            uid = new.uid if new.uid is not None else self._free_number(tables, "/etc/passwd", f"{system}UID")
+            gid = _group_number(tables, new.primary_group or new.name)
+            if gid is None:
+                taken = uid in _numbers(tables, "/etc/group")
+                gid = self._free_number(tables, "/etc/group", f"{system}GID") if taken else uid
+                _append_group(tables, new.name, gid)
+            for group in new.groups:
+                _add_member(tables, new.name, group)
+            tables.put_line("/etc/shadow", new.name, _shadow_line(new.name), optional=True)
+            locked = "x" if self._files.stat("/etc/shadow") is not None else "*"
+            line = f"{new.name}:{locked}:{uid}:{gid}:{new.comment}:{new.home}:{new.shell}"
+            tables.put_line("/etc/passwd", new.name, line)
+            tables.stage()
+            if new.create_home:
+                self._make_home(new.home, Owner(new.name, uid, gid))
+
+    def lacking(self, user: User) -> tuple[str, ...]:
+        """Which parts of an account are missing: "shadow", "group", "home"."""
+        tables = TableFiles(self._files)
+        absent = []
+        if self._files.stat("/etc/shadow") is not None and not _has(tables, "/etc/shadow", user.name):
+            absent.append("shadow")
+        if self._lacks_group(tables, user):
+            absent.append("group")
+        if user.home.startswith("/home/") and self._is_half_made(user.home):
+            absent.append("home")
+        return tuple(absent)
+
+    def _lacks_group(self, tables: TableFiles, user: User) -> bool:
+        """His main group is nobody's number. One of his name that has another number is not his to re-number."""
+        if user.gid in _numbers(tables, "/etc/group") or _has(tables, "/etc/group", user.name):
+            return False
+        return not (self._files.root.is_host and _system_knows(user.gid))
+
+    def complete(self, user: User, lacking: tuple[str, ...]) -> None:
+        """Make the parts that are missing. Raises MachineError."""
+        with changing(self._files, self._wait) as tables:
+            if "group" in lacking:
+                _append_group(tables, user.name, user.gid)
+            if "shadow" in lacking:
+                tables.put_line("/etc/shadow", user.name, _shadow_line(user.name))
+            tables.stage()
+            if "home" in lacking:
+                self._make_home(user.home, user.owner)
+
+    def add_group(self, name: str, *, system: bool = False) -> None:
+        """Make a group. Raises MachineError."""
+        with changing(self._files, self._wait) as tables:
+            _append_group(tables, name, self._free_number(tables, "/etc/group", "SYS_GID" if system else "GID"))
+
+    def join(self, name: str, group: str) -> None:
+        """Add an existing user to an existing group. Raises MachineError."""
+        with changing(self._files, self._wait) as tables:
+            _add_member(tables, name, group)
+
+    def _is_half_made(self, home: str) -> bool:
+        """Nothing there, or a folder that only root can enter: it was made, and not given away any more."""
+        found = self._files.stat(home, beneath=home)
+        if found is None:
+            return True
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and not found.st_mode & 0o077
+
+    def _free_number(self, tables: TableFiles, path: str, kind: str) -> int:
+        lowest, highest = login_range(self._files, kind)
+        taken = _numbers(tables, path)
+        numbers = range(lowest, highest + 1)
+        for number in reversed(numbers) if kind.startswith("SYS_") else numbers:
+            if number not in taken:
+                return number
+        raise MachineError(f"no free number is left in {path} between {lowest} and {highest}")
+
+    def _make_home(self, home: str, owner: Owner) -> None:
+        parent = os.path.dirname(home)
+        if not self._files.is_dir(parent):
+            self._files.make_own_folder(parent, mode=0o755)
+        found = self._files.stat(home, beneath=home)
+        if found is not None and (found.st_uid != 0 or home != f"/home/{owner.name}"):
+            return  # a home kept from before, or a folder of the system: whose files are inside is not ours to say
+        try:
+            # It is given away last, so that one which a crash left half made can be told.
+            self._files.mkdir_silently(home, mode=_HOME_MODE, owner=ROOT_OWNER, beneath=home)
+            self._copy_skeleton("/etc/skel", home, owner, home)
+            self._files.mkdir_silently(home, mode=_HOME_MODE, owner=owner, beneath=home)
+        except MachineError:
+            if found is None:  # nobody but root could enter it meanwhile
+                import shutil
+
+                shutil.rmtree(self._files.root.host_path(home, beneath=home), ignore_errors=True)
+            raise
+
+    def _copy_skeleton(self, source: str, target: str, owner: Owner, home: str) -> None:
+        """Copy folders and files that are not there yet; links and devices are left out."""
+        for here, there, mode, is_folder in skeleton(self._files, source, target):
+            if self._files.stat(there, beneath=home) is not None:
+                continue
+            if is_folder:
+                self._files.mkdir_silently(there, mode=mode, owner=owner, beneath=home)
+            else:
+                self._files.put(there, self._files.read(here) or b"", mode=mode, owner=owner, beneath=home)
+
+
+def home_owner(files: Files, home: str) -> Optional[str]:
+    """Whose home a folder is already, by /etc/passwd; None where nobody's. Raises FileError."""
+    for line in split_lines(files.read("/etc/passwd")):
+        fields = line.split(":")
+        if len(fields) > 5 and fields[5].rstrip("/") == home.rstrip("/"):
+            return fields[0]
+    return None
+
+
+def _system_knows(gid: int) -> bool:
+    """The running system has that group, from any source (LDAP, …)."""
+    import grp
+
+    try:
+        grp.getgrgid(gid)
+    except (KeyError, OverflowError):
+        return False
+    return True
+
+
+def _append_group(tables: TableFiles, name: str, gid: int) -> None:
+    tables.put_line("/etc/gshadow", name, f"{name}:!::", optional=True)
+    tables.put_line("/etc/group", name, f"{name}:x:{gid}:")
+
+
+def _add_member(tables: TableFiles, name: str, group: str) -> None:
+    for path, optional in (("/etc/gshadow", True), ("/etc/group", False)):
+        for line in tables.lines(path):
+            fields = line.split(":")
+            if fields[0] == group and len(fields) == 4 and name not in fields[3].split(","):
+                fields[3] = f"{fields[3]},{name}" if fields[3] else name
+                tables.put_line(path, group, ":".join(fields), optional=optional)
+
+
+def _has(tables: TableFiles, path: str, key: str) -> bool:
+    return any(line.split(":", 1)[0] == key for line in tables.lines(path))
+
+
+def _group_number(tables: TableFiles, name: str) -> Optional[int]:
+    for line in tables.lines("/etc/group"):
+        fields = line.split(":")
+        if fields[0] == name and len(fields) == 4:
+            return as_number(fields[2])
+    return None
+
+
+def _numbers(tables: TableFiles, path: str) -> set[int]:
+    rows = (line.split(":") for line in tables.lines(path))
+    return {number for row in rows if len(row) > 2 for number in [as_number(row[2])] if number is not None}
+
+
+def _shadow_line(name: str) -> str:
+    """A locked password, and no date of last change: a clock still in 1970 must not make it expire at once."""
+    return f"{name}:*::0:99999:7:::"
+
+
+SKELETON = "/etc/skel"
+
+
+def expect_home(files: Files, home: str) -> None:
+    """In a dry run: take it that this home will be there, with what is in /etc/skel."""
+    files.expect_folder(home, mode=0o700)
+    if files.stat(home, beneath=home) is None:
+        for here, there, mode, is_folder in skeleton(files, SKELETON, home):
+            if is_folder:
+                files.expect_folder(there, mode=mode)
+            else:
+                files.expect_file(there, files.read(here) or b"")
+
+
+def skeleton(files: Files, source: str, target: str) -> Iterator[tuple[str, str, int, bool]]:
+    """What is below a folder, with where a copy of it goes: (from, to, mode, is a folder), folders first."""
+    with explained("look at", source):
+        names = files.root.names(source)
+    for name in names:
+        here, there = f"{source}/{name}", f"{target}/{name}"
+        found = files.stat(here, beneath=here)
+        if found is not None and stat.S_ISDIR(found.st_mode):
+            yield here, there, stat.S_IMODE(found.st_mode), True
+            yield from skeleton(files, here, there)
+        elif found is not None and stat.S_ISREG(found.st_mode):
+            yield here, there, stat.S_IMODE(found.st_mode), False

@@ -1,0 +1,233 @@
+"""Passwords of accounts: what is stored, whether a password is the one, and setting, locking and expiring it.
+
+On the running system a new password goes through `chpasswd`, so that the distribution's own rules for hashes hold;
+in a foreign root its hash, made by the host, goes into /etc/shadow. A hash never goes where everybody may read it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Optional
+
+from azurelite.clock import Clock, Deadline
+from azurelite.errors import CommandError, MachineError
+from azurelite.metadata import Secret
+from azurelite.system.accounts import libcrypt
+from azurelite.system.accounts.busybox import is_busybox
+from azurelite.system.accounts.pw import MASTER, PwTools
+from azurelite.system.accounts.tablefiles import LOCK_WAIT, changing, split_lines
+from azurelite.system.changes import Change, Journal
+from azurelite.system.files import Files
+from azurelite.system.process import Commands
+
+State = Literal["set", "locked", "none", "empty", "elsewhere"]
+
+_SHADOW = "/etc/shadow"
+_FIELDS = 9  # of a line of /etc/shadow
+_PASSWORD, _CHANGED, _INACTIVE, _EXPIRES = 1, 2, 6, 7
+_TIMEOUT = 60.0  # seconds
+_REASON = "failed to provision password"
+
+
+class Passwords:
+    """The passwords of one guest's accounts."""
+
+    def __init__(self, files: Files, commands: Commands, journal: Journal, clock: Clock) -> None:
+        self._files = files
+        self._commands = commands
+        self._journal = journal
+        self._clock = clock
+        self._wished: dict[str, list[str]] = {}
+        self._wished_text: dict[str, Secret] = {}
+
+    def state(self, name: str) -> State:
+        """What is stored for an account.
+
+        Returns:
+            "set": a password that works; "locked": one that an administrator has locked, its hash is still there;
+            "none": no password fits (`*`, `!`); "empty": none is asked for; "elsewhere": not in this guest's files.
+        """
+        fields = self._fields(name)
+        if fields is None:
+            return "elsewhere"
+        stored = fields[_PASSWORD]
+        if not stored:
+            return "empty"
+        bare = stored.lstrip("!*").replace("LK", "")  # `*LK*` of other systems
+        if bare in ("", "*", "x", "LOCKED*"):
+            return "none"
+        return "locked" if stored[0] in "!*" else "set"
+
+    def fits(self, name: str, password: Secret) -> bool:
+        """The account can be entered with this password. Raises FileError."""
+        if name in self._wished_text:
+            return self._wished_text[name] == password and self.state(name) == "set"
+        fields = self._fields(name)
+        return fields is not None and libcrypt.fits(self._commands, password, fields[_PASSWORD])
+
+    def obstacle(self) -> Optional[str]:
+        """Why this guest cannot be given a password, with the remedy, or None. Raises FileError."""
+        if self._files.stat(MASTER) is not None:
+            if self._commands.find("pw") is None:
+                return f"its passwords are in {MASTER}, which only its own `pw` can write: run azurelite in the guest"
+            return None
+        if self._files.stat(_SHADOW) is None:
+            return f"there is no {_SHADOW}, and a hash must not stand where everybody reads it: run `pwconv`"
+        return None
+
+    def expect(self, name: str) -> None:
+        """In a dry run: take it that there will be an account of that name, with no password."""
+        if self._files.stat(_SHADOW) is not None or self._files.stat(MASTER) is not None:
+            self._wished[name] = [name, "*", "", "0", "99999", "7", "", "", ""]
+
+    def set_text(self, name: str, password: Secret) -> bool:
+        """See to it that the account has this password, and can use it; True when something had to change.
+
+        Raises:
+            MachineError: it can be nobody's password, the guest has no place for it, or a program refused.
+        """
+        wrong = libcrypt.unfit(password)
+        if wrong is not None:
+            raise MachineError(f"the password of {name} is refused: {wrong}", reason=_REASON)
+        if self.fits(name, password):
+            return False
+        self._expect_place(name)
+        program = self._chpasswd()
+        made = "" if program or self._by_pw() else libcrypt.make_hash(self._commands, password)
+        self._journal.record(Change("user", name, "set the password"))
+        if self._files.dry_run:
+            self._wish(name, {_PASSWORD: "$wished$", _CHANGED: ""})
+            self._wished_text[name] = password
+        elif self._by_pw():
+            self._pw().set_password(name, password, hashed=False)
+        elif program:
+            self._tell(program, name, password)
+            fields = self._fields(name)
+            if fields is not None and fields[_CHANGED] == "0":  # a clock in 1970: `0` would ask for a new one at once
+                self._edit(name, {_CHANGED: ""})
+        else:
+            self._edit(name, {_PASSWORD: made, _CHANGED: ""})
+        return True
+
+    def set_hash(self, name: str, stored: Secret) -> bool:
+        """See to it that this hash is stored for the account; True when it was another one. Raises MachineError."""
+        text = stored.reveal_bytes().decode(errors="replace")
+        if not libcrypt.is_hash(text):
+            raise MachineError(f"the hash of {name}'s password is no hash as crypt(5) describes them", reason=_REASON)
+        self._expect_place(name)
+        if (self._fields(name) or [])[_PASSWORD] == text:
+            return False
+        self._journal.record(Change("user", name, "set the password"))
+        if self._files.dry_run:
+            self._wish(name, {_PASSWORD: text, _CHANGED: ""})
+            self._wished_text.pop(name, None)
+        elif self._by_pw():
+            self._pw().set_password(name, stored, hashed=True)
+        else:
+            self._edit(name, {_PASSWORD: text, _CHANGED: ""})
+        return True
+
+    def lock(self, name: str) -> bool:
+        """See to it that no password enters the account, its hash kept; True when one did. Raises MachineError."""
+        if self.state(name) != "set":
+            return False
+        self._expect_place(name)
+        self._journal.record(Change("user", name, "lock the password"))
+        stored = (self._fields(name) or [])[_PASSWORD]
+        if self._files.dry_run:
+            self._wish(name, {_PASSWORD: f"!{stored}"})
+        elif self._by_pw():
+            self._pw().lock(name)
+        else:
+            self._edit(name, {_PASSWORD: f"!{stored}"})
+        return True
+
+    def expire(self, name: str) -> bool:
+        """See to it that the password must be changed at the next login; True when it need not. Raises MachineError."""
+        self._expect_place(name)
+        if self._by_pw():
+            raise MachineError(f"the password of {name} cannot be made to expire where `pw` keeps it", reason=_REASON)
+        if (self._fields(name) or [])[_CHANGED] == "0":
+            return False
+        self._journal.record(Change("user", name, "the password must be changed at the next login"))
+        self._put(name, {_CHANGED: "0"})
+        return True
+
+    def limit(self, name: str, *, expire_day: Optional[int], inactive: Optional[int]) -> None:
+        """The day after which an account that was just made is closed; part of its making. Raises MachineError."""
+        wanted = {_EXPIRES: expire_day, _INACTIVE: inactive}
+        self._expect_place(name)
+        self._put(name, {place: str(number) for place, number in wanted.items() if number is not None})
+
+    def make_keys_welcome(self, name: str) -> None:
+        """An account that was just made has `!`, for which sshd without PAM turns keys away too: make it `*`."""
+        fields = self._fields(name)
+        if fields is not None and fields[_PASSWORD] in ("!", "!!"):
+            self._edit(name, {_PASSWORD: "*"})
+
+    def _put(self, name: str, values: dict[int, str]) -> None:
+        if self._files.dry_run:
+            self._wish(name, values)
+        else:
+            self._edit(name, values)
+
+    def _expect_place(self, name: str) -> None:
+        wrong = self.obstacle()
+        if wrong is None and self._fields(name) is None:
+            wrong = f"it has no line in {_SHADOW}: set it where the account is kept, or run `pwconv`"
+        if wrong is not None:
+            raise MachineError(f"the password of {name} cannot be changed: {wrong}", reason=_REASON)
+
+    def _fields(self, name: str) -> Optional[list[str]]:
+        """The account's line of /etc/shadow, or one made up from FreeBSD's; None where there is neither."""
+        if name in self._wished:
+            return self._wished[name]
+        if self._files.stat(MASTER) is not None:
+            return self._line(MASTER, name)
+        passwd = self._line("/etc/passwd", name)
+        return self._line(_SHADOW, name) if passwd is not None and passwd[_PASSWORD] == "x" else None
+
+    def _line(self, path: str, name: str) -> Optional[list[str]]:
+        for line in split_lines(self._files.read(path)):
+            fields = line.split(":")
+            if fields[0] == name and len(fields) > 1:
+                return [*fields, *[""] * (_FIELDS - len(fields))]
+        return None
+
+    def _wish(self, name: str, values: dict[int, str]) -> None:
+        fields = list(self._fields(name) or [])
+        for place, value in values.items():
+            fields[place] = value
+        self._wished[name] = fields
+
+    def _edit(self, name: str, values: dict[int, str]) -> None:
+        limit = self._commands.limit
+        wait = Deadline(self._clock, LOCK_WAIT) if limit is None else limit.within(LOCK_WAIT)
+        with changing(self._files, wait) as tables:
+            for line in tables.lines(_SHADOW):
+                fields = line.split(":")
+                if fields[0] == name:
+                    fields += [""] * (_FIELDS - len(fields))
+                    for place, value in values.items():
+                        fields[place] = value
+                    tables.put_line(_SHADOW, name, ":".join(fields))
+                    return
+
+    def _tell(self, program: list[str], name: str, password: Secret) -> None:
+        line = Secret(f"{name}:".encode() + password.reveal_bytes() + b"\n")
+        try:
+            self._commands.run(program, timeout=_TIMEOUT, secret_input=line)
+        except CommandError as error:  # a rule of PAM's for passwords may have refused it
+            raise MachineError(f"the password of {name} is not set: {error.message}", reason=_REASON) from error
+
+    def _by_pw(self) -> bool:
+        return self._files.stat(MASTER) is not None
+
+    def _pw(self) -> PwTools:
+        return PwTools(self._commands, prefix=None if self._files.root.is_host else self._files.root.path)
+
+    def _chpasswd(self) -> list[str]:
+        """The program that sets a password from standard input; empty where the file is edited."""
+        if not self._files.root.is_host or self._commands.find("chpasswd") is None:
+            return []
+        # BusyBox may be built to use DES, which looks at 8 characters only.
+        return ["chpasswd", "-c", "sha512"] if is_busybox(self._commands, "chpasswd") else ["chpasswd"]

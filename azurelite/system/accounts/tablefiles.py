@@ -1,0 +1,176 @@
+"""passwd, group and their shadows changed together: every new text is on the disk before the first one counts.
+
+A full disk or a crash while they are written leaves the old files; then they are renamed, passwd last, so that an
+account either is whole or does not exist yet. It knows lines, not what stands in them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from typing import Iterator, Optional
+
+from azurelite.clock import Deadline
+from azurelite.errors import FileError
+from azurelite.system.explain import explained, lock, write_all
+from azurelite.system.files import Files
+
+LOCK = "/etc/.pwd.lock"
+LOCK_WAIT = 15.0  # seconds, as lckpwdf(3) waits
+_ORDER = ("/etc/gshadow", "/etc/group", "/etc/shadow", "/etc/passwd")
+_LABEL = "security.selinux"
+
+
+class TableFiles:
+    """The tables while they are being changed; made by `changing`."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._wished: dict[str, bytes] = {}
+        self._staged: list[str] = []
+
+    def lines(self, path: str) -> list[str]:
+        """The lines as they will be. Raises FileError."""
+        return split_lines(self._wished[path] if path in self._wished else self._files.read(path))
+
+    def put_line(self, path: str, key: str, line: str, *, optional: bool = False) -> None:
+        """Replace the line that starts with `key:`, or add it; an optional file that is not there is not made."""
+        if optional and self._files.stat(path) is None:
+            return
+        lines = self.lines(path)
+        places = [i for i, old in enumerate(lines) if old.split(":", 1)[0] == key]
+        if places:
+            lines[places[0]] = line
+        else:
+            lines.append(line)
+        self._wished[path] = "".join(f"{text}\n" for text in lines).encode(errors="surrogateescape")
+
+    def stage(self) -> None:
+        """Write the new texts beside the old files. Raises FileError: no space, read-only."""
+        for path in (path for path in _ORDER if path in self._wished and path not in self._staged):
+            self._staged.append(path)
+            with explained("write", path):
+                self._stage(path, self._wished[path])
+
+    def commit(self) -> None:
+        """Let the new texts take the old ones' places. Raises FileError."""
+        self.stage()
+        for path in list(self._staged):
+            with explained("write", path), self._files.parent(path) as (folder, name):
+                os.rename(_temporary(name), name, src_dir_fd=folder, dst_dir_fd=folder)
+                self._files.durability.note(folder)
+            self._staged.remove(path)
+
+    def discard(self) -> None:
+        """Remove what was written and is not wanted any more."""
+        for path in self._staged:
+            with contextlib.suppress(OSError), self._files.parent(path) as (folder, name):
+                os.unlink(_temporary(name), dir_fd=folder)
+        self._staged.clear()
+
+    def _stage(self, path: str, data: bytes) -> None:
+        found = self._files.stat(path)
+        with self._files.parent(path) as (folder, name):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(_temporary(name), dir_fd=folder)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(_temporary(name), flags, 0o600, dir_fd=folder)
+            try:
+                write_all(descriptor, data)
+                if found is not None and self._files.privileged:
+                    os.fchown(descriptor, found.st_uid, found.st_gid)
+                os.fchmod(descriptor, 0o644 if found is None else stat.S_IMODE(found.st_mode))
+                _copy_label(self._files.root.host_path(path), descriptor)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+@contextlib.contextmanager
+def changing(files: Files, wait: Deadline) -> Iterator[TableFiles]:
+    """The tables under the lock that all programs which edit them agree on (lckpwdf(3)), changed at the end.
+
+    Args:
+        files: the guest's files.
+        wait: how long another program may hold the lock.
+
+    Raises:
+        FileError: the lock is not let go, or a file cannot be written; then all of them are as they were.
+    """
+    with table_lock(files, wait):
+        tables = TableFiles(files)
+        try:
+            yield tables
+            tables.commit()
+        finally:
+            tables.discard()
+
+
+@contextlib.contextmanager
+def table_lock(files: Files, wait: Deadline) -> Iterator[None]:
+    """Hold the lock alone, for a program that does not take it itself. Raises FileError."""
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with files.parent(LOCK) as (folder, name):
+            descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+    except OSError as error:
+        raise FileError(f"cannot lock {LOCK}: {error.strerror}") from error
+    try:
+        try:
+            lock(lambda: fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)
+        except OSError as error:
+            raise FileError(f"{LOCK} is held by another program and not let go: see which") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _temporary(name: str) -> str:
+    return f".{name}.azurelite"
+
+
+def _copy_label(host_path: str, descriptor: int) -> None:
+    """A new file gets its folder's SELinux label, and login reads /etc/shadow under its own only."""
+    with contextlib.suppress(OSError, AttributeError):  # no label, or a system without such attributes
+        os.setxattr(descriptor, _LABEL, os.getxattr(host_path, _LABEL))
+
+
+_USUAL = {"UID": (1000, 60000), "GID": (1000, 60000), "SYS_UID": (100, 999), "SYS_GID": (100, 999)}
+
+
+def login_range(files: Files, kind: str) -> tuple[int, int]:
+    """The numbers that accounts or groups of a kind may have.
+
+    Args:
+        files: the guest's files.
+        kind: "UID" or "GID" of people, "SYS_UID" or "SYS_GID" of the system's.
+
+    Returns:
+        Lowest and highest number: people's 1000 and 60000, the system's 100 and 999 where login.defs does not say
+        otherwise.
+    """
+    lines = (line.split() for line in split_lines(files.read("/etc/login.defs")))
+    settings = {words[0]: as_number(words[1]) for words in lines if len(words) >= 2}
+    lowest, highest = settings.get(f"{kind}_MIN"), settings.get(f"{kind}_MAX")
+    usual = _USUAL[kind]
+    return usual[0] if lowest is None else lowest, usual[1] if highest is None else highest
+
+
+_MOST = 2**32 - 1  # this one stands for "no number" in system calls
+
+
+def split_lines(data: Optional[bytes]) -> list[str]:
+    """The lines of a file, without their ends; bytes that are no UTF-8 survive. No file has no lines.
+
+    Python's own `splitlines` also splits at characters that may stand inside a line of /etc/passwd.
+    """
+    lines = (data or b"").decode(errors="surrogateescape").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def as_number(text: str) -> Optional[int]:
+    """A decimal number that a user or group may have, or None where the text is something else."""
+    number = int(text) if len(text) <= 10 and text.isascii() and text.isdigit() else None
+    return number if number is not None and number < _MOST else None

@@ -1,0 +1,1 @@
+"""Disks, file systems, mounts and swap of a guest."""

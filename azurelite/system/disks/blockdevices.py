@@ -1,0 +1,244 @@
+"""Disks and partitions, as sysfs shows them: sizes, places, what stands on what, and who uses them.
+
+It only looks. Which disk is for what, the handlers know; names such as `sdb` mean nothing here, for Linux gives them
+in the order in which the disks turn up.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Iterator, Optional
+
+from azurelite.errors import FileError
+from azurelite.record import dataclass
+from azurelite.system.disks.mounts import Mounted, mount_table
+from azurelite.system.explain import explained
+from azurelite.system.root import Root
+
+_SECTOR = 512  # bytes: sysfs counts in these, whatever the disk's own sectors are
+_LIMIT = 4096  # bytes of an attribute
+
+
+@dataclass(frozen=True)
+class Device:
+    """A disk or a partition.
+
+    Attributes:
+        name: its name below /dev.
+        number: "major:minor".
+        folder: guest path of its folder in sysfs.
+        size: bytes.
+        start: bytes from the beginning of its disk; 0 for a disk.
+        partition: its number; 0 for a disk.
+    """
+
+    name: str
+    number: str
+    folder: str
+    size: int
+    start: int = 0
+    partition: int = 0
+
+    @property
+    def path(self) -> str:
+        """Guest path of its node."""
+        return f"/dev/{self.name}"
+
+    @property
+    def end(self) -> int:
+        """Bytes from the beginning of the disk to the first byte behind it."""
+        return self.start + self.size
+
+
+class BlockDevices:
+    """The block devices of a guest.
+
+    Args:
+        root: the guest; its /sys and /proc are read.
+    """
+
+    def __init__(self, root: Root) -> None:
+        self.root = root
+
+    def disks(self) -> list[Device]:
+        """Whole disks, in the order of their names, numbers in them counted (nvme2n1 ahead of nvme10n1)."""
+        found = [self._device(self._guest(f"/sys/block/{name}")) for name in self._names("/sys/block")]
+        return sorted((disk for disk in found if disk is not None and disk.size), key=lambda disk: _natural(disk.name))
+
+    def by_number(self, number: str) -> Optional[Device]:
+        """The device "major:minor", or None."""
+        return self._device(self._guest(f"/sys/dev/block/{number}"))
+
+    def by_node(self, path: str) -> Optional[Device]:
+        """The device that a node, or a link to one, stands for; None where it is no block device."""
+        try:
+            found = self.root.stat(path)
+        except OSError:
+            return None
+        if found is None or not stat.S_ISBLK(found.st_mode):
+            return None
+        return self.by_number(f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}")
+
+    def disk_of(self, device: Device) -> Device:
+        """The disk that a partition lies on; a disk is its own."""
+        if not device.partition:
+            return device
+        return self._device(os.path.dirname(device.folder)) or device
+
+    def partitions(self, disk: Device) -> list[Device]:
+        """The partitions that the kernel knows, in the order in which they lie on the disk."""
+        found = [
+            self._device(f"{disk.folder}/{name}")
+            for name in self._names(disk.folder)
+            if self._text(f"{disk.folder}/{name}/partition")
+        ]
+        return sorted((part for part in found if part is not None), key=lambda part: part.start)
+
+    def beneath(self, device: Device) -> list[Device]:
+        """What a device of the device mapper or of md stands on, down to disks and partitions; [] for any other."""
+        found: list[Device] = []
+        pending = [(device.folder, 0)]
+        while pending:
+            folder, depth = pending.pop()
+            for name in self._names(f"{folder}/slaves"):
+                lower = self._guest(f"{folder}/slaves/{name}")
+                if self._names(f"{lower}/slaves") and depth < 8:
+                    pending.append((lower, depth + 1))
+                    continue
+                known = self._device(lower)
+                if known is not None:
+                    found.append(known)
+        return found
+
+    def is_stacked(self, device: Device) -> bool:
+        """It is made of other devices: LVM, dm-crypt, multipath, RAID."""
+        return bool(self._names(f"{device.folder}/slaves")) or any(
+            self._names(f"{device.folder}/{kind}") for kind in ("dm", "md")
+        )
+
+    def attribute(self, device: Device, name: str) -> str:
+        """An attribute below the device's folder, as "device/model"; "" where there is none."""
+        return self._text(f"{device.folder}/{name}")
+
+    def inherited(self, disk: Device, name: str) -> Iterator[str]:
+        """The values of an attribute in all the folders above, nearest first: of its controller, of its bus."""
+        folder = os.path.dirname(disk.folder)
+        while folder.startswith("/sys/devices/"):
+            value = self._text(f"{folder}/{name}")
+            if value:
+                yield value
+            folder = os.path.dirname(folder)
+
+    def lun(self, disk: Device) -> Optional[int]:
+        """The number of a SCSI disk at its controller, or None where it is no SCSI disk."""
+        address = os.path.basename(self._guest(f"{disk.folder}/device")).split(":")
+        return int(address[3]) if len(address) == 4 and address[3].isdigit() else None
+
+    def mounts_of(self, disk: Device) -> list[Mounted]:
+        """Where the disk or one of its partitions is mounted."""
+        devices = [disk, *self.partitions(disk)]
+        numbers = {device.number for device in devices}
+        return [
+            row
+            for row in mount_table(self.root)
+            if row.number in numbers or self._is_one_of(row.source, numbers, {device.path for device in devices})
+        ]
+
+    def in_use(self, disk: Device) -> Optional[str]:
+        """Who uses the disk or a partition of it, in a reader's words; None where nobody does."""
+        for row in self.mounts_of(disk):
+            return f"it is mounted at {row.folder}"
+        devices = [disk, *self.partitions(disk)]
+        for device in devices:
+            for holder in self._names(f"{device.folder}/holders"):
+                return f"{holder} stands on it"
+        swaps = {line.split(" ")[0].split("\t")[0] for line in self._text("/proc/swaps").splitlines()[1:]}
+        if any(self._is_one_of(swap, {d.number for d in devices}, {d.path for d in devices}) for swap in swaps):
+            return "it is swapped to"
+        if self.attribute(disk, "ro") == "1":
+            return "it is read-only"
+        return None
+
+    def node(self, device: Device, *, claim: bool = False) -> str:
+        """Host path of a device's node, checked: it is a block device and the very one that sysfs shows.
+
+        Args:
+            device: a disk or a partition.
+            claim: also ask the kernel whether anybody holds it or a part of it.
+
+        Raises:
+            FileError: no such node, another device, or somebody holds it.
+        """
+        with explained("open", device.path):
+            path = self.root.host_path(device.path)
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_EXCL if claim else 0)
+            try:
+                descriptor = os.open(path, flags)
+            except OSError as error:
+                if error.errno == errno.EBUSY:
+                    raise FileError(f"{device.path} is left alone: somebody in the kernel holds it") from error
+                raise
+            try:
+                found = os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
+        number = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+        if not stat.S_ISBLK(found.st_mode) or number != device.number:
+            raise FileError(f"{device.path} is not the device {device.number} that sysfs shows")
+        return path
+
+    def _is_one_of(self, source: str, numbers: set[str], paths: set[str]) -> bool:
+        if source in paths:
+            return True
+        if not source.startswith("/"):
+            return False
+        found = self.by_node(source)
+        return found is not None and found.number in numbers
+
+    def _device(self, folder: str) -> Optional[Device]:
+        number = self._text(f"{folder}/dev")
+        size = self._number(f"{folder}/size")
+        if not number or size is None:
+            return None
+        return Device(
+            os.path.basename(folder).replace("!", "/"),  # sysfs's way to write cciss/c0d0
+            number,
+            folder,
+            size=size * _SECTOR,
+            start=(self._number(f"{folder}/start") or 0) * _SECTOR,
+            partition=self._number(f"{folder}/partition") or 0,
+        )
+
+    def _number(self, path: str) -> Optional[int]:
+        text = self._text(path)
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+    def _guest(self, path: str) -> str:
+        """The guest path that a link in sysfs leads to."""
+        try:
+            return self.root.host_path(path)[len(self.root.path.rstrip("/")) :]
+        except OSError:
+            return path
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            return self.root.names(folder)
+        except OSError:
+            return []
+
+    def _text(self, path: str) -> str:
+        try:
+            return (self.root.read(path, limit=_LIMIT) or b"").decode("utf-8", "replace").strip()
+        except OSError:  # an attribute of a device that has just gone
+            return ""
+
+
+def _natural(name: str) -> tuple[tuple[int, str], ...]:
+    parts: list[str] = [""]
+    for letter in name:
+        if letter.isdigit() != parts[-1][-1:].isdigit() and parts[-1]:
+            parts.append("")
+        parts[-1] += letter
+    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)

@@ -1,0 +1,191 @@
+"""The kernel's table of mounts, the discs in it, and mounting one read-only for a moment.
+
+The kernel's table is `/proc/self/mountinfo` (proc(5)): what is a space, tab, line feed or backslash in a name stands
+there as three octal digits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from typing import Iterator, Optional
+
+from azurelite.errors import CommandError, FileError
+from azurelite.layout import RUN_DIR
+from azurelite.record import dataclass
+from azurelite.system.process import Commands
+from azurelite.system.root import Root
+
+_TABLE = "/proc/self/mountinfo"
+_TABLE_CAP = 4 * 1024 * 1024
+_KINDS = ("udf", "iso9660")
+_ESCAPE = rb"\\([0-3][0-7]{2})"
+_PATIENCE = 20.0  # seconds for the `mount` program: it may load a module, and a drive may spin up
+
+
+@dataclass(frozen=True)
+class MountedDisc:
+    """A disc in the kernel's table.
+
+    Attributes:
+        device: as the table has it; a guest path.
+        folder: the guest path that its root folder is shown at.
+        kind: "udf" or "iso9660".
+    """
+
+    device: str
+    folder: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """A row of the kernel's table.
+
+    Attributes:
+        number: "major:minor" of the device; btrfs and file systems without a device have a made-up one.
+        inside: which of its own folders is shown; "/" is all of it.
+        folder: the guest path that it is shown at.
+        options: the mount's own, as ("rw", "relatime").
+        kind: the type of the file system.
+        source: the device as `mount` was told it.
+    """
+
+    number: str
+    inside: str
+    folder: str
+    options: tuple[str, ...]
+    kind: str
+    source: str
+
+
+def mounted_discs(root: Root) -> list[MountedDisc]:
+    """The mounted UDF and ISO 9660 discs, first mounted first; none where the kernel's table cannot be read."""
+    return [MountedDisc(row.source, row.folder, row.kind) for row in _rows(root) if row.kind in _KINDS]
+
+
+def mounted_at(root: Root, device: str) -> Optional[str]:
+    """The guest path where a device's root folder is shown, or None where it is not mounted.
+
+    Args:
+        root: the guest.
+        device: guest path; a link to the device is as good.
+    """
+    try:
+        resolved = root.host_path(device)
+        found = root.stat(device)
+    except OSError:
+        return None
+    number = ""
+    if found is not None and stat.S_ISBLK(found.st_mode):
+        number = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+    for row in _rows(root):
+        if row.number == number or row.source == device or _leads_to(root, row.source, resolved):
+            return row.folder
+    return None
+
+
+def _leads_to(root: Root, source: str, resolved: str) -> bool:
+    try:
+        return source.startswith("/") and root.host_path(source) == resolved
+    except OSError:
+        return False
+
+
+def mounted_on(root: Root, folder: str) -> Optional[Mounted]:
+    """What is shown at a mount point, or at the end of a link to one: the last that was mounted there, or None."""
+    try:
+        resolved = root.host_path(folder)[len(root.path.rstrip("/")) :]
+    except OSError:
+        resolved = folder
+    return next((row for row in reversed(mount_table(root)) if row.folder in (folder, resolved)), None)
+
+
+def mount_table(root: Root) -> list[Mounted]:
+    """Every mount, first mounted first; none where the kernel's table cannot be read."""
+    try:
+        table = root.read(_TABLE, limit=_TABLE_CAP) or b""
+    except OSError:
+        return []
+    found = []
+    for line in table.split(b"\n"):
+        fields = line.split(b" ")
+        if len(fields) < 10 or b"-" not in fields[6:-3]:
+            continue
+        behind = fields.index(b"-", 6) + 1  # any number of optional fields comes before it
+        words = [_unescaped(fields[i]) for i in (3, 4, 5, behind, behind + 1)]
+        number = fields[2].decode("ascii", "replace")
+        found.append(Mounted(number, words[0], words[1], tuple(words[2].split(",")), words[3], words[4]))
+    return found
+
+
+def _rows(root: Root) -> list[Mounted]:
+    """What is shown at each mount point: the last that was mounted there, if it is a whole file system."""
+    shown: dict[str, Mounted] = {}
+    for row in mount_table(root):
+        shown.pop(row.folder, None)
+        shown[row.folder] = row
+    return [row for row in shown.values() if row.inside == "/"]  # a bind mount of a folder shows another root
+
+
+def _unescaped(field: bytes) -> str:
+    return os.fsdecode(re.sub(_ESCAPE, lambda match: bytes([int(match[1], 8)]), field))
+
+
+class Mounts:
+    """Mounts discs of the running system, each for the length of a `with` block.
+
+    Args:
+        commands: finds and runs `mount` and `umount`.
+        folder: host path below which the mount points are made.
+    """
+
+    def __init__(self, commands: Commands, *, folder: str = RUN_DIR) -> None:
+        self._commands = commands
+        self._folder = folder
+
+    @contextlib.contextmanager
+    def read_only(self, device: str) -> Iterator[str]:
+        """Mount a disc on a folder that is nobody else's; unmount it and remove the folder on every way out.
+
+        Args:
+            device: host path of the device.
+
+        Yields:
+            The host path of the disc's root folder.
+
+        Raises:
+            CommandError: the kernel cannot mount it, or would not let go of it again.
+            FileError: no folder could be made.
+        """
+        place = self._make_place()
+        mounted = False
+        try:
+            options = ["-t", ",".join(_KINDS), "-o", "ro,nosuid,nodev,noexec"]
+            self._commands.run(["mount", *options, device, place], timeout=_PATIENCE)
+            mounted = True
+            yield place
+        finally:
+            try:
+                if mounted or os.path.ismount(place):  # a program that was killed may have been through
+                    self._unmount(place)
+            finally:
+                with contextlib.suppress(OSError):  # only where it is still mounted, which was told
+                    os.rmdir(place)
+
+    def _make_place(self) -> str:
+        try:
+            os.makedirs(self._folder, mode=0o755, exist_ok=True)
+            import tempfile
+
+            return tempfile.mkdtemp(prefix="disc-", dir=self._folder)  # 0700
+        except OSError as error:
+            raise FileError(f"cannot make a folder below {self._folder}: {error.strerror or error}") from error
+
+    def _unmount(self, place: str) -> None:
+        try:
+            self._commands.run(["umount", place], timeout=_PATIENCE)
+        except CommandError:  # somebody looks into it: out of sight at once, gone when they leave
+            self._commands.run(["umount", "-l", place], timeout=_PATIENCE)

@@ -1,0 +1,1 @@
+"""Interfaces, leases, routes, host names and firewall of a guest."""

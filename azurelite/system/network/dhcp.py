@@ -1,0 +1,348 @@
+"""An address for the length of a block: DHCP through a client that is installed, undone when the block is left.
+
+For images whose own network comes later than provisioning. The client only asks: its script is replaced by one that
+writes the lease into a private folder, so that resolv.conf, hooks, hostname and the system's own leases stay as they
+are. Address and routes are then set here, by `ip`, and taken back one by one on every way out. A link that was up is
+never touched; one that was down goes down again. Nothing is left behind, so nothing is recorded as a change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+import tempfile
+from typing import Iterator, Optional
+
+from azurelite.clock import Deadline
+from azurelite.errors import CommandError, MachineError
+from azurelite.record import dataclass
+from azurelite.system.machine import System
+from azurelite.system.network.interfaces import dotted, unicast
+
+LOG = logging.getLogger(__name__)
+
+CLIENTS = ("udhcpc", "dhclient", "dhcpcd")  # the one that leaves least behind first
+_METRIC = "4242"  # behind any route that the system sets itself, and by it our own are known when they are removed
+_IP_SECONDS = 10.0  # for one call of `ip`, which takes milliseconds
+_LIMIT = 65536  # bytes of a lease
+_FOLDERS = ("/run", "/tmp", "/var/tmp", "/dev/shm", "/root")  # noqa: S108 - mkdtemp makes a private one there
+_DHCPCD_STATE, _DHCPCD_RUN = "/var/lib/dhcpcd", "/run/dhcpcd"  # compiled into it
+_PROMOTE = "/proc/sys/net/ipv4/conf/@/promote_secondaries"
+
+# Only numbers are written, which the client itself has formatted. BusyBox names the event in $1, the others in $reason.
+_SCRIPT = """#!/bin/sh
+case "${reason:-$1}" in
+bound|renew|BOUND|RENEW|REBIND|REBOOT) ;;
+*) exit 0 ;;
+esac
+{
+printf 'address=%s\\n' "${ip:-$new_ip_address}"
+printf 'mask=%s\\n' "${subnet:-$new_subnet_mask}"
+printf 'routers=%s\\n' "${router:-$new_routers}"
+printf 'routes=%s\\n' "${staticroutes:-${new_classless_static_routes:-$new_azurelite_routes}}"
+printf 'routes=%s\\n' "${msstaticroutes:-${new_ms_classless_static_routes:-$new_azurelite_ms_routes}}"
+printf 'wireserver=%s\\n' "${opt245:-$new_azurelite_wireserver}"
+echo end
+} > "@FOLDER@/lease"
+@THEN@
+"""
+_DHCLIENT_CONF = """timeout @SECONDS@;
+initial-interval 1;
+backoff-cutoff 3;
+select-timeout 0;
+option azurelite-routes code 121 = array of unsigned integer 8;
+option azurelite-ms-routes code 249 = array of unsigned integer 8;
+option azurelite-wireserver code 245 = ip-address;
+request subnet-mask, routers, azurelite-routes, azurelite-ms-routes, azurelite-wireserver;
+"""
+_DHCPCD_CONF = """nodelay
+noipv4ll
+define 245 ipaddress azurelite_wireserver
+option subnet_mask, routers, classless_static_routes, ms_classless_static_routes, azurelite_wireserver
+"""
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route of a lease: to a network ("168.63.129.16/32") by a gateway, or by none where it is on the link."""
+
+    network: str
+    gateway: Optional[str]
+
+
+@dataclass(frozen=True)
+class Lease:
+    """What the DHCP server gave.
+
+    Attributes:
+        address: IPv4 address.
+        prefix: bits of its network.
+        routes: classless static routes (option 121, else Microsoft's 249), else a default route by the first router.
+        wireserver: option 245, dotted, where the server sent it.
+    """
+
+    address: str
+    prefix: int
+    routes: tuple[Route, ...]
+    wireserver: Optional[str]
+
+    def holds(self, address: str) -> bool:
+        """The address lies in the lease's own network."""
+        ours, other = dotted(self.address) or b"", dotted(address) or b""
+        shift = 32 - self.prefix
+        return int.from_bytes(ours, "big") >> shift == int.from_bytes(other, "big") >> shift
+
+
+class EphemeralDhcp:
+    """A lease, applied for as long as the block runs.
+
+    Args:
+        system: the machine; it must be the running one.
+        interface: the NIC to ask by.
+        deadline: bounds the asking; taking back is never cut short.
+    """
+
+    def __init__(self, system: System, interface: str, deadline: Deadline) -> None:
+        self._system = system
+        self._interface = interface
+        self._deadline = deadline
+        self._undo = contextlib.ExitStack()
+
+    def __enter__(self) -> Lease:
+        """Obtain and apply a lease. Raises MachineError, with everything taken back."""
+        if not self._system.live:
+            raise MachineError(
+                "an ephemeral lease changes the running system for a while: not with --root or --dry-run"
+            )
+        if self._system.commands.find("ip") is None:
+            raise MachineError("an ephemeral lease needs the program `ip`: install iproute2 or BusyBox")
+        with contextlib.ExitStack() as undo:
+            if not self._is_up():
+                self._ip(undo, ["link", "set", "dev", self._interface], "up", "down", [])
+            lease = self._ask()
+            self._apply(lease, undo)
+            self._undo = undo.pop_all()
+        return lease
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    def _is_up(self) -> bool:
+        said = self._run("ip", "link", "show", "dev", self._interface)
+        flags = re.search(r"<([A-Z0-9_,-]*)>", said)
+        return flags is not None and "UP" in flags.group(1).split(",")
+
+    def _ask(self) -> Lease:
+        installed = [name for name in CLIENTS if self._system.commands.find(name) is not None]
+        if not installed:
+            raise MachineError(f"no DHCP client is installed: add one of {', '.join(CLIENTS)} to the image")
+        said = []
+        for i in range(len(installed)):
+            seconds = self._deadline.remaining() / (len(installed) - i)
+            if seconds < 1:
+                said.append("no time was left")
+                break
+            try:
+                return _obtain(self._system, installed[i], self._interface, seconds)
+            except (MachineError, OSError) as error:
+                said.append(f"{installed[i]}: {error}")
+        raise MachineError(
+            f"no DHCP lease on {self._interface}: {'; '.join(said)}", reason="failure to obtain DHCP lease"
+        )
+
+    def _apply(self, lease: Lease, undo: contextlib.ExitStack) -> None:
+        there = self._run("ip", "-4", "-o", "addr", "show", "dev", self._interface)
+        if f" {lease.address}/" not in there:
+            address = [f"{lease.address}/{lease.prefix}", "dev", self._interface]
+            self._ip(undo, ["-4", "addr"], "add", "del", address)
+        for route in lease.routes:
+            way = [route.network]
+            if route.gateway is not None:
+                way += ["via", route.gateway]
+            way += ["dev", self._interface, "metric", _METRIC]
+            if route.gateway is not None and not lease.holds(route.gateway):
+                way.append("onlink")
+            try:
+                self._ip(undo, ["-4", "route"], "add", "del", way)
+            except CommandError as error:  # there already, or a route that no kernel would take: the others may do
+                LOG.info("the lease's route to %s is left out: %s", route.network, error)
+
+    def _ip(self, undo: contextlib.ExitStack, start: list[str], act: str, opposite: str, rest: list[str]) -> None:
+        """Run `ip`, and enter what takes it back: ahead of the act, so that no interrupt finds it done, not entered."""
+        back = [[*start, opposite, *rest]]
+        undo.callback(self._take_back, back)
+        try:
+            self._run("ip", *start, act, *rest)
+        except CommandError as error:
+            if "was killed" not in str(error):  # then it may have been done all the same
+                back.clear()
+            raise
+
+    def _take_back(self, acts: list[list[str]]) -> None:
+        for words in acts:
+            try:
+                self._run("ip", *words)
+            except CommandError as error:  # somebody else was quicker, or the NIC is gone
+                LOG.warning("a part of the ephemeral lease was not there to be taken back: %s", error)
+
+    def _run(self, *argv: str) -> str:
+        return self._system.commands.run(argv, timeout=_IP_SECONDS)
+
+
+def _obtain(system: System, client: str, interface: str, seconds: float) -> Lease:
+    """Let a client ask for a lease. Raises CommandError or MachineError with its last words."""
+    with _private_folder() as folder, contextlib.ExitStack() as kept:
+        argv = _command(system, client, interface, folder, int(seconds))
+        if client == "dhcpcd":
+            kept.enter_context(_kept(os.path.join(folder, "kept"), interface))
+        failure = "it ended without a lease"
+        try:
+            system.commands.run(argv, timeout=seconds)
+        except CommandError as error:  # dhclient is stopped by the script as soon as it has a lease
+            failure = str(error)
+        lease = read_lease(_content(os.path.join(folder, "lease")))
+    if lease is None:
+        raise MachineError(failure)
+    return lease
+
+
+def _command(system: System, client: str, interface: str, folder: str, seconds: int) -> list[str]:
+    script = os.path.join(folder, "script")
+    then = 'kill -9 "$PPID"' if client == "dhclient" else ":"  # else it would stay, and renew the lease
+    _put(script, _SCRIPT.replace("@FOLDER@", folder).replace("@THEN@", then), 0o700)
+    if client == "udhcpc":
+        tries = ["-t", str(max(1, seconds // 2)), "-T", "2"]
+        return [client, "-f", "-q", "-n", "-i", interface, "-s", script, "-O", "121", "-O", "249", "-O", "245", *tries]
+    conf = os.path.join(folder, "conf")
+    if client == "dhcpcd":
+        _put(conf, _DHCPCD_CONF)
+        quiet = ["--oneshot", "--nobackground", "--ipv4only", "--noarp", "--persistent", "--noconfigure"]
+        return [client, *quiet, "--timeout", str(max(1, seconds - 1)), "--config", conf, "--script", script, interface]
+    _put(conf, _DHCLIENT_CONF.replace("@SECONDS@", str(max(1, seconds - 1))))
+    # A copy: AppArmor and SELinux confine the program by its path, to folders and a script that are not ours.
+    copy = shutil.copy(system.commands.find(client) or client, os.path.join(folder, client))
+    leases, number = os.path.join(folder, "leases"), os.path.join(folder, "pid")
+    return [copy, "-4", "-d", "-1", "-cf", conf, "-lf", leases, "-pf", number, "-sf", script, interface]
+
+
+def read_lease(text: str) -> Optional[Lease]:
+    """What the script wrote, or None where it is incomplete or holds no usable address. Hostile text raises nothing."""
+    lines = text.split("\n")
+    if "end" not in lines:
+        return None
+    given: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition("=")
+        given[key] = given.get(key) or value.strip()
+    address = unicast(dotted(given.get("address", "")) or b"")
+    if address is None:
+        return None
+    routes = read_routes(given.get("routes", ""))
+    if not routes:  # with classless routes a client must ignore the routers (RFC 3442)
+        router = unicast(dotted((given.get("routers", "").split() or [""])[0]) or b"")
+        routes = () if router is None else (Route("0.0.0.0/0", router),)
+    return Lease(address, _prefix(given.get("mask", "")), routes, _option_address(given.get("wireserver", "")))
+
+
+def read_routes(text: str) -> tuple[Route, ...]:
+    """Classless routes, as pairs of network and gateway or as the bytes in decimal; up to the first bad one."""
+    words = text.split()[:512]
+    found: list[Route] = []
+    if "/" in text:
+        for i in range(0, len(words) - 1, 2):
+            network, _, bits = words[i].partition("/")
+            octets, hop = dotted(network), dotted(words[i + 1])
+            if octets is None or hop is None or not bits.isascii() or not bits.isdigit() or not int(bits[:3]) <= 32:
+                break
+            found.append(_route(octets, int(bits[:3]), hop))
+        return tuple(found)
+    if not all(word.isascii() and word.isdigit() and len(word) < 4 and int(word) < 256 for word in words):
+        return ()
+    data = bytes(map(int, words))
+    while data and data[0] <= 32:
+        significant = (data[0] + 7) // 8
+        if len(data) < 1 + significant + 4:
+            break
+        octets, hop = data[1 : 1 + significant].ljust(4, b"\0"), data[1 + significant : 5 + significant]
+        found.append(_route(octets, data[0], hop))
+        data = data[5 + significant :]
+    return tuple(found)
+
+
+def _route(octets: bytes, bits: int, hop: bytes) -> Route:
+    """Bits of the host part are cleared: the kernel refuses a route that has some."""
+    network = (int.from_bytes(octets, "big") >> (32 - bits) << (32 - bits)).to_bytes(4, "big")
+    return Route(f"{'.'.join(map(str, network))}/{bits}", unicast(hop))
+
+
+def _prefix(mask: str) -> int:
+    bits = f"{int.from_bytes(dotted(mask) or b'', 'big'):032b}".rstrip("0")
+    return len(bits) if bits and "0" not in bits else 32
+
+
+def _option_address(text: str) -> Optional[str]:
+    return unicast(bytes.fromhex(text) if re.fullmatch(r"[0-9A-Fa-f]{8}", text) else dotted(text) or b"")
+
+
+def _private_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder of our own from which a script can be run: many systems mount /run or /tmp noexec."""
+    for parent in _FOLDERS:
+        with contextlib.suppress(OSError):
+            if not os.statvfs(parent).f_flag & (os.ST_NOEXEC | os.ST_RDONLY):
+                return tempfile.TemporaryDirectory(prefix="azurelite-", dir=parent)
+    raise MachineError(f"no folder to run a DHCP client's script from: {', '.join(_FOLDERS)} are noexec or read-only")
+
+
+@contextlib.contextmanager
+def _kept(safe: str, interface: str) -> Iterator[None]:
+    """Bring back what dhcpcd changes whatever it is told: its leases and identity, and a setting of the kernel's."""
+    before = {folder: _names(folder) for folder in (_DHCPCD_STATE, _DHCPCD_RUN)}
+    setting = _PROMOTE.replace("@", interface)
+    promote = _content(setting)
+    os.mkdir(safe)
+    for path in (os.path.join(_DHCPCD_STATE, name) for name in before[_DHCPCD_STATE] or ()):
+        if os.path.isfile(path):
+            shutil.copy2(path, safe)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            if promote != _content(setting):
+                _put(setting, promote)
+        for folder, names in before.items():
+            for name in _names(folder) or ():
+                with contextlib.suppress(OSError):  # one file that cannot be brought back must not hide the others
+                    _bring_back(os.path.join(folder, name), os.path.join(safe, name), known=name in (names or ()))
+            with contextlib.suppress(OSError):
+                if names is None:
+                    os.rmdir(folder)
+
+
+def _bring_back(path: str, copy: str, *, known: bool) -> None:
+    if not known:  # a lease, or the pid file and sockets of one that was killed
+        os.unlink(path)
+    elif os.path.isfile(copy) and os.stat(copy).st_mtime_ns != os.stat(path).st_mtime_ns:
+        shutil.copy2(copy, path)
+
+
+def _names(folder: str) -> Optional[list[str]]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return None
+
+
+def _put(path: str, text: str, mode: int = 0o600) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode), "w", encoding="ascii") as opened:
+        opened.write(text)
+
+
+def _content(path: str) -> str:
+    try:
+        with open(path, "rb") as opened:
+            return opened.read(_LIMIT).decode("ascii", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,1 @@
+"""Init systems and their services, and power."""

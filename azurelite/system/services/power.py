@@ -1,0 +1,86 @@
+"""Switching the machine off or on again, once the process that asks for it has ended.
+
+Done at once it would take azurelite down ahead of its last records, so a small shell in the background waits for this
+process to end, and then says the word. Where systemd runs it is a unit of its own: systemd ends whatever a unit
+leaves behind.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+from typing import Callable, Optional, Sequence
+
+from azurelite.errors import CommandError
+from azurelite.system.changes import Change
+from azurelite.system.machine import System
+from azurelite.system.services.services import Services
+
+LOG = logging.getLogger(__name__)
+
+_PATIENCE = 120  # seconds that the process may go on; an importing program may never end
+_START = 30.0  # seconds to start the shell
+# $1: the process to wait for, $2: seconds of patience, $3: seconds of delay, the rest: the word.
+_WAIT = """i=0
+while kill -0 "$1" 2>/dev/null && [ "$i" -lt "$2" ]; do sleep 1; i=$((i+1)); done
+sleep "$3"
+shift 3
+exec "$@"
+"""
+# What systemd's and sysvinit's `shutdown` both take.
+_SHUTDOWN = {"reboot": ("-r",), "poweroff": ("-h", "-P"), "halt": ("-h", "-H")}
+
+
+def switch(
+    system: System,
+    mode: str,
+    *,
+    minutes: int = 0,
+    message: Optional[str] = None,
+    only_if: Optional[Callable[[], bool]] = None,
+) -> None:
+    """Reboot, power off or halt the running system once this process has ended, and record it.
+
+    Args:
+        system: the guest; its root is the running system's. In a dry run the record is all.
+        mode: "reboot", "poweroff" or "halt".
+        minutes: to wait beyond that; users are warned where there is a `shutdown` program, and `shutdown -c` ends it.
+        message: what users are told.
+        only_if: whether Azure has accepted Ready, where that is not known yet; it is asked when this process ends.
+
+    Raises:
+        CommandError: there is no program that does it.
+    """
+    commands = system.commands
+    if commands.find("shutdown") is not None:
+        when = f"+{minutes}" if minutes else "now"
+        words, delay = ["shutdown", *_SHUTDOWN[mode], when, *([message] if message else [])], 0
+    elif commands.find(mode) is not None:  # BusyBox
+        words, delay = [mode], 60 * minutes
+    else:
+        raise CommandError(f"neither shutdown nor {mode} is installed: add one to the image")
+    arguments = ["azurelite-power", str(os.getpid()), str(_PATIENCE), str(delay), *words]
+    if Services(system).init == "systemd" and commands.find("systemd-run") is not None:
+        arguments = [word.replace("$", "$$") for word in arguments]  # systemd puts variables in otherwise
+        argv = ["systemd-run", "--quiet", "--no-block", "--collect", "/bin/sh", "-c", _WAIT, *arguments]
+    else:
+        # The first shell ends at once; the second one has no terminal, no pipe and no parent that waits.
+        argv = ["/bin/sh", "-c", f"({_WAIT}) </dev/null >/dev/null 2>&1 &", *arguments]
+    said = f"{minutes} min after the run" if minutes else "after the run"
+    if only_if is None:
+        system.perform(Change("power", mode, said), argv, timeout=_START)
+        return
+    system.journal.record(Change("power", mode, f"{said}, if Azure has accepted Ready by then"))
+    if not system.dry_run:
+        atexit.register(_at_the_end, system, mode, argv, only_if)
+
+
+def _at_the_end(system: System, mode: str, argv: Sequence[str], only_if: Callable[[], bool]) -> None:
+    if not only_if():
+        LOG.warning("no %s: Azure has not accepted Ready", mode)
+        return
+    try:
+        system.commands.run(argv, timeout=_START)
+    except CommandError as error:
+        LOG.error("no %s: %s", mode, error)

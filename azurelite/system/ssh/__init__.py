@@ -1,0 +1,1 @@
+"""sshd's configuration, host keys and authorized_keys of a guest."""

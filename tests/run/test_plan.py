@@ -1,0 +1,214 @@
+"""The plan: what runs, what is skipped and why, what cannot run; and the digest of what a handler works with."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Mapping, Optional
+
+import pytest
+from kit import VM_ID, FastClock, Guest
+
+from azurelite.config.condition import parse_condition
+from azurelite.datasource.crawl import Crawl
+from azurelite.errors import FabricError
+from azurelite.handlers import Handler
+from azurelite.metadata import Metadata, Secret, SshKey
+from azurelite.run.plan import Step, inputs_of, make_plan
+from azurelite.state.store import State
+from azurelite.system.machine import System
+
+CANARY = "hunter2-canary"
+NO_IMDS = FabricError("IMDS is silent", reason="imds silent", data={"url": "x"})
+VM = Metadata(vm_id=VM_ID, username="azureuser", tags={"role": "web"}, raw={"imds": {"x": "y"}})
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    password: Optional[Secret] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    word: str = ""
+    secret: Optional[Secret] = None
+    inners: tuple[Inner, ...] = ()
+    env: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def handler(*when: str, **changed: Any) -> Handler:
+    base = Handler(
+        name="x",
+        summary="does x",
+        needs=(),
+        uses=(),
+        frequency="instance",
+        required=False,
+        options=Options(),
+        apply=lambda ctx, options: None,
+        when=tuple(parse_condition(text) for text in when),
+    )
+    return dataclasses.replace(base, **changed)
+
+
+def step(one: Handler, crawled: Crawl, **more: Any) -> Step:
+    return make_plan([one], crawled, more.pop("state", None), **more)[0]
+
+
+@pytest.mark.parametrize(
+    ("when", "skip"),
+    [
+        ([], None),
+        (["tags.role == web"], None),
+        (["tags.role == web", "username", "not password"], None),
+        (["tags.role == db"], "`tags.role == db` does not hold"),
+        (["tags.role == web", "tags.role != web", "password"], "`tags.role != web` does not hold"),
+        (["  not  tags.role "], "`not  tags.role` does not hold"),
+        (["vm_size == big"], "`vm_size == big` does not hold"),
+        (["raw.ovf.x == y"], "`raw.ovf.x == y` does not hold"),
+    ],
+)
+@pytest.mark.parametrize("required", [False, True])
+def test_a_step_whose_condition_does_not_hold_is_skipped(when: list[str], skip: str | None, required: bool) -> None:
+    made = step(handler(*when, required=required), Crawl(VM))
+    assert (made.skip, made.blocked) == (skip, None)
+
+
+@pytest.mark.parametrize(
+    ("when", "unsure"),
+    [
+        (["vm_size == big"], "vm_size == big"),
+        (["not vm_size"], "not vm_size"),
+        (["raw.imds.x == y"], "raw.imds.x == y"),
+        (["username", "tags.role == web", "vm_size == big"], "tags.role == web"),
+        (["public_ssh_keys.0"], "public_ssh_keys.0"),
+    ],
+)
+def test_a_condition_on_a_source_that_failed_is_not_known(when: list[str], unsure: str) -> None:
+    known = Metadata(vm_id=VM_ID, username="azureuser")
+    crawled = Crawl(known, {"imds": NO_IMDS})
+    text = f"whether `{unsure}` holds is not known: IMDS is silent"
+    made = step(handler(*when), crawled)
+    assert (made.skip, made.blocked) == (text, None)
+    made = step(handler(*when, required=True), crawled)
+    assert made.skip is None
+    assert isinstance(made.blocked, FabricError)
+    assert (str(made.blocked), made.blocked.reason, made.blocked.data) == (text, "imds silent", {"url": "x"})
+
+
+@pytest.mark.parametrize(
+    ("when", "crawled", "skip"),
+    [
+        # What is known decides, though something else is not.
+        (["vm_size == big", "username == other"], Crawl(VM, {"imds": NO_IMDS}), "`username == other` does not hold"),
+        # A field that is there needs no source any more; nor does one that the failed source never gives.
+        (["tags.role == web"], Crawl(VM, {"imds": NO_IMDS}), None),
+        (["tags.nothing"], Crawl(VM, {"imds": NO_IMDS}), "`tags.nothing` does not hold"),
+        (["password"], Crawl(VM, {"imds": NO_IMDS}), "`password` does not hold"),
+        (["raw.goal_state.x"], Crawl(VM, {"imds": NO_IMDS}), "`raw.goal_state.x` does not hold"),
+        (["raw"], Crawl(Metadata(), {"imds": NO_IMDS}), "`raw` does not hold"),
+        (["provenance.region == imds"], Crawl(Metadata(), {"imds": NO_IMDS}), "`provenance.region == imds` does not"),
+        (
+            ["public_ssh_keys"],
+            Crawl(VM, lost={"public_ssh_keys": FabricError("the keys are lost")}),
+            "whether `public_ssh_keys` holds is not known: the keys are lost",
+        ),
+        (
+            ["raw.goal_state.x"],
+            Crawl(VM, {"wireserver": FabricError("no answer")}),
+            "whether `raw.goal_state.x` holds is not known: no answer",
+        ),
+    ],
+)
+def test_what_is_known_decides(when: list[str], crawled: Crawl, skip: str | None) -> None:
+    made = step(handler(*when), crawled)
+    assert made.blocked is None
+    assert made.skip == skip if skip is None else (made.skip or "").startswith(skip)
+
+
+def test_the_conditions_come_ahead_of_what_is_needed() -> None:
+    one = handler("tags.role == db", needs=("password",), required=True)
+    assert step(one, Crawl(VM)).skip == "`tags.role == db` does not hold"
+    assert step(handler("tags.role == web", needs=("password",)), Crawl(VM)).skip == "Azure gave no password"
+
+
+def test_what_is_done_is_done_whatever_the_conditions_say(guest: Guest) -> None:
+    state = State(System(guest.root), VM_ID, FastClock())
+    one = handler("vm_size == big", required=True, id="mine")
+    state.finish("mine", "instance", inputs=inputs_of(one, VM))
+    made = step(one, Crawl(VM, {"imds": NO_IMDS}), state=state)
+    assert made.skip == "done already for this VM"
+
+
+def test_records_go_by_the_id(guest: Guest) -> None:
+    state = State(System(guest.root), VM_ID, FastClock())
+    first, second = handler(id="first"), handler(id="second")
+    state.finish(first.key, "instance", inputs=inputs_of(first, VM))
+    made = make_plan([first, second], Crawl(VM), state)
+    assert [one.skip for one in made] == ["done already for this VM", None]
+
+
+def test_a_later_boot_judges_conditions_of_what_runs_then() -> None:
+    boot, once = handler("tags.role == db", frequency="boot"), handler("tags.role == db")
+    made = make_plan([boot, once], Crawl(VM), None, later_boot=True)
+    assert [one.skip for one in made] == ["`tags.role == db` does not hold", "this VM is provisioned already"]
+
+
+A, B = Secret(f"{CANARY}-a"), Secret(f"{CANARY}-b")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Options(word="a"), Options(word="b")),
+        (Options(secret=A), Options(secret=B)),
+        (Options(secret=A), Options()),
+        (Options(secret=Secret("a")), Options(secret=Secret("b"))),
+        (Options(secret=Secret("")), Options()),
+        (Options(inners=(Inner(A),)), Options(inners=(Inner(B),))),
+        (Options(inners=(Inner(A), Inner(B))), Options(inners=(Inner(B), Inner(A)))),
+        (Options(inners=(Inner(A), Inner())), Options(inners=(Inner(), Inner(A)))),
+        (Options(env={"x": A}), Options(env={"x": B})),
+        (Options(env={"x": [{"y": A}]}), Options(env={"x": [{"y": B}]})),
+        (Options(word="x", secret=A), Options(word="y", secret=A)),
+        (
+            Options(inners=(Inner(Secret("ab")), Inner(Secret("c")))),
+            Options(inners=(Inner(Secret("a")), Inner(Secret("bc")))),
+        ),
+    ],
+)
+def test_other_options_have_another_digest(one: Options, other: Options) -> None:
+    digests = [inputs_of(handler(options=options), VM) for options in (one, other, one)]
+    assert digests[0] == digests[2]
+    assert digests[0] != digests[1]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"username": "other"},
+        {"password": Secret("other")},
+        {"custom_data": Secret(b"\xff")},
+        {"public_ssh_keys": (SshKey("k"),)},
+        {"tags": {"role": "db"}},
+    ],
+)
+def test_other_metadata_has_another_digest(changed: dict[str, Any]) -> None:
+    one = handler(needs=("username",), uses=("password", "custom_data", "public_ssh_keys", "tags"))
+    base = dataclasses.replace(VM, password=Secret("p"))
+    assert inputs_of(one, base) == inputs_of(one, base)
+    assert inputs_of(one, base) != inputs_of(one, dataclasses.replace(base, **changed))
+
+
+def test_a_digest_is_short_and_salted_where_it_holds_a_secret() -> None:
+    one = handler(options=Options(secret=A))
+    digests = {
+        inputs_of(one, VM),
+        inputs_of(dataclasses.replace(one, id="other"), VM),
+        inputs_of(one, dataclasses.replace(VM, vm_id="other")),
+    }
+    assert len(digests) == 3
+    assert all(len(digest or "") == 64 for digest in digests)
+
+
+def test_while_a_need_is_missing_there_is_no_digest() -> None:
+    assert inputs_of(handler(needs=("password",), options=Options(secret=A)), VM) is None

@@ -1,0 +1,74 @@
+"""What is remembered through a power cut, in which order it reaches the disk, and a folder that vanishes in mid-run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from kit import VM_ID, FastClock, Guest
+
+from azurelite.state.store import State
+from azurelite.system.changes import Change
+from azurelite.system.durability import Durability
+from azurelite.system.machine import System
+
+
+class Noted(Durability):
+    """Keeps the names of the folders that were synced, in order."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__()
+        self.root = root
+        self.synced: list[str] = []
+        self.before: dict[str, list[str]] = {}  # folder -> what had been synced when its entry was renamed into place
+
+    def note(self, folder: int) -> None:
+        self.before.setdefault(os.readlink(f"/proc/self/fd/{folder}").replace(self.root, ""), list(self.synced))
+        super().note(folder)
+
+    def settle(self) -> None:
+        for folder in self._open.values():
+            self.synced.append(os.readlink(f"/proc/self/fd/{folder}").replace(self.root, "").replace(VM_ID, "ID"))
+        super().settle()
+
+
+@pytest.fixture
+def remembered(guest: Guest) -> tuple[State, System, Noted]:
+    system = System(guest.root)
+    noted = Noted(guest.root)
+    system.files.durability = noted
+    return State(system, VM_ID, FastClock()), system, noted
+
+
+def test_a_memory_lasts_with_all_folders_above_it(remembered: tuple[State, System, Noted]) -> None:
+    state, system, noted = remembered
+    state.note_change(Change("write", "/etc/hostname", ""))  # makes folders that need not last
+    state.finish("hostname", "instance", inputs=None, lasting=False)
+    assert noted.synced == []
+    with system.files.durability.together():
+        assert state.memory.remember("run-scripts", "1")
+        vm = "/var/lib/azurelite/vms/ID"
+        assert set(noted.synced) >= {f"{vm}/memory", vm, "/var/lib/azurelite/vms", "/var/lib/azurelite", "/var/lib"}
+
+
+def test_what_was_done_lasts_before_the_memory_that_it_was_done(remembered: tuple[State, System, Noted]) -> None:
+    state, system, noted = remembered
+    system.files.mkdirs("/etc/ssh")
+    with system.files.durability.together():
+        system.files.write("/etc/ssh/ssh_host_rsa_key", b"new", mode=0o600)
+        state.memory.remember("ssh_host_keys", "made")
+    assert "/etc/ssh" in noted.before[f"/var/lib/azurelite/vms/{VM_ID}/memory"]
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_folder_that_vanished_is_made_again_for_root_alone(guest: Guest, lasting: bool) -> None:
+    """As where a handler mounts a disk over /var."""
+    state = State(System(guest.root), VM_ID, FastClock())
+    state.finish("mounts", "instance", inputs=None, lasting=lasting)
+    shutil.rmtree(Path(guest.root, "var/lib/azurelite"))
+    state.finish("hostname", "instance", inputs=None, lasting=lasting)
+    state.mark_provisioned(config_file=None, every_boot=False, unreported=False)
+    assert Path(guest.root, f"var/lib/azurelite/vms/{VM_ID}/provisioned").is_file()
+    assert Path(guest.root, "var/lib/azurelite").stat().st_mode & 0o777 == 0o700
