@@ -14,7 +14,7 @@ from azurelite.fabric.client import Fabric
 from azurelite.handlers import REPORT_READY, Handler, bind_handler, bind_handlers, known_names
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
-from azurelite.record import dataclass, replace
+from azurelite.record import Record, replace
 from azurelite.run.plan import Step, due_later, make_plan, wanted_sources
 from azurelite.run.provision import LATER_BOOT_SECONDS, Options, apply_steps, provision
 from azurelite.run.session import PathLike, Session, open_session
@@ -24,8 +24,7 @@ from azurelite.system.machine import System
 from azurelite.system.root import Root
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Record):
     """What `provision` would do.
 
     Attributes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from typing import Any, Mapping, Optional, Union
 
-from azurelite.record import dataclass, field, fields, replace
+from azurelite.record import Record, field, replace
 
 REDACTED = "redacted for non-root user"  # cloud-init's words, so that scripts know them
 
@@ -45,8 +45,7 @@ class Secret:
         return bool(self._value)
 
 
-@dataclass(frozen=True)
-class SshKey:
+class SshKey(Record):
     """A public SSH key as a source gave it, on one line but not checked.
 
     Attributes:
@@ -58,8 +57,7 @@ class SshKey:
     path: Optional[str] = None
 
 
-@dataclass(frozen=True)
-class Metadata:
+class Metadata(Record):
     """Everything that Azure says about a VM. A field that no source has is None, never an empty string.
 
     Attributes:
@@ -112,7 +110,7 @@ class Metadata:
 
     def as_dict(self) -> dict[str, Any]:
         """The public dict: plain values, lists and dicts; secrets stay `Secret` objects, keys become text."""
-        public = {f.name: getattr(self, f.name) for f in fields(self)}
+        public = {f.name: getattr(self, f.name) for f in self.FIELDS}
         if self.public_ssh_keys is not None:
             public["public_ssh_keys"] = [key.key_data for key in self.public_ssh_keys]
         for name in ("tags", "network", "provenance", "raw"):
@@ -129,7 +127,7 @@ class Metadata:
         Raises:
             ValueError: a value has a type that the field cannot hold.
         """
-        known = {f.name for f in fields(cls)}
+        known = {f.name for f in cls.FIELDS}
         values = {k: v for k, v in public.items() if k in known and v is not None and v != REDACTED}
         for name, value in values.items():
             if not isinstance(value, _PUBLIC_TYPES.get(name, str)):

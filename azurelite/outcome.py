@@ -6,7 +6,7 @@ from typing import Any, Optional, Sequence
 
 from azurelite.errors import AzureliteError
 from azurelite.fabric.exchange import Exchange
-from azurelite.record import dataclass, field
+from azurelite.record import Record
 from azurelite.system.changes import Change
 
 EXIT_CODES = {
@@ -22,8 +22,7 @@ EXIT_CODES = {
 }
 
 
-@dataclass(frozen=True)
-class StepResult:
+class StepResult(Record):
     """How one step went.
 
     Attributes:
@@ -63,8 +62,7 @@ class StepResult:
         }
 
 
-@dataclass(frozen=True)
-class ReportResult:
+class ReportResult(Record):
     """What was told to Azure.
 
     Attributes:
@@ -89,8 +87,7 @@ class ReportResult:
         return dict(vars(self))
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Record):
     """What came of a run.
 
     Attributes:
@@ -111,7 +108,7 @@ class Outcome:
     report: Optional[ReportResult] = None
     steps: tuple[StepResult, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
-    error: Optional[AzureliteError] = field(default=None, compare=False)
+    error: Optional[AzureliteError] = None
 
     @property
     def exit_code(self) -> int:

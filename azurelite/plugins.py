@@ -17,10 +17,11 @@ from azurelite import layout
 from azurelite.cli.startup import whole_modules
 from azurelite.clock import Clock, Deadline
 from azurelite.config.load import Frequency
+from azurelite.config.schema import fields_of, has_keys
 from azurelite.errors import AzureliteError, HandlerError
 from azurelite.guard import guard
 from azurelite.metadata import Metadata
-from azurelite.record import dataclass, fields, is_dataclass
+from azurelite.record import Record
 from azurelite.system.root import Root
 
 GROUP = "azurelite.handlers"
@@ -28,11 +29,10 @@ _IMPORT_SECONDS = 10.0
 _RUN_SECONDS = 300.0
 PROGRAM_SECONDS = _RUN_SECONDS - 10  # an executable is ended by itself, ahead of the process that waits for it
 _FREQUENCIES = ("instance", "boot", "once")
-_FIELDS = frozenset(field.name for field in fields(Metadata))
+_FIELDS = frozenset(field.name for field in fields_of(Metadata))
 
 
-@dataclass(frozen=True)
-class Plugin:
+class Plugin(Record):
     """A handler from outside.
 
     Attributes:
@@ -169,7 +169,7 @@ def _described(found: tuple[Any, Any]) -> Plugin:
     if frequency not in _FREQUENCIES:
         raise HandlerError(f"its FREQUENCY must be one of: {', '.join(_FREQUENCIES)}")
     options = getattr(module, "Options", None)
-    if options is not None and not (isinstance(options, type) and is_dataclass(options)):
+    if options is not None and not (isinstance(options, type) and has_keys(options)):
         raise HandlerError("its Options must be a dataclass")
     summary = str(getattr(module, "SUMMARY", "") or getattr(apply, "__doc__", "") or "a plug-in").strip()
     return Plugin(

@@ -8,7 +8,7 @@ from typing import Any
 from azurelite.cli.console import Console
 from azurelite.cli.metadata import render
 from azurelite.outcome import Outcome, StepResult
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.simulator import Report, Request
 
 _BAR = 40  # characters of the time line
@@ -16,8 +16,7 @@ _SIGNS = {"done": ("✓", "green"), "skipped": ("·", "dim"), "failed": ("✗", 
 _HIDDEN = ("raw", "provenance", "network")
 
 
-@dataclass(frozen=True)
-class DemoRun:
+class DemoRun(Record):
     """All that the demo saw.
 
     Attributes:

@@ -23,11 +23,11 @@ from typing import Any, Literal, Mapping, Optional
 
 from azurelite.config.schema import unknown_text
 from azurelite.metadata import Metadata, Secret
-from azurelite.record import dataclass, fields
+from azurelite.record import Record
 
 Test = Literal["present", "absent", "==", "!=", "in", "not in"]
 
-FIELDS = tuple(field.name for field in fields(Metadata))
+FIELDS = tuple(field.name for field in Metadata.FIELDS)
 SECRETS = ("password", "custom_data", "user_data", "random_seed")
 # Metadata.raw: its documents, and the source that each is from.
 RAW = {"imds": "imds", "goal_state": "wireserver", "ovf": "media"}
@@ -43,8 +43,7 @@ _JOINED = r"==|!=|&&|\|\||[<>]|\s(?:and|or|in)\s|\s=\s"
 _EQUALS = r"[^'\"]*="  # in a tag's name that stands bare: meant for a comparison
 
 
-@dataclass(frozen=True)
-class Condition:
+class Condition(Record):
     """One condition.
 
     Attributes:

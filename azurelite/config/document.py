@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional, Union
 import yaml
 
 from azurelite.errors import ConfigError
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 KeyPath = tuple[Union[str, int], ...]
 _MOST_NODES = 20_000
@@ -34,8 +34,7 @@ _NOT_TEXT: re.Pattern[str] = yaml.reader.Reader.NON_PRINTABLE
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Record):
     """Where a value stands: a file, with line and column counted from 1."""
 
     file: str
@@ -46,8 +45,7 @@ class Place:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(Record):
     """A mapping, and the place of each value in it by its path of keys and list positions.
 
     Attributes:
@@ -71,8 +69,7 @@ class Document:
         return self.places.get(path)
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(Record):
     """One thing that is wrong, and where.
 
     Attributes:

@@ -10,14 +10,13 @@ from typing import Any, Optional, Sequence
 
 from azurelite.config.document import Document, KeyPath, Place
 from azurelite.config.schema import Problems, unknown_text
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 LIST = "handlers"
 POSITIONS = ("before", "after")
 
 
-@dataclass(frozen=True)
-class _Item:
+class _Item(Record):
     """An entry of the list.
 
     Attributes:

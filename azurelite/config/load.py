@@ -16,7 +16,7 @@ from azurelite.config.layers import LIST, Layers, entry_id
 from azurelite.config.schema import Problems, bind
 from azurelite.errors import ConfigError
 from azurelite.fabric.settings import ImdsSettings, MediaSettings, WireServerSettings, check_seconds
-from azurelite.record import dataclass, field, fields
+from azurelite.record import Record, field
 from azurelite.system.root import Root
 
 TYPE_CHECKING = False
@@ -29,8 +29,7 @@ ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"  # what a file may be called: the record
 _FILE_LIMIT = 1024 * 1024  # bytes
 
 
-@dataclass(frozen=True)
-class DatasourceConfig:
+class DatasourceConfig(Record):
     """The `datasource` section.
 
     Attributes:
@@ -61,8 +60,7 @@ class DatasourceConfig:
             raise ValueError("sources names one source twice")
 
 
-@dataclass(frozen=True)
-class EntryKeys:
+class EntryKeys(Record):
     """What every entry of `handlers` takes, beside the options of its handler.
 
     Attributes:
@@ -85,11 +83,10 @@ class EntryKeys:
     after: Optional[str] = None
 
 
-ENTRY_KEYS = tuple(key.name for key in fields(EntryKeys))
+ENTRY_KEYS = tuple(key.name for key in EntryKeys.FIELDS)
 
 
-@dataclass(frozen=True)
-class HandlerEntry:
+class HandlerEntry(Record):
     """One entry of `handlers`.
 
     Attributes:
@@ -116,8 +113,7 @@ class HandlerEntry:
         return self.id or self.name
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(Record):
     """The whole configuration.
 
     Attributes:
@@ -131,8 +127,7 @@ class Config:
     document: Document = field(default_factory=lambda: Document({}, {}))
 
 
-@dataclass(frozen=True)
-class _Sections:
+class _Sections(Record):
     """The top level of a file."""
 
     datasource: DatasourceConfig = field(default_factory=DatasourceConfig)

@@ -27,7 +27,7 @@ from typing import (
 from azurelite.config.document import Document, KeyPath, Place, Problem, quotable, quotable_path
 from azurelite.errors import ConfigError
 from azurelite.metadata import Secret
-from azurelite.record import fields, is_dataclass
+from azurelite.record import MISSING, Field
 
 T = TypeVar("T")
 
@@ -160,7 +160,7 @@ class _Binder:
         if not isinstance(value, dict):
             return self._refuse(path, f"{_name(path)} must be a mapping of keys")
         types = get_type_hints(cls)
-        known = [field.name for field in fields(cls)]
+        known = [field.name for field in fields_of(cls)]
         values = {}
         wrong: set[Optional[str]] = set()  # names that a complaint was made about
         for key, item in value.items():
@@ -183,7 +183,7 @@ class _Binder:
 
     def convert(self, wanted: Any, value: Any, path: KeyPath) -> Any:
         """The value as the type `wanted`, or _WRONG."""
-        if is_dataclass(wanted):
+        if has_keys(wanted):
             return self.bind(wanted, value, path)
         readers: dict[Any, Callable[[Any, Any, KeyPath], Any]] = {
             Union: self._union,
@@ -254,6 +254,26 @@ class _Binder:
         return _WRONG
 
 
+def has_keys(thing: object) -> bool:
+    """It is a Record or a standard dataclass, which a plug-in's Options may be; or a value of one."""
+    return hasattr(thing, "FIELDS") or hasattr(thing, "__dataclass_fields__")
+
+
+def fields_of(owner: Any) -> tuple[Field, ...]:
+    """The fields of a Record or of a standard dataclass, class or value."""
+    if hasattr(owner, "FIELDS"):
+        found: tuple[Field, ...] = owner.FIELDS
+        return found
+    import dataclasses
+
+    made = []
+    for one in dataclasses.fields(owner):
+        given = [MISSING if x is dataclasses.MISSING else x for x in (one.default, one.default_factory)]
+        made.append(Field(*given, repr=one.repr))
+        made[-1].name, made[-1].type = one.name, one.type
+    return tuple(made)
+
+
 def choice_of(choices: tuple[Any, ...], value: Any) -> Any:
     """The choice that a value stands for, or None: YAML reads a bare `yes` as true."""
     words = _TRUE_WORDS if value is True else _FALSE_WORDS if value is False else ()
@@ -263,7 +283,7 @@ def choice_of(choices: tuple[Any, ...], value: Any) -> Any:
 
 def _has_shape(kind: Any, value: Any) -> bool:
     origin = get_origin(kind)
-    if is_dataclass(kind) or origin in MAPPINGS:
+    if has_keys(kind) or origin in MAPPINGS:
         return isinstance(value, dict)
     if origin is tuple:
         return isinstance(value, list)
@@ -277,7 +297,7 @@ def _has_shape(kind: Any, value: Any) -> bool:
 
 
 def _word(kind: Any) -> str:
-    if is_dataclass(kind) or get_origin(kind) in MAPPINGS:
+    if has_keys(kind) or get_origin(kind) in MAPPINGS:
         return "a mapping of keys"
     if get_origin(kind) is Literal:
         return " or ".join(str(choice) for choice in get_args(kind))

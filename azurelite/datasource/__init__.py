@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 from azurelite.metadata import Metadata
-from azurelite.record import fields, replace
+from azurelite.record import replace
 
 # Field -> sources, strongest first. The first source with something usable wins; an empty answer is no answer,
 # so the next one is asked.
@@ -52,7 +52,7 @@ def merge(parts: Mapping[str, Metadata]) -> Metadata:
     """
     values: dict[str, Any] = {}
     provenance: dict[str, str] = {}
-    for name in (field.name for field in fields(Metadata) if field.name not in ("provenance", "raw")):
+    for name in (field.name for field in Metadata.FIELDS if field.name not in ("provenance", "raw")):
         for source in sources_of(name):
             value = getattr(parts.get(source), name, None)
             if value is not None and value != ():

@@ -15,7 +15,7 @@ from azurelite.fabric.goalstate import GoalState
 from azurelite.hypervisor.identity import Identity
 from azurelite.media.find import MediaDocument, fetch_media
 from azurelite.metadata import Metadata, Secret, SshKey
-from azurelite.record import dataclass, field
+from azurelite.record import Record, field
 from azurelite.system.machine import System
 
 TYPE_CHECKING = False
@@ -36,8 +36,7 @@ _PROXY_AGENT_WAIT = 130.0  # seconds; its own wait and some more
 _NOT_LOST = "hasCustomData is true in IMDS, yet no custom data was found on any provisioning media: it is lost"
 
 
-@dataclass(frozen=True)
-class Crawl:
+class Crawl(Record):
     """What the sources said.
 
     Attributes:

@@ -17,7 +17,7 @@ from azurelite.errors import DocumentError, MediaError
 from azurelite.fabric.goalstate import parse_xml
 from azurelite.keys.openssh import repaired
 from azurelite.metadata import Metadata, Secret, SshKey
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 _SOURCE = "ovf-env.xml"
 _UNEXPECTED = "unexpected metadata parsing ovf-env.xml"
@@ -41,8 +41,7 @@ _HARMLESS_TEXTS = (
 _SECRET_ENDINGS = ("password", "customdata", "userdata")
 
 
-@dataclass(frozen=True)
-class Ovf:
+class Ovf(Record):
     """What the media says.
 
     Attributes:

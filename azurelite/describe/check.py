@@ -9,14 +9,13 @@ from azurelite.config.layers import Layers
 from azurelite.config.load import DEFAULT_HANDLERS, parse_config, read_document, read_layers
 from azurelite.config.schema import Problems
 from azurelite.handlers import bind_handlers
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.root import Root
 
 DEFAULTS = "built-in defaults"
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(Record):
     """What is to be said of one file.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
 from typing import Any, Mapping, Optional, Sequence
 
 from azurelite.config.load import ENTRY_KEYS, EntryKeys
@@ -14,6 +13,7 @@ from azurelite.errors import HandlerError
 from azurelite.handlers import BUILTIN, REPORT_READY, known_names, look_up
 from azurelite.metadata import Secret
 from azurelite.plugins import Plugin
+from azurelite.record import Record
 from azurelite.system.root import Root
 
 _OWN = {
@@ -27,8 +27,7 @@ _OWN = {
 OFTEN = {"instance": "once per VM", "boot": "at every boot", "once": "once on this machine"}
 
 
-@dataclass(frozen=True)
-class HandlerDoc:
+class HandlerDoc(Record):
     """One handler.
 
     Attributes:
@@ -55,9 +54,7 @@ class HandlerDoc:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        document = asdict(self)
-        document["options"] = None if self.options is None else [_option(option) for option in self.options]
-        return document
+        return {**vars(self), "options": None if self.options is None else [_option(one) for one in self.options]}
 
 
 def catalog(root: Optional[Root]) -> dict[str, Plugin]:

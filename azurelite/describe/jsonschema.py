@@ -6,13 +6,12 @@ What a dataclass refuses in its own words (a path that is not absolute, a user n
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import Any, Literal, Mapping, Union, get_args, get_origin, get_type_hints
 
 from azurelite.config.condition import FIELDS
 from azurelite.config.load import ID, DatasourceConfig, EntryKeys
-from azurelite.config.schema import choice_of
+from azurelite.config.schema import choice_of, fields_of, has_keys
 from azurelite.describe.options import attribute_texts, default_of
 from azurelite.handlers import REPORT_READY
 from azurelite.metadata import Secret
@@ -98,10 +97,10 @@ def _of_class(cls: Any) -> Json:
     types = get_type_hints(cls)
     texts = attribute_texts(cls)
     properties = {}
-    for field in dataclasses.fields(cls):
+    for field in fields_of(cls):
         schema = _of_type(types[field.name])
         default = default_of(field)
-        if not _holds_secret(default) and not dataclasses.is_dataclass(types[field.name]):
+        if not _holds_secret(default) and not has_keys(types[field.name]):
             schema = {**schema, "default": default}
         text = texts.get(field.name)
         properties[field.name] = {"description": _sentence(text), **schema} if text else schema
@@ -110,7 +109,7 @@ def _of_class(cls: Any) -> Json:
 
 def _of_type(kind: Any) -> Json:
     origin, arguments = get_origin(kind), get_args(kind)
-    if dataclasses.is_dataclass(kind):
+    if has_keys(kind):
         return _of_class(kind)
     if origin is Union:
         return _any_of([{"type": "null"} if one is type(None) else _of_type(one) for one in arguments])

@@ -5,13 +5,13 @@ The text of a key is what the docstring's section "Attributes:" says of the fiel
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from azurelite.config.schema import MAPPINGS
+from azurelite.config.schema import MAPPINGS, fields_of, has_keys
 from azurelite.metadata import Secret
+from azurelite.record import Field, Record
 
 _KINDS = {
     bool: "true or false",
@@ -23,8 +23,7 @@ _KINDS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class OptionDoc:
+class OptionDoc(Record):
     """One key.
 
     Attributes:
@@ -45,7 +44,7 @@ def options_of(cls: type, *, prefix: str = "") -> tuple[OptionDoc, ...]:
     found: list[OptionDoc] = []
     texts = attribute_texts(cls)
     types = get_type_hints(cls)
-    for field in dataclasses.fields(cls):
+    for field in fields_of(cls):
         kind = types[field.name]
         found.append(OptionDoc(prefix + field.name, kind_of(kind), default_of(field), texts.get(field.name, "")))
         for inner, suffix in _inside(kind):
@@ -70,17 +69,15 @@ def attribute_texts(cls: type) -> dict[str, str]:
     return texts
 
 
-def default_of(field: dataclasses.Field[Any]) -> Any:
+def default_of(field: Field) -> Any:
     """A field's default as a plain value; None where it has none."""
-    if field.default_factory is not dataclasses.MISSING:
-        return plain(field.default_factory())
-    return None if field.default is dataclasses.MISSING else plain(field.default)
+    return None if field.required else plain(field.value())
 
 
 def plain(value: Any) -> Any:
     """A typed value as YAML says it: tuples as lists, dataclasses as mappings. Secrets stay what they are."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if has_keys(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields_of(value)}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, MAPPINGS):
@@ -91,7 +88,7 @@ def plain(value: Any) -> Any:
 def kind_of(kind: Any) -> str:
     """What a key of that type takes, in a reader's words; that it may be null, its default says."""
     origin, arguments = get_origin(kind), get_args(kind)
-    if dataclasses.is_dataclass(kind):
+    if has_keys(kind):
         return "mapping"
     if origin is Union:
         return " or ".join(dict.fromkeys(kind_of(one) for one in arguments if one is not type(None)))
@@ -117,7 +114,7 @@ def _plural(kind: str) -> str:
 def _inside(kind: Any) -> list[tuple[Any, str]]:
     """The dataclasses that a value of that type may hold, each with how a key inside is written."""
     origin, arguments = get_origin(kind), get_args(kind)
-    if dataclasses.is_dataclass(kind):
+    if has_keys(kind):
         return [(kind, "")]
     if origin is Union:
         return [pair for one in arguments for pair in _inside(one)]

@@ -5,7 +5,6 @@ Read back, the text makes the same configuration. A secret is left out, and a co
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Optional, Sequence
 
 from azurelite.config.document import KeyPath, dotted
@@ -14,14 +13,14 @@ from azurelite.describe.handlers import yaml_of
 from azurelite.describe.options import plain
 from azurelite.handlers import REPORT_READY, Handler
 from azurelite.metadata import Secret
+from azurelite.record import Record
 
 _DEFAULT = "default"
 _HIDDEN = "a secret, which is left out here: --show-secrets prints it"
 _Line = tuple[str, Optional[str]]  # YAML, and the comment behind it
 
 
-@dataclasses.dataclass(frozen=True)
-class Shown:
+class Shown(Record):
     """A configuration, ready to be shown.
 
     Attributes:

@@ -25,7 +25,7 @@ from azurelite.fabric.http import HttpClient
 from azurelite.fabric.retry import RetryTable
 from azurelite.keys.x509 import certificate_key, openssh_key, public_key
 from azurelite.metadata import Secret
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.process import Commands
 
 LOG = logging.getLogger(__name__)
@@ -45,8 +45,7 @@ _FETCHING, _DECRYPTING = "error fetching certificates", "error decrypting certif
 _LONGEST_BLOCK = 65536  # characters of base64; honest certificates have a few thousand
 
 
-@dataclass(frozen=True)
-class Certificate:
+class Certificate(Record):
     """One of the VM's certificates.
 
     Attributes:

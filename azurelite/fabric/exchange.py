@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Optional
 
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 
-@dataclass(frozen=True)
-class Exchange:
+class Exchange(Record):
     """One request as it went, for `provision --json` and for people who look for lost time.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from azurelite.errors import DocumentError, FabricError
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 _INSTANCE = "Container/RoleInstanceList/RoleInstance"
 
 
-@dataclass(frozen=True)
-class GoalState:
+class GoalState(Record):
     """What a health report must carry.
 
     Attributes:

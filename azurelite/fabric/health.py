@@ -6,7 +6,7 @@ import re
 from typing import Optional
 
 from azurelite.fabric.goalstate import GoalState
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 # Characters. WireServer takes 4096 bytes of escaped text, and one character may become 5 bytes of it.
 DESCRIPTION_LIMIT = 512
@@ -16,8 +16,7 @@ _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _UNSPEAKABLE = "[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
 
 
-@dataclass(frozen=True)
-class Health:
+class Health(Record):
     """What is told to Azure.
 
     Attributes:

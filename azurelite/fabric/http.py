@@ -23,7 +23,7 @@ from azurelite.fabric.connection import BoundedPool, Limit, check_interface
 from azurelite.fabric.exchange import Exchange
 from azurelite.fabric.retry import RetryTable
 from azurelite.guard import guard
-from azurelite.record import dataclass, replace
+from azurelite.record import Record, replace
 from azurelite.version import VERSION
 
 LOG = logging.getLogger(__name__)
@@ -49,8 +49,7 @@ class _Answer(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(Record):
     """A complete HTTP answer with a status of 2xx."""
 
     status: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Mapping, Optional
 
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 # Seconds. A longer Retry-After than this would only burn the time that Azure gives a VM.
 LONGEST_PAUSE = 30.0
@@ -13,8 +13,7 @@ _NO_NETWORK = 0.1
 _JITTER = 0.25  # a pause grows by up to this share, so that a fleet does not ask in step
 
 
-@dataclass(frozen=True)
-class RetryTable:
+class RetryTable(Record):
     """Which failures are worth another try.
 
     Attributes:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import urlsplit
 
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 
-@dataclass(frozen=True)
-class ImdsSettings:
+class ImdsSettings(Record):
     """`datasource.imds` of the YAML.
 
     Attributes:
@@ -28,8 +27,7 @@ class ImdsSettings:
         check_seconds(self.deadline)
 
 
-@dataclass(frozen=True)
-class WireServerSettings:
+class WireServerSettings(Record):
     """`datasource.wireserver` of the YAML.
 
     Attributes:
@@ -47,8 +45,7 @@ class WireServerSettings:
         check_seconds(self.timeout)
 
 
-@dataclass(frozen=True)
-class MediaSettings:
+class MediaSettings(Record):
     """`datasource.media` of the YAML.
 
     Attributes:

@@ -22,7 +22,7 @@ from azurelite.guard import guard
 from azurelite.metadata import Metadata, Secret
 from azurelite.outcome import Outcome
 from azurelite.plugins import Plugin
-from azurelite.record import dataclass, field
+from azurelite.record import Record, field
 from azurelite.state.store import Memory
 from azurelite.system.machine import System
 from azurelite.system.root import Root
@@ -67,8 +67,7 @@ REPORT_READY = "report_ready"
 EJECT_MEDIA = "eject_media"
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(Record):
     """What a handler works with.
 
     Attributes:
@@ -94,8 +93,7 @@ class Context:
     config: Config = field(default_factory=Config)
 
 
-@dataclass(frozen=True)
-class Handler:
+class Handler(Record):
     """A handler with the options of its entry, ready to run.
 
     Attributes:

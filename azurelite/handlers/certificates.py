@@ -12,7 +12,7 @@ from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.fabric.certificates import Certificate
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.owners import find_owner, shared_folder
 
 SUMMARY = "write the VM's certificates and their private keys to files"
@@ -24,8 +24,7 @@ _ENDINGS = {"azurelite": ("crt", "key"), "waagent": ("crt", "prv")}
 _KEY_MODES = {"0600": 0o600, "0640": 0o640, "0400": 0o400, "0440": 0o440}
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `certificates`.
 
     Attributes:

@@ -7,7 +7,7 @@ from typing import Optional
 from azurelite.config.load import Frequency
 from azurelite.handlers import Context
 from azurelite.handlers.user_data import Action, check, use
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 SUMMARY = "keep custom data and run it, as user_data does"
 NEEDS: tuple[str, ...] = ()
@@ -16,8 +16,7 @@ FREQUENCY: Frequency = "instance"
 REQUIRED = False
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `custom_data`.
 
     Attributes:

@@ -12,7 +12,7 @@ from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import REPORT_READY, Context
 from azurelite.handlers.support.ready import reported
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.services.services import Services
 
 SUMMARY = "keep a service (azurelite's own) from starting at the next boots"
@@ -23,8 +23,7 @@ REQUIRED = False
 _OWN = "azurelite"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `disable_service`.
 
     Attributes:

@@ -9,7 +9,7 @@ from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.ready import too_early
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.disks.eject import eject_disc
 
 SUMMARY = "eject the provisioning disc"
@@ -18,8 +18,7 @@ FREQUENCY: Frequency = "instance"
 REQUIRED = False
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """There is nothing to choose."""
 
 

@@ -11,7 +11,7 @@ from typing import Optional
 
 from azurelite.config.load import Frequency
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.disks.blockdevices import BlockDevices, Device
 from azurelite.system.disks.filesystems import btrfs_node, grow, size_of
 from azurelite.system.disks.growth import WORTHWHILE, grow_partition, has_mbr, room_of
@@ -27,8 +27,7 @@ LOG = logging.getLogger(__name__)
 _KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """There is nothing to choose."""
 
 

@@ -17,7 +17,7 @@ from typing import Literal, Optional, Union
 from azurelite.config.load import Frequency
 from azurelite.errors import FileError, HandlerError
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.network.hostnames import answered_by_nss, static_name, write_hosts, write_name
 
 LOG = logging.getLogger(__name__)
@@ -34,8 +34,7 @@ _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _MEMORY = "hostname"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `hostname`.
 
     Attributes:

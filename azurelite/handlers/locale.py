@@ -12,7 +12,7 @@ from typing import Optional
 from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.changes import Change
 from azurelite.system.locales import (
     LOCALE_GEN,
@@ -34,8 +34,7 @@ _LOCALE = r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9-]+)?(@[A-Za-z0-9]+)?"
 _SECONDS = 300.0  # locale-gen makes every locale of its list anew, each in a second or two
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `locale`.
 
     Attributes:

@@ -12,7 +12,7 @@ from typing import Optional
 from azurelite.config.load import Frequency
 from azurelite.errors import CommandError, HandlerError
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.changes import Change
 from azurelite.system.disks import fstab
 from azurelite.system.disks.mounts import mounted_on
@@ -30,8 +30,7 @@ _CONTROL = r"[\x00-\x1f\x7f]"
 _SECONDS = 60.0
 
 
-@dataclass(frozen=True)
-class Mount:
+class Mount(Record):
     """One line.
 
     Attributes:
@@ -82,8 +81,7 @@ class Mount:
         return fstab.Entry(device, path, self.type, self.options, self.dump, check)
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `mounts`.
 
     Attributes:

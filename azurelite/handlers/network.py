@@ -19,7 +19,7 @@ from azurelite.handlers import Context
 from azurelite.netconf import ifupdown, netplan, networkd, networkmanager
 from azurelite.netconf.files import MARK, PLACES, File, udev_rules
 from azurelite.netconf.nics import METRIC_STEP, Listing, Nic, read_nics
-from azurelite.record import dataclass, replace
+from azurelite.record import Record, replace
 from azurelite.system.changes import Change
 from azurelite.system.globs import expand
 from azurelite.system.network.interfaces import NETVSC
@@ -44,8 +44,7 @@ _HOW = {
 }
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `network`.
 
     Attributes:

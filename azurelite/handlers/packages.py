@@ -12,7 +12,7 @@ from typing import Union
 from azurelite.config.load import Frequency
 from azurelite.errors import CommandError, HandlerError
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.packages import Package, Packages, find_manager
 
 SUMMARY = "install packages by the distribution's own tool"
@@ -25,8 +25,7 @@ _VERSION = r"[A-Za-z0-9][A-Za-z0-9+._:~^-]{0,99}"
 _REASON = "failed to install packages"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `packages`.
 
     Attributes:

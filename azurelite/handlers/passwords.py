@@ -12,7 +12,7 @@ from azurelite.errors import AzureliteError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.entries import shown
 from azurelite.metadata import Secret
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.accounts.libcrypt import is_hash, unfit
 
 SUMMARY = "set passwords of accounts"
@@ -21,8 +21,7 @@ FREQUENCY: Frequency = "instance"
 REQUIRED = False
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Record):
     """A password of an account.
 
     Attributes:
@@ -36,8 +35,7 @@ class Entry:
     type: Literal["hash", "text", "RANDOM"] = "hash"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `passwords`.
 
     Attributes:

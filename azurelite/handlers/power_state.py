@@ -14,7 +14,7 @@ from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.ready import ahead, reported, too_early
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.scripts import Scripts
 from azurelite.system.services.power import switch
 
@@ -27,8 +27,7 @@ _LOG = f"{layout.STATE_DIR}/logs/power_state-condition.log"
 _LONGEST = 60 * 24 * 7  # minutes
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `power_state`.
 
     Attributes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from azurelite.config.load import Frequency
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.entropy import mix_in
 
 SUMMARY = "give the host's random bytes to the kernel"
@@ -20,8 +20,7 @@ REQUIRED = False
 _MEMORY = "random_seed"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `random_seed`.
 
     Attributes:

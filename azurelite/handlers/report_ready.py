@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from azurelite.config.load import Frequency
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 SUMMARY = "tell Azure that the VM is ready"
 NEEDS: tuple[str, ...] = ()
@@ -12,8 +12,7 @@ FREQUENCY: Frequency = "instance"
 REQUIRED = True
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """There is nothing to choose."""
 
 

@@ -14,7 +14,7 @@ from typing import Literal, Optional, Union
 
 from azurelite.config.load import Frequency
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.changes import Change
 from azurelite.system.disks.blockdevices import BlockDevices, Device
 from azurelite.system.disks.filesystems import LINUX_KINDS, Content, content_of, make, ntfs_names, opened
@@ -47,8 +47,7 @@ Keep nothing here that cannot be made again. What must stay belongs on the OS di
 """
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `resource_disk`.
 
     Attributes:

@@ -19,7 +19,7 @@ from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.metadata import Metadata, Secret, expose, redact
-from azurelite.record import dataclass, field
+from azurelite.record import Record, field
 from azurelite.system.owners import find_owner
 from azurelite.system.scripts import Scripts
 from azurelite.version import VERSION
@@ -43,8 +43,7 @@ _TOLD = {
 }
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `run`.
 
     Attributes:

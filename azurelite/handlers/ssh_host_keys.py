@@ -13,7 +13,7 @@ from typing import Literal, Union
 from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.services.services import Services
 from azurelite.system.ssh import hostkeys
 from azurelite.system.ssh.sshd_config import read_config
@@ -31,8 +31,7 @@ _BEGIN = "-----BEGIN SSH HOST KEY FINGERPRINTS-----"
 _END = "-----END SSH HOST KEY FINGERPRINTS-----"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `ssh_host_keys`.
 
     Attributes:

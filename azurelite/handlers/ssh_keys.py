@@ -16,7 +16,7 @@ from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.administrator import administrator, password_works
 from azurelite.keys.openssh import PublicKey, parse_login_key
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.ssh.authorized import add_keys, keys_barred
 
 SUMMARY = "let the administrator's SSH keys in"
@@ -29,8 +29,7 @@ LOG = logging.getLogger(__name__)
 _REASON = "failed to provision ssh keys"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `ssh_keys`.
 
     Attributes:

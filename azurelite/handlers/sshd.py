@@ -14,7 +14,7 @@ from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.administrator import administrator
-from azurelite.record import dataclass, field
+from azurelite.record import Record, field
 from azurelite.system.accounts.users import User
 from azurelite.system.ssh.authorized import has_usable_key, keys_barred
 from azurelite.system.ssh.sshd_config import SshdConfig, keyword_of, line_words, read_config, text_of, with_block
@@ -31,8 +31,7 @@ _PASSWORD_KEYWORDS = ("PasswordAuthentication", "KbdInteractiveAuthentication")
 _DROPBEAR_FLAGS = ("/etc/default/dropbear", "/etc/conf.d/dropbear", "/etc/sysconfig/dropbear")
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `sshd`.
 
     Attributes:

@@ -12,7 +12,7 @@ from typing import Optional, Union
 from azurelite.config.load import Frequency
 from azurelite.errors import CommandError, HandlerError
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.disks.fstab import Entry, Fstab
 from azurelite.system.disks.swapfile import MIB, SwapFile, check_size
 
@@ -26,8 +26,7 @@ _AUTO_LEAST, _AUTO_MOST = 1024 * MIB, 4096 * MIB
 _AUTO_SHARE = 4  # of the free space, at most a quarter
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `swap`.
 
     Attributes:

@@ -12,7 +12,7 @@ from typing import Literal
 from azurelite import layout
 from azurelite.config.load import Frequency
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.owners import shared_folder
 
 SUMMARY = "write the VM's tags to a file of variables"
@@ -43,8 +43,7 @@ Field = Literal[
 ]
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `tags`.
 
     Attributes:

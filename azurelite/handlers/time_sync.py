@@ -14,7 +14,7 @@ from typing import Literal, Optional, Union
 from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.services.services import Services
 from azurelite.system.timekeeping import TimeKeeper, configure, find_time_keeper, hyperv_clock
 
@@ -30,8 +30,7 @@ _ADDRESS = r"[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*"
 _USUAL_CLOCK = "/dev/ptp_hyperv"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `time_sync`.
 
     Attributes:

@@ -11,7 +11,7 @@ import re
 from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.zones import LOCALTIME, ZONEINFO, set_zone, similar_zone, zone_data
 
 LOG = logging.getLogger(__name__)
@@ -25,8 +25,7 @@ _NAME = r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*"
 _UTC = ("UTC", "Etc/UTC", "GMT", "Etc/GMT")
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `timezone`.
 
     Attributes:

@@ -19,7 +19,7 @@ from azurelite.handlers.support.administrator import administrator
 from azurelite.handlers.support.checks import GROUP, find_shell, octal, wrong_comment
 from azurelite.handlers.support.rights import grant, right_of
 from azurelite.metadata import Secret
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.accounts.libcrypt import unfit
 from azurelite.system.accounts.users import NewUser, User
 
@@ -32,8 +32,7 @@ REQUIRED = True
 _REASON = "failed to provision password"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `user`.
 
     Attributes:

@@ -18,7 +18,7 @@ from azurelite.errors import AzureliteError, ConfigError, HandlerError, MachineE
 from azurelite.guard import guard
 from azurelite.handlers import Context, bind_handler
 from azurelite.metadata import Secret
-from azurelite.record import dataclass, replace
+from azurelite.record import Record, replace
 
 if TYPE_CHECKING:
     from azurelite.userdata.ledger import Status
@@ -41,8 +41,7 @@ _WHOLE = b"azurelite: whole"  # is printed behind what was unpacked when zstd wa
 _UNZSTD = f'{{ zstd -dcq && printf "%s" "{_WHOLE.decode()}"; }} | head -c "$0" | base64'
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `user_data`.
 
     Attributes:

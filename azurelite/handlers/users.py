@@ -15,7 +15,7 @@ from azurelite.handlers.support.checks import days_of, find_shell, wrong_group
 from azurelite.handlers.support.entries import Account, Group, inactive_days, refusals, shown
 from azurelite.handlers.support.rights import given_rules, grant, right_of
 from azurelite.keys.openssh import parse_login_key
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.accounts.users import NewUser, User
 from azurelite.system.ssh.authorized import add_keys
 
@@ -25,8 +25,7 @@ FREQUENCY: Frequency = "instance"
 REQUIRED = False
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `users`.
 
     Attributes:

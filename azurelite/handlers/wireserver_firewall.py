@@ -13,7 +13,7 @@ from typing import Literal, Union
 from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.network.firewall import Fence, open_backend, set_fence
 
 LOG = logging.getLogger(__name__)
@@ -27,8 +27,7 @@ _WIRESERVER = "168.63.129.16"
 _IMDS = "169.254.169.254"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `wireserver_firewall`.
 
     Attributes:

@@ -13,7 +13,7 @@ from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError, MachineError
 from azurelite.handlers import Context
 from azurelite.metadata import Secret
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.accounts.users import Owner
 from azurelite.system.files import READ_LIMIT
 from azurelite.system.owners import find_owner, shared_folder
@@ -36,8 +36,7 @@ USUAL = (
 )
 
 
-@dataclass(frozen=True)
-class File:
+class File(Record):
     """One file.
 
     Attributes:
@@ -70,8 +69,7 @@ class File:
             _mode(self.permissions)
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """Options of `write_files`.
 
     Attributes:

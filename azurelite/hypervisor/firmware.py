@@ -10,7 +10,7 @@ from typing import Optional
 from azurelite import layout
 from azurelite.errors import CommandError
 from azurelite.hypervisor.identity import AZURE_CHASSIS_TAG, Identity, is_uuid, read_identity, vm_id_of
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.process import Commands
 from azurelite.system.root import Root
 
@@ -18,8 +18,7 @@ _TIMEOUT = 10.0  # seconds for one program
 _SEED_LIMIT = 65536  # bytes; the table has a few hundred
 
 
-@dataclass(frozen=True)
-class _Source:
+class _Source(Record):
     """A program that knows SMBIOS strings: the words that print the chassis tag and the UUID."""
 
     chassis_tag: Optional[tuple[str, ...]]

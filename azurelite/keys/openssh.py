@@ -7,7 +7,7 @@ import binascii
 import re
 from typing import Iterable, Iterator, Optional
 
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 # The fields of keys and certificates: a number above 0 is a width in bytes, the others carry their own length.
 _ANY, _FILLED, _BYTES_32 = 0, -1, -32
@@ -53,8 +53,7 @@ _NARROWING = frozenset({"command", "restrict"})  # they let the key in, to less 
 _LONGEST = 16384  # characters; RSA keys of 16384 bits take under 3000
 
 
-@dataclass(frozen=True)
-class PublicKey:
+class PublicKey(Record):
     """A key that sshd takes.
 
     Attributes:
@@ -167,8 +166,7 @@ def _is_base64(blob: str) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class AuthorizedLine:
+class AuthorizedLine(Record):
     """A line of an authorized_keys file that holds a whole key.
 
     Attributes:

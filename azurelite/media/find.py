@@ -16,7 +16,7 @@ from typing import BinaryIO, Callable, Iterator, Optional
 from azurelite.errors import MachineError, MediaError
 from azurelite.hypervisor.identity import is_uuid, swap_bytes
 from azurelite.layout import RUN_DIR, saved_media, vm_folder
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.disks.mounts import Mounts, mounted_discs
 from azurelite.system.machine import System
 from azurelite.system.root import Root
@@ -34,8 +34,7 @@ _DRIVE_STATUS, _CURRENT_SLOT = 0x5326, 0x7FFFFFFF  # CDROM_DRIVE_STATUS, CDSL_CU
 _NOT_READY = {1: "no disc is in the drive", 2: "the drive's tray is open", 3: "the drive is not ready"}
 
 
-@dataclass(frozen=True)
-class MediaDocument:
+class MediaDocument(Record):
     """An `ovf-env.xml` as it was found.
 
     Attributes:
@@ -49,8 +48,7 @@ class MediaDocument:
     device: Optional[str] = None
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(Record):
     """A place to look.
 
     Attributes:

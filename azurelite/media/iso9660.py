@@ -11,7 +11,7 @@ from typing import Optional
 
 from azurelite.errors import MediaError
 from azurelite.media.image import FOLDER_CAP, Disc, pick
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 _SECTOR = 2048
 _FIRST_DESCRIPTOR = 16 * _SECTOR
@@ -23,8 +23,7 @@ _PRIMARY, _SUPPLEMENTARY, _TERMINATOR = 1, 2, 255
 _DIRECTORY, _ASSOCIATED, _GOES_ON = 0x02, 0x04, 0x80  # file flags, ECMA-119 9.1.6
 
 
-@dataclass(frozen=True)
-class _Volume:
+class _Volume(Record):
     """One tree of names: where its root folder lies."""
 
     joliet: bool
@@ -33,8 +32,7 @@ class _Volume:
     length: int
 
 
-@dataclass(frozen=True)
-class _File:
+class _File(Record):
     """A file of the root folder and the pieces that it lies in, as byte offset and length."""
 
     name: str

@@ -24,7 +24,7 @@ from azurelite.media.udf_tags import (
     long_address,
     short_address,
 )
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 FOLDER, REGULAR = 4, (0, 5)  # file types, ECMA-167 4/14.6.6; 0 is "not said", which Linux reads as regular
 METADATA_MAIN, METADATA_MIRROR = 250, 251  # UDF 2.50 2.2.13
@@ -34,8 +34,7 @@ _RECORDED, _CONTINUATION = 0, 3  # kinds of extents, ECMA-167 4/14.14.1.1
 _DIRECTORY, _DELETED, _PARENT = 0x02, 0x04, 0x08  # file characteristics, ECMA-167 4/14.4.3
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Record):
     """A file entry.
 
     Attributes:
@@ -83,8 +82,7 @@ def load_entry(space: Space, address: Address, what: str) -> Entry:
     return Entry(place, file_type, size, None, tuple(walk.follow(body)))
 
 
-@dataclass(frozen=True)
-class _Extents:
+class _Extents(Record):
     """Reads allocation descriptors, and goes on where they do."""
 
     space: Space

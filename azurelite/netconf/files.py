@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterable, Optional
 
 from azurelite.netconf.nics import Nic
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 MARK = "# written by azurelite"
 HEADER = f"{MARK} from Azure's metadata about the NICs; it is written anew when that changes\n"
@@ -21,8 +21,7 @@ PLACES = (
 )
 
 
-@dataclass(frozen=True)
-class File:
+class File(Record):
     """A file to be.
 
     Attributes:

@@ -10,7 +10,7 @@ import ipaddress
 import re
 from typing import Any, Mapping, Optional, Union
 
-from azurelite.record import dataclass, replace
+from azurelite.record import Record, replace
 
 _MAC = r"[0-9a-f]{12}"
 _FAMILIES: tuple[tuple[str, Any], ...] = (("ipv4", ipaddress.IPv4Address), ("ipv6", ipaddress.IPv6Address))
@@ -19,8 +19,7 @@ METRIC_STEP = 100  # the first NIC has it, the second has it twice, …: the lea
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
-@dataclass(frozen=True)
-class Nic:
+class Nic(Record):
     """One NIC of the VM.
 
     Attributes:
@@ -52,8 +51,7 @@ class Nic:
         return self.mac.replace(":", "")
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(Record):
     """What IMDS lists.
 
     Attributes:

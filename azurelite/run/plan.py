@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from typing import Any, Collection, Iterable, Iterator, Mapping, Optional, Sequence
 
+from azurelite.config.schema import fields_of, has_keys
 from azurelite.datasource import sources_of
 from azurelite.datasource.crawl import Crawl
 from azurelite.errors import AzureliteError, FabricError
 from azurelite.handlers import EJECT_MEDIA, Handler
 from azurelite.metadata import Metadata, Secret
-from azurelite.record import dataclass, fields, is_dataclass
+from azurelite.record import Record
 from azurelite.state.store import State
 
 TYPE_CHECKING = False
@@ -23,8 +24,7 @@ _NEVER_MISSING = ("raw", "provenance")  # fields that no source gives as a whole
 _ROUNDS = 20_000
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Record):
     """One handler's turn.
 
     Attributes:
@@ -176,7 +176,7 @@ def _secrets(value: Any) -> Iterator[Secret]:
         inner = list(value.values())
     elif isinstance(value, (list, tuple)):
         inner = value
-    elif is_dataclass(value):
-        inner = [getattr(value, field.name) for field in fields(value)]
+    elif has_keys(value):
+        inner = [getattr(value, field.name) for field in fields_of(value)]
     for item in inner:
         yield from _secrets(item)

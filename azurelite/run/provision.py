@@ -16,7 +16,7 @@ from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler, bind_handlers
 from azurelite.media.find import MediaDocument
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult, deciding_failure
-from azurelite.record import dataclass, replace
+from azurelite.record import Record, replace
 from azurelite.run.plan import Step, due_later, make_plan, wanted_sources
 from azurelite.run.pool import forget_pool, leave_pool, pool_type, still_in_pool
 from azurelite.run.session import Session
@@ -36,8 +36,7 @@ _TURNS = 3  # later boots at which a step is owed its turn: a cloud without IMDS
 _NO_VM_ID = "00000000-0000-0000-0000-000000000000"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """How a run is made.
 
     Attributes:

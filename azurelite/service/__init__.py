@@ -10,7 +10,7 @@ import re
 from typing import Optional
 
 from azurelite.errors import ConfigError, MachineError
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.service import inittab, sysv
 from azurelite.service.layouts import LAYOUTS
 from azurelite.service.pieces import check, place, state, take_away
@@ -31,8 +31,7 @@ _PROGRAMS = tuple(
 _PLAIN_PATH = r"/[A-Za-z0-9._+/-]+"
 
 
-@dataclass(frozen=True)
-class Installed:
+class Installed(Record):
     """What came of it.
 
     Attributes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Callable, Optional
 
 from azurelite.errors import CommandError
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.service.pieces import Link, Text, Unit, is_mask, state
 from azurelite.service.texts import names_program
 from azurelite.system.changes import Change
@@ -22,8 +22,7 @@ _RUNIT_SERVICES = ("/etc/sv", "/etc/runit/sv")
 S6_SCANNED = ("/etc/s6-linux-init/current/run-image/service", "/etc/s6-linux-init/run-image/service", "/etc/s6/svc")
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(Record):
     """A service in one guest.
 
     Attributes:

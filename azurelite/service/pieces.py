@@ -10,7 +10,7 @@ import os
 from typing import Literal, Optional, Union
 
 from azurelite.errors import MachineError
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.service.texts import is_marked, is_plain, marked, plain, runs_it
 from azurelite.system.changes import Change
 from azurelite.system.explain import explained
@@ -19,8 +19,7 @@ from azurelite.system.machine import System
 State = Literal["absent", "ours", "packaged", "foreign"]
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(Record):
     """A file.
 
     Attributes:
@@ -36,8 +35,7 @@ class Text:
     plain: bool = False
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(Record):
     """A symbolic link. Another one to a file of the same name is as good, unless it is followed to that very file.
 
     Attributes:
@@ -51,8 +49,7 @@ class Link:
     exact: bool = False
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(Record):
     """What makes up one service.
 
     Attributes:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Callable, Iterable
 
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(Record):
     """One change to the machine.
 
     Attributes:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from typing import Callable, Mapping, Optional, Sequence
 
-from azurelite.record import dataclass, field
+from azurelite.record import Record, field
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 
 _ASK = 60.0  # seconds that the list of installed packages may take
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(Record):
     """A package that is wished for; `version` as the manager writes it, None for any."""
 
     name: str
@@ -26,8 +25,7 @@ class Package:
         return self.name if self.version is None else f"{self.name} {self.version}"
 
 
-@dataclass(frozen=True)
-class Manager:
+class Manager(Record):
     """A package manager, by its words.
 
     Attributes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Optional
 
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.assignments import assign, get, read_text, rewrite_text
 from azurelite.system.files import Files
 
@@ -21,8 +21,7 @@ _BEGIN, _END = "# azurelite: begin", "# azurelite: end"
 _OUT = "#azurelite: "  # ahead of a line that is taken out
 
 
-@dataclass(frozen=True)
-class TimeKeeper:
+class TimeKeeper(Record):
     """A program that keeps the clock.
 
     Attributes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal, Mapping, Optional, Union
 
 from azurelite.metadata import Secret
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 Words = Union[str, tuple[str, ...]]  # one text with commas, or a list
 Number = Union[int, str]
@@ -16,8 +16,7 @@ _Members = Mapping[str, Optional[Words]]
 CommandLine = Union[str, tuple[Union[str, int, float, bool], ...], None]
 
 
-@dataclass(frozen=True)
-class UserEntry:
+class UserEntry(Record):
     """One entry of `users`, or `user`."""
 
     name: Optional[str] = None
@@ -41,8 +40,7 @@ class UserEntry:
     shell: Optional[str] = None
 
 
-@dataclass(frozen=True)
-class PasswordEntry:
+class PasswordEntry(Record):
     """One entry of `chpasswd.users`."""
 
     name: str = ""
@@ -56,8 +54,7 @@ class PasswordEntry:
             raise ValueError("`password` is missing")
 
 
-@dataclass(frozen=True)
-class Chpasswd:
+class Chpasswd(Record):
     """`chpasswd`. `list` is its older form: lines of `name:password`."""
 
     expire: bool = True
@@ -65,8 +62,7 @@ class Chpasswd:
     list: Union[Secret, tuple[Secret, ...], None] = None
 
 
-@dataclass(frozen=True)
-class FileEntry:
+class FileEntry(Record):
     """One entry of `write_files`."""
 
     path: str = ""
@@ -82,8 +78,7 @@ class FileEntry:
             raise ValueError("`path` is missing")
 
 
-@dataclass(frozen=True)
-class Ntp:
+class Ntp(Record):
     """`ntp`."""
 
     enabled: bool = True
@@ -91,8 +86,7 @@ class Ntp:
     pools: Optional[tuple[str, ...]] = None
 
 
-@dataclass(frozen=True)
-class Swap:
+class Swap(Record):
     """`swap`."""
 
     filename: str = "/swap.img"
@@ -100,8 +94,7 @@ class Swap:
     maxsize: Optional[Number] = None
 
 
-@dataclass(frozen=True)
-class PowerState:
+class PowerState(Record):
     """`power_state`."""
 
     mode: Literal["poweroff", "reboot", "halt"] = "poweroff"
@@ -110,16 +103,14 @@ class PowerState:
     condition: Union[bool, str, tuple[str, ...], None] = None
 
 
-@dataclass(frozen=True)
-class GrowPart:
+class GrowPart(Record):
     """`growpart`."""
 
     mode: Union[bool, str] = "auto"
     devices: tuple[str, ...] = ("/",)
 
 
-@dataclass(frozen=True)
-class CloudConfig:
+class CloudConfig(Record):
     """The top level."""
 
     bootcmd: Optional[tuple[CommandLine, ...]] = None

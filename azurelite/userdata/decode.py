@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Callable
 
 from azurelite.errors import HandlerError
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 LIMIT = 16 * 1024 * 1024  # bytes; Azure takes 64 KiB, which a bomb unpacks to gigabytes
 _MOST_LAYERS = 4
@@ -29,8 +29,7 @@ _TEXT_STARTS = (b"#", b"content-type:", b"mime-version:", b"{")
 _BYTE_ORDER_MARKS = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(Record):
     """What came out.
 
     Attributes:

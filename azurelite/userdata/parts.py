@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Callable, Iterator, Literal, Optional
 
 from azurelite.errors import HandlerError
-from azurelite.record import dataclass, field, replace
+from azurelite.record import Record, field, replace
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -50,8 +50,7 @@ _TYPES: dict[str, tuple[Kind, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(Record):
     """One piece of user data.
 
     Attributes:

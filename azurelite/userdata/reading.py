@@ -15,7 +15,7 @@ import yaml
 from azurelite.config.document import Document, parse_document, quotable, quotable_path
 from azurelite.config.schema import ConfigProblemsError, bind
 from azurelite.errors import ConfigError
-from azurelite.record import dataclass, field
+from azurelite.record import Record, field
 from azurelite.userdata.cloudconfig import CloudConfig, FileEntry, UserEntry
 from azurelite.userdata.parts import Part, part_of
 from azurelite.userdata.tidy import Tidier
@@ -29,8 +29,7 @@ _MOST_EVENTS = 50_000  # more than a document may have
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(Record):
     """What the cloud-config says.
 
     Attributes:

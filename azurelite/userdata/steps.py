@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, Mapping, Union
 
 from azurelite.config.document import KeyPath, Place
-from azurelite.record import dataclass, field
+from azurelite.record import Record, field
 
 
-@dataclass(frozen=True)
-class HandlerStep:
+class HandlerStep(Record):
     """A handler with options.
 
     Attributes:
@@ -25,8 +24,7 @@ class HandlerStep:
     places: Mapping[KeyPath, Place] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True)
-class ScriptStep:
+class ScriptStep(Record):
     """A script.
 
     Attributes:
@@ -38,8 +36,7 @@ class ScriptStep:
     data: bytes = field(repr=False)
 
 
-@dataclass(frozen=True)
-class MessageStep:
+class MessageStep(Record):
     """A text for the console, with words like `$uptime` still in it."""
 
     text: str

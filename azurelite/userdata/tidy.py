@@ -11,7 +11,7 @@ import difflib
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from azurelite.config.document import Document, KeyPath, Place, quotable_path
-from azurelite.record import fields, is_dataclass
+from azurelite.config.schema import fields_of, has_keys
 
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -42,7 +42,7 @@ class Tidier:
             kinds = [kind for kind in arguments if kind is not type(None)]
             chosen = bool if kinds == [bool] else next((kind for kind in kinds if _fits(kind, value)), None)
             return value if chosen is None else self.tidy(chosen, value, path)
-        if is_dataclass(wanted) and isinstance(value, dict):
+        if has_keys(wanted) and isinstance(value, dict):
             return self._mapping(wanted, value, path)
         if origin is tuple and isinstance(value, list):
             return [self.tidy(arguments[0], item, (*path, i)) for i, item in enumerate(value)]
@@ -50,7 +50,7 @@ class Tidier:
 
     def _mapping(self, wanted: Any, value: dict[str, Any], path: KeyPath) -> dict[str, Any]:
         types = get_type_hints(wanted)
-        known = {field.name for field in fields(wanted)}
+        known = {field.name for field in fields_of(wanted)}
         kept = {}
         for key, item in value.items():
             name = key if key in known else key.replace("-", "_")
@@ -71,7 +71,7 @@ class Tidier:
 
 
 def _fits(kind: Any, value: Any) -> bool:
-    if is_dataclass(kind):
+    if has_keys(kind):
         return isinstance(value, dict)
     if get_origin(kind) is tuple:
         return isinstance(value, list)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ from kit import Guest
 from azurelite.cli import main
 from azurelite.config.load import load_config
 from azurelite.handlers import Handler, bind_handlers
+from azurelite.record import replace
 from azurelite.system.root import Root
 
 ADMIN = "etc/azurelite/azurelite.yaml"
@@ -30,7 +30,7 @@ def bound(root: str, file: str | None = None) -> tuple[Any, list[Handler]]:
     """What a boot would work with."""
     config = load_config(Root(root), file=file)
     handlers = bind_handlers(config, Root(root))
-    return config.datasource, [dataclasses.replace(handler, apply=print) for handler in handlers]
+    return config.datasource, [replace(handler, apply=print) for handler in handlers]
 
 
 def show(guest: Guest, capsys: Any, *words: str) -> str:

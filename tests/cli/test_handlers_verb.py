@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ import yaml
 from kit import Guest
 
 from azurelite.cli import main
+from azurelite.config.schema import fields_of
 from azurelite.handlers import BUILTIN, look_up
 
 REPO = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def test_one_is_told_with_every_option_and_an_example(name: str, guest: Guest, c
     assert known.options is not None
     assert out.startswith(f"{name}: {known.summary}\n")
     told, _, example = out.partition("\nexample:\n")
-    for field in dataclasses.fields(known.options):
+    for field in fields_of(known.options):
         assert f"\n  {field.name}: " in told
     (entry,) = yaml.safe_load(example)
     assert name == (entry if isinstance(entry, str) else next(iter(entry)))

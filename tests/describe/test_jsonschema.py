@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import yaml
 
 from azurelite.config.document import Document, parse_document
 from azurelite.config.load import DEFAULT_HANDLERS, ENTRY_KEYS, parse_config
-from azurelite.config.schema import Problems, bind
+from azurelite.config.schema import Problems, bind, fields_of
 from azurelite.describe.examples import EXAMPLES
 from azurelite.describe.handlers import catalog
 from azurelite.describe.jsonschema import config_schema
@@ -179,7 +178,7 @@ OPTIONS = [
     pytest.param(name, field.name, id=f"{name}.{field.name}")
     for name, known in HANDLERS.items()
     if known.options is not None
-    for field in dataclasses.fields(known.options)
+    for field in fields_of(known.options)
 ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from azurelite.errors import FabricError, ReportRefusedError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.health import READY, failed, in_progress
 from azurelite.fabric.settings import WireServerSettings
+from azurelite.record import replace
 from azurelite.simulator import Fault, Scenario, Simulator
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from azurelite.fabric.client import Fabric
 from azurelite.fabric.settings import WireServerSettings
 from azurelite.handlers import Context
 from azurelite.handlers.certificates import Options, apply
+from azurelite.record import replace
 from azurelite.simulator import Scenario, Simulator
 
 pytestmark = [
@@ -40,7 +40,7 @@ def asking(simulator: Simulator, context: Callable[..., Context]) -> Iterator[Ca
 
         def make(**more: Any) -> Context:
             fabric = open_ones.enter_context(Fabric(60, wireserver=WireServerSettings(endpoint=simulator.url)))
-            return dataclasses.replace(context(**more), fabric=fabric)
+            return replace(context(**more), fabric=fabric)
 
         yield make
 
@@ -102,7 +102,7 @@ def test_a_vm_without_certificates_is_noted(guest: Guest, context: Callable[...,
     with contextlib.ExitStack() as open_ones:
         simulator = open_ones.enter_context(Simulator(Scenario.default(), rate_limit=None))
         fabric = open_ones.enter_context(Fabric(60, wireserver=WireServerSettings(endpoint=simulator.url)))
-        apply(dataclasses.replace(context(), fabric=fabric), Options())
+        apply(replace(context(), fabric=fabric), Options())
     assert notes == ["Azure has no certificates for this VM"]
     assert guest.snapshot() == before
 

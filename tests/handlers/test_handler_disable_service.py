@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Callable
 
@@ -14,6 +13,7 @@ from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.disable_service import Options, apply
 from azurelite.outcome import Outcome
+from azurelite.record import replace
 from azurelite.state import marker
 
 
@@ -35,7 +35,7 @@ def config(*names: str) -> Config:
 
 @pytest.mark.parametrize("listed", [("report_ready", "disable_service"), ("disable_service",), ("hostname",)])
 def test_azurelite_does_not_start_again(installed: Guest, context: Callable[..., Context], listed: tuple[str]) -> None:
-    ctx = dataclasses.replace(context(), config=config(*listed), outcome=Outcome("provisioned", ""))
+    ctx = replace(context(), config=config(*listed), outcome=Outcome("provisioned", ""))
     apply(ctx, Options())
     wants = installed.path("etc/systemd/system/multi-user.target.wants")
     assert [path.name for path in wants.iterdir()] == ["web.service"]
@@ -49,7 +49,7 @@ def test_its_own_service_stays_while_there_is_something_to_report(
     installed: Guest, context: Callable[..., Context], listed: tuple[str, ...], outcome: str
 ) -> None:
     before = installed.snapshot()
-    ctx = dataclasses.replace(context(), config=config(*listed), outcome=Outcome(outcome, ""))
+    ctx = replace(context(), config=config(*listed), outcome=Outcome(outcome, ""))
     with pytest.raises(HandlerError, match="azurelite stays enabled"):
         apply(ctx, Options())
     assert installed.snapshot() == before
@@ -63,7 +63,7 @@ def test_once_ready_was_accepted_its_own_service_can_go_wherever_the_entry_stand
 ) -> None:
     installed.put({marker.marker_path(VM_ID).lstrip("/"): "\n"})
     listed = config("disable_service", "report_ready")
-    apply(dataclasses.replace(context(vm_id=VM_ID), config=listed, outcome=Outcome("provisioned", "")), Options())
+    apply(replace(context(vm_id=VM_ID), config=listed, outcome=Outcome("provisioned", "")), Options())
     wants = installed.path("etc/systemd/system/multi-user.target.wants")
     assert [path.name for path in wants.iterdir()] == ["web.service"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Callable, Optional
 
 import pytest
@@ -13,6 +12,7 @@ from azurelite.errors import HandlerError, MachineError
 from azurelite.handlers import Context
 from azurelite.handlers.eject_media import Options, apply
 from azurelite.outcome import Outcome, ReportResult, StepResult
+from azurelite.record import replace
 from azurelite.system.machine import System
 
 READY = ReportResult("Ready", accepted=True)
@@ -29,7 +29,7 @@ def host(context: Callable[..., Context]) -> Callable[..., Context]:
         outcome: Outcome, *, config: Config = LISTED, dry_run: bool = True, device: Optional[str] = "/dev/no-drive"
     ) -> Context:
         system = System("/", dry_run=dry_run, clock=FastClock())
-        return dataclasses.replace(context(), system=system, outcome=outcome, media_device=device, config=config)
+        return replace(context(), system=system, outcome=outcome, media_device=device, config=config)
 
     return make
 
@@ -40,7 +40,7 @@ def host(context: Callable[..., Context]) -> Callable[..., Context]:
         (Outcome("provisioned", "", report=READY, steps=(STEP,)), LISTED),
         # Accepted in an earlier run, or a dry run: the step is behind us.
         (Outcome("provisioned", "", steps=(STEP,)), LISTED),
-        (Outcome("provisioned", "", steps=(dataclasses.replace(STEP, status="skipped"),)), LISTED),
+        (Outcome("provisioned", "", steps=(replace(STEP, status="skipped"),)), LISTED),
         (Outcome("provisioned", ""), SILENT),
     ],
 )
@@ -54,7 +54,7 @@ def test_after_ready_the_disc_goes(host: Callable[..., Context], outcome: Outcom
     ("outcome", "match"),
     [
         (Outcome("provisioned", ""), "move it behind `report_ready`"),
-        (Outcome("provisioned", "", steps=(dataclasses.replace(STEP, status="failed"),)), "has not accepted Ready"),
+        (Outcome("provisioned", "", steps=(replace(STEP, status="failed"),)), "has not accepted Ready"),
         (Outcome("provisioned", "", report=ReportResult("Ready", accepted=False)), "has not accepted Ready"),
         (Outcome("provisioned", "", report=ReportResult("NotReady", accepted=True)), "has not accepted Ready"),
         (Outcome("failed", "", report=ReportResult("NotReady", accepted=True)), "provisioning has failed"),
@@ -70,7 +70,7 @@ def test_before_that_it_stays(host: Callable[..., Context], outcome: Outcome, ma
 def test_without_a_disc_or_in_a_foreign_root_there_is_nothing_to_do(
     host: Callable[..., Context], context: Callable[..., Context], notes: list[str]
 ) -> None:
-    foreign: Any = dataclasses.replace(context(), media_device="/dev/no-drive")
+    foreign: Any = replace(context(), media_device="/dev/no-drive")
     for ctx in (host(Outcome("provisioned", ""), device=None), foreign):
         apply(ctx, Options())
         assert len(ctx.system.journal) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import logging
 import re
@@ -15,6 +14,7 @@ from azurelite.config.load import Config, HandlerEntry
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.hostname import NEEDS, Options, apply, needs, usable_name
+from azurelite.record import replace
 
 A63 = "a" * 63
 BOTH = [
@@ -199,7 +199,7 @@ def at_boot(context: Callable[..., Context]) -> Callable[..., Context]:
 
     def make(**known: Any) -> Context:
         config = Config(handlers=(HandlerEntry("hostname", frequency="boot"),))
-        return dataclasses.replace(context(**known), config=config)
+        return replace(context(**known), config=config)
 
     return make
 

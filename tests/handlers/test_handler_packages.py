@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any, Callable
 
@@ -14,6 +13,7 @@ from azurelite.config.schema import bind
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.packages import Options, apply
+from azurelite.record import replace
 from azurelite.system.machine import System
 
 # An apk that knows web, db and cache, and remembers what it has installed in a file beside it.
@@ -42,7 +42,7 @@ def host(context: Callable[..., Context], tmp_path: Path) -> Callable[..., Conte
     def make(*, dry_run: bool = False) -> Context:
         system = System("/", dry_run=dry_run, clock=FastClock())
         system.commands.search_path = str(folder)
-        return dataclasses.replace(context(), system=system)
+        return replace(context(), system=system)
 
     return make
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any, Callable
 
@@ -16,6 +15,7 @@ from azurelite.errors import ConfigError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.power_state import Options, apply
 from azurelite.outcome import Outcome, ReportResult, StepResult
+from azurelite.record import replace
 from azurelite.system.machine import System
 
 LISTED = Config(handlers=(HandlerEntry("report_ready"), HandlerEntry("power_state")))
@@ -30,7 +30,7 @@ def host(context: Callable[..., Context], tmp_path: Path) -> Callable[..., Conte
     def make(outcome: Outcome = READY) -> Context:
         system = System("/", dry_run=True, clock=FastClock())
         system.commands.search_path = str(tmp_path / "bin")
-        return dataclasses.replace(context(), system=system, outcome=outcome, config=LISTED)
+        return replace(context(), system=system, outcome=outcome, config=LISTED)
 
     return make
 

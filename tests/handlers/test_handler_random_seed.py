@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Callable
 
 import pytest
@@ -11,6 +10,7 @@ from kit import VM_ID, FastClock, Guest
 from azurelite.handlers import Context
 from azurelite.handlers.random_seed import Options, apply
 from azurelite.metadata import Secret
+from azurelite.record import replace
 from azurelite.state.store import Memory
 from azurelite.system.machine import System
 
@@ -24,7 +24,7 @@ def host(guest: Guest, context: Callable[..., Context]) -> Callable[..., Context
     def make(seed: Secret) -> Context:
         system = System("/", dry_run=True, clock=FastClock())
         remembering = Memory(System(guest.root).files, VM_ID)
-        return dataclasses.replace(context(random_seed=seed), system=system, memory=remembering)
+        return replace(context(random_seed=seed), system=system, memory=remembering)
 
     return make
 

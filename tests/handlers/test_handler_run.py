@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any, Callable
@@ -14,6 +13,7 @@ from azurelite.errors import CommandError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.run import Options, apply
 from azurelite.metadata import Secret
+from azurelite.record import replace
 from azurelite.system.machine import System
 from azurelite.version import VERSION
 
@@ -33,7 +33,7 @@ def host(context: Callable[..., Context]) -> Callable[..., Context]:
     """A context on this machine's own root: without it nothing runs."""
 
     def make(*, dry_run: bool = False) -> Context:
-        return dataclasses.replace(context(**KNOWN), system=System("/", dry_run=dry_run, clock=FastClock()))
+        return replace(context(**KNOWN), system=System("/", dry_run=dry_run, clock=FastClock()))
 
     return make
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Callable, Optional
 
 import pytest
@@ -12,6 +11,7 @@ from azurelite.config.load import Config, HandlerEntry
 from azurelite.handlers import Context
 from azurelite.handlers.support.ready import ahead, reported, too_early
 from azurelite.outcome import Outcome, ReportResult, StepResult
+from azurelite.record import replace
 from azurelite.state import marker
 
 LISTED = Config(handlers=(HandlerEntry("power_state"), HandlerEntry("report_ready")))
@@ -28,7 +28,7 @@ READY = ReportResult("Ready", accepted=True)
         ("\n", Outcome("failed", ""), False, "provisioning has failed"),
         (None, Outcome("failed", ""), False, "provisioning has failed"),
         (None, Outcome("provisioned", "", report=READY), False, None),
-        (None, Outcome("provisioned", "", report=dataclasses.replace(READY, accepted=False)), False, "not accepted"),
+        (None, Outcome("provisioned", "", report=replace(READY, accepted=False)), False, "not accepted"),
         (None, Outcome("provisioned", "", steps=(StepResult("report_ready", "done", required=True),)), False, None),
         (None, Outcome("provisioned", "", steps=(StepResult("report_ready", "failed", required=True),)), False, "not"),
     ],
@@ -43,7 +43,7 @@ def test_what_counts_as_ready(
 ) -> None:
     if text is not None:
         guest.put({marker.marker_path(VM_ID).lstrip("/"): text})
-    ctx = dataclasses.replace(context(vm_id=VM_ID), outcome=outcome, config=LISTED)
+    ctx = replace(context(vm_id=VM_ID), outcome=outcome, config=LISTED)
     assert reported(ctx) == (text == "\n")
     assert ahead(ctx) == is_ahead
     assert (early is None) == (too_early(ctx) is None)
@@ -51,5 +51,5 @@ def test_what_counts_as_ready(
 
 
 def test_where_nobody_reports_nothing_is_waited_for(context: Callable[..., Context]) -> None:
-    ctx = dataclasses.replace(context(), outcome=NOTHING_YET, config=Config(handlers=()))
+    ctx = replace(context(), outcome=NOTHING_YET, config=Config(handlers=()))
     assert (ahead(ctx), too_early(ctx)) == (False, None)

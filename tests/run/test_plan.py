@@ -13,6 +13,7 @@ from azurelite.datasource.crawl import Crawl
 from azurelite.errors import FabricError
 from azurelite.handlers import Handler
 from azurelite.metadata import Metadata, Secret, SshKey
+from azurelite.record import replace
 from azurelite.run.plan import Step, inputs_of, make_plan
 from azurelite.state.store import State
 from azurelite.system.machine import System
@@ -47,7 +48,7 @@ def handler(*when: str, **changed: Any) -> Handler:
         apply=lambda ctx, options: None,
         when=tuple(parse_condition(text) for text in when),
     )
-    return dataclasses.replace(base, **changed)
+    return replace(base, **changed)
 
 
 def step(one: Handler, crawled: Crawl, **more: Any) -> Step:
@@ -194,17 +195,17 @@ def test_other_options_have_another_digest(one: Options, other: Options) -> None
 )
 def test_other_metadata_has_another_digest(changed: dict[str, Any]) -> None:
     one = handler(needs=("username",), uses=("password", "custom_data", "public_ssh_keys", "tags"))
-    base = dataclasses.replace(VM, password=Secret("p"))
+    base = replace(VM, password=Secret("p"))
     assert inputs_of(one, base) == inputs_of(one, base)
-    assert inputs_of(one, base) != inputs_of(one, dataclasses.replace(base, **changed))
+    assert inputs_of(one, base) != inputs_of(one, replace(base, **changed))
 
 
 def test_a_digest_is_short_and_salted_where_it_holds_a_secret() -> None:
     one = handler(options=Options(secret=A))
     digests = {
         inputs_of(one, VM),
-        inputs_of(dataclasses.replace(one, id="other"), VM),
-        inputs_of(one, dataclasses.replace(VM, vm_id="other")),
+        inputs_of(replace(one, id="other"), VM),
+        inputs_of(one, replace(VM, vm_id="other")),
     }
     assert len(digests) == 3
     assert all(len(digest or "") == 64 for digest in digests)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Callable
 
 import pytest
 
+from azurelite.record import replace
 from azurelite.system.network.firewall import Fence, nft_has, nft_script
 
 FENCE = Fence(("168.63.129.16",), (0, 5))

@@ -16,12 +16,11 @@ from azurelite.handlers.support.checks import (
     wrong_uid,
 )
 from azurelite.metadata import Secret
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.accounts.libcrypt import is_hash, unfit
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(Record):
     """A group that shall exist.
 
     Attributes:
@@ -33,8 +32,7 @@ class Group:
     members: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(Record):
     """An account that shall exist.
 
     Attributes:

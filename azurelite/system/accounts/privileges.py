@@ -12,7 +12,7 @@ from typing import Literal, Optional, Sequence
 
 from azurelite.errors import CommandError, MachineError
 from azurelite.metadata import Secret
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.machine import System
 
 LOG = logging.getLogger(__name__)
@@ -26,8 +26,7 @@ _DOAS_FILES = ("/etc/doas.conf", "/usr/local/etc/doas.conf")
 _TIMEOUT = 30.0  # seconds
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(Record):
     """A file of rules as it should be.
 
     Attributes:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Optional
 
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 
-@dataclass(frozen=True)
-class User:
+class User(Record):
     """An account, as /etc/passwd tells it. In a dry run an account to be made has the numbers -1."""
 
     name: str
@@ -23,8 +22,7 @@ class User:
         return Owner(self.name, self.uid, self.gid)
 
 
-@dataclass(frozen=True)
-class NewUser:
+class NewUser(Record):
     """An account to be made. Its password is locked in the way that still lets sshd take keys.
 
     Attributes:
@@ -56,8 +54,7 @@ class NewUser:
     inactive: Optional[int] = None
 
 
-@dataclass(frozen=True)
-class Owner:
+class Owner(Record):
     """Who a file belongs to. `name` is for people; a dry run may not know the numbers yet (-1)."""
 
     name: str

@@ -12,7 +12,7 @@ import stat
 from typing import Iterator, Optional
 
 from azurelite.errors import FileError
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.disks.mounts import Mounted, mount_table
 from azurelite.system.explain import explained
 from azurelite.system.root import Root
@@ -21,8 +21,7 @@ _SECTOR = 512  # bytes: sysfs counts in these, whatever the disk's own sectors a
 _LIMIT = 4096  # bytes of an attribute
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(Record):
     """A disk or a partition.
 
     Attributes:

@@ -14,7 +14,7 @@ import struct
 from typing import Iterator, Optional
 
 from azurelite.errors import CommandError
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.changes import Change
 from azurelite.system.disks.blockdevices import Device
 from azurelite.system.disks.ntfs import Reader, root_names
@@ -54,8 +54,7 @@ _SIGNATURES = (  # (offset, bytes, what it is)
 )
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(Record):
     """What is on a disk or partition.
 
     Attributes:

@@ -11,7 +11,7 @@ import re
 from typing import Optional
 
 from azurelite.errors import CommandError, HandlerError
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.changes import Change
 from azurelite.system.explain import explained
 from azurelite.system.machine import System
@@ -23,8 +23,7 @@ _ESCAPED = r"[ \t\n\r\\]"
 _OCTAL = rb"\\([0-3][0-7]{2})"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Record):
     """A line of the table.
 
     Attributes:

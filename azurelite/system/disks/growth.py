@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Optional, Sequence
 
 from azurelite.errors import CommandError
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.changes import Change
 from azurelite.system.disks.blockdevices import BlockDevices, Device
 from azurelite.system.disks.filesystems import opened
@@ -19,8 +19,7 @@ _MBR_REACH = 2**32 * 512  # bytes; an MBR has 32 bits for a sector's number
 _SECONDS = 60.0
 
 
-@dataclass(frozen=True)
-class Room:
+class Room(Record):
     """What is behind a partition.
 
     Attributes:

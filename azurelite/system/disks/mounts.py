@@ -14,7 +14,7 @@ from typing import Iterator, Optional
 
 from azurelite.errors import CommandError, FileError
 from azurelite.layout import RUN_DIR
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.process import Commands
 from azurelite.system.root import Root
 
@@ -25,8 +25,7 @@ _ESCAPE = rb"\\([0-3][0-7]{2})"
 _PATIENCE = 20.0  # seconds for the `mount` program: it may load a module, and a drive may spin up
 
 
-@dataclass(frozen=True)
-class MountedDisc:
+class MountedDisc(Record):
     """A disc in the kernel's table.
 
     Attributes:
@@ -40,8 +39,7 @@ class MountedDisc:
     kind: str
 
 
-@dataclass(frozen=True)
-class Mounted:
+class Mounted(Record):
     """A row of the kernel's table.
 
     Attributes:

@@ -18,7 +18,7 @@ from typing import Iterator, Optional
 
 from azurelite.clock import Deadline
 from azurelite.errors import CommandError, MachineError
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.machine import System
 from azurelite.system.network.interfaces import dotted, unicast
 
@@ -65,16 +65,14 @@ option subnet_mask, routers, classless_static_routes, ms_classless_static_routes
 """
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(Record):
     """A route of a lease: to a network ("168.63.129.16/32") by a gateway, or by none where it is on the link."""
 
     network: str
     gateway: Optional[str]
 
 
-@dataclass(frozen=True)
-class Lease:
+class Lease(Record):
     """What the DHCP server gave.
 
     Attributes:

@@ -12,7 +12,7 @@ import re
 from typing import Literal, Optional
 
 from azurelite.errors import CommandError
-from azurelite.record import dataclass, replace
+from azurelite.record import Record, replace
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 
@@ -26,8 +26,7 @@ _AGENTS_IPTABLES = r"^(?!.*--dport).*--ctstate \S*\bNEW\b.*-j DROP$"
 _TABLES = ("security", "filter")  # security is walked after what administrators set in filter
 
 
-@dataclass(frozen=True)
-class Fence:
+class Fence(Record):
     """Who may speak to some addresses.
 
     Attributes:

@@ -14,7 +14,7 @@ import struct
 from typing import Iterable, Iterator, Optional
 
 from azurelite.errors import MachineError
-from azurelite.record import dataclass
+from azurelite.record import Record
 
 _NETLINK_ROUTE = 0
 _GROUP_LINK = 1  # RTMGRP_LINK
@@ -29,8 +29,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 _BUFFER = 65536
 
 
-@dataclass(frozen=True)
-class LinkEvent:
+class LinkEvent(Record):
     """One change of one link.
 
     Attributes:

@@ -8,15 +8,14 @@ from __future__ import annotations
 import re
 from typing import Iterable, Optional
 
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.network.interfaces import NETVSC, driver, macs
 from azurelite.system.root import Root
 
 _PLAIN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 
 
-@dataclass(frozen=True)
-class LocalNic:
+class LocalNic(Record):
     """One interface.
 
     Attributes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Optional
 
 from azurelite.errors import TransportError
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.network import interfaces
 from azurelite.system.network.interfaces import dotted, has_carrier, operstate, primary_interface
 from azurelite.system.root import Root
@@ -28,8 +28,7 @@ _IMDSD_SOCKET = "/run/systemd/io.systemd.InstanceMetadata"
 NO_TIME = "no time was left to ask"
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(Record):
     """One line of the kernel's IPv4 routing table.
 
     Attributes:
@@ -54,8 +53,7 @@ class Route:
         return address >> shift == self.network >> shift
 
 
-@dataclass(frozen=True)
-class _View:
+class _View(Record):
     """What is known of one failure."""
 
     root: Root

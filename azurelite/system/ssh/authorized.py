@@ -14,7 +14,7 @@ from typing import Callable, Iterator, Optional, Sequence
 
 from azurelite.errors import FileError, MachineError
 from azurelite.keys.openssh import AuthorizedLine, PublicKey, authorized_lines, opening
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.accounts.users import ROOT_OWNER, Owner, User
 from azurelite.system.files import Files
 from azurelite.system.machine import System
@@ -25,8 +25,7 @@ _USUAL = (".ssh/authorized_keys", ".ssh/authorized_keys2")  # sshd's own default
 _WORD = r"%(.?)"
 
 
-@dataclass(frozen=True)
-class KeyFile:
+class KeyFile(Record):
     """A file that sshd reads for one user.
 
     Attributes:

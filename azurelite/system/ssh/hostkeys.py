@@ -11,7 +11,7 @@ import re
 from typing import Optional, Sequence
 
 from azurelite.errors import CommandError
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.explain import explained
 from azurelite.system.machine import System
 from azurelite.system.scratch import scratch_folder
@@ -30,8 +30,7 @@ _DROPBEARS = ("/usr/sbin/dropbear", "/usr/local/sbin/dropbear", "/usr/bin/dropbe
 _TIMEOUT = 120.0  # seconds; RSA on a small VM whose random pool is young
 
 
-@dataclass(frozen=True)
-class HostKey:
+class HostKey(Record):
     """A key as files.
 
     Attributes:

@@ -11,7 +11,7 @@ import re
 from typing import Iterator, Mapping, Optional, Sequence
 
 from azurelite.errors import CommandError
-from azurelite.record import dataclass
+from azurelite.record import Record
 from azurelite.system.explain import explained
 from azurelite.system.files import Files
 from azurelite.system.globs import expand
@@ -33,8 +33,7 @@ _ALIASES = {
 DEFAULTS = {"passwordauthentication": "yes", "kbdinteractiveauthentication": "yes", "pubkeyauthentication": "yes"}
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(Record):
     """One line.
 
     Attributes:
@@ -50,8 +49,7 @@ class Setting:
     matches: tuple[tuple[str, ...], ...] = ()
 
 
-@dataclass(frozen=True)
-class SshdConfig:
+class SshdConfig(Record):
     """All lines, in the order in which sshd reads them.
 
     Attributes:
