@@ -153,13 +153,6 @@ def test_the_usual_later_boot_imports_none_of_the_three_packages(guest: Guest, f
     assert loaded == {name for name in loaded if name.startswith("azurelite")}
 
 
-def test_documented_examples_are_the_shipped_ones() -> None:
-    top = Path(__file__).parents[2]
-    readme = (top / "README.md").read_text(encoding="utf-8")
-    for name in ("azurelite.yaml", "distribution.yaml"):
-        assert (top / "contrib" / name).read_text(encoding="utf-8") in readme
-
-
 @pytest.mark.parametrize(
     "path", sorted((Path(__file__).parents[2] / "contrib/scenarios").glob("*.yaml")), ids=lambda path: path.name
 )

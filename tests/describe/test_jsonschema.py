@@ -47,10 +47,11 @@ def examples() -> list[Any]:
         for path in sorted((REPO / "contrib").rglob("*.yaml"))
         if "scenarios" not in path.parts
     ]
-    readme = (REPO / "README.md").read_text(encoding="utf-8")
-    for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)):
-        if re.search(r"^(datasource|handlers):", block, re.MULTILINE):
-            found.append(pytest.param(block, id=f"README-{number}"))
+    for page in (REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))):
+        blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        for number, block in enumerate(blocks):
+            if re.search(r"^(datasource|handlers):", block, re.MULTILINE):
+                found.append(pytest.param(block, id=f"{page.stem}-{number}"))
     for name, text in EXAMPLES.items():
         found.append(pytest.param("handlers:\n" + text, id=f"example-{name}"))
     for path in sorted((REPO / "tests" / "handlers" / "wishes").glob("*.yaml")):

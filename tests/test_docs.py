@@ -1,0 +1,170 @@
+"""The documentation agrees with the project: files exist, commands parse, excerpts mean what the shipped files mean."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+import azurelite
+from azurelite.cli.parser import VERBS
+from azurelite.handlers import BUILTIN
+
+CHECKOUT = Path(__file__).parents[1]
+README = CHECKOUT / "README.md"
+PAGES = [README, CHECKOUT / "HACKING.md", CHECKOUT / "CHANGELOG.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+PAGES += [CHECKOUT / "contrib" / name / "README.md" for name in ("packaging", "initramfs", "example-handler")]
+WIDTH = 100
+LONGEST_SENTENCE = 24  # words
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def blocks_of(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```$", text_of(path), re.MULTILINE | re.DOTALL)
+
+
+def commands_of(path: Path) -> list[str]:
+    """Every command of the page that runs azurelite: in shell blocks, in indented lines and in code font."""
+    lines = [*"\n".join(blocks_of(path, "sh")).splitlines(), *re.findall(r"^    (.+)$", text_of(path), re.MULTILINE)]
+    parts = [part.strip() for line in lines for part in line.split("&&")]
+    parts += re.findall(r"`([^`\n]+)`", text_of(path))
+    return [part for part in parts if re.match(r"(\S*/)?azurelite [a-z-]", part)]
+
+
+def parse(command: str) -> None:
+    """Parse a command as the program does; `[KEY]` may be left out, `…` stands for a name, `a|b` for one of them."""
+    command = re.sub(r" \[[^]]*\]", "", command.partition(" > ")[0]).replace(" …", " NAME")
+    verb, *words = shlex.split(re.sub(r"\|[a-z|]+", "", command))[1:]
+    assert verb in VERBS, command
+    if not words:  # a sentence that names the verb
+        return
+    parser = argparse.ArgumentParser(prog=command, allow_abbrev=False)
+    importlib.import_module(f"azurelite.cli.{verb}").add_arguments(parser)
+    parser.parse_args(words)  # SystemExit: no such option
+
+
+def prose_of(text: str) -> str:
+    """The text without code blocks, comments and tables; each item of a list and each heading is a paragraph."""
+    text = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"^ *\|.*$|^    .*$", "", text, flags=re.MULTILINE)
+    return re.sub(r"^(\* |#+ |\d+\. )", r"\n\n\1", text, flags=re.MULTILINE)
+
+
+def long_sentences(text: str) -> list[str]:
+    """Sentences of too many words; code in backquotes is one word, and a colon or semicolon ends no sentence."""
+    found = []
+    for paragraph in re.split(r"\n\s*\n", re.sub(r"`[^`]*`", "`code`", prose_of(text))):
+        for sentence in re.split(r"(?<=[.!?])\s+", " ".join(paragraph.split())):
+            if len(sentence.split()) > LONGEST_SENTENCE:
+                found.append(sentence)
+    return found
+
+
+def wide_lines(text: str) -> list[str]:
+    """Lines that are too wide; of a table's rows and of quoted files no line can be broken."""
+    text = re.sub(r"^ *```yaml$.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [line for line in text.splitlines() if len(line) > WIDTH and not line.startswith("|")]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(CHECKOUT)))
+class TestPage:
+    def test_lines_are_narrow(self, path: Path) -> None:
+        assert wide_lines(text_of(path)) == []
+
+    def test_sentences_are_short(self, path: Path) -> None:
+        if path.name != "CHANGELOG.md":  # lists of names
+            assert long_sentences(text_of(path)) == []
+
+    def test_named_files_exist(self, path: Path) -> None:
+        """`docs/`, `contrib/`, `tests/` and `azurelite/…` in code font are paths of this checkout."""
+        named = re.findall(r"`((?:docs|contrib|tests|azurelite)/[\w./-]+)`", text_of(path))
+        made_by_hacking = {"azurelite/handlers/motd.py", "tests/handlers/wishes/motd.yaml"}
+        made_by_hacking |= {"tests/handlers/test_handler_motd.py"}
+        assert [name for name in named if name not in made_by_hacking and not (CHECKOUT / name).exists()] == []
+
+    def test_commands_parse(self, path: Path) -> None:
+        for command in commands_of(path):
+            parse(command)
+
+
+def test_the_readme_is_short() -> None:
+    assert text_of(README).count("\n") <= 220
+    assert text_of(CHECKOUT / "HACKING.md").count("\n") <= 112
+
+
+def test_the_readme_has_no_link_that_a_package_index_would_break() -> None:
+    targets = re.findall(r"\]\(([^)]*)\)|^\[[^\]]+\]:\s*(\S+)", text_of(README), re.MULTILINE)
+    assert [target for pair in targets for target in pair if target and not target.startswith("https://")] == []
+
+
+def test_the_readme_names_every_page_verb_and_exit_code() -> None:
+    readme = text_of(README)
+    assert [path.name for path in (CHECKOUT / "docs").iterdir() if f"`docs/{path.name}`" not in readme] == []
+    assert [verb for verb in VERBS if f"| `azurelite {verb}" not in readme] == []
+    assert [code for code in (0, 1, 2, 3) if f"\n| {code} |" not in readme] == []
+
+
+def test_readme_and_hacking_have_the_same_two_commands() -> None:
+    first, second = blocks_of(README, "sh")[:2]
+    assert first == "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/azurelite demo\n"
+    assert second == ".venv/bin/pip install tox && .venv/bin/tox\n"
+    assert f"{first}{second}" in blocks_of(CHECKOUT / "HACKING.md", "sh")
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize("block", blocks_of(README, "sh"))
+def test_shell_blocks_are_shell(block: str) -> None:
+    done = subprocess.run(["sh", "-n"], input=block, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_excerpt_means_what_the_shipped_file_means() -> None:
+    """Keys and values of the README's first YAML are those of contrib/azurelite.yaml, which holds the defaults."""
+    excerpt = yaml.safe_load(blocks_of(README, "yaml")[0])
+    shipped = yaml.safe_load(text_of(CHECKOUT / "contrib/azurelite.yaml"))
+    assert excerpt["datasource"].items() <= shipped["datasource"].items()
+    names = [entry if isinstance(entry, str) else next(iter(entry)) for entry in shipped["handlers"]]
+    assert excerpt["handlers"] == names
+
+
+@pytest.mark.parametrize("name", ["azurelite.yaml", "distribution.yaml"])
+def test_documented_files_are_the_shipped_ones(name: str) -> None:
+    shipped = text_of(CHECKOUT / "contrib" / name)
+    assert shipped in blocks_of(CHECKOUT / "docs/configuration.md", "yaml"), f"copy contrib/{name} into the page"
+
+
+def test_the_library_page_describes_every_function() -> None:
+    page = text_of(CHECKOUT / "docs/library.md")
+    functions = [name for name in azurelite.__all__ if name[0].islower()]
+    assert len(functions) == 6
+    assert [name for name in functions if f"| `{name}(" not in page] == []
+
+
+def test_headings_about_handlers_name_handlers() -> None:
+    headings = re.findall(r"^## (.+)$", text_of(CHECKOUT / "docs/behaviour.md"), re.MULTILINE)
+    assert headings
+    assert {name for heading in headings for name in heading.split(", ")} <= set(BUILTIN)
+
+
+def test_every_tox_environment_is_described() -> None:
+    hacking = text_of(CHECKOUT / "HACKING.md")
+    environments = re.findall(r"^\[testenv:([a-z]+)\]", text_of(CHECKOUT / "tox.ini"), re.MULTILINE)
+    assert environments
+    assert [name for name in environments if f"`{name}`" not in hacking] == []
+
+
+def test_long_sentences_and_wide_lines_are_found() -> None:
+    words = "a word " * 13
+    assert long_sentences(f"Short. {words.strip()}.\n") == [f"{words.strip()}."]
+    assert long_sentences(f"| {words} |\n\n* {words[:50].strip()}\n* {words[:50].strip()}\n") == []
+    assert wide_lines("x" * 101 + "\n| " + "x" * 101) == ["x" * 101]
