@@ -19,7 +19,7 @@ from azurelite.handlers import BUILTIN
 CHECKOUT = Path(__file__).parents[1]
 README = CHECKOUT / "README.md"
 PAGES = [README, CHECKOUT / "HACKING.md", CHECKOUT / "CHANGELOG.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
-PAGES += [CHECKOUT / "contrib" / name / "README.md" for name in ("packaging", "initramfs", "example-handler")]
+PAGES += [CHECKOUT / "contrib" / name / "README.md" for name in ("packaging", "initramfs")]
 WIDTH = 100
 LONGEST_SENTENCE = 24  # words
 
