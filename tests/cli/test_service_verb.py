@@ -1,4 +1,4 @@
-"""`azurelite service install|remove` as a person types it."""
+"""`azurelite service install|remove` on the command line."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_wrong_words_are_exit_2(words: list[str], capsys: Any) -> None:
     assert "usage: azurelite service" in capsys.readouterr().err
 
 
-def test_an_unknown_init_system_is_exit_2_and_told_where_the_files_lie(tmp_path: Path, capsys: Any) -> None:
+def test_an_unknown_init_system_is_exit_2_and_names_the_folder_of_the_units(tmp_path: Path, capsys: Any) -> None:
     assert main(["service", "install", "--root", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert "no init system was found" in err

@@ -1,4 +1,4 @@
-"""`service install` and `remove`: every init system × what a guest holds, and that no more is changed than told."""
+"""`service install` and `remove`: every init system × the files of a guest; a dry run lists exactly the changes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def twins(world: World, tmp_path: Path) -> tuple[Guest, Guest]:
 
 
 class TestEveryInit:
-    def test_it_is_found_and_azurelite_lies_where_it_looks(self, world: World, twins: tuple[Guest, Guest]) -> None:
+    def test_the_init_system_is_found_and_the_service_is_where_it_looks(
+        self, world: World, twins: tuple[Guest, Guest]
+    ) -> None:
         made, done = changes(twins[0], "install", early=world.early)
         assert done.init == world.init
         assert made
@@ -44,7 +46,7 @@ class TestEveryInit:
             assert found.is_symlink() == bool(target), path
             assert (os.readlink(found) == target) if target else found.is_file(), path
 
-    def test_a_dry_run_tells_what_the_real_one_does(self, world: World, twins: tuple[Guest, Guest]) -> None:
+    def test_a_dry_run_lists_the_changes_of_the_real_run(self, world: World, twins: tuple[Guest, Guest]) -> None:
         before = twins[0].snapshot()
         told = changes(twins[0], "install", dry_run=True, early=world.early)
         assert twins[0].snapshot() == before
@@ -115,7 +117,7 @@ class TestEveryInit:
         assert guest.snapshot() == before
 
 
-# What is not azurelite's
+# Files that are not azurelite's
 
 PLACES = {
     "systemd": f"{SYSTEMD}/azurelite.service",
@@ -139,7 +141,7 @@ def lay(guest: Guest, path: str, what: str) -> None:
     found = guest.path(path)
     found.parent.mkdir(parents=True, exist_ok=True)
     if what == "file":
-        found.write_text("# somebody else's\n")
+        found.write_text("# another program's\n")
     elif what == "folder":
         found.mkdir()
     else:
@@ -148,7 +150,7 @@ def lay(guest: Guest, path: str, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["file", "folder", "/dev/null", "/etc/other", "azurelite", "../../../../../../x"])
 @pytest.mark.parametrize("kind", PLACES)
-def test_what_somebody_else_put_in_the_place_is_refused_and_stays(tmp_path: Path, kind: str, what: str) -> None:
+def test_a_file_that_is_not_azurelites_is_refused_and_stays(tmp_path: Path, kind: str, what: str) -> None:
     guest = build(tmp_path / "guest", WORLDS[kind])
     lay(guest, PLACES[kind], what)
     before = guest.snapshot()
@@ -227,7 +229,7 @@ def test_what_a_package_holds_is_only_enabled(tmp_path: Path, kind: str) -> None
     assert guest.snapshot() == before
 
 
-def test_a_masked_unit_is_said_with_its_remedy(tmp_path: Path) -> None:
+def test_a_masked_unit_is_an_error_with_its_remedy(tmp_path: Path) -> None:
     guest = build(tmp_path / "guest", WORLDS["systemd, packaged"])
     lay(guest, f"{SYSTEMD}/azurelite.service", "/dev/null")
     with pytest.raises(AzureliteError, match=r"systemctl unmask azurelite\.service"):
@@ -302,7 +304,7 @@ def test_what_cannot_be_written_is_one_error(tmp_path: Path) -> None:
 # Refusals and notes
 
 
-def test_an_unknown_init_system_is_told_with_what_was_looked_for(tmp_path: Path) -> None:
+def test_an_unknown_init_system_is_an_error_that_lists_what_was_looked_for(tmp_path: Path) -> None:
     guest = build(tmp_path / "guest", World("none"))
     before = guest.snapshot()
     with pytest.raises(ConfigError) as caught:
@@ -314,13 +316,13 @@ def test_an_unknown_init_system_is_told_with_what_was_looked_for(tmp_path: Path)
 
 
 @pytest.mark.parametrize("action", ["install", "remove"])
-def test_a_wrong_name_of_one_is_told_too(tmp_path: Path, action: str) -> None:
+def test_a_wrong_name_of_an_init_system_is_an_error(tmp_path: Path, action: str) -> None:
     with pytest.raises(ConfigError, match=r"'upstart' is not known.*systemd, openrc"):
         changes(build(tmp_path / "guest", World("none")), action, init="upstart")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in WORLDS if not kind.startswith("systemd")])
-def test_an_early_unit_there_is_for_systemd_only(tmp_path: Path, kind: str) -> None:
+def test_only_systemd_has_an_early_unit(tmp_path: Path, kind: str) -> None:
     guest = build(tmp_path / "guest", WORLDS[kind])
     before = guest.snapshot()
     with pytest.raises(ConfigError, match="--early"):
@@ -373,7 +375,7 @@ def test_s6s_list_has_to_be_compiled_and_that_is_said(tmp_path: Path) -> None:
     assert changes(guest, "install")[1].notes == ()
 
 
-def test_two_of_them_in_one_guest_are_both_taken_away(tmp_path: Path) -> None:
+def test_the_services_of_two_init_systems_are_both_removed(tmp_path: Path) -> None:
     guest = build(tmp_path / "guest", WORLDS["runit"])
     before = guest.snapshot()
     guest.path("etc/finit.d").mkdir()
@@ -402,7 +404,7 @@ def test_two_of_them_in_one_guest_are_both_taken_away(tmp_path: Path) -> None:
         (["K20ssh", "README", "Sxxssh"], 15),
     ],
 )
-def test_a_number_behind_the_network_and_ahead_of_sshd(names: list[str], number: int) -> None:
+def test_the_number_is_after_the_network_and_before_sshd(names: list[str], number: int) -> None:
     assert sysv.place_among(names) == number
     ours = f"S{number:02d}azurelite"
     before = [name for name in names if name.startswith("S") and name.endswith(("ssh", "sshd", "dropbear"))]
@@ -479,7 +481,7 @@ def test_a_text_is_known_with_and_without_its_mark(unit: str) -> None:
     assert not is_marked(None)
 
 
-# The running system, as far as a folder can stand for it: the programs that are called
+# The running system, with a folder as its root: which programs are called
 
 
 @pytest.mark.spawns
@@ -494,7 +496,7 @@ def test_a_text_is_known_with_and_without_its_mark(unit: str) -> None:
     ],
 )
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_on_the_running_system_its_own_programs_are_asked(
+def test_on_the_running_system_its_own_programs_are_called(
     tmp_path: Path, kind: str, program: str, on: list[list[str]], off: list[list[str]], dry_run: bool
 ) -> None:
     guest = build(tmp_path / "guest", WORLDS[kind])
@@ -537,7 +539,7 @@ def test_a_running_runit_starts_it_at_once_and_that_is_said(tmp_path: Path, dry_
 
 
 @pytest.mark.spawns
-def test_a_systemd_that_cannot_be_told_is_a_note(tmp_path: Path) -> None:
+def test_a_systemd_that_cannot_reload_is_a_note(tmp_path: Path) -> None:
     guest = build(tmp_path / "guest", WORLDS["systemd"])
     guest.path("run/systemd/system").mkdir(parents=True)
     shim(tmp_path / "bin", "systemctl", exit_code=1)

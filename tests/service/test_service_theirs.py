@@ -1,4 +1,4 @@
-"""`service install` and `remove` where somebody else was there first: a distribution, an administrator, a mask."""
+"""`service install` and `remove` where a distribution or an administrator has files of the same names."""
 
 from __future__ import annotations
 

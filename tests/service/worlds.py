@@ -206,7 +206,7 @@ def changes(
 
 
 class Host(System):
-    """A folder that says that it is the running system."""
+    """A folder that is taken for the root of the running system."""
 
     def __init__(self, root: str, *, dry_run: bool, search_path: str) -> None:
         super().__init__(root, dry_run=dry_run)
