@@ -13,15 +13,15 @@ from azurelite.system.machine import System
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
-    parser.add_argument("action", choices=("install", "remove"), help="put the service in place, or undo that")
-    parser.add_argument("--init", metavar="NAME", help=f"the init system, in place of finding out: {', '.join(INITS)}")
-    parser.add_argument("--root", default="/", metavar="DIR", help="the guest's root; all guest paths lie below it")
+    parser.add_argument("action", choices=("install", "remove"), help="install or remove the boot service")
+    parser.add_argument("--init", metavar="NAME", help=f"the init system (default: the one found): {', '.join(INITS)}")
+    parser.add_argument("--root", default="/", metavar="DIR", help="the guest's root; all guest paths are below it")
     parser.add_argument(
-        "--early", action="store_true", help="systemd: the host name from the disc, too, ahead of the network"
+        "--early", action="store_true", help="systemd: also set the host name from the disc before the network starts"
     )
-    parser.add_argument("--program", metavar="PATH", help="where azurelite lies in the guest, in place of looking")
+    parser.add_argument("--program", metavar="PATH", help="azurelite's path in the guest (default: the one found)")
     parser.add_argument("--dry-run", action="store_true", help="change nothing; list the changes")
-    parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,10 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
     installing = arguments.action == "install"
     if not os.path.isdir(arguments.root):
         raise ConfigError(
-            f"{arguments.root or 'an empty name'} is not a folder: give --root the folder of a guest's `/`"
+            f"--root {arguments.root or '(empty)'}: not a folder: give the folder that holds the guest's `/`"
         )
     if not installing and (arguments.early or arguments.program is not None):
-        raise ConfigError("--early and --program are for `service install`: `service remove` takes away both units")
+        raise ConfigError("--early and --program are options of `service install`: leave them out")
     system = System(arguments.root, dry_run=arguments.dry_run, search_path=os.environ.get("PATH"))
     if installing:
         done = install(system, init=arguments.init, program=arguments.program, early=arguments.early)
@@ -57,4 +57,4 @@ def run(arguments: argparse.Namespace) -> int:
 def _verdict(init: str, *, installing: bool, changed: bool) -> str:
     if installing:
         return f"{init} runs azurelite at boot" + ("" if changed else ": nothing had to change")
-    return f"azurelite is taken from {init}" if changed else "nothing was installed"
+    return f"removed the {init} service" if changed else "no service was installed"

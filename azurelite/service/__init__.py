@@ -1,7 +1,7 @@
-"""Having the guest's init system run azurelite at every boot, and taking that back.
+"""Install or remove the service that runs azurelite at every boot.
 
-What lies where is in `layouts.py`, the texts are the files in `units/`, and how one piece is checked, put in place and
-taken away is in `pieces.py`. Nothing is started here: what is installed takes effect at the next boot.
+The places are in `layouts.py`, the texts are the files in `units/`, and `pieces.py` checks, writes and removes one
+piece. Nothing is started here: a service that is installed starts at the next boot.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from azurelite.service.layouts import LAYOUTS
 from azurelite.service.pieces import check, place, state, take_away
 from azurelite.service.texts import units_folder
 from azurelite.system.machine import System
-from azurelite.system.services.detect import LOOKED_FOR, detect
+from azurelite.system.services.detect import LOOKED_FOR, installed
 
 INITS = tuple(LAYOUTS)
 _PROGRAMS = tuple(
@@ -27,16 +27,16 @@ _PROGRAMS = tuple(
         "/opt/bin", "/opt",
     )
 )  # fmt: skip
-# It stands in scripts, quoted or not, and in the init systems' own files: nothing that any of them takes for its own.
+# It is written into scripts, quoted or not, and into the init systems' own files: no character that is special there.
 _PLAIN_PATH = r"/[A-Za-z0-9._+/-]+"
 
 
 class Installed(Record):
-    """What came of it.
+    """The result of `install` or `remove`.
 
     Attributes:
-        init: the init system; in `remove` without one, all that had something of azurelite's, joined by ", ".
-        notes: what is odd, or left to the person.
+        init: the init system; for `remove` without one, all from which something was removed, joined by ", ".
+        notes: what is unusual, or has to be done by hand.
     """
 
     init: str
@@ -46,24 +46,24 @@ class Installed(Record):
 def install(
     system: System, *, init: Optional[str] = None, program: Optional[str] = None, early: bool = False
 ) -> Installed:
-    """See to it that the guest runs azurelite at every boot. What changed is in the system's journal.
+    """Install the service that runs azurelite at every boot. The changes are in the system's journal.
 
     Args:
         system: the guest.
-        init: one of INITS; None finds out.
-        program: guest path of the azurelite program; None looks for it.
-        early: the host name from the provisioning disc, too, ahead of the network.
+        init: one of INITS; None: the one that is found.
+        program: guest path of the azurelite program; None: the one that is found.
+        early: also install the unit that sets the host name from the provisioning disc before the network starts.
 
     Raises:
         ConfigError: no such init system, no program, or no early unit for this init system.
-        MachineError: something else lies in the place, or cannot be changed.
+        MachineError: another file has the place, or it cannot be changed.
     """
     chosen = _chosen(system, init)
     layout = LAYOUTS[chosen](system)
     if early and not layout.early:
         raise ConfigError(
-            f"--early: there is a unit ahead of the network for systemd only, and this is {chosen}: leave --early out "
-            "and see contrib/initramfs in azurelite's sources"
+            f"--early: {chosen} has no unit that runs before the network, only systemd has: leave --early out and see "
+            "contrib/initramfs in azurelite's sources"
         )
     if layout.lacking is not None:
         raise MachineError(layout.lacking)
@@ -84,11 +84,11 @@ def install(
 
 
 def remove(system: System, *, init: Optional[str] = None) -> Installed:
-    """Undo `install`. What a package or a person put there stays; that it is started at boot does not.
+    """Undo `install`. Files of a package or an administrator stay, but are no longer started at boot.
 
     Args:
         system: the guest.
-        init: of this init system only; None takes away what is there of any.
+        init: only for this init system; None: for all.
 
     Raises:
         ConfigError: no such init system.
@@ -116,12 +116,9 @@ def remove(system: System, *, init: Optional[str] = None) -> Installed:
 def _chosen(system: System, init: Optional[str]) -> str:
     if init is not None:
         return _known(init)
-    found = detect(system)
+    found = installed(system)
     if found not in INITS:
-        raise ConfigError(
-            f"no init system was found in this guest: looked for {LOOKED_FOR}. Where it is to come later, name it. "
-            f"{_remedy()}"
-        )
+        raise ConfigError(f"no init system was found in this guest: looked for {LOOKED_FOR}. {_remedy()}")
     return found
 
 
@@ -133,16 +130,16 @@ def _known(init: str) -> str:
 
 def _remedy() -> str:
     return (
-        f"Name one of {', '.join(INITS)} with --init; or put a file of your own in place: the plain files lie in "
-        f"{units_folder()}, and all that they do is run `azurelite provision --detach` once per boot"
+        f"Name one of {', '.join(INITS)} with --init. Or install your own file that runs `azurelite provision "
+        f"--detach` once per boot; azurelite's are in {units_folder()}"
     )
 
 
 def _program(system: System, given: Optional[str], notes: list[str]) -> str:
-    """The guest path of the program that the unit is to run."""
+    """Return the guest path of the program that the unit runs."""
     if given is not None:
         if not re.fullmatch(_PLAIN_PATH, given):
-            raise ConfigError("--program must be an absolute path of letters, digits and . _ + - / alone")
+            raise ConfigError("--program must be an absolute path of only letters, digits and . _ + - /")
         if not system.files.is_executable(given):
             raise ConfigError(f"--program {given}: there is no such program in this guest")
         found: Optional[str] = given
@@ -153,20 +150,20 @@ def _program(system: System, given: Optional[str], notes: list[str]) -> str:
     if found is None or not re.fullmatch(_PLAIN_PATH, found):
         raise ConfigError(
             "azurelite is not installed in this guest: no executable azurelite or azurelite.pyz in "
-            f"{', '.join(dict.fromkeys(path.rpartition('/')[0] for path in _PROGRAMS))}: install it there first, or "
-            "name its place with --program"
+            f"{', '.join(dict.fromkeys(path.rpartition('/')[0] for path in _PROGRAMS))}: install it first, or give its "
+            "path with --program"
         )
     _look_at_interpreter(system, found, notes)
     return found
 
 
 def _look_at_interpreter(system: System, program: str, notes: list[str]) -> None:
-    """A program copied out of another machine's virtual environment names a Python that is not here."""
+    """Note a missing Python: a program copied from another machine's virtual environment names one."""
     first = (system.files.read(program) or b"").partition(b"\n")[0]
     words = first[2:].decode(errors="replace").split() if first.startswith(b"#!") else []
     if words and words[0].startswith("/") and not system.files.is_executable(words[0]):
-        notes.append(f"{program} is to be run by {words[0]}, which is not there: install it, or azurelite anew")
+        notes.append(f"{program} needs {words[0]}, which does not exist: install it, or install azurelite again")
     elif len(words) > 1 and words[0].endswith("/env") and words[1].isidentifier():
         folders = dict.fromkeys(path.rpartition("/")[0] for path in _PROGRAMS)
         if not any(system.files.is_executable(f"{folder}/{words[1]}") for folder in folders):
-            notes.append(f"{program} is to be run by {words[1]}, which is in none of the usual folders: install it")
+            notes.append(f"{program} needs {words[1]}, which is in none of the usual folders: install it")

@@ -1,4 +1,4 @@
-"""The line of BusyBox's inittab that runs azurelite. Only the text is known here, and which file it is."""
+"""The line of BusyBox's inittab that runs azurelite: add it, remove it."""
 
 from __future__ import annotations
 
@@ -7,37 +7,34 @@ import re
 from azurelite.errors import MachineError
 from azurelite.service.texts import MARK, marked
 from azurelite.system.machine import System
+from azurelite.system.services.enabling import INITTAB
 
-INITTAB = "/etc/inittab"
 _SYSINIT = r"[^#:]*:[^:]*:sysinit:"
 _RUNS_IT = r"[^#:]*:[^:]*:[a-z]+:.*azurelite(\.pyz)? provision"
 
 
 def enable(system: System, program: str) -> None:
-    """See to it that the line is there, behind those that bring the network up.
+    """Add the line after those that bring the network up.
 
     Raises:
         FileError: the file cannot be changed.
-        MachineError: there is no such file, and one with this line alone would take its defaults from BusyBox's init.
+        MachineError: there is no such file; a file with this line only would replace the defaults of BusyBox's init.
     """
     data = system.files.read(INITTAB)
     if data is None:
-        raise MachineError(
-            f"there is no {INITTAB}, so BusyBox's init runs /etc/init.d/rcS and what that runs: have it run "
-            "`azurelite provision` behind the network, or write an inittab first"
-        )
+        raise MachineError(f"there is no {INITTAB}: write one, or have /etc/init.d/rcS run `azurelite provision`")
     system.files.rewrite(INITTAB, _encode(with_line(_decode(data), program)))
 
 
 def disable(system: System) -> None:
-    """See to it that the line is not there. A line that somebody else wrote stays. Raises FileError."""
+    """Remove the line. One that `service install` did not write stays. Raises FileError."""
     data = system.files.read(INITTAB)
     if data is not None:
         system.files.rewrite(INITTAB, _encode(without_line(_decode(data))))
 
 
 def with_line(text: str, program: str) -> str:
-    """The inittab with the line, in place of an older one; as it is where somebody else wrote such a line."""
+    """Return the inittab with the line in place of an older one; unchanged where another line runs azurelite."""
     block = f"{MARK}\n{_line(program)}\n"
     if block in text:
         return text
@@ -45,15 +42,15 @@ def with_line(text: str, program: str) -> str:
     lines = text.splitlines(keepends=True)
     if any(re.match(_RUNS_IT, line) for line in lines):
         return text
-    behind = max((number for number, line in enumerate(lines, 1) if re.match(_SYSINIT, line)), default=len(lines))
-    before, after = "".join(lines[:behind]), "".join(lines[behind:])
+    end = max((number for number, line in enumerate(lines, 1) if re.match(_SYSINIT, line)), default=len(lines))
+    before, after = "".join(lines[:end]), "".join(lines[end:])
     if before and not before.endswith("\n"):
-        return f"{before}\n{block[:-1]}"  # as without a last newline as it was
+        return f"{before}\n{block[:-1]}"  # no newline at the end, as before
     return before + block + after
 
 
 def without_line(text: str) -> str:
-    """The inittab without the marked line."""
+    """Return the inittab without the marked line."""
     mark = re.escape(MARK)
     return re.sub(rf"^{mark}\n.*\n", "", re.sub(rf"\n{mark}\n[^\n]*\Z", "", text), flags=re.MULTILINE)
 

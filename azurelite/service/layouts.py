@@ -1,6 +1,6 @@
-"""What lies where, for each init system: the one table of places.
+"""Where each init system looks for azurelite's service: the one table of places.
 
-Places are chosen by what a guest holds, never by a distribution's name.
+The files and folders of a guest decide, never the name of its distribution.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from azurelite.service.pieces import Link, Text, Unit, is_mask, state
 from azurelite.service.texts import names_program
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
-
-_OWN_SYSTEMD = "/etc/systemd/system"
-_SHIPPED_SYSTEMD = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
-_SHIPPED_DINIT = ("/usr/local/lib/dinit.d", "/usr/lib/dinit.d", "/lib/dinit.d")
-_RUNIT_SERVICES = ("/etc/sv", "/etc/runit/sv")
-# Where a supervisor of s6's finds its services at boot; the later ones are those of hand-made systems.
-S6_SCANNED = ("/etc/s6-linux-init/current/run-image/service", "/etc/s6-linux-init/run-image/service", "/etc/s6/svc")
+from azurelite.system.services.enabling import (
+    DINIT_SHIPPED,
+    FINIT_FOLDER,
+    RUNIT_SERVICES,
+    S6_SCANNED,
+    SYSTEMD_OWN,
+    SYSTEMD_SHIPPED,
+)
 
 
 class Layout(Record):
     """A service in one guest.
 
     Attributes:
-        units: what `azurelite provision` is run by.
-        early: what gives the host name ahead of the network.
-        lacking: what must be there first, as a sentence for a person.
-        after: told when something changed; (system, notes) -> None.
+        units: they run `azurelite provision`.
+        early: they set the host name before the network starts.
+        lacking: what has to be made first, as a message.
+        after: called when something changed; (system, notes) -> None.
     """
 
     units: tuple[Unit, ...]
@@ -38,16 +39,16 @@ class Layout(Record):
     after: Optional[Callable[[System, list[str]], None]] = None
 
     def wanted(self, *, early: bool) -> tuple[Unit, ...]:
-        """The units to install."""
+        """Return the units to install."""
         return (*self.units, *self.early) if early else self.units
 
     def needs_program(self, system: System, *, early: bool) -> bool:
-        """Some unit is to be written, and must name the program. Raises FileError."""
+        """Tell whether a unit that names the program has to be written. Raises FileError."""
         written = (unit for unit in self.wanted(early=early) if state(system, unit) != "packaged")
         return any(names_program(text.unit) for unit in written for text in unit.texts)
 
     def tell(self, system: System, notes: list[str]) -> None:
-        """Tell the init system of a change that was made."""
+        """Tell the init system that its files have changed."""
         if self.after is not None:
             self.after(system, notes)
 
@@ -55,11 +56,9 @@ class Layout(Record):
 def _systemd(system: System) -> Layout:
     def units(name: str, target: str) -> tuple[Unit, ...]:
         service = f"{name}.service"
-        own = f"{_OWN_SYSTEMD}/{service}"
-        shipped = next(
-            (f"{one}/{service}" for one in _SHIPPED_SYSTEMD if system.files.exists(f"{one}/{service}")), None
-        )
-        enabling = f"{_OWN_SYSTEMD}/{target}.wants/{service}"
+        own = f"{SYSTEMD_OWN}/{service}"
+        shipped = next((f"{one}/{service}" for one in SYSTEMD_SHIPPED if system.files.exists(f"{one}/{service}")), None)
+        enabling = f"{SYSTEMD_OWN}/{target}.wants/{service}"
         text = Text(own, f"systemd/{service}")
         whose = state(system, Unit((text,)))
         if shipped is None or (whose == "foreign" and is_mask(system, own)):
@@ -68,7 +67,7 @@ def _systemd(system: System) -> Layout:
             unit = Unit(enabling=(Link(enabling, shipped),), superseded=own)
         else:  # a whole copy in /etc is how an administrator changes what a package ships
             unit = Unit(enabling=(Link(enabling, shipped if whose == "absent" else own),))
-        # Where a first boot goes by the presets alone (Fedora), a unit that none of them names is disabled by it.
+        # On Fedora the first boot applies the presets, and these disable each unit that none of them names.
         preset = f"50-{name}.preset"
         rule = Unit((Text(f"/etc/systemd/system-preset/{preset}", f"systemd/{preset}"),))
         if unit.texts or state(system, rule) == "ours" or _disabled_unless_named(system):
@@ -81,7 +80,7 @@ def _systemd(system: System) -> Layout:
 
 
 def _disabled_unless_named(system: System) -> bool:
-    """Some preset switches off everything that no other one names."""
+    """Tell whether a preset disables every unit that no other preset names."""
     for folder in ("/etc/systemd/system-preset", "/usr/lib/systemd/system-preset", "/lib/systemd/system-preset"):
         for name in system.files.names(folder):
             lines = (system.files.read(f"{folder}/{name}") or b"").splitlines() if name.endswith(".preset") else []
@@ -94,9 +93,9 @@ def _reload_systemd(system: System, notes: list[str]) -> None:
     if not (system.root.is_host and system.files.exists("/run/systemd/system")):
         return
     try:
-        system.perform(Change("service", "systemd", "read the units again"), ["systemctl", "daemon-reload"])
+        system.perform(Change("service", "systemd", "reload the units"), ["systemctl", "daemon-reload"])
     except CommandError as error:
-        notes.append(f"systemd will read the units at the next boot, for now it could not: {error}")
+        notes.append(f"systemd did not reload its units and will read them at the next boot: {error}")
 
 
 def _openrc(system: System) -> Layout:
@@ -107,12 +106,12 @@ def _openrc(system: System) -> Layout:
 
 
 def _sysvinit(system: System) -> Layout:
-    del system  # what enables it is in sysv.py
+    del system  # sysv.py enables it
     return Layout((Unit((Text("/etc/init.d/azurelite", "sysvinit/azurelite", 0o755),)),))
 
 
 def _runit(system: System) -> Layout:
-    services = next((folder for folder in _RUNIT_SERVICES if system.files.is_dir(folder)), _RUNIT_SERVICES[0])
+    services = next((folder for folder in RUNIT_SERVICES if system.files.is_dir(folder)), RUNIT_SERVICES[0])
     lists = ("/etc/runit/runsvdir/default", "/etc/service", "/service")
     chosen = next((folder for folder in lists if system.files.is_dir(folder)), lists[0])
     own = f"{services}/azurelite"
@@ -128,12 +127,12 @@ def _runit(system: System) -> Layout:
 
 def _tell_of_runit(system: System, notes: list[str]) -> None:
     runs = system.root.is_host and system.files.exists("/run/runit")
-    if runs and any(system.files.exists(f"{folder}/azurelite/run") for folder in _RUNIT_SERVICES):
+    if runs and any(system.files.exists(f"{folder}/azurelite/run") for folder in RUNIT_SERVICES):
         notes.append("runit starts a new service within seconds, not at the next boot")
 
 
 def _supervise(system: System, services: str) -> Optional[str]:
-    """Where the supervisor keeps its own files, as other services have it: /etc may be read-only at boot."""
+    """Return where the supervisor keeps its own files, as other services do: /etc may be read-only at boot."""
     for name in system.files.names(services):
         target = system.root.link_target(f"{services}/{name}/supervise") or ""
         start, found, _ = target.rpartition(name)
@@ -144,7 +143,7 @@ def _supervise(system: System, services: str) -> Optional[str]:
 
 def _s6(system: System) -> Layout:
     sources = [source for source in ("/etc/s6/adminsv", "/etc/s6/sv") if system.files.is_dir(source)]
-    # A bundle without a type is no bundle, and the whole list no longer compiles with one in it.
+    # A folder without the file `type` is no bundle, and with one of those the database does not compile.
     whole = [source for source in sources if system.files.exists(f"{source}/default/type")]
     if sources:
         source = (whole or sources)[0]
@@ -155,47 +154,49 @@ def _s6(system: System) -> Layout:
             folder=own,
         )
         lacking = (
-            f"there is no bundle `default` in {' or '.join(sources)}, by which s6-rc would start it: make one first"
+            f"s6-rc cannot start azurelite: there is no bundle `default` in {' or '.join(sources)}: make one first"
         )
         return Layout((unit,), lacking=None if whole else lacking, after=_compile_s6)
     scanned = next((folder for folder in S6_SCANNED if system.files.is_dir(folder)), None)
     if scanned is None:
         folders = ", ".join(("/etc/s6/adminsv", "/etc/s6/sv", *S6_SCANNED))
-        return Layout((), lacking=f"there is no folder that s6 starts services from: looked for {folders}; make one")
+        return Layout((), lacking=f"there is no folder that s6 starts services from: make one of {folders}")
     own = f"{scanned}/azurelite"
     texts = (Text(f"{own}/run", "s6/run", 0o755), Text(f"{own}/finish", "s6/finish", 0o755))
     return Layout((Unit(texts, folder=own),))
 
 
 def _compile_s6(system: System, notes: list[str]) -> None:
-    """s6-rc starts what was compiled into its list, not what lies in the folders."""
+    """Compile the database: s6-rc starts what is in it, not what is in the folders."""
     if system.root.is_host and system.commands.find("s6-db-reload") is not None:
-        system.perform(Change("service", "azurelite", "compile the list of services"), ["s6-db-reload"])
+        system.perform(Change("service", "azurelite", "compile the database of services"), ["s6-db-reload"])
     else:
-        notes.append("s6-rc starts what was compiled: run s6-db-reload in this guest, or s6-rc-compile by hand")
+        notes.append(
+            "s6-rc only starts what is in its compiled database: run s6-db-reload or s6-rc-compile in this guest"
+        )
 
 
 def _dinit(system: System) -> Layout:
-    shipped = any(system.files.exists(f"{folder}/azurelite") for folder in _SHIPPED_DINIT)
+    shipped = any(system.files.exists(f"{folder}/azurelite") for folder in DINIT_SHIPPED)
     text = Text("/etc/dinit.d/azurelite", "dinit/azurelite")
     packaged = shipped and state(system, Unit((text,))) == "absent"
     enabling = Link("/etc/dinit.d/boot.d/azurelite", "../azurelite")
     lacking = None
     if not system.files.is_dir("/etc/dinit.d/boot.d"):
         lacking = (
-            "there is no /etc/dinit.d/boot.d, which dinit's service `boot` would start others from: make it and have "
-            "/etc/dinit.d/boot say `waits-for.d: boot.d`"
+            "dinit's service `boot` cannot start azurelite: there is no /etc/dinit.d/boot.d: make it, and add "
+            "`waits-for.d: boot.d` to /etc/dinit.d/boot"
         )
     return Layout((Unit(() if packaged else (text,), enabling=(enabling,)),), lacking=lacking)
 
 
 def _finit(system: System) -> Layout:
     del system
-    return Layout((Unit((Text("/etc/finit.d/azurelite.conf", "finit/azurelite.conf"),)),))
+    return Layout((Unit((Text(f"{FINIT_FOLDER}/azurelite.conf", "finit/azurelite.conf"),)),))
 
 
 def _busybox(system: System) -> Layout:
-    del system  # a line in a file of somebody else's: inittab.py
+    del system  # a line in a shared file: inittab.py
     return Layout(())
 
 

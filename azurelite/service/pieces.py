@@ -1,7 +1,7 @@
-"""The pieces that a service is made of in a guest: files, links that enable it, a folder of its own.
+"""The pieces of a service in a guest: files, links that enable it, its own folder.
 
-Everything is looked at before anything is changed, and whatever is not azurelite's is left alone: a file that
-`service install` wrote bears a mark, one that a package holds has the same text without it.
+All of them are checked before the first one is changed, and files that are not azurelite's stay as they are. A file
+that `service install` wrote has a mark; one of a package has the same text without the mark.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Text(Record):
         path: its guest path.
         unit: the path of its text below `units/`; empty: a file without content.
         mode: permission bits.
-        plain: its format has no comments, so that it bears no mark.
+        plain: its format has no comments, so it has no mark.
     """
 
     path: str
@@ -36,12 +36,12 @@ class Text(Record):
 
 
 class Link(Record):
-    """A symbolic link. Another one to a file of the same name is as good, unless it is followed to that very file.
+    """A symbolic link. Another link to a file of the same name is accepted, unless `exact`.
 
     Attributes:
         path: its guest path.
-        target: what it leads to.
-        exact: whoever starts the service follows the link, and does not go by its name.
+        target: what it points to.
+        exact: the init system starts what the link points to, and not a service of the link's name.
     """
 
     path: str
@@ -50,13 +50,13 @@ class Link(Record):
 
 
 class Unit(Record):
-    """What makes up one service.
+    """The pieces of one service.
 
     Attributes:
-        texts: its files; the first one says whose all of them are.
+        texts: its files; the first one decides to whom all of them belong.
         inner: links that are part of it.
-        enabling: what has the init system start it.
-        folder: the folder that is its own.
+        enabling: links and files that have the init system start it.
+        folder: the folder that only this service uses.
         superseded: a file that `service install` wrote before a package brought its own.
     """
 
@@ -68,7 +68,7 @@ class Unit(Record):
 
 
 def state(system: System, unit: Unit) -> State:
-    """Whose a unit is that is in the place; one that runs azurelite in other words is a package's. Raises FileError."""
+    """Return whose unit is in the guest; another text that runs azurelite is a package's. Raises FileError."""
     if not unit.texts:
         return "packaged"
     head = unit.texts[0]
@@ -85,12 +85,12 @@ def state(system: System, unit: Unit) -> State:
 
 
 def is_mask(system: System, path: str) -> bool:
-    """An administrator's way to switch a unit off: a link in its place, or an empty file."""
+    """Tell whether an administrator has masked the unit: by a link in its place, or by an empty file."""
     return _link(system, path) is not None or system.files.read(path) == b""
 
 
 def check(system: System, units: tuple[Unit, ...]) -> None:
-    """See that all of them can be put in place. Raises MachineError: something of somebody else's is there."""
+    """Check that all units can be written. Raises MachineError: another file has the place."""
     for unit in units:
         whose = state(system, unit)
         if whose == "foreign":
@@ -110,11 +110,11 @@ def check(system: System, units: tuple[Unit, ...]) -> None:
 
 
 def place(system: System, units: tuple[Unit, ...], program: str) -> None:
-    """Put them in place; what is there already stays as it is.
+    """Write the units; what is already there stays as it is.
 
     Args:
         system: the guest.
-        units: what `check` has let pass.
+        units: `check` has accepted them.
         program: guest path of the azurelite program.
 
     Raises:
@@ -136,12 +136,12 @@ def place(system: System, units: tuple[Unit, ...], program: str) -> None:
 
 
 def take_away(system: System, units: tuple[Unit, ...], notes: list[str]) -> None:
-    """Take away what `service install` put there, and what enables a package's unit.
+    """Remove what `service install` wrote, and what enables a package's unit.
 
     Args:
         system: the guest.
-        units: all that may be there.
-        notes: takes what a person should know.
+        units: all that can be there.
+        notes: receives messages for the administrator.
 
     Raises:
         FileError: the files cannot be changed.
@@ -149,7 +149,7 @@ def take_away(system: System, units: tuple[Unit, ...], notes: list[str]) -> None
     for unit in units:
         whose = state(system, unit)
         if whose == "foreign":
-            _tell_of_what_is_left(system, unit, notes)
+            _note_what_is_kept(system, unit, notes)
             continue
         if whose == "ours" and not _is_this(system, unit.texts[0]):
             continue
@@ -165,19 +165,19 @@ def take_away(system: System, units: tuple[Unit, ...], notes: list[str]) -> None
                 _remove_folder(system, unit.folder, notes)
 
 
-def _tell_of_what_is_left(system: System, unit: Unit, notes: list[str]) -> None:
+def _note_what_is_kept(system: System, unit: Unit, notes: list[str]) -> None:
     left = [piece.path for piece in unit.enabling if _is_there(system, piece.path)]
     if left:
-        notes.append(f"{unit.texts[0].path} is not azurelite's own, so {', '.join(left)} is left as well")
+        notes.append(f"kept {', '.join(left)}: {unit.texts[0].path} is not azurelite's")
 
 
 def _can_be(data: bytes, unit: str) -> bool:
-    """A script of OpenRC's own kind is nothing for System V's init; OpenRC runs both."""
+    """Tell whether this init system can run the script: sysvinit cannot run OpenRC's, OpenRC can run both."""
     return b"openrc-run" not in data.partition(b"\n")[0] or unit.startswith("openrc/")
 
 
 def _is_this(system: System, text: Text) -> bool:
-    """The marked file is this unit, and not that of another init system whose files lie in the same folder."""
+    """Tell whether the marked file is this unit, not that of another init system which uses the same folder."""
     first = (system.files.read(text.path) or b"").partition(b"\n")[0]
     return not first.startswith(b"#!") or first == plain(text.unit).partition(b"\n")[0]
 
@@ -203,7 +203,7 @@ def _as_good(target: str, link: Link) -> bool:
 
 
 def _is_free(system: System, text: Text) -> bool:
-    """Nothing is there, or what would be written anyhow."""
+    """Tell whether the place is free, or holds the same content."""
     if _link(system, text.path) is not None:
         return False
     if not system.files.exists(text.path):
@@ -212,12 +212,12 @@ def _is_free(system: System, text: Text) -> bool:
 
 
 def _check_parent(system: System, path: str) -> None:
-    """What is to be a folder is one, or can become one."""
+    """Check that the folder exists or can be made. Raises MachineError."""
     folder = os.path.dirname(path)
     while folder != "/" and system.files.stat(folder) is None:
         folder = os.path.dirname(folder)
     if not system.files.is_dir(folder):
-        raise MachineError(f"{folder} is not a folder, so that {path} cannot lie there: move it away, then run again")
+        raise MachineError(f"cannot write {path}: {folder} is not a folder: move it away, then run again")
 
 
 def _refuse(system: System, path: str) -> None:
@@ -226,7 +226,7 @@ def _refuse(system: System, path: str) -> None:
         raise MachineError(f"{path} is masked: run `systemctl unmask {os.path.basename(path)}` first")
     if target is None and path.endswith(".service") and not system.files.is_dir(path) and is_mask(system, path):
         raise MachineError(f"{path} is empty, which masks the unit: move it away, then run again")
-    what = "is not azurelite's own" if target is None else f"is a link to {target}, which is not azurelite's own"
+    what = "is not azurelite's" if target is None else f"is a link to {target}, which is not azurelite's"
     raise MachineError(f"{path} {what}: move it away, then run again")
 
 
@@ -240,13 +240,13 @@ def _is_there(system: System, path: str) -> bool:
 
 
 def _remove_folder(system: System, path: str, notes: list[str]) -> None:
-    """Remove the service's own folder where nothing is left in it."""
+    """Remove the service's own folder if it is empty."""
     if system.files.names(path):
-        notes.append(f"{path} is left: it holds {', '.join(system.files.names(path))}")
+        notes.append(f"kept the folder {path}: it holds {', '.join(system.files.names(path))}")
         return
     if not system.files.is_dir(path):
         return
-    system.journal.record(Change("delete", path, "its empty folder"))
+    system.journal.record(Change("delete", path, "empty folder"))
     if not system.dry_run:
         with explained("remove", path), system.files.parent(path) as (folder, name):
             os.rmdir(name, dir_fd=folder)

@@ -1,7 +1,7 @@
-"""Enabling an init script of the System V kind: the links whose names say when it is run.
+"""Enable and disable a System V init script: the links whose names say when it runs.
 
-On the running system the distribution's own program does it, by the script's LSB header. In a foreign root links are
-made that put it behind the network and ahead of sshd; the distribution's program sorts them anew when it runs next.
+On the running system the distribution's own program makes them, by the script's LSB header. In a foreign root they are
+made here, after the network and before sshd; the distribution's program renumbers them when it next runs.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _OURS = rf"([SK])\d\d{_NAME}"
 _START = r"S(\d\d)(.+)"
 _NETWORK = ("network", "networking", "ifupdown", "dhcpcd", "NetworkManager", "network-manager", "connman", "wicked")
 _SSHD = ("ssh", "sshd", "dropbear", "opensshd")
-_USUAL = 15  # as the line `chkconfig:` of the script says: Red Hat's network is 10, its sshd 55
-# Debian's list for scripts that are started side by side: one that is not in it is not started at all.
+_USUAL = 15  # as the script's line `chkconfig:` says: Red Hat's network is 10, its sshd 55
+# Debian's list of scripts that are started in parallel: a script that is not listed is not started.
 _PARALLEL = "/etc/init.d/.depend.start"
 _ENABLING = (
     ("update-rc.d", ("update-rc.d", _NAME, "defaults")),
@@ -35,7 +35,7 @@ _DISABLING = (
 
 
 def enable(system: System) -> None:
-    """Have the script run in the run levels 2 to 5.
+    """Enable the script in run levels 2 to 5.
 
     Raises:
         FileError: the links cannot be made.
@@ -44,10 +44,10 @@ def enable(system: System) -> None:
     wanting = [level for level in _LEVELS if not _starts(system, level)]
     if not wanting:
         return
-    for level in wanting:  # links that keep it off would stand in the way of either
+    for level in wanting:  # links that keep it disabled would prevent both
         for entry in _own(system, level):
             system.files.delete(f"{_folder(system, level)}/{entry}")
-    if _by_program(system, _ENABLING, "start it at boot"):
+    if _by_program(system, _ENABLING, "enable at boot"):
         return
     for level in wanting:
         folder = _folder(system, level)
@@ -58,9 +58,9 @@ def enable(system: System) -> None:
 
 
 def disable(system: System) -> None:
-    """Have no run level run the script. Raises FileError, CommandError."""
+    """Disable the script in all run levels. Raises FileError, CommandError."""
     there = [(level, entry) for level in _ALL_LEVELS for entry in _own(system, level)]
-    if there and _by_program(system, _DISABLING, "start it no more"):
+    if there and _by_program(system, _DISABLING, "disable at boot"):
         return
     for level, entry in there:
         system.files.delete(f"{_folder(system, level)}/{entry}")
@@ -68,7 +68,7 @@ def disable(system: System) -> None:
 
 
 def place_among(names: list[str]) -> int:
-    """A number that puts azurelite behind the network and ahead of sshd; the network wins where both cannot be.
+    """Return a number after the network's and before sshd's; where both cannot be, after the network's.
 
     Args:
         names: what is in the run level's folder.
@@ -78,13 +78,13 @@ def place_among(names: list[str]) -> int:
     sshd = min((number for number, name in starts if name in _SSHD), default=None)
     if network is None:
         return _USUAL if sshd is None else min(sshd, _USUAL)
-    # Those of one number are run in the order of their names, and azurelite comes before ssh, sshd and dropbear.
+    # Scripts with the same number run in the order of their names: azurelite before dropbear, ssh and sshd.
     lowest = min(network + 1, 99)
     return lowest if sshd is None or sshd <= lowest else min(max(lowest, _USUAL), sshd)
 
 
 def with_name(listed: Optional[bytes]) -> Optional[bytes]:
-    """Debian's list with azurelite in it, ahead of sshd; None where there is no such list."""
+    """Return Debian's list with azurelite before sshd; None where there is no such list."""
     if listed is None:
         return None
     lines = listed.decode(errors="surrogateescape").splitlines()
@@ -92,17 +92,17 @@ def with_name(listed: Optional[bytes]) -> Optional[bytes]:
     if targets is None or _NAME in targets:
         return listed
     rules = {line.partition(":")[0] for line in lines}
-    behind = [name for name in _SSHD if name in targets]
+    after = [name for name in _SSHD if name in targets]
     done = []
     for line in lines:
         name = line.partition(":")[0]
-        done.append(f"{line} {_NAME}" if line.startswith("TARGETS =") or name in behind else line)
-    done += [f"{name}: {_NAME}" for name in behind if name not in rules]
+        done.append(f"{line} {_NAME}" if line.startswith("TARGETS =") or name in after else line)
+    done += [f"{name}: {_NAME}" for name in after if name not in rules]
     return "".join(f"{line}\n" for line in done).encode(errors="surrogateescape")
 
 
 def without_name(listed: Optional[bytes]) -> Optional[bytes]:
-    """Debian's list without azurelite."""
+    """Return Debian's list without azurelite."""
     if listed is None:
         return None
     text = listed.decode(errors="surrogateescape")
@@ -128,7 +128,7 @@ def _by_program(system: System, ways: tuple[tuple[str, tuple[str, ...]], ...], w
 
 
 def _folder(system: System, level: str) -> str:
-    """Red Hat's folders lie in /etc/rc.d, often with links to them in /etc."""
+    """Return the run level's folder. Red Hat's are in /etc/rc.d, often with links to them in /etc."""
     usual = f"/etc/rc{level}.d"
     other = any(system.files.is_dir(f"/etc/rc.d/rc{one}.d") for one in _ALL_LEVELS)
     return f"/etc/rc.d/rc{level}.d" if other and not system.files.is_dir(usual) else usual

@@ -1,6 +1,6 @@
-"""The texts of the units: azurelite's own files, with the program's place put in and a mark of who wrote them.
+"""The texts of the units: azurelite's own files, with the program's path filled in and a mark that says who wrote them.
 
-The files are package data, so that a wheel and a zipapp have them, too.
+The files are package data, so a wheel and a zipapp also have them.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import re
 from typing import Optional
 
 MARK = "# Put here by `azurelite service install`, which writes it anew; `azurelite service remove` takes it away."
-# Where the plain files say that the program lies.
+# The path of the program in the plain files.
 _PROGRAM = rb"/usr/(?:local/)?bin/azurelite(?:\.pyz)?(?![\w./-])"
 _ANY_PROGRAM = rb"/[A-Za-z0-9._+/-]*azurelite(?:\.pyz)?(?![\w./-])"
 
 
 def units_folder() -> str:
-    """Where the plain files lie, for a person; in azurelite.pyz nobody finds them without being told how."""
+    """Return where the plain files are, for a message; for azurelite.pyz, how to unpack them."""
     package = os.path.dirname(os.path.abspath(__file__))
     folder = os.path.join(package, "units")
     if os.path.isdir(folder):
@@ -27,7 +27,7 @@ def units_folder() -> str:
 
 
 def plain(unit: str) -> bytes:
-    """A unit as a package would hold it.
+    """Return a unit as a package has it.
 
     Args:
         unit: its path below `units/`, as "systemd/azurelite.service"; empty: a file without content.
@@ -43,7 +43,7 @@ def plain(unit: str) -> bytes:
 
 
 def marked(unit: str, program: str) -> bytes:
-    """A unit as `service install` puts it in place: marked, and with the guest's own path of the program."""
+    """Return a unit as `service install` writes it: with the mark, and with the program's path in the guest."""
     text = re.sub(_PROGRAM, lambda _: program.encode(), plain(unit))
     first, newline, rest = text.partition(b"\n")
     mark = MARK.encode() + b"\n"
@@ -51,17 +51,17 @@ def marked(unit: str, program: str) -> bytes:
 
 
 def names_program(unit: str) -> bool:
-    """The unit says where the program lies."""
+    """Tell whether the unit names the program's path."""
     return re.search(_PROGRAM, plain(unit)) is not None
 
 
 def is_marked(data: Optional[bytes]) -> bool:
-    """`service install` wrote it."""
+    """Tell whether `service install` wrote it."""
     return data is not None and MARK.encode() in data.splitlines()[:2]
 
 
 def runs_it(data: bytes) -> bool:
-    """Whoever wrote it, it runs `azurelite provision`: a distribution's own text of the unit, or an older release's."""
+    """Tell whether it runs `azurelite provision`: also a distribution's own text, or an older release's."""
     lines = [line for line in data.splitlines() if not line.lstrip().startswith(b"#")]
     text = b"\n".join(lines)
     return (
@@ -70,5 +70,5 @@ def runs_it(data: bytes) -> bool:
 
 
 def is_plain(data: bytes, unit: str) -> bool:
-    """It is the unit as a package would hold it, wherever the package has put the program."""
+    """Tell whether it is the unit as a package has it, with any path of the program."""
     return re.sub(_ANY_PROGRAM, b"", data) == re.sub(_ANY_PROGRAM, b"", plain(unit))

@@ -1,4 +1,4 @@
-"""`azurelite service install|remove` as a person types it."""
+"""`azurelite service install|remove` on the command line."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def test_it_says_what_it_does_and_a_dry_run_says_the_same(image: Guest, capsys: 
     assert done[-1] == "runit runs azurelite at boot"
     assert said(capsys, image, "install") == ["runit runs azurelite at boot: nothing had to change"]
     assert said(capsys, image, "install", "--dry-run") == ["nothing to change"]
-    assert said(capsys, image, "remove")[-1] == "azurelite is taken from runit"
+    assert said(capsys, image, "remove")[-1] == "removed the runit service"
     assert image.snapshot() == before
-    assert said(capsys, image, "remove") == ["nothing was installed"]
+    assert said(capsys, image, "remove") == ["no service was installed"]
 
 
 def test_json(image: Guest, capsys: Any) -> None:
@@ -67,12 +67,12 @@ def test_json(image: Guest, capsys: Any) -> None:
     ("words", "expected"),
     [
         (["install", "--init", "upstart"], "--init 'upstart' is not known"),
-        (["install", "--early"], "--early: there is a unit ahead of the network for systemd only"),
+        (["install", "--early"], "--early: runit has no unit that runs before the network"),
         (["install", "--program", "/nowhere"], "there is no such program in this guest"),
-        (["remove", "--early"], "--early and --program are for `service install`"),
-        (["remove", "--program", "/x"], "--early and --program are for `service install`"),
-        (["install", "--root", "/nonexistent/x"], "is not a folder"),
-        (["install", "--root", ""], "an empty name is not a folder"),
+        (["remove", "--early"], "--early and --program are options of `service install`"),
+        (["remove", "--program", "/x"], "--early and --program are options of `service install`"),
+        (["install", "--root", "/nonexistent/x"], "not a folder"),
+        (["install", "--root", ""], "--root (empty): not a folder"),
     ],
 )
 def test_what_cannot_be_is_exit_2(words: list[str], expected: str, image: Guest, capsys: Any) -> None:
@@ -90,7 +90,7 @@ def test_wrong_words_are_exit_2(words: list[str], capsys: Any) -> None:
     assert "usage: azurelite service" in capsys.readouterr().err
 
 
-def test_an_unknown_init_system_is_exit_2_and_told_where_the_files_lie(tmp_path: Path, capsys: Any) -> None:
+def test_an_unknown_init_system_is_exit_2_and_names_the_folder_of_the_units(tmp_path: Path, capsys: Any) -> None:
     assert main(["service", "install", "--root", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert "no init system was found" in err
@@ -101,7 +101,7 @@ def test_an_unknown_init_system_is_exit_2_and_told_where_the_files_lie(tmp_path:
 def test_somebody_elses_file_is_exit_1(image: Guest, capsys: Any) -> None:
     image.put({"etc/sv/azurelite/run": "#!/bin/sh\nexec other\n"})
     assert main(["service", "install", "--root", image.root]) == 1
-    assert "/etc/sv/azurelite/run is not azurelite's own: move it away" in capsys.readouterr().err
+    assert "/etc/sv/azurelite/run is not azurelite's: move it away" in capsys.readouterr().err
 
 
 @pytest.mark.spawns

@@ -6,6 +6,8 @@ The machine is a set of namespaces and an overlay that end with the test. Where 
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -56,7 +58,7 @@ trap 'echo reloaded >> /run/told' HUP
 echo started >> /run/told
 while :; do sleep 0.1; done
 """
-ASK = "print(services.init, services.running('sshd', 'web'), services.running('no-such-service'))"
+ASK = "print(services.running_init, services.running('sshd', 'web'), services.running('no-such-service'))"
 TELL = (  # a shell takes note of a signal only when the program that it waits for has ended
     "import time; told = services.reload('sshd', 'web'); time.sleep(0.5)\n"
     "print(told, services.restart('web'), services.restart('no-such-service'))"
@@ -64,16 +66,12 @@ TELL = (  # a shell takes note of a signal only when the program that it waits f
 TOLD = "i=0; while [ $(wc -l < /run/told) -lt 3 ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done; cat /run/told"
 DISABLE = "print(services.enabled('web'), services.disable('web'), services.enabled('web'), services.disable('web'))"
 
+# What is made ahead of the boot, and what is done once the machine is up. $0 is the text of the service.
 SUPERVISORS = {
     "runit": """mkdir -p /run/runit /etc/sv/web /etc/service; rm -rf /etc/service/*; printf %s "$0" > /etc/sv/web/run
-chmod 755 /etc/sv/web/run; ln -s /etc/sv/web /etc/service/web
-runsvdir /etc/service </dev/null >/dev/null 2>&1 &
-i=0; until sv check /etc/service/web 2>/dev/null || [ $i = 50 ]; do sleep 0.1; i=$((i+1)); done""",
+chmod 755 /etc/sv/web/run; ln -s /etc/sv/web /etc/service/web""",
     "s6": """mkdir -p /run/service/web /etc/s6-linux-init/current/run-image/service/web
-printf %s "$0" > /run/service/web/run; chmod 755 /run/service/web/run
-s6-svscan /run/service </dev/null >/dev/null 2>&1 &
-i=0; until [ "$(s6-svstat -u /run/service/web 2>/dev/null)" = true ] || [ $i = 50 ]
-do sleep 0.1; i=$((i+1)); done""",
+printf %s "$0" > /run/service/web/run; chmod 755 /run/service/web/run""",
     "openrc": """printf %s "$0" > /usr/local/bin/web; chmod 755 /usr/local/bin/web
 cat > /etc/init.d/web <<'END'
 #!/sbin/openrc-run
@@ -86,7 +84,7 @@ chmod 755 /etc/init.d/web
 for state in daemons exclusive failed options scheduled started starting stopping tmp; do
 mkdir -p "/run/openrc/$state"; done
 echo default > /run/openrc/softlevel
-rc-update -q add web default; rc-service --nodeps web start""",
+rc-update -q add web default; ln -sf /usr/bin/busybox /sbin/init""",
     "sysvinit": """printf %s "$0" > /usr/local/bin/web; chmod 755 /usr/local/bin/web
 cat > /etc/init.d/web <<'END'
 #!/bin/sh
@@ -106,8 +104,31 @@ reload) kill -HUP "$(cat /run/web.pid)" ;;
 status) kill -0 "$(cat /run/web.pid)" 2>/dev/null ;;
 esac
 END
-chmod 755 /etc/init.d/web; rm -rf /etc/runlevels; update-rc.d web defaults; /etc/init.d/web start""",
+chmod 755 /etc/init.d/web; rm -rf /etc/runlevels; update-rc.d web defaults
+rm -f /sbin/init; cp /usr/bin/busybox /sbin/init; echo >> /sbin/init; : > /etc/inittab""",
 }
+UP = {
+    "runit": "i=0; until sv check /etc/service/web 2>/dev/null || [ $i = 50 ]; do sleep 0.1; i=$((i+1)); done",
+    "s6": """i=0; until [ "$(s6-svstat -u /run/service/web 2>/dev/null)" = true ] || [ $i = 50 ]
+do sleep 0.1; i=$((i+1)); done""",
+    "openrc": "rc-service --nodeps web start",
+    "sysvinit": "/etc/init.d/web start",
+}
+# Each machine's own process 1. sysvinit's is BusyBox's in another file: it too is called "init" and reads an inittab.
+FIRST = {"runit": "exec runsvdir /etc/service", "s6": "exec s6-svscan /run/service"}
+INITTAB = "echo '::once:/bin/sh /job' > /etc/inittab; exec /sbin/init"
+BOOT = """unshare --pid --fork --kill-child --mount-proc sh -c "$0" </dev/null >/dev/null 2>&1 &
+i=0; until [ -e /run/done ] || [ $i = 600 ]; do sleep 0.1; i=$((i+1)); done; kill $!"""
+
+
+def booted(init: str, *jobs: list[str]) -> dict[str, Any]:
+    """A run that boots the machine, does the jobs in it and switches it off; /run/0, /run/1 … hold what they said."""
+    lines = [f"{shlex.join(job)} > /run/{number} 2> /run/{number}.err" for number, job in enumerate(jobs)]
+    job = "\n".join([f"export PATH={os.environ['PATH']}; cd /", UP[init], *lines, ": > /run/done"])
+    first = f"(sh /job &)\n{FIRST[init]}" if init in FIRST else INITTAB
+    return sh(BOOT, files={"/job": job}) | {"argv": ["sh", "-c", BOOT, first]}
+
+
 PROGRAMS = {"runit": ("runsvdir", "runit"), "s6": ("s6-svscan", "s6"), "openrc": ("rc-service", "openrc")}
 
 
@@ -119,15 +140,16 @@ PROGRAMS = {"runit": ("runsvdir", "runit"), "s6": ("s6-svscan", "s6"), "openrc":
     ],
 )
 def test_a_running_service_is_told_and_kept_from_starting(stage: Stage, init: str) -> None:
-    start, ask, tell, told, disable, alive = stage(
+    jobs = [python(ASK), python(TELL), sh(TOLD), python(DISABLE), python("print(services.running('web'))")]
+    start, chroot, _, *results = stage(
         {"argv": ["sh", "-c", SUPERVISORS[init], DAEMON]},
         python(ASK),
-        python(TELL),
-        sh(TOLD),
-        python(DISABLE),
-        python("print(services.running('web'))"),
+        booted(init, *(job["argv"] for job in jobs)),
+        *(sh(f"cat /run/{number}; cat /run/{number}.err >&2") for number in range(len(jobs))),
     )
+    ask, tell, told, disable, alive = results
     assert start["code"] == 0, start["err"]
+    assert chroot["out"].split() == ["none", "None", "None"], "in a chroot nothing runs"
     assert ask["out"].split() == [init, "web", "None"], ask["err"]
     assert tell["out"].split() == ["True", "True", "False"], tell["err"]
     assert told["out"].split() == ["started", "reloaded", "started"]
@@ -139,7 +161,7 @@ def test_a_running_service_is_told_and_kept_from_starting(stage: Stage, init: st
 @needs("update-rc.d", "init-system-helpers")
 def test_sysvinits_own_tool_would_have_made_the_same_links(stage: Stage) -> None:
     look = "cd /etc; ls -d rc?.d/*web | sed 's/K[0-9][0-9]/K/'"
-    make = f'printf %s "$0" >/dev/null; {SUPERVISORS["sysvinit"].rpartition(";")[0]}'
+    make = SUPERVISORS["sysvinit"]
     made, _, ours, _, theirs = stage(
         {"argv": ["sh", "-c", make, DAEMON]},
         python("services.disable('web')"),

@@ -189,7 +189,7 @@ def test_a_reboot_wished_for_ahead_of_ready_hangs_on_ready(stage: Stage, accepte
     assert "power reboot (after the run, if Azure has accepted Ready by then)" in map(str, result["changes"])
     assert done["code"] == (0 if accepted else 3), done["err"]
     assert look["out"] == ("-r now\n" if accepted else "")
-    assert ("no reboot: Azure has not accepted Ready" in done["err"]) != accepted
+    assert ("reboot skipped: Azure has not accepted Ready" in done["err"]) != accepted
     # Later, on a VM that is Ready, it does not hang on anything.
     assert again["code"] == 0, again["err"]
     assert ("if Azure has accepted" in again["err"] + again["out"]) != accepted

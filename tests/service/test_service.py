@@ -1,4 +1,4 @@
-"""`service install` and `remove`: every init system × what a guest holds, and that no more is changed than told."""
+"""`service install` and `remove`: every init system × the files of a guest; a dry run lists exactly the changes."""
 
 from __future__ import annotations
 
@@ -8,201 +8,18 @@ import re
 import shutil
 import stat
 import subprocess
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from kit import Guest, shim
+from service.worlds import DEPEND, SYSTEMD, UNITS, WANTED, WORLDS, Host, World, build, changes
 
-import azurelite
 from azurelite.errors import AzureliteError, ConfigError
-from azurelite.service import INITS, Installed, inittab, install, remove, sysv
+from azurelite.service import INITS, inittab, install, remove, sysv
 from azurelite.service.texts import MARK, is_marked, is_plain, marked, plain
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
-
-UNITS = Path(azurelite.__file__).parent / "service" / "units"
-DEPEND = """TARGETS = chrony sudo dbus ssh rc.local
-INTERACTIVE =
-rc.local: ssh chrony sudo dbus
-"""
-
-
-@dataclass(frozen=True)
-class World:
-    """A guest of one kind.
-
-    Attributes:
-        init: what is to be found in it.
-        files: its files.
-        links: its links.
-        folders: its empty folders.
-        expected: what must be there afterwards: a file, or a link (path -> target).
-    """
-
-    init: str
-    files: tuple[str, ...] = ()
-    links: dict[str, str] = field(default_factory=dict)
-    folders: tuple[str, ...] = ()
-    expected: dict[str, str] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    early: bool = False
-
-
-SYSTEMD = "etc/systemd/system"
-WANTED = f"{SYSTEMD}/multi-user.target.wants/azurelite.service"
-SYSTEMD_FOLDERS = (f"{SYSTEMD}/multi-user.target.wants", f"{SYSTEMD}/sysinit.target.wants", "etc/systemd/system-preset")
-RC = {f"etc/rc{level}.d/S02ssh": "../init.d/ssh" for level in "2345"}
-
-WORLDS = {
-    "systemd": World(
-        "systemd",
-        ("usr/lib/systemd/systemd",),
-        {"sbin/init": "/lib/systemd/systemd"},
-        SYSTEMD_FOLDERS,
-        {WANTED: "/etc/systemd/system/azurelite.service", "etc/systemd/system-preset/50-azurelite.preset": ""},
-    ),
-    "systemd, early": World(
-        "systemd",
-        ("usr/lib/systemd/systemd",),
-        folders=SYSTEMD_FOLDERS,
-        expected={f"{SYSTEMD}/sysinit.target.wants/azurelite-hostname.service":
-                  "/etc/systemd/system/azurelite-hostname.service", WANTED: "/etc/systemd/system/azurelite.service"},
-        early=True,
-    ),
-    "systemd, packaged": World(
-        "systemd",
-        ("usr/lib/systemd/systemd", "usr/lib/systemd/system/azurelite.service"),
-        {"lib": "usr/lib"},
-        SYSTEMD_FOLDERS,
-        {WANTED: "/usr/lib/systemd/system/azurelite.service"},
-    ),
-    "systemd, packaged in an old place": World(
-        "systemd",
-        ("lib/systemd/systemd", "lib/systemd/system/azurelite.service"),
-        folders=SYSTEMD_FOLDERS,
-        expected={WANTED: "/lib/systemd/system/azurelite.service"},
-    ),
-    "OpenRC": World(
-        "openrc",
-        ("etc/runlevels/boot/x", "etc/inittab", "etc/init.d/sshd", "sbin/openrc"),
-        {"sbin/init": "/bin/busybox"},
-        ("etc/runlevels/default",),
-        {"etc/runlevels/default/azurelite": "/etc/init.d/azurelite", "etc/init.d/azurelite": ""},
-    ),
-    "sysvinit": World(
-        "sysvinit",
-        ("sbin/init", "etc/init.d/ssh", "etc/inittab"),
-        RC,
-        expected={f"etc/rc{level}.d/S02azurelite": "../init.d/azurelite" for level in "2345"},
-    ),
-    "sysvinit, side by side": World(
-        "sysvinit",
-        ("sbin/init", "etc/init.d/ssh", "etc/inittab"),
-        RC,
-        expected={"etc/rc2.d/S02azurelite": "../init.d/azurelite"},
-        texts={"etc/init.d/.depend.start": DEPEND},
-    ),
-    "sysvinit, Red Hat's folders": World(
-        "sysvinit",
-        ("sbin/init", "etc/init.d/functions", "etc/inittab"),
-        {
-            "etc/init.d": "rc.d/init.d",
-            **{f"etc/rc{level}.d": f"rc.d/rc{level}.d" for level in "2345"},
-            **{f"etc/rc.d/rc{level}.d/S10network": "../init.d/network" for level in "2345"},
-            **{f"etc/rc.d/rc{level}.d/S55sshd": "../init.d/sshd" for level in "2345"},
-        },
-        expected={f"etc/rc.d/rc{level}.d/S15azurelite": "../init.d/azurelite" for level in "2345"},
-    ),
-    "runit": World(
-        "runit",
-        ("etc/runit/2",),
-        {"sbin/init": "runit-init", "etc/sv/ssh/supervise": "/run/runit/supervise/ssh"},
-        ("etc/sv", "etc/runit/runsvdir/default"),
-        {
-            "etc/runit/runsvdir/default/azurelite": "/etc/sv/azurelite",
-            "etc/sv/azurelite/supervise": "/run/runit/supervise/azurelite",
-            "etc/sv/azurelite/run": "",
-            "etc/sv/azurelite/finish": "",
-        },
-    ),
-    "runit, Artix's folders": World(
-        "runit",
-        ("etc/runit/2",),
-        {"sbin/init": "runit-init", "etc/runit/sv/sshd/supervise": "/run/runit/supervise.sshd"},
-        ("etc/runit/runsvdir/default",),
-        {
-            "etc/runit/runsvdir/default/azurelite": "/etc/runit/sv/azurelite",
-            "etc/runit/sv/azurelite/supervise": "/run/runit/supervise.azurelite",
-        },
-    ),
-    "s6-rc": World(
-        "s6",
-        ("etc/s6/sv/sshd/type", "etc/s6/adminsv/default/type", "etc/s6/adminsv/default/contents.d/sshd"),
-        {"sbin/init": "/etc/s6-linux-init/current/bin/init"},
-        expected={"etc/s6/adminsv/azurelite/up": "", "etc/s6/adminsv/azurelite/type": "",
-                  "etc/s6/adminsv/default/contents.d/azurelite": ""},
-    ),
-    "s6": World(
-        "s6",
-        ("etc/s6-linux-init/current/run-image/service/getty/run", "usr/bin/s6-svscan"),
-        expected={"etc/s6-linux-init/current/run-image/service/azurelite/run": ""},
-    ),
-    "s6, made by hand": World(
-        "s6",
-        ("etc/s6/svc/sshd/run", "etc/rc2.d/README"),
-        expected={"etc/s6/svc/azurelite/run": "", "etc/s6/svc/azurelite/finish": ""},
-        texts={"sbin/init": "#!/bin/sh\n# busybox was here\nmount -t proc proc /proc\nexec s6-svscan /run/service\n"},
-    ),
-    "dinit": World(
-        "dinit",
-        ("etc/dinit.d/boot",),
-        {"sbin/init": "/usr/bin/dinit"},
-        ("etc/dinit.d/boot.d",),
-        {"etc/dinit.d/boot.d/azurelite": "../azurelite", "etc/dinit.d/azurelite": ""},
-    ),
-    "finit": World(
-        "finit",
-        ("etc/finit.conf", "etc/rc2.d/README"),
-        {"sbin/init": "finit"},
-        ("etc/finit.d",),
-        {"etc/finit.d/azurelite.conf": ""},
-    ),
-    "BusyBox": World(
-        "busybox",
-        ("etc/rc2.d/README",),
-        {"sbin/init": "../bin/busybox"},
-        texts={"etc/inittab": "# x\n::sysinit:/etc/init.d/rcS\ntty1::askfirst:/bin/sh\n::ctrlaltdel:/sbin/reboot\n"},
-    ),
-    "BusyBox, no last newline": World(
-        "busybox", links={"sbin/init": "../bin/busybox"}, texts={"etc/inittab": "::sysinit:/etc/init.d/rcS"}
-    ),
-    "FreeBSD": World(
-        "freebsd",
-        ("etc/rc.subr", "etc/defaults/rc.conf", "sbin/init"),
-        folders=("usr/local/etc/rc.d", "etc/rc.conf.d"),
-        expected={"usr/local/etc/rc.d/azurelite": "", "etc/rc.conf.d/azurelite": ""},
-    ),
-}  # fmt: skip
-
-
-def build(folder: Path, world: World, *, program: str = "usr/bin/azurelite") -> Guest:
-    guest = Guest(folder)
-    guest.put({**dict.fromkeys(world.files, ""), **world.texts})
-    for path in world.folders:
-        guest.path(path).mkdir(parents=True, exist_ok=True)
-    for path, target in world.links.items():
-        guest.path(path).parent.mkdir(parents=True, exist_ok=True)
-        if path.startswith("etc/") and not Path(path).name[0].isupper() and target.startswith("rc.d/"):
-            guest.path(f"etc/{target}").mkdir(parents=True, exist_ok=True)
-            if guest.path(path).is_dir():
-                shutil.rmtree(guest.path(path))
-        guest.path(path).symlink_to(target)
-    if program:
-        guest.put({program: "#!/usr/bin/python3\n", "usr/bin/python3": ""})
-        for path in (program, "usr/bin/python3"):
-            guest.path(path).chmod(0o755)
-    return guest
+from azurelite.system.services.services import Services
 
 
 @pytest.fixture(params=WORLDS, ids=str)
@@ -217,16 +34,10 @@ def twins(world: World, tmp_path: Path) -> tuple[Guest, Guest]:
     return found, Guest(tmp_path / "two")
 
 
-def changes(
-    guest: Guest, action: str, *, dry_run: bool = False, **options: object
-) -> tuple[tuple[Change, ...], Installed]:
-    system = System(guest.root, dry_run=dry_run, search_path="/nonexistent")
-    done = {"install": install, "remove": remove}[action](system, **options)  # type: ignore[operator]
-    return system.journal.since(0), done
-
-
 class TestEveryInit:
-    def test_it_is_found_and_azurelite_lies_where_it_looks(self, world: World, twins: tuple[Guest, Guest]) -> None:
+    def test_the_init_system_is_found_and_the_service_is_where_it_looks(
+        self, world: World, twins: tuple[Guest, Guest]
+    ) -> None:
         made, done = changes(twins[0], "install", early=world.early)
         assert done.init == world.init
         assert made
@@ -235,7 +46,7 @@ class TestEveryInit:
             assert found.is_symlink() == bool(target), path
             assert (os.readlink(found) == target) if target else found.is_file(), path
 
-    def test_a_dry_run_tells_what_the_real_one_does(self, world: World, twins: tuple[Guest, Guest]) -> None:
+    def test_a_dry_run_lists_the_changes_of_the_real_run(self, world: World, twins: tuple[Guest, Guest]) -> None:
         before = twins[0].snapshot()
         told = changes(twins[0], "install", dry_run=True, early=world.early)
         assert twins[0].snapshot() == before
@@ -261,6 +72,27 @@ class TestEveryInit:
         assert twins[0].snapshot() == before
         assert changes(twins[0], "remove")[0] == ()
 
+    def test_disable_service_finds_and_disables_what_was_installed(
+        self, world: World, twins: tuple[Guest, Guest]
+    ) -> None:
+        twins[0].put({"etc/machine-id": "1\n"})  # not the first boot, at which systemd applies its presets
+        before = twins[0].snapshot()
+        changes(twins[0], "install", early=world.early)
+        installed = twins[0].snapshot()
+        services = Services(System(twins[0].root))
+        assert (services.init, services.enabled("azurelite")) == (world.init, True)
+        dry = Services(System(twins[0].root, dry_run=True))
+        assert (dry.disable("azurelite"), dry.enabled("azurelite")) == (True, False)
+        assert twins[0].snapshot() == installed
+        assert services.disable("azurelite") is True
+        assert (services.enabled("azurelite"), services.disable("azurelite")) == (False, False)
+        if world.init in ("finit", "busybox", "freebsd"):  # the line is still azurelite's, although it is off
+            changes(twins[0], "install")
+            assert services.enabled("azurelite") is True
+            services.disable("azurelite")
+            changes(twins[0], "remove")
+            assert twins[0].snapshot() == before
+
     @pytest.mark.parametrize(
         "program", ["usr/local/bin/azurelite", "usr/bin/azurelite.pyz", "opt/azurelite/bin/azurelite"]
     )
@@ -285,7 +117,7 @@ class TestEveryInit:
         assert guest.snapshot() == before
 
 
-# What is not azurelite's
+# Files that are not azurelite's
 
 PLACES = {
     "systemd": f"{SYSTEMD}/azurelite.service",
@@ -309,7 +141,7 @@ def lay(guest: Guest, path: str, what: str) -> None:
     found = guest.path(path)
     found.parent.mkdir(parents=True, exist_ok=True)
     if what == "file":
-        found.write_text("# somebody else's\n")
+        found.write_text("# another program's\n")
     elif what == "folder":
         found.mkdir()
     else:
@@ -318,7 +150,7 @@ def lay(guest: Guest, path: str, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["file", "folder", "/dev/null", "/etc/other", "azurelite", "../../../../../../x"])
 @pytest.mark.parametrize("kind", PLACES)
-def test_what_somebody_else_put_in_the_place_is_refused_and_stays(tmp_path: Path, kind: str, what: str) -> None:
+def test_a_file_that_is_not_azurelites_is_refused_and_stays(tmp_path: Path, kind: str, what: str) -> None:
     guest = build(tmp_path / "guest", WORLDS[kind])
     lay(guest, PLACES[kind], what)
     before = guest.snapshot()
@@ -397,7 +229,7 @@ def test_what_a_package_holds_is_only_enabled(tmp_path: Path, kind: str) -> None
     assert guest.snapshot() == before
 
 
-def test_a_masked_unit_is_said_with_its_remedy(tmp_path: Path) -> None:
+def test_a_masked_unit_is_an_error_with_its_remedy(tmp_path: Path) -> None:
     guest = build(tmp_path / "guest", WORLDS["systemd, packaged"])
     lay(guest, f"{SYSTEMD}/azurelite.service", "/dev/null")
     with pytest.raises(AzureliteError, match=r"systemctl unmask azurelite\.service"):
@@ -447,7 +279,7 @@ def test_a_folder_that_is_not_empty_is_left_and_named(tmp_path: Path) -> None:
     guest = build(tmp_path / "guest", WORLDS["runit"])
     changes(guest, "install")
     guest.put({"etc/sv/azurelite/env/X": "1"})
-    assert changes(guest, "remove")[1].notes == ("/etc/sv/azurelite is left: it holds env",)
+    assert changes(guest, "remove")[1].notes == ("kept the folder /etc/sv/azurelite: it holds env",)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes a tree that cannot be changed")
@@ -472,7 +304,7 @@ def test_what_cannot_be_written_is_one_error(tmp_path: Path) -> None:
 # Refusals and notes
 
 
-def test_an_unknown_init_system_is_told_with_what_was_looked_for(tmp_path: Path) -> None:
+def test_an_unknown_init_system_is_an_error_that_lists_what_was_looked_for(tmp_path: Path) -> None:
     guest = build(tmp_path / "guest", World("none"))
     before = guest.snapshot()
     with pytest.raises(ConfigError) as caught:
@@ -484,13 +316,13 @@ def test_an_unknown_init_system_is_told_with_what_was_looked_for(tmp_path: Path)
 
 
 @pytest.mark.parametrize("action", ["install", "remove"])
-def test_a_wrong_name_of_one_is_told_too(tmp_path: Path, action: str) -> None:
+def test_a_wrong_name_of_an_init_system_is_an_error(tmp_path: Path, action: str) -> None:
     with pytest.raises(ConfigError, match=r"'upstart' is not known.*systemd, openrc"):
         changes(build(tmp_path / "guest", World("none")), action, init="upstart")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in WORLDS if not kind.startswith("systemd")])
-def test_an_early_unit_there_is_for_systemd_only(tmp_path: Path, kind: str) -> None:
+def test_only_systemd_has_an_early_unit(tmp_path: Path, kind: str) -> None:
     guest = build(tmp_path / "guest", WORLDS[kind])
     before = guest.snapshot()
     with pytest.raises(ConfigError, match="--early"):
@@ -519,7 +351,7 @@ def test_a_program_for_another_machines_python_is_noted(tmp_path: Path) -> None:
     guest = build(tmp_path / "guest", WORLDS["systemd"])
     guest.put({"usr/bin/azurelite": "#!/build/venv/bin/python\n"})
     (note,) = changes(guest, "install")[1].notes
-    assert "/build/venv/bin/python, which is not there" in note
+    assert "/build/venv/bin/python, which does not exist" in note
 
 
 def test_busybox_without_an_inittab_is_told_what_to_do(tmp_path: Path) -> None:
@@ -543,7 +375,7 @@ def test_s6s_list_has_to_be_compiled_and_that_is_said(tmp_path: Path) -> None:
     assert changes(guest, "install")[1].notes == ()
 
 
-def test_two_of_them_in_one_guest_are_both_taken_away(tmp_path: Path) -> None:
+def test_the_services_of_two_init_systems_are_both_removed(tmp_path: Path) -> None:
     guest = build(tmp_path / "guest", WORLDS["runit"])
     before = guest.snapshot()
     guest.path("etc/finit.d").mkdir()
@@ -572,7 +404,7 @@ def test_two_of_them_in_one_guest_are_both_taken_away(tmp_path: Path) -> None:
         (["K20ssh", "README", "Sxxssh"], 15),
     ],
 )
-def test_a_number_behind_the_network_and_ahead_of_sshd(names: list[str], number: int) -> None:
+def test_the_number_is_after_the_network_and_before_sshd(names: list[str], number: int) -> None:
     assert sysv.place_among(names) == number
     ours = f"S{number:02d}azurelite"
     before = [name for name in names if name.startswith("S") and name.endswith(("ssh", "sshd", "dropbear"))]
@@ -649,16 +481,7 @@ def test_a_text_is_known_with_and_without_its_mark(unit: str) -> None:
     assert not is_marked(None)
 
 
-# The running system, as far as a folder can stand for it: the programs that are called
-
-
-class Host(System):
-    """A folder that says that it is the running system."""
-
-    def __init__(self, root: str, *, dry_run: bool, search_path: str) -> None:
-        super().__init__(root, dry_run=dry_run)
-        self.root.is_host = True
-        self.commands.search_path = search_path
+# The running system, with a folder as its root: which programs are called
 
 
 @pytest.mark.spawns
@@ -673,7 +496,7 @@ class Host(System):
     ],
 )
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_on_the_running_system_its_own_programs_are_asked(
+def test_on_the_running_system_its_own_programs_are_called(
     tmp_path: Path, kind: str, program: str, on: list[list[str]], off: list[list[str]], dry_run: bool
 ) -> None:
     guest = build(tmp_path / "guest", WORLDS[kind])
@@ -716,7 +539,7 @@ def test_a_running_runit_starts_it_at_once_and_that_is_said(tmp_path: Path, dry_
 
 
 @pytest.mark.spawns
-def test_a_systemd_that_cannot_be_told_is_a_note(tmp_path: Path) -> None:
+def test_a_systemd_that_cannot_reload_is_a_note(tmp_path: Path) -> None:
     guest = build(tmp_path / "guest", WORLDS["systemd"])
     guest.path("run/systemd/system").mkdir(parents=True)
     shim(tmp_path / "bin", "systemctl", exit_code=1)

@@ -1,4 +1,4 @@
-"""`service install` and `remove` where somebody else was there first: a distribution, an administrator, a mask."""
+"""`service install` and `remove` where a distribution or an administrator has files of the same names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from kit import Guest
-from service.test_service import SYSTEMD, UNITS, WANTED, WORLDS, World, build, changes
+from service.worlds import SYSTEMD, UNITS, WANTED, WORLDS, World, build, changes
 
 from azurelite.errors import AzureliteError
 from azurelite.service.texts import MARK, marked, runs_it
@@ -89,7 +89,7 @@ def test_the_lsb_script_of_debians_package_is_what_openrc_is_given(tmp_path: Pat
 def test_openrcs_script_is_nothing_for_sysvinit(tmp_path: Path) -> None:
     guest = build(tmp_path / "guest", WORLDS["sysvinit"])
     guest.put({"etc/init.d/azurelite": (UNITS / "openrc/azurelite").read_text(encoding="utf-8")})
-    refused(guest, "not azurelite's own")
+    refused(guest, "not azurelite's")
     assert changes(guest, "remove", init="sysvinit")[0] == ()
 
 
@@ -103,7 +103,7 @@ def test_what_a_stranger_has_enabled_stays_and_that_is_said(tmp_path: Path, enab
     made, done = changes(guest, "remove")
     assert (made, guest.snapshot()) == ((), before)
     assert bool(done.notes) == enabled
-    assert not enabled or "/etc/runlevels/default/azurelite is left as well" in done.notes[0]
+    assert not enabled or "kept /etc/runlevels/default/azurelite: " in done.notes[0]
 
 
 # Links of theirs

@@ -51,7 +51,7 @@ def text_of(name: str) -> str:
 
 
 class Stage:
-    """A folder in which a script runs: its program, off switch, status and console lie there."""
+    """A folder in which a script runs; its program, off switch, status and console are there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -241,7 +241,7 @@ class TestSysvinit:
 
     def test_a_missing_program_is_said_in_one_line(self, stage: Stage) -> None:
         code, said = run("sh", str(stage.put("sysvinit/azurelite", "azurelite.sh")), "start")
-        assert (code, said) == (5, f"azurelite: {stage.program} is not there: install azurelite\n")
+        assert (code, said) == (5, f"azurelite: {stage.program} does not exist: install azurelite\n")
 
     def test_the_switch_turns_it_off(self, stage: Stage) -> None:
         stage.have_program()
@@ -305,7 +305,7 @@ class TestOpenrc:
 
     def test_a_missing_program_is_said_in_one_line(self, stage: Stage) -> None:
         code, said = self.call(stage, "start")
-        assert (code, said) == (1, f"error azurelite: {stage.program} is not there: install azurelite\n")
+        assert (code, said) == (1, f"error azurelite: {stage.program} does not exist: install azurelite\n")
 
     def test_the_switch_turns_it_off(self, stage: Stage) -> None:
         stage.have_program()
@@ -336,7 +336,7 @@ class TestFreebsd:
         assert stage.runs() == [PROVISION]
 
     def test_a_missing_program_is_said_in_one_line(self, stage: Stage) -> None:
-        assert self.start(stage) == (1, f"azurelite: WARNING: {stage.program} is not there: install azurelite\n")
+        assert self.start(stage) == (1, f"azurelite: WARNING: {stage.program} does not exist: install azurelite\n")
 
     def test_it_runs_at_every_boot_ahead_of_sshd(self) -> None:
         text = text_of("freebsd/azurelite")
@@ -450,7 +450,7 @@ class TestSupervised:
             said = supervised.settled()
         finally:
             supervised.end()
-        assert said == f"azurelite: {stage.program} is not there: install azurelite\n"
+        assert said == f"azurelite: {stage.program} does not exist: install azurelite\n"
 
     def test_the_switch_turns_it_off(self, stage: Stage, init: str, program: str) -> None:
         stage.have_program()
@@ -480,7 +480,7 @@ class TestS6Rc:
 
     def test_a_missing_program_is_said_in_one_line(self, stage: Stage) -> None:
         assert self.up(stage) == 127
-        assert stage.console.read_text() == f"azurelite: {stage.program} is not there: install azurelite\n"
+        assert stage.console.read_text() == f"azurelite: {stage.program} does not exist: install azurelite\n"
 
     def test_the_switch_turns_it_off(self, stage: Stage) -> None:
         stage.have_program()

@@ -68,7 +68,7 @@ def test_shutdown_is_called_when_the_process_has_ended(
 def test_what_hangs_on_ready_is_decided_when_the_process_ends(tmp_path: Path) -> None:
     log = shim(tmp_path, "shutdown")
     said = ask(tmp_path, "reboot", 0, "", "Azure never accepted it")
-    assert "no reboot: Azure has not accepted Ready" in said
+    assert "power: reboot skipped: Azure has not accepted Ready" in said
     assert not log.exists()
     assert ask(tmp_path, "reboot", 0, "", "records are written") == ""
     wait_for(log)
