@@ -1,7 +1,6 @@
-"""Time and chance as arguments: the one Clock, and deadlines made from it.
+"""Time and random numbers as arguments: the Clock, and deadlines made from it.
 
-Deadlines are monotonic: a clock step by NTP at boot never shortens or stretches them.
-This file knows nothing of what is being waited for.
+Deadlines are monotonic: a clock step by NTP at boot does not change them.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ class Clock:
         time.sleep(seconds)
 
     def now(self) -> float:
-        """Seconds since 1970, UTC. May be wrong early in boot: only for time stamps people read."""
+        """Seconds since 1970, UTC. May be wrong early in boot, so use it only for time stamps that people read."""
         return time.time()
 
     def jitter(self) -> float:
@@ -31,7 +30,7 @@ class Clock:
 
 
 class Deadline:
-    """A point in monotonic time. Made once, passed down, only ever narrowed."""
+    """A point in monotonic time. It is made once and passed down; derived deadlines are never later."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self.clock = clock
@@ -46,7 +45,7 @@ class Deadline:
         return Deadline(self.clock, min(seconds, self.remaining()))
 
     def before(self, seconds: float) -> Deadline:
-        """A deadline that ends `seconds` ahead of this one, so that later work keeps that share."""
+        """A deadline `seconds` before this one, which leaves that time for later work."""
         return Deadline(self.clock, max(0.0, self.remaining() - seconds))
 
 

@@ -1,27 +1,28 @@
-"""The tree of errors. Every error that azurelite raises on purpose stands here.
+"""The tree of errors: every error that azurelite raises on purpose.
 
 ::
 
     AzureliteError
     ├── ConfigError          the YAML or the command line is wrong                      exit 2
-    │   └── ConfigProblemsError  several at once; it stands in schema.py, beside what collects them
-    ├── NotAzureError        the firmware does not prove Azure: nothing may be dialled  exit 0 in `provision`
+    │   └── ConfigProblemsError  several at once; defined in config/schema.py, which collects them
+    ├── NotAzureError        the firmware does not prove Azure: no request is sent    exit 0 in `provision`
     ├── FabricError          Azure's side gave no usable answer in time                 exit 3
-    │   ├── TransportError     no HTTP answer: no connection, a time-out, a torn line, too many bytes
-    │   ├── HttpStatusError    an HTTP answer with an unwelcome status
+    │   ├── TransportError     no complete HTTP answer: no connection, timeout, cut off, too large
+    │   ├── HttpStatusError    an HTTP answer with a status outside 2xx
     │   ├── DocumentError      an answer that cannot be read (not XML, not JSON, wrong shape)
     │   ├── MediaError         the provisioning media cannot be read
-    │   ├── CertificateError   the VM's certificates cannot be had or read
-    │   └── ReportRefusedError Azure did not take the health report
-    ├── IdentityError        no VM id to be had
+    │   ├── CertificateError   the VM's certificates cannot be fetched or read
+    │   └── ReportRefusedError Azure did not accept the health report
+    ├── IdentityError        no VM id was found
     ├── MachineError         a file, command or account operation failed on this machine
     │   ├── FileError
     │   └── CommandError
     └── HandlerError         a handler refuses a value or cannot do its work
 
-An error knows three things besides its message: ``reason``, the short phrase that Azure's
-troubleshooting page for Linux provisioning knows it by; ``data``, supporting key/value pairs
-for the report; and, through its class, the exit code. None of them ever holds a secret.
+Besides its message, an error has a ``reason``: the short phrase that Azure's troubleshooting page
+for Linux provisioning uses for it. ``data`` holds supporting key/value pairs for the report. ``short``
+refers to an error whose message the log already has. The class gives the exit code. No attribute ever
+holds a secret.
 """
 
 from __future__ import annotations
@@ -33,18 +34,37 @@ class AzureliteError(Exception):
     """Base of all errors.
 
     Args:
-        message: one sentence for a person: what, where, and the remedy.
+        message: one line for a person: what happened, where, and the remedy.
         reason: the phrase reported to Azure; the message when left out.
         data: supporting data for the report, in the order in which they should appear.
+        short: what later lines of the log say in place of the message, as "IMDS unreachable"; None: the message.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, reason: str | None = None, data: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        data: dict[str, str] | None = None,
+        short: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason or message
         self.data: dict[str, str] = dict(data or {})
+        self.short = short
+
+    def once(self, said: set[str]) -> str:
+        """The text for one line of the log: the message, or `short` where an earlier line had the message.
+
+        Args:
+            said: the messages that the log has; this one is added.
+        """
+        text = self.short if self.short is not None and self.message in said else self.message
+        said.add(self.message)
+        return text
 
 
 class ConfigError(AzureliteError):
@@ -54,7 +74,7 @@ class ConfigError(AzureliteError):
 
 
 class NotAzureError(AzureliteError):
-    """The firmware does not say that this is Azure, and no administrator asserted it."""
+    """Neither the firmware nor the configuration (`datasource.platform: azure`) says that this is Azure."""
 
     exit_code = 0
 
@@ -70,12 +90,16 @@ class TransportError(FabricError):
 
     Args:
         kind: "connection timeout", "connection error", "read timeout" or "response too large".
-        url: the address that was asked.
-        detail: what the network stack said.
+        url: the address of the request.
+        detail: the error text of the network stack.
+        cause: the likely cause and its remedy; it becomes the message.
+        short: see `AzureliteError`.
     """
 
-    def __init__(self, kind: str, *, url: str, detail: str) -> None:
-        super().__init__(f"{kind} asking {url}: {detail}", reason=kind, data={"url": url, "exception": detail})
+    def __init__(self, kind: str, *, url: str, detail: str, cause: str | None = None, short: str | None = None) -> None:
+        message = f"{kind} at {url}: {detail}" if cause is None else cause
+        exception = detail if cause is None else f"{detail}: {cause}"
+        super().__init__(message, reason=kind, data={"url": url, "exception": exception}, short=short)
         self.kind = kind
         self.url = url
         self.detail = detail
@@ -86,8 +110,8 @@ class HttpStatusError(FabricError):
 
     Args:
         status: the HTTP status code.
-        url: the address that was asked.
-        body: the answer's body, for callers that must read it (never printed).
+        url: the address of the request.
+        body: the answer's body, for callers that must read it; never printed.
     """
 
     def __init__(self, status: int, *, url: str, body: bytes = b"") -> None:
@@ -105,10 +129,10 @@ class DocumentError(FabricError):
     """A document from Azure cannot be read.
 
     Args:
-        source: what was read, in a reader's words ("IMDS instance document", "goal state").
-        detail: what is wrong and where, without quoting values.
+        source: the name of the document for messages, as "IMDS instance document" or "goal state".
+        detail: what is wrong and where; never a value.
         reason: the phrase reported to Azure.
-        transient: the fabric may answer better when asked again.
+        transient: a retry may get a readable document.
     """
 
     def __init__(self, source: str, detail: str, *, reason: str | None = None, transient: bool = False) -> None:
@@ -118,7 +142,7 @@ class DocumentError(FabricError):
 
 
 class MediaError(FabricError):
-    """The provisioning media cannot be read, or what is on it is not what Azure writes."""
+    """The provisioning media cannot be read, or its content is not in the form that Azure writes."""
 
 
 class CertificateError(FabricError):
@@ -126,11 +150,11 @@ class CertificateError(FabricError):
 
 
 class ReportRefusedError(FabricError):
-    """Azure did not accept the health report; it must never be taken for a success."""
+    """Azure did not accept the health report; never treat this as a success."""
 
 
 class IdentityError(AzureliteError):
-    """Neither the firmware nor IMDS names this VM."""
+    """Neither the firmware nor IMDS gives a VM id."""
 
 
 class MachineError(AzureliteError):
@@ -150,7 +174,7 @@ class HandlerError(AzureliteError):
 
 
 def place_of(traceback: TracebackType | None) -> str:
-    """Where a defect struck: file and line of the innermost frame, "?" where that is not known."""
+    """File and line of the innermost frame of a traceback, as "plan.py:12"; "?" where that is not known."""
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     if traceback is None:

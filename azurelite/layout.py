@@ -1,6 +1,6 @@
-"""Where things lie on the guest. Guest paths only: every one of them is joined below `--root`.
+"""The paths that azurelite uses on the guest. All are guest paths, below `--root`.
 
-Nothing here touches the machine, and nothing is imported at run time: this page is read before anything else is.
+This module does no I/O and imports nothing at run time, because every run imports it first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ONCE_DIR = "/var/lib/azurelite/once"
 POOL_MARKER = "/var/lib/azurelite/waiting-in-pool"
 VMS_DIR = "/var/lib/azurelite/vms"
 
-# Where other agents note the VM that they have provisioned, each by its UUID in either byte order.
+# The files in which other agents record the VM that they provisioned: its UUID, in either byte order.
 OTHER_AGENTS = (
     ("cloud-init", "/var/lib/cloud/data/instance-id"),
     ("the Azure Linux agent", "/var/lib/waagent/provisioned"),
@@ -46,23 +46,23 @@ RANDOM_SEED = "/sys/firmware/acpi/tables/OEM0"
 
 
 def vm_folder(vm_id: str) -> str:
-    """Where what is remembered about a VM lies."""
+    """The folder with the records of a VM."""
     return f"{VMS_DIR}/{vm_id}"
 
 
 def saved_media(vm_id: str) -> str:
-    """Where the copy of a VM's ovf-env.xml is kept: by VM, for an image may hold the copy of another one."""
+    """The copy of a VM's ovf-env.xml. One per VM id, because a captured image may contain the copy of another VM."""
     return f"{vm_folder(vm_id)}/ovf-env.xml"
 
 
 def config_files(names_in: Callable[[str], list[str]]) -> list[str]:
-    """The configuration files that may exist, weakest first.
+    """The paths of the configuration files, weakest first; a file need not exist.
 
     Args:
-        names_in: a function from a guest folder to the names in it; an empty list where there is none.
+        names_in: a function from a guest folder to the names in it; an empty list for a missing folder.
 
     Returns:
-        A list of guest paths. A drop-in under /etc masks the vendor's of the same name.
+        A list of guest paths. A drop-in under /etc masks the vendor's drop-in of the same name.
     """
     admin_drop_ins = _drop_ins(ADMIN_CONFIG, names_in)
     masked = {path.rpartition("/")[2] for path in admin_drop_ins}

@@ -1,7 +1,7 @@
-"""What is known about this VM: `Metadata`, and the two values inside it that need care.
+"""The metadata of this VM: `Metadata`, and two types of values in it, `Secret` and `SshKey`.
 
-The dict that `Metadata.as_dict` gives is azurelite's public face; its keys are stable and follow
-cloud-init's standard keys where those exist. This file knows no source and no precedence.
+The dict from `Metadata.as_dict` is public: its keys are stable, and follow cloud-init's standard keys where those
+exist. This module does not know the sources or which source wins.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any, Mapping, Optional, Union
 
 from azurelite.record import Record, field, replace
 
-REDACTED = "redacted for non-root user"  # cloud-init's words, so that scripts know them
+REDACTED = "redacted for non-root user"  # the same text as cloud-init's, for scripts that test for it
 
 
 class Secret:
-    """Text or bytes that cannot print themselves. Not a str, so that nothing turns it into one by accident."""
+    """Text or bytes that print as stars. Not a subclass of str, so that it is never formatted by accident."""
 
     __slots__ = ("_value",)
 
@@ -23,7 +23,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> Union[str, bytes]:
-        """The value itself. Call it only where the value is used."""
+        """Return the value. Call this only where the value is used."""
         return self._value
 
     def reveal_bytes(self) -> bytes:
@@ -46,11 +46,11 @@ class Secret:
 
 
 class SshKey(Record):
-    """A public SSH key as a source gave it, on one line but not checked.
+    """A public SSH key from a source, on one line, not validated.
 
     Attributes:
-        key_data: the text of the key; line breaks that the platform put into it are gone.
-        path: where the platform suggests to put it; None where it says nothing.
+        key_data: the text of the key, without the line breaks that the platform adds.
+        path: the authorized_keys file that the platform suggests; None for no suggestion.
     """
 
     key_data: str
@@ -63,24 +63,24 @@ class Metadata(Record):
     Attributes:
         cloud_name: "azure".
         platform: "azure".
-        instance_id: the firmware's UUID as read, lower case (what cloud-init calls instance-id).
+        instance_id: the firmware's UUID as read, in lower case; the same as cloud-init's instance-id.
         vm_id: Azure's VM id, a lower-case UUID; equals IMDS `compute.vmId`.
-        local_hostname: the host name asked for at creation (osProfile.computerName, not the resource's name).
+        local_hostname: the host name given at creation (osProfile.computerName, not the name of the resource).
         region: as "westeurope".
         availability_zone: as "1".
         fault_domain: as "0".
         vm_size: as "Standard_B2s".
         username: the administrator's name.
         password: the administrator's password.
-        disable_password_authentication: True when sshd must not take passwords.
+        disable_password_authentication: True when sshd must not accept passwords.
         public_ssh_keys: the administrator's keys.
         custom_data: decoded bytes given at creation.
-        user_data: decoded bytes, which may change while the VM lives.
+        user_data: decoded bytes; they can be changed after creation.
         tags: the VM's tags.
         network: the `network` object of IMDS.
         pps_type: pre-provisioning type, as "Running"; None for an ordinary VM.
         provision_guest_proxy_agent: the platform expects azure-proxy-agent in the image.
-        random_seed: bytes for the kernel's random pool, other ones at each boot.
+        random_seed: bytes for the kernel's random pool, different at each boot.
         provenance: field name -> source ("firmware", "imds", "media", "wireserver").
         raw: source -> its document, secrets removed.
     """
@@ -109,7 +109,7 @@ class Metadata(Record):
     raw: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """The public dict: plain values, lists and dicts; secrets stay `Secret` objects, keys become text."""
+        """The public dict: plain values, lists and dicts; SSH keys as text, secrets still as `Secret`."""
         public = {f.name: getattr(self, f.name) for f in self.FIELDS}
         if self.public_ssh_keys is not None:
             public["public_ssh_keys"] = [key.key_data for key in self.public_ssh_keys]
@@ -122,20 +122,20 @@ class Metadata(Record):
     def from_dict(cls, public: Mapping[str, Any]) -> Metadata:
         """Read back a public dict, as `metadata.json` holds it.
 
-        Redacted values become None, and unknown keys are passed over.
+        Redacted values become None; unknown keys are skipped.
 
         Raises:
-            ValueError: a value has a type that the field cannot hold.
+            ValueError: a value has a wrong type.
         """
         known = {f.name for f in cls.FIELDS}
         values = {k: v for k, v in public.items() if k in known and v is not None and v != REDACTED}
         for name, value in values.items():
             if not isinstance(value, _PUBLIC_TYPES.get(name, str)):
-                raise ValueError(f"{name} cannot be of type {type(value).__name__}")
+                raise ValueError(f"{name} must not be of type {type(value).__name__}")
         if not all(isinstance(key, str) for key in values.get("public_ssh_keys", ())):
-            raise ValueError("public_ssh_keys must be a list of texts")
+            raise ValueError("public_ssh_keys must be a list of text")
         if not all(isinstance(text, str) for pair in values.get("tags", {}).items() for text in pair):
-            raise ValueError("tags must be a mapping of texts")
+            raise ValueError("tags must be a mapping of text to text")
         if "public_ssh_keys" in values:
             values["public_ssh_keys"] = tuple(SshKey(key) for key in values["public_ssh_keys"])
         if "password" in values:
@@ -166,12 +166,12 @@ def _as_secret(value: Union[str, Secret]) -> Secret:
 
 
 def redact(public: Mapping[str, Any]) -> dict[str, Any]:
-    """The public dict with every secret replaced by a fixed text: ready for JSON and for anybody's eyes."""
+    """The public dict with every secret replaced by a fixed text: safe to show, ready for JSON."""
     return {key: REDACTED if isinstance(value, Secret) else value for key, value in public.items()}
 
 
 def expose(public: Mapping[str, Any]) -> dict[str, Any]:
-    """The public dict with every secret in clear, ready for JSON: bytes as base64. For root's eyes only."""
+    """The public dict with every secret in clear, bytes as base64: only for root, ready for JSON."""
     return {key: _clear(value) if isinstance(value, Secret) else value for key, value in public.items()}
 
 

@@ -99,6 +99,7 @@ class Outcome(Record):
         steps: in order.
         exchanges: every request made.
         error: the failure that decided the outcome.
+        brief: the reason where a cause that the log has is named in short; None: `reason` is that short.
     """
 
     outcome: str
@@ -109,6 +110,7 @@ class Outcome(Record):
     steps: tuple[StepResult, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
     error: Optional[AzureliteError] = None
+    brief: Optional[str] = None
 
     @property
     def exit_code(self) -> int:

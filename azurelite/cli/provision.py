@@ -88,4 +88,5 @@ def print_outcome(outcome: Outcome, *, as_json: bool, dry_run: bool) -> None:
 
 def _in_one_line(outcome: Outcome) -> str:
     took = f" in {outcome.seconds:.2f} s" if outcome.seconds else ""
-    return f"{outcome.outcome}{took}: {outcome.reason}" if outcome.reason else f"{outcome.outcome}{took}"
+    why = outcome.brief or outcome.reason
+    return f"{outcome.outcome}{took}: {why}" if why else f"{outcome.outcome}{took}"

@@ -1,19 +1,19 @@
-"""`when`: one comparison of a metadata value. There is no template language, and nothing here asks anybody.
+"""`when`: one comparison with a metadata value. There is no template language, and no request is sent.
 
 ::
 
-    tags.role                    the value is there: not empty, not false
-    not tags.role                it is not
-    tags.role == web             it is this text
-    tags.role != web             it is another one, or not there
-    tags.role in [web, db]       it is one of these texts
-    tags.role not in [web, db]   it is none of them
+    tags.role                    the value is present: not empty, not false
+    not tags.role                it is absent, empty or false
+    tags.role == web             it equals this text
+    tags.role != web             it differs from this text, or is absent
+    tags.role in [web, db]       it equals one of these texts
+    tags.role not in [web, db]   it equals none of them
 
-A field is a key of the public metadata with dots between its parts, a position where a list stands
-(`network.interface.0.macAddress`). What follows `tags.` is one name, which may hold dots and blanks and is found in any
-case, as Azure's tag names are. Values are compared as text, letter by letter; `true` and `false` match in any
-case, for Azure writes both `true` and `True`, and a bare `null` is what is not there. A part or a value that looks like
-an operator goes in quotes. Of a secret only its presence may be asked.
+A field is a key of the public metadata, its parts separated by dots; an item of a list is named by its position
+(`network.interface.0.macAddress`). The text after `tags.` is one tag name. It may contain dots and spaces, and its case
+does not matter, as in Azure. Values are compared as text and case matters, except for `true` and `false`: Azure writes
+both `true` and `True`. A bare `null` stands for an absent value. Quote a part or value that looks like an operator.
+A secret can only be tested for presence.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ Test = Literal["present", "absent", "==", "!=", "in", "not in"]
 
 FIELDS = tuple(field.name for field in Metadata.FIELDS)
 SECRETS = ("password", "custom_data", "user_data", "random_seed")
-# Metadata.raw: its documents, and the source that each is from.
+# Document in Metadata.raw -> the source that it is from.
 RAW = {"imds": "imds", "goal_state": "wireserver", "ovf": "media"}
 _WITH_PARTS = ("tags", "network", "raw", "provenance", "public_ssh_keys")
 _TRUTH = ("true", "false")
 _FORMS = "FIELD, not FIELD, FIELD == VALUE, FIELD != VALUE or FIELD in [VALUE, VALUE]"
 _LONGEST = 1000  # characters
 
-# A text in quotes, or what stands bare: which operator comes first outside of quotes.
+# Quoted text; the first operator outside of quotes.
 _QUOTED = r"'[^']*'|\"[^\"]*\""
 _OPERATOR = rf"(?:{_QUOTED}|[^'\"])*?(?P<operator>\s*(?:==|!=)|\s+not\s+in(?=\s*\[)|\s+in(?=\s*\[))"
 _JOINED = r"==|!=|&&|\|\||[<>]|\s(?:and|or|in)\s|\s=\s"
-_EQUALS = r"[^'\"]*="  # in a tag's name that stands bare: meant for a comparison
+_EQUALS = r"[^'\"]*="  # in an unquoted tag name: probably meant as a comparison
 
 
 class Condition(Record):
     """One condition.
 
     Attributes:
-        text: as it was written.
-        path: the field, part by part.
-        test: what is asked of it.
-        values: what it is compared with; None stands for `null`.
+        text: the condition as written.
+        path: the parts of the field.
+        test: the comparison.
+        values: the values to compare with; None stands for `null`.
     """
 
     text: str
@@ -60,17 +60,17 @@ class Condition(Record):
 
     @property
     def source(self) -> Optional[str]:
-        """The source that alone gives this part of `raw`; None for any other field."""
+        """The only source of this part of `raw`; None for any other field."""
         return RAW.get(self.path[1]) if self.path[0] == "raw" and len(self.path) > 1 else None
 
     def is_decidable(self, metadata: Metadata) -> bool:
-        """The field is there to be looked into; where it is not, a source that failed may have had it."""
+        """Whether the field is known. If not, a source that failed may have had it."""
         if self.path[0] == "raw" and len(self.path) > 1:
             return self.path[1] in metadata.raw
         return getattr(metadata, self.path[0]) is not None
 
     def holds(self, metadata: Metadata) -> bool:
-        """Whether it holds, of what is known."""
+        """Whether the condition holds for this metadata."""
         value = _value(metadata.as_dict(), self.path)
         if self.test in ("present", "absent"):
             return _is_there(value) == (self.test == "present")
@@ -82,10 +82,10 @@ def parse_condition(text: str) -> Condition:
     """Read one condition.
 
     Raises:
-        ValueError: it has another form, or asks for a field that does not exist; never with the value in it.
+        ValueError: it has another form or names an unknown field; the message never contains the value.
     """
     if len(text) > _LONGEST:
-        raise ValueError("is far too long for a condition")
+        raise ValueError(f"is longer than {_LONGEST} characters")
     stripped = text.strip()
     found = re.match(_OPERATOR, stripped)
     if found is None:
@@ -95,14 +95,14 @@ def parse_condition(text: str) -> Condition:
     operator = " ".join(found["operator"].split())
     field, after = stripped[: found.start("operator")], stripped[found.end() :].strip()
     if field.startswith("not "):
-        raise ValueError("`not` stands before a field alone: write FIELD != VALUE or FIELD not in [VALUE]")
+        raise ValueError("`not` takes only a field: write FIELD != VALUE or FIELD not in [VALUE]")
     path = _path(field)
     if path[0] in SECRETS:
         raise ValueError(
-            f"`{path[0]}` is a secret: only whether it is there can be asked: `{path[0]}` or `not {path[0]}`"
+            f"`{path[0]}` is a secret and can only be tested for presence: write `{path[0]}` or `not {path[0]}`"
         )
     if len(path) == 1 and path[0] in _WITH_PARTS:
-        raise ValueError(f"`{path[0]}` is no single value: name a part of it, as {path[0]}.NAME")
+        raise ValueError(f"`{path[0]}` has several parts: name one, as {path[0]}.NAME")
     values = _list(after) if operator in ("in", "not in") else (_literal(after),)
     return Condition(stripped, path, _TESTS[operator], values)
 
@@ -111,38 +111,38 @@ _TESTS: Mapping[str, Test] = {"==": "==", "!=": "!=", "in": "in", "not in": "not
 
 
 def _path(text: str) -> tuple[str, ...]:
-    """The parts of a field, checked as far as they can be before Azure is asked."""
+    """The parts of a field, checked as far as is possible without the metadata. Raises ValueError."""
     if not text:
-        raise ValueError(f"a condition is {_FORMS}")
+        raise ValueError(f"must be {_FORMS}")
     head, _, rest = text.partition(".")
     if head not in FIELDS and re.search(_JOINED, f" {text} "):
-        raise ValueError(f"a condition is {_FORMS}; several go in a list, and then all of them must hold")
+        raise ValueError(f"must be {_FORMS}; for several conditions that must all hold, write a list")
     if head not in FIELDS:
         raise ValueError(unknown_text("field", head, FIELDS))
     if head == text:
         return (head,)
     if head not in _WITH_PARTS:
-        raise ValueError(f"`{head}` has no parts: leave out what follows it")
+        raise ValueError(f"`{head}` has no parts: remove the text after it")
     parts = _parts(rest, whole=head == "tags")
     if head == "raw" and parts[0] not in RAW:
         raise ValueError(unknown_text("field", parts[0], RAW))
     if head == "public_ssh_keys" and (len(parts) > 1 or not parts[0].isdecimal()):
-        raise ValueError("of `public_ssh_keys` one can be named by its position, as public_ssh_keys.0")
+        raise ValueError("a key of `public_ssh_keys` is named by its position: write public_ssh_keys.0")
     return (head, *parts)
 
 
 def _parts(text: str, *, whole: bool) -> tuple[str, ...]:
     if whole and text[:1] not in ("'", '"'):
         if re.search(_JOINED, f" {text} ") or re.match(_EQUALS, text):
-            raise ValueError(f"a condition is {_FORMS}; a tag's name that looks like that goes in quotes")
+            raise ValueError(f"must be {_FORMS}; put a tag name that looks like an operator in quotes")
         parts = [text]
     else:
         parts = re.findall(rf"(?:^|(?<=\.))({_QUOTED}|[^.'\"]+)(?=\.|$)", text)
         if ".".join(parts) != text or (whole and len(parts) > 1):
-            raise ValueError("a field is its parts with dots between them; a part with dots in it goes in quotes")
+            raise ValueError("the parts of a field are separated by dots: put a part that contains dots in quotes")
     parts = [part[1:-1] if part[0] in "'\"" else part for part in parts if part]
     if not parts or not all(parts):
-        raise ValueError("a field ends in the name of a part, as tags.role")
+        raise ValueError("the name after the last dot is missing: write it as in tags.role")
     return tuple(parts)
 
 
@@ -150,21 +150,23 @@ def _literal(text: str) -> Optional[str]:
     if re.fullmatch(_QUOTED, text):
         return text[1:-1]
     if not text:
-        raise ValueError("the value is missing: '' is the empty text, null what is not there")
+        raise ValueError("the value is missing: write '' for empty text, null for an absent value")
     if re.search(_JOINED, f" {text} "):
-        raise ValueError("one comparison is one condition: several go in a list, a value that looks like one in quotes")
+        raise ValueError(
+            "only one comparison is allowed: write several as a list, or put a value that looks like one in quotes"
+        )
     if text[0] in "'\"[":
-        raise ValueError("a value is one text, bare or in quotes; several are compared by FIELD in [VALUE, VALUE]")
+        raise ValueError("the value must be one text, bare or in quotes: for several, write FIELD in [VALUE, VALUE]")
     return None if text == "null" else text
 
 
 def _list(text: str) -> tuple[Optional[str], ...]:
     if not re.fullmatch(rf"\[(?:{_QUOTED}|[^'\"\[\]])*\]", text):
-        raise ValueError("behind `in` stands a list: FIELD in [VALUE, VALUE]")
+        raise ValueError("`in` needs a list: write FIELD in [VALUE, VALUE]")
     items = re.findall(rf"\s*((?:{_QUOTED}|[^,'\"])*)\s*(?:,|$)", text[1:-1])
     values = tuple(_literal(item.strip()) for item in items if item.strip())
     if not values:
-        raise ValueError("the list behind `in` is empty: nothing is in it")
+        raise ValueError("the list after `in` is empty: write FIELD in [VALUE, VALUE]")
     return values
 
 

@@ -1,7 +1,7 @@
-"""YAML text -> plain values, each with the place where it stands, so that an error can name the line.
+"""YAML text -> plain values, each with its place in the file, so that an error can name the line.
 
-Safe by construction: no tag makes an object, an alias cannot blow a small file up, a key given twice is an error.
-It does not know what any key means. A `Problem` is something wrong at a place, for whoever does.
+Safe for any input: no tag creates an object, aliases cannot make a small file huge, a duplicate key is an error.
+This module does not know what a key means. A `Problem` is a mistake with its place, for the modules that do.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Place(Record):
-    """Where a value stands: a file, with line and column counted from 1."""
+    """The place of a value: a file, with line and column counted from 1."""
 
     file: str
     line: int
@@ -46,12 +46,12 @@ class Place(Record):
 
 
 class Document(Record):
-    """A mapping, and the place of each value in it by its path of keys and list positions.
+    """A mapping, and the place of each value in it.
 
     Attributes:
         data: the mapping.
-        places: path -> where the value stands; of a key's value, where the key does.
-        file: the name of the file, where it is one.
+        places: path of keys and list positions -> place; for the value of a key, the place of the key.
+        file: the name of the file; empty for merged files.
     """
 
     data: dict[str, Any]
@@ -59,24 +59,24 @@ class Document(Record):
     file: str = ""
 
     def place(self, path: KeyPath) -> str:
-        """Where the value at `path` stands, or the nearest value around it that stands anywhere."""
+        """The place of the value at `path`, or of the nearest value around it that has one."""
         return str(self.nearest(path) or "built-in defaults")
 
     def nearest(self, path: KeyPath) -> Optional[Place]:
-        """The same as a Place; None where nothing around it stands in a file."""
+        """As `place`, but as a Place; None where no value around it is from a file."""
         while path and path not in self.places:
             path = path[:-1]
         return self.places.get(path)
 
 
 class Problem(Record):
-    """One thing that is wrong, and where.
+    """One mistake, and its place.
 
     Attributes:
-        text: what is wrong, and the remedy; never a value.
-        place: "file:line:column"; empty where the text says it itself.
-        at: the same as a Place, where it stands in a file.
-        path: the keys that lead to it.
+        text: the mistake and its remedy; never a value.
+        place: "file:line:column"; empty where the text contains it.
+        at: the same as a Place; None for a value that is in no file.
+        path: the keys that lead to the value.
     """
 
     text: str
@@ -86,7 +86,7 @@ class Problem(Record):
 
     @property
     def dotted(self) -> str:
-        """The path as a person writes it."""
+        """The path in the form `handlers[0].user.groups`."""
         return dotted(self.path)
 
     def __str__(self) -> str:
@@ -94,31 +94,31 @@ class Problem(Record):
 
 
 def dotted(path: KeyPath) -> str:
-    """A path as a person writes it: `handlers[0].user.groups`."""
+    """A path in the form `handlers[0].user.groups`."""
     text = ".".join(part if isinstance(part, str) else f"[{part}]" for part in path)
     return text.replace(".[", "[")
 
 
 def quotable(key: str) -> str:
-    """As much of a key as a message may quote: where a blank is forgotten, `password:SECRET` is all one key."""
+    """The part of a key that a message may quote. `password:SECRET`, without a space, is one key."""
     found = re.match(_PLAIN, key)
     plain = found[0] if found else ""
     return key if plain == key else f"{plain}…"
 
 
 def quotable_path(path: KeyPath) -> str:
-    """A path for messages: as a person writes it, each key as far as it may be quoted."""
+    """A path for messages, as `dotted`; each key only as far as it may be quoted."""
     return dotted(tuple(quotable(part) if isinstance(part, str) else part for part in path))
 
 
 def parse_document(text: bytes, *, file: str, on_duplicate: Optional[Callable[[str, str], None]] = None) -> Document:
-    """Parse one YAML file, whose top level must be a mapping (or nothing at all).
+    """Parse one YAML file, whose top level must be a mapping or empty.
 
     Args:
         text: the file's bytes.
         file: its name, for errors.
-        on_duplicate: is told place and name of a key that is given twice, of which the later one then counts;
-            without it, that is an error.
+        on_duplicate: called with place and name of a duplicate key; the later value then counts. None: a duplicate
+            key is an error.
 
     Raises:
         ConfigError: with file, line and column; never with a value.
@@ -131,7 +131,7 @@ def parse_document(text: bytes, *, file: str, on_duplicate: Optional[Callable[[s
         mark = error.problem_mark or error.context_mark
         place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
         problem = error.problem or error.context or ""
-        if "undefined" in problem:  # PyYAML goes on to quote the name of an alias or tag, which may be a value
+        if "undefined" in problem:  # PyYAML quotes the name of an alias or tag next, which may be a value
             problem = problem.partition(" '")[0]
         raise ConfigError(f"{place}: not valid YAML: {problem}") from None
     except (yaml.YAMLError, RecursionError) as error:
@@ -146,20 +146,22 @@ def parse_document(text: bytes, *, file: str, on_duplicate: Optional[Callable[[s
 
 
 def _decoded(text: bytes, *, file: str) -> str:
-    """The bytes as text that YAML takes. Raises ConfigError with the place of the first that is none."""
+    """The bytes as text that YAML accepts. Raises ConfigError with the place of the first byte that it does not."""
     mark, encoding = next((pair for pair in _MARKS if text.startswith(pair[0])), (b"", "utf-8"))
     data = text[len(mark) :]
     try:
         plain = data.decode(encoding)
     except UnicodeDecodeError as error:
         before = data[: error.start].decode(encoding, "replace")
-        raise ConfigError(f"{_end_of(before, file=file)}: not valid YAML: not in UTF-8, save it so") from None
-    if plain.translate(_BLANKS).isprintable():  # stricter than YAML, and far quicker than its pattern
+        raise ConfigError(
+            f"{_end_of(before, file=file)}: not valid YAML: the file is not UTF-8. Save it as UTF-8"
+        ) from None
+    if plain.translate(_BLANKS).isprintable():  # stricter than YAML, but much faster than its pattern
         return plain
     found = _NOT_TEXT.search(plain)
     if found is not None:
         place = _end_of(plain[: found.start()], file=file)
-        raise ConfigError(f"{place}: not valid YAML: a control character: remove it")
+        raise ConfigError(f"{place}: not valid YAML: remove the control character")
     return plain
 
 
@@ -168,7 +170,7 @@ def _end_of(text: str, *, file: str) -> Place:
 
 
 def _check_size(text: str, *, file: str) -> None:
-    """Ahead of composing, which goes down one level of the C stack per level of the file."""
+    """Check before composing, which uses one level of the C stack per level of the file. Raises ConfigError."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
         if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
@@ -196,7 +198,7 @@ class _Reader:
         if self._count > _MOST_NODES or depth > _MOST_DEPTH:
             raise ConfigError(f"{place}: {_TOO_LARGE}")
         if node.tag not in _TAGS[type(node)]:
-            raise ConfigError(f"{place}: a tag that is not accepted here: leave it out")
+            raise ConfigError(f"{place}: YAML tags are not accepted: remove the tag")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, depth=depth)
         if isinstance(node, yaml.SequenceNode):
@@ -208,14 +210,14 @@ class _Reader:
         for key_node, value_node in node.value:
             place = Place(self.file, key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             if key_node.tag == _MERGE:
-                raise ConfigError(f"{place}: merge keys (`<<`) are not accepted here: write the keys out")
+                raise ConfigError(f"{place}: merge keys (`<<`) are not accepted: write the keys out")
             key = self._scalar(key_node, place) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
-                raise ConfigError(f"{place}: a key must be plain text")
+                raise ConfigError(f"{place}: a key must be text: put it in quotes")
             if key in values and self._on_duplicate is not None:
                 self._on_duplicate(str(place), key)
             elif key in values:
-                raise ConfigError(f"{place}: the key {quotable(key)!r} is given twice")
+                raise ConfigError(f"{place}: duplicate key {quotable(key)!r}: remove one of them")
             values[key] = self.read(value_node, (*path, key), depth=depth + 1)
             self.places[(*path, key)] = place
         return values
@@ -224,5 +226,5 @@ class _Reader:
         try:
             return self._scalars.construct_object(node)
         except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError):
-            # PyYAML's constructors choke in many ways, and their words quote the value, so no cause is kept.
-            raise ConfigError(f"{place}: a value that does not fit its kind") from None
+            # PyYAML's constructors fail in many ways, and their messages quote the value: the cause is not kept.
+            raise ConfigError(f"{place}: the value does not fit its YAML type: put it in quotes") from None

@@ -1,7 +1,7 @@
-"""Files laid over one another: later ones win key by key, lists replace; a list of positions inserts.
+"""Merge configuration files: a later file wins key by key, and its lists replace earlier ones.
 
-A file whose `handlers` all carry `before: ID` or `after: ID` puts them into the list that the files below it made. Of
-the handlers this file knows that, and by which id an entry goes; not which there are, nor what options they take.
+The exception: a file whose `handlers` all have `before: ID` or `after: ID` inserts them into the list of the earlier
+files. This module knows how entries are identified; it does not know which handlers exist or what options they take.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class _Item(Record):
     """An entry of the list.
 
     Attributes:
-        id: what it is known by; None where it has not the form of an entry.
-        value: as it stands in its file, its position taken out.
-        places: of what is in it, by paths that begin in it.
-        before: the id of the entry that it is put before.
-        after: the id of the entry that it is put behind.
+        id: the id of the entry; None where the value has not the form of an entry.
+        value: the value in the file, without `before` and `after`.
+        places: the places of the values in it, by paths relative to the entry.
+        before: the id of the entry that it goes before.
+        after: the id of the entry that it goes after.
     """
 
     id: Optional[str]
@@ -35,20 +35,20 @@ class _Item(Record):
 
     @property
     def anchor(self) -> str:
-        """The entry that it stands beside."""
+        """The id of the entry that its position refers to."""
         return self.before or self.after or ""
 
 
 class Layers:
-    """The files so far, as one document.
+    """The files read so far, merged into one document.
 
     Args:
-        defaults: the handlers that positions refer to where no file has listed any.
-        problems: takes what is wrong with positions.
+        defaults: the handlers that positions refer to where no file lists any.
+        problems: collects mistakes in positions.
 
     Attributes:
-        document: what the files say together.
-        problems: as given; another one may take its place between two files.
+        document: the merged document.
+        problems: as given; it may be replaced between two files.
     """
 
     def __init__(self, defaults: Sequence[str], problems: Problems) -> None:
@@ -58,7 +58,7 @@ class Layers:
         self.problems = problems
 
     def add(self, above: Document) -> None:
-        """Lay a file over those below it."""
+        """Merge a file over the earlier ones."""
         listed = above.data.get(LIST)
         if not isinstance(listed, list):
             self._items = None if LIST in above.data else self._items
@@ -74,7 +74,7 @@ class Layers:
         below = self._items
         if below is None and LIST not in self.document.data:
             below = [_Item(name, name, {}) for name in self._defaults]
-        if below is not None:  # else there is no list to put them into, which is told of where it stands
+        if below is not None:  # else an earlier file has `handlers` that is no list, which is reported there
             self._items = self._inserted(below, items, above)
             self.document = _with_items(self.document, self._items)
 
@@ -95,19 +95,19 @@ class Layers:
                 self.problems.add(document, (LIST, number, name, key), f"`{key}` must be the name of an entry")
         before, after = (options.get(key) if isinstance(options.get(key), str) else None for key in POSITIONS)
         if before is not None and after is not None:
-            text = "an entry stands before another or after one, not both: leave `before` or `after` out"
+            text = "an entry has `before` or `after`, not both: remove one of them"
             self.problems.add(document, (LIST, number, name, "after"), text)
             after = None
         bare = {key: item for key, item in options.items() if key not in POSITIONS}
         return _Item(entry_id(value), {name: bare}, places, before, after)
 
     def _inserts(self, above: Document, items: list[_Item]) -> bool:
-        """The list inserts. One that does so in part is a mistake, and is told of."""
+        """Whether all entries have a position, so that the list inserts. Reports it if only some have one."""
         positioned = [item.before is not None or item.after is not None for item in items]
         if any(positioned) and not all(positioned):
             text = (
-                "this entry has no position, and others of this file have one: give each of them `before` or `after`, "
-                "and they go into the list below, or none of them, and they replace it"
+                "this entry has no position, but others here have: give all of them `before` or `after` (to insert "
+                "them into the list of the earlier files), or none of them (to replace that list)"
             )
             self.problems.add(above, (LIST, positioned.index(False)), text)
         return bool(positioned) and all(positioned)
@@ -120,11 +120,11 @@ class Layers:
             known = {other.id for other in made} - {item.id, None}
             wrong = None
             if item.id in seen:
-                wrong = f"this file puts {item.id!r} in twice: give one of them an `id` of its own"
+                wrong = f"this file inserts {item.id!r} twice: give one of them its own `id`"
             elif item.anchor == item.id:
-                wrong = f"{item.anchor!r} cannot stand beside itself"
+                wrong = f"{item.anchor!r} refers to itself: name another entry"
             elif item.anchor not in known and last.get(item.anchor, -1) > number:
-                wrong = f"{item.anchor!r} stands further down in this file: move it up"
+                wrong = f"{item.anchor!r} comes later in this file: move it up"
             elif item.anchor not in known:
                 wrong = unknown_text("entry", item.anchor, (name for name in known if name is not None))
             seen.add(item.id)
@@ -138,7 +138,7 @@ class Layers:
 
 
 def entry_id(value: Any) -> Optional[str]:
-    """The id that an entry goes by: its own, else its handler's name. None where the entry has no form at all."""
+    """The id of an entry: its own, else its handler's name. None where the value is no entry."""
     if isinstance(value, str):
         return value
     if not isinstance(value, dict) or len(value) != 1:
@@ -156,7 +156,7 @@ def _options(value: Any) -> Optional[dict[str, Any]]:
 
 
 def _spot(items: list[_Item], item: _Item) -> int:
-    """Where to put it. Behind an entry also means behind what was put there before, so that the files' order holds."""
+    """The index at which to insert. `after` skips entries inserted earlier, which keeps the order of the files."""
     if item.before is not None:
         return [other.id for other in items].index(item.before)
     spot = [other.id for other in items].index(item.after) + 1
@@ -181,7 +181,7 @@ def _without_list(places: dict[KeyPath, Place]) -> dict[KeyPath, Place]:
 
 
 def _overlay(below: Document, above: Document) -> Document:
-    """`above` laid over `below`: mappings key by key, anything else whole."""
+    """`above` merged over `below`: mappings key by key, any other value replaced."""
     places = {path: place for path, place in below.places.items() if not _replaced(path, above.data)}
     return Document(_merge(below.data, above.data), {**places, **above.places})
 

@@ -1,7 +1,7 @@
-"""The configuration: layers of YAML over built-in defaults -> one frozen `Config`.
+"""The configuration: YAML files over built-in defaults -> one frozen `Config`.
 
-How the layers are laid over one another stands in `layers`. Which options a handler takes is not known here: entries
-keep them as plain values, and `handlers.bind_handlers` checks them.
+`layers` merges the files. This module does not know which options a handler takes: entries keep them as plain values,
+and `handlers.bind_handlers` checks them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Frequency = Literal["instance", "boot", "once"]
 DEFAULT_HANDLERS = ("hostname", "user", "ssh_keys", "sshd", "report_ready", "user_data")
-ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"  # what a file may be called: the record of an entry's work goes by it
+ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"  # it is also the name of the file that records the entry as done
 _FILE_LIMIT = 1024 * 1024  # bytes
 
 
@@ -33,16 +33,16 @@ class DatasourceConfig(Record):
     """The `datasource` section.
 
     Attributes:
-        platform: "auto": link-local addresses are dialled only when the firmware proves Azure;
-            "azure": the administrator asserts it.
-        deadline: seconds for everything that Azure waits for; it gives a VM 20 minutes.
-        sources: what is read; which source wins is fixed per field.
-        imds: how the Instance Metadata Service is asked.
-        wireserver: how WireServer is asked, and told of Ready.
-        media: where the provisioning disc is, and what becomes of it.
-        interface: "auto", or the network interface by which Azure is asked.
-        dhcp: "ephemeral": get a lease for the length of the run where the network is not up yet, by an installed
-            client (udhcpc, dhcpcd, dhclient); "none": the network is somebody else's.
+        platform: "auto": send requests to Azure's link-local addresses only when the firmware proves Azure;
+            "azure": the administrator asserts that this is Azure.
+        deadline: seconds for everything that Azure waits for; Azure gives a VM 20 minutes.
+        sources: the sources to read; which source wins is fixed per field.
+        imds: requests to the Instance Metadata Service.
+        wireserver: requests and reports to WireServer.
+        media: the provisioning disc: where it is, and whether to eject it.
+        interface: "auto", or the network interface for requests to Azure.
+        dhcp: "ephemeral": where the network is not up yet, get a lease for the length of the run from an installed
+            client (udhcpc, dhcpcd, dhclient); "none": another program configures the network.
     """
 
     platform: Literal["auto", "azure"] = "auto"
@@ -57,22 +57,23 @@ class DatasourceConfig(Record):
     def __post_init__(self) -> None:
         check_seconds(self.deadline)
         if len(set(self.sources)) != len(self.sources):
-            raise ValueError("sources names one source twice")
+            raise ValueError("sources contains a duplicate: remove it")
 
 
 class EntryKeys(Record):
-    """What every entry of `handlers` takes, beside the options of its handler.
+    """The keys that every entry of `handlers` takes, besides the options of its handler.
 
     Attributes:
-        id: a name of the entry's own, as "grow_logs"; the handler's name when left out. It lets one handler be listed
-            several times, and it is what positions, records and reports know the entry by.
-        when: a condition on the metadata, as "tags.role == web", or a list of them, all of which must hold: FIELD,
+        id: the entry's own name, as "grow_logs"; the handler's name when left out. With it a handler can be listed
+            several times. Positions, records and reports use it.
+        when: a condition on the metadata, as "tags.role == web", or a list of conditions that must all hold: FIELD,
             not FIELD, FIELD == VALUE, FIELD != VALUE, FIELD in [VALUE, VALUE], FIELD not in [VALUE, VALUE].
-        frequency: "instance": once per VM; "boot": at every boot; "once": once on this machine, whatever VM it is.
-        required: true: a failure of it makes Azure be told NotReady; false: the VM is ready without it.
-        before: put the entry before the one of this id, into the list of the files below; then every entry of
-            the file has a position.
-        after: the same, behind it.
+        frequency: "instance": once per VM; "boot": at every boot; "once": once on this machine, even if the VM id
+            changes.
+        required: true: if it fails, azurelite reports NotReady to Azure; false: the VM can be Ready without it.
+        before: insert the entry before the entry with this id, in the list of the earlier files; then every entry of
+            this file needs a position.
+        after: the same, but after it.
     """
 
     id: Optional[str] = None
@@ -92,10 +93,10 @@ class HandlerEntry(Record):
     Attributes:
         name: the handler's name.
         options: its options, not yet checked.
-        path: where the entry stands in the document.
+        path: the path of the entry in the document.
         frequency: overrides the handler's own when not None.
         required: overrides the handler's own when not None.
-        id: its own id; empty when the handler's name is its id.
+        id: its own id; empty when the id is the handler's name.
         when: conditions, all of which must hold.
     """
 
@@ -109,7 +110,7 @@ class HandlerEntry(Record):
 
     @property
     def key(self) -> str:
-        """What the entry is known by."""
+        """The id of the entry."""
         return self.id or self.name
 
 
@@ -118,7 +119,7 @@ class Config(Record):
 
     Attributes:
         datasource: where metadata comes from.
-        handlers: what is done with it, in order.
+        handlers: the entries to run, in order.
         document: the merged values with their places, for errors found later.
     """
 
@@ -138,11 +139,11 @@ def load_config(root: Root, *, file: Optional[str] = None, problems: Optional[Pr
 
     Args:
         root: the guest; its files under /usr/lib, /etc and /run are read.
-        file: host path of a file that takes the place of /etc/azurelite/azurelite.yaml.
-        problems: takes what is wrong; then the rest is returned, as far as it can be understood.
+        file: host path of a file to use in place of /etc/azurelite/azurelite.yaml.
+        problems: collects the mistakes; the valid rest is then returned.
 
     Raises:
-        ConfigError: files that cannot be read or understood, with place and remedy; not where `problems` takes them.
+        ConfigError: a file cannot be read or has mistakes, with place and remedy; not with `problems`.
     """
     found = Problems() if problems is None else problems
     layers = Layers(DEFAULT_HANDLERS, found)
@@ -155,7 +156,7 @@ def load_config(root: Root, *, file: Optional[str] = None, problems: Optional[Pr
 
 
 def read_layers(root: Root, *, file: Optional[str] = None, problems: Problems) -> list[Document]:
-    """The files of a guest that exist and can be understood, weakest first; see `load_config`."""
+    """The existing, valid files of a guest, weakest first; see `load_config`."""
     admin = f"{layout.ADMIN_CONFIG}/{layout.CONFIG_NAME}"
     paths: list[str] = []
     found: list[Document] = []
@@ -177,21 +178,21 @@ def read_document(path: str) -> Document:
         with open(path, "rb") as file:
             text = file.read(_FILE_LIMIT + 1)
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "no file has such a name"
-        raise ConfigError(f"{path}: {why}: name a file that can be read") from error
+        why = error.strerror if isinstance(error, OSError) else "invalid file name"
+        raise ConfigError(f"{path}: {why}: name a readable file") from error
     _check_length(path, text)
     return parse_document(text, file=path)
 
 
 def parse_config(document: Document, *, problems: Optional[Problems] = None) -> Config:
-    """Check the merged values and make a Config of them.
+    """Check the merged values and create a Config from them.
 
     Args:
-        document: what the layers say together.
-        problems: takes what is wrong; then what is right is returned, and defaults stand in for the rest.
+        document: the merged layers.
+        problems: collects the mistakes; defaults then replace the invalid values.
 
     Raises:
-        ConfigError: all that is wrong, where `problems` does not take it.
+        ConfigError: all mistakes; not with `problems`.
     """
     found = Problems() if problems is None else problems
     sections = _Sections()
@@ -215,7 +216,7 @@ def _entries(listed: list[Any], document: Document, problems: Problems) -> tuple
     for i, item in enumerate(listed):
         key = entry_id(item)
         if key is not None and key in ids:
-            text = f"`handlers` lists {key[:64]!r} twice: give one of them an `id` of its own"
+            text = f"`handlers` lists {key[:64]!r} twice: give one of them its own `id`"
             problems.add(document, (LIST, i), text)
         ids.add(key or "")
         with problems.collecting():
@@ -224,12 +225,12 @@ def _entries(listed: list[Any], document: Document, problems: Problems) -> tuple
 
 
 def _entry(item: Any, document: Document, path: KeyPath, problems: Problems) -> HandlerEntry:
-    """One entry; with keys that are wrong, the rest of it. Raises ConfigError for what is no entry at all."""
+    """One entry, without its invalid keys. Raises ConfigError where the item is no entry at all."""
     if isinstance(item, str):
         return HandlerEntry(item, path=path)
     if not isinstance(item, dict) or len(item) != 1:
-        hint = ", the options indented deeper than the name" if isinstance(item, dict) and len(item) > 1 else ""
-        raise ConfigError(f"{document.place(path)}: an entry is a handler's name, or `name: {{options}}`{hint}")
+        hint = " with the options indented deeper than the name" if isinstance(item, dict) and len(item) > 1 else ""
+        raise ConfigError(f"{document.place(path)}: an entry must be a handler's name, or `name: {{options}}`{hint}")
     ((name, options),) = item.items()
     path = (*path, name)
     if options is not None and not isinstance(options, dict):
@@ -240,7 +241,7 @@ def _entry(item: Any, document: Document, path: KeyPath, problems: Problems) -> 
     with problems.collecting():
         keys = bind(EntryKeys, given, document, path)
     if keys.id is not None and not re.fullmatch(ID, keys.id):
-        text = "`id` is letters, digits, `_`, `.` and `-`, a letter or digit first, at most 63"
+        text = "`id` must be at most 63 letters, digits, `_`, `.` and `-`, beginning with a letter or digit"
         problems.add(document, (*path, "id"), text)
     when = _conditions(keys.when, document, (*path, "when"), problems)
     return HandlerEntry(name, own, path, keys.frequency, keys.required, keys.id or "", when)
@@ -265,21 +266,21 @@ def _files(root: Root) -> list[str]:
     try:
         return layout.config_files(root.names)
     except OSError as error:
-        raise ConfigError(f"{error.filename}: {error.strerror}: make it a folder that can be read") from error
+        raise ConfigError(f"{error.filename}: {error.strerror}: make it a readable folder") from error
 
 
 def _read_guest(root: Root, path: str) -> Optional[bytes]:
     try:
         found = root.stat(path)
         if found is not None and stat.S_ISCHR(found.st_mode):
-            return None  # a link to /dev/null, as people mask a drop-in
+            return None  # a link to /dev/null masks a drop-in
         text = root.read(path, limit=_FILE_LIMIT + 1)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}: make it a file that can be read") from error
+        raise ConfigError(f"{path}: {error.strerror}: make it a readable file") from error
     _check_length(path, text or b"")
     return text
 
 
 def _check_length(path: str, text: bytes) -> None:
     if len(text) > _FILE_LIMIT:
-        raise ConfigError(f"{path}: more than {_FILE_LIMIT} bytes: a configuration is far shorter")
+        raise ConfigError(f"{path}: the file is too large: shorten it to at most {_FILE_LIMIT} bytes")

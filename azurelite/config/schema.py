@@ -1,8 +1,8 @@
-"""Plain values -> a frozen dataclass, checked: the one way in which YAML keys become typed options.
+"""Plain values -> a checked, frozen Record: the one way in which YAML keys become typed options.
 
-The dataclass is the schema: its field names are the keys, its types what a key takes, its defaults what
-holds when the key is absent. Everything that is wrong is found before anything is said of it. Messages name place,
-key and the nearest valid key, and never a value.
+The Record (or a plug-in's dataclass) is the schema. Its field names are the keys, its types the types of the values,
+its defaults the values of absent keys. All mistakes are collected and reported together. Messages name the place, the
+key and the nearest valid key; never a value.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from azurelite.record import MISSING, Field
 T = TypeVar("T")
 
 MAPPINGS = (dict, collections.abc.Mapping)
-MOST_PROBLEMS = 100  # that are kept; a file with more of them is not what anybody meant
-_MOST = 10**15  # no setting is larger; far larger ones have no float at all
-_LONGEST_NAME = 64  # characters of a name that is looked for among those that are known
+MOST_PROBLEMS = 100  # that are kept; a file with more is not a configuration
+_MOST = 10**15  # no setting is larger; a float cannot hold very much larger numbers
+_LONGEST_NAME = 64  # characters of an unknown name that are compared with the known names
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Secret: "text"}
 # YAML 1.1 reads these words as truth values; where one of them is a choice, the value is that choice.
 _TRUE_WORDS = ("yes", "on", "true")
 _FALSE_WORDS = ("no", "off", "false")
-_WRONG: Any = object()  # in place of a value that does not fit; it never leaves this file
+_WRONG: Any = object()  # in place of a value of the wrong type; used only in this file
 
 
 class ConfigProblemsError(ConfigError):
-    """Everything that is wrong with a configuration, told as the first of it.
+    """All mistakes in a configuration; the message is the first one.
 
     Args:
         problems: at least one.
-        more: how many there are beside those.
+        more: the number of mistakes that are not in `problems`.
 
     Attributes:
-        problems: all of them, in the order in which they were found.
+        problems: in the order in which they were found.
         more: as given.
     """
 
@@ -63,11 +63,11 @@ class ConfigProblemsError(ConfigError):
 
 
 class Problems:
-    """What is wrong, collected, so that a person is told of all of it at once.
+    """Collects mistakes, so that all are reported at once.
 
     Attributes:
-        found: in the order in which it was found; of very many only the first.
-        more: how many there are beside those.
+        found: the first MOST_PROBLEMS mistakes, in the order in which they were found.
+        more: the number of mistakes after those.
     """
 
     def __init__(self) -> None:
@@ -75,12 +75,12 @@ class Problems:
         self.more = 0
 
     def add(self, document: Document, path: KeyPath, text: str) -> None:
-        """Something is wrong with the value at `path`; the text does not say where."""
+        """Add a mistake in the value at `path`; the text does not contain the place."""
         self._keep(Problem(text, document.place(path), document.nearest(path), path))
 
     @contextlib.contextmanager
     def collecting(self) -> Iterator[None]:
-        """Take a ConfigError raised inside, and go on behind."""
+        """Add a ConfigError that is raised inside, and continue after the `with` block."""
         try:
             yield
         except ConfigProblemsError as error:
@@ -91,7 +91,7 @@ class Problems:
             self._keep(_problem(error.message))
 
     def raise_if_any(self) -> None:
-        """Raise one ConfigProblemsError for all that was found."""
+        """Raise one ConfigProblemsError for all mistakes found."""
         if self.found:
             raise ConfigProblemsError(tuple(self.found), more=self.more)
 
@@ -103,7 +103,7 @@ class Problems:
 
 
 def _problem(message: str) -> Problem:
-    """A message that says its place itself."""
+    """A Problem from a message that begins with its place."""
     found = re.match(r"([^\n]+?):([0-9]+):([0-9]+): ", message)
     if found is None:
         return Problem(message)
@@ -120,19 +120,19 @@ def bind(
     also: tuple[str, ...] = (),
     unknown_keys: Optional[list[Problem]] = None,
 ) -> T:
-    """Make `cls` from a mapping.
+    """Create a `cls` from a mapping.
 
     Args:
-        cls: a dataclass with types that YAML can say: bool, int, float, str, Literal, Optional, Union, tuple,
-            Mapping[str, X], Secret, dataclass.
+        cls: a Record or dataclass with types that YAML can express: bool, int, float, str, Literal, Optional, Union,
+            tuple, Mapping[str, X], Secret, Record, dataclass.
         value: the mapping; None stands for an empty one.
-        document: where it comes from, for messages.
-        path: its place in the document.
-        also: keys that the caller has taken already; they are known, too, when a wrong one is named.
-        unknown_keys: takes the keys that do not exist, at any depth, which are then passed over and no error.
+        document: the document of the mapping, for messages.
+        path: its path in the document.
+        also: valid keys that the caller handles; suggested for a misspelt key, too.
+        unknown_keys: collects the unknown keys at any depth, which are then skipped; None: they are errors.
 
     Raises:
-        ConfigProblemsError: unknown keys, wrong types and values that the dataclass itself refuses, all of them.
+        ConfigProblemsError: all unknown keys, wrong types and values that `cls` refuses.
     """
     problems = Problems()
     made: T = _Binder(document, problems, unknown_keys).bind(cls, value, path, also=also)
@@ -141,7 +141,7 @@ def bind(
 
 
 def convert(wanted: Any, value: Any, document: Document, path: KeyPath) -> Any:
-    """One value as the type `wanted`, see `bind`. Raises ConfigProblemsError when it is something else."""
+    """Convert one value to the type `wanted`, see `bind`. Raises ConfigProblemsError when it does not fit."""
     problems = Problems()
     made = _Binder(document, problems, None).convert(wanted, value, path)
     problems.raise_if_any()
@@ -162,7 +162,7 @@ class _Binder:
         types = get_type_hints(cls)
         known = [field.name for field in fields_of(cls)]
         values = {}
-        wrong: set[Optional[str]] = set()  # names that a complaint was made about
+        wrong: set[Optional[str]] = set()  # names with a mistake reported already
         for key, item in value.items():
             if key not in known:
                 near = self._unknown((*path, key), (*known, *also))
@@ -175,7 +175,7 @@ class _Binder:
         try:
             made = cls(**good)
         except ValueError as error:
-            # What it says of a key that was complained about already hangs on the default in that key's place.
+            # A message about a key that is reported already is about the default that replaced its value.
             if not wrong & set(re.findall(r"\w+", str(error))):
                 self._refuse(path, f"{_name(path)}: {error}")
             return _WRONG
@@ -194,7 +194,7 @@ class _Binder:
         return readers.get(get_origin(wanted), self._plain)(wanted, value, path)
 
     def _union(self, wanted: Any, value: Any, path: KeyPath) -> Any:
-        """Optional[X], or Union[X, Y]: the first that the value has the shape of."""
+        """Optional[X], or Union[X, Y]: the first type that fits the value."""
         arguments = get_args(wanted)
         inner = [argument for argument in arguments if argument is not type(None)]
         if value is None and len(inner) < len(arguments):
@@ -240,7 +240,7 @@ class _Binder:
         return float(value) if wanted is float else value
 
     def _unknown(self, path: KeyPath, known: tuple[str, ...]) -> Optional[str]:
-        """Tell of a key that does not exist; the one that was probably meant comes back."""
+        """Report an unknown key. Returns the key that was probably meant."""
         key = str(path[-1])
         text = f"in {_name(path[:-1])}: {unknown_text('key', key, known)}"
         if self._unknown_keys is None:
@@ -255,7 +255,7 @@ class _Binder:
 
 
 def has_keys(thing: object) -> bool:
-    """It is a Record or a standard dataclass, which a plug-in's Options may be; or a value of one."""
+    """Whether it is a Record or a standard dataclass (which a plug-in's Options may be), class or value."""
     return hasattr(thing, "FIELDS") or hasattr(thing, "__dataclass_fields__")
 
 
@@ -275,7 +275,7 @@ def fields_of(owner: Any) -> tuple[Field, ...]:
 
 
 def choice_of(choices: tuple[Any, ...], value: Any) -> Any:
-    """The choice that a value stands for, or None: YAML reads a bare `yes` as true."""
+    """The choice that a value means, or None. YAML 1.1 reads a bare `yes` as true."""
     words = _TRUE_WORDS if value is True else _FALSE_WORDS if value is False else ()
     exact = next((choice for choice in choices if choice == value and type(choice) is type(value)), None)
     return exact if exact is not None else next((word for word in words if word in choices), None)
@@ -292,7 +292,7 @@ def _has_shape(kind: Any, value: Any) -> bool:
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     if kind is float and isinstance(value, (int, float)):
-        return abs(value) < _MOST  # and so no infinity, and no NaN
+        return abs(value) < _MOST  # False for infinity and NaN, too
     return isinstance(value, (str, Secret) if kind is Secret else kind)
 
 
@@ -313,7 +313,7 @@ def nearest(name: str, known: Iterable[str]) -> Optional[str]:
 
 
 def unknown_text(what: str, name: str, known: Iterable[str]) -> str:
-    """What is said of a name that does not exist, with the nearest one that does."""
+    """The message for an unknown name, with the nearest known name."""
     known = sorted(known)
     near = nearest(name, known)
     remedy = f"did you mean {near!r}?" if near else f"known: {', '.join(known) or 'none'}"
@@ -321,7 +321,7 @@ def unknown_text(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def unknown(what: str, name: str, known: Iterable[str], *, where: str) -> ConfigError:
-    """The error for a name that does not exist, with the nearest one that does."""
+    """The error for an unknown name, with the nearest known name."""
     return ConfigError(f"{where}: {unknown_text(what, name, known)}")
 
 

@@ -1,6 +1,6 @@
-"""From raw documents to one `Metadata`: parsing per source, and the one table that says which source wins.
+"""From raw documents to one `Metadata`: a parser for each source, and the one table of which source wins.
 
-Everything here is pure but `crawl.py`, which asks the sources in turn.
+Only `crawl.py` does I/O: it reads the sources one after the other.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any, Mapping
 from azurelite.metadata import Metadata
 from azurelite.record import replace
 
-# Field -> sources, strongest first. The first source with something usable wins; an empty answer is no answer,
-# so the next one is asked.
+# Field -> sources, strongest first. The first source with a usable value wins. An empty value counts as absent,
+# so the next source is used.
 PRECEDENCE: Mapping[str, tuple[str, ...]] = {
     "cloud_name": (),
     "platform": (),
@@ -37,15 +37,15 @@ PRECEDENCE: Mapping[str, tuple[str, ...]] = {
 
 
 def sources_of(name: str) -> tuple[str, ...]:
-    """The sources that may give a field, strongest first."""
+    """The sources that can have a field, strongest first."""
     return PRECEDENCE[name]
 
 
 def merge(parts: Mapping[str, Metadata]) -> Metadata:
-    """One Metadata out of what each source said.
+    """Merge the metadata of all sources into one.
 
     Args:
-        parts: source name -> what it said.
+        parts: source name -> the metadata of that source.
 
     Returns:
         The merged fields, with `provenance` and `raw` filled.

@@ -1,4 +1,4 @@
-"""Asking the sources; each may fail alone, and what the others say still counts."""
+"""Read the sources. Each can fail alone; what the others give still counts."""
 
 from __future__ import annotations
 
@@ -24,27 +24,29 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-# Seconds. No setting of the VM hangs on the goal state, so the crawl does not wait long for it;
-# the report fetches it again and then has patience.
+# Seconds. No setting of the VM depends on the goal state, so the crawl does not wait long for it;
+# the report fetches it again, with a longer deadline.
 _GOAL_STATE_WAIT = 10.0
-# Seconds that IMDS may take when the media has named the administrator already: some hosts have no IMDS at all.
+# Seconds for IMDS when the media has named the administrator already: some hosts have no IMDS at all.
 _IMDS_WAIT_BESIDE_MEDIA = 60.0
-_UNREADABLE_TRIES = 5  # of a document that cannot be read: a host that is coming up may send half of one
+_UNREADABLE_TRIES = 5  # for a document that cannot be read: a host that is starting may send half of one
 _UNREADABLE_PAUSE = 1.0  # seconds
+_IMDS = "IMDS: "  # how messages of the IMDS client begin; the log names the source itself
 _PROXY_AGENT = ("azure-proxy-agent", "--status", "--wait", "120")
-_PROXY_AGENT_WAIT = 130.0  # seconds; its own wait and some more
-_NOT_LOST = "hasCustomData is true in IMDS, yet no custom data was found on any provisioning media: it is lost"
+_PROXY_AGENT_WAIT = 130.0  # seconds: the 120 above, and 10 more
+_CUSTOM_DATA_LOST = "custom data is lost: IMDS says `hasCustomData`, but no provisioning media holds any"
 
 
 class Crawl(Record):
-    """What the sources said.
+    """The result of reading the sources.
 
     Attributes:
-        metadata: merged.
-        failures: source name -> why it gave nothing.
-        lost: field -> why it is missing though Azure has it: then what hangs on it must not be passed over.
-        refused: a value with which no VM should be called provisioned, whatever else succeeds.
-        media: the document on the media, and where it was.
+        metadata: the merged fields.
+        failures: source name -> why it could not be read.
+        lost: field -> why it is missing although Azure has it. A step that uses such a field must not be skipped as if
+            the field were absent.
+        refused: a value that makes provisioning fail, whatever else succeeds.
+        media: the document on the media, and where it was found.
     """
 
     metadata: Metadata
@@ -55,11 +57,11 @@ class Crawl(Record):
 
     @property
     def device(self) -> Optional[str]:
-        """The drive that the document came from, which may be ejected."""
+        """The drive that the document came from, which can be ejected; None for any other place."""
         return self.media.device if self.media is not None else None
 
     def failure_for(self, name: str) -> Optional[FabricError]:
-        """Why a field may be missing: the failure of the strongest source that could have given it."""
+        """Why a field may be missing: the failure of the first source in `PRECEDENCE` that failed; else None."""
         for source in sources_of(name):
             if source in self.failures:
                 return self.failures[source]
@@ -80,13 +82,13 @@ def crawl(
     Args:
         fabric: the endpoints; its `reading` deadline bounds everything.
         identity: what the firmware said.
-        sources: which are asked: "imds", "media", "wireserver".
-        system: the guest, whose discs are read and whose `openssl` opens certificates; neither when None.
+        sources: which to read: "imds", "media", "wireserver".
+        system: the guest whose discs are read and whose `openssl` decrypts certificates; None: do neither.
         media: where the provisioning media is, see `fetch_media`.
-        given_media: a document that takes the media's place, as a VM from a pool is given one.
+        given_media: a document to use in place of the media, as IMDS gives one to a VM that leaves a pool.
 
     Returns:
-        The merged metadata; a source that failed is in `failures`, and the others go on.
+        The merged metadata. A source that failed is in `failures`; the other sources are still read.
     """
     return _Crawler(fabric, identity, system, media, given_media).read(sources)
 
@@ -112,11 +114,11 @@ class _Crawler:
 
     def read(self, sources: Sequence[str]) -> Crawl:
         readers: dict[str, Callable[[], Metadata]] = {
-            "media": self._read_media,  # ahead of IMDS: it takes no time
+            "media": self._read_media,  # before IMDS: it takes no time
             "imds": self._read_imds,
             "wireserver": self._read_goal_state,
         }
-        if "imds" in sources and "wireserver" in sources:  # two servers: one need not wait for the other
+        if "imds" in sources and "wireserver" in sources:  # two servers, so both requests can run at once
             self.fabric.wireserver.ask_ahead(
                 self.fabric.reading.within(_GOAL_STATE_WAIT), beside=self.fabric.imds.endpoint
             )
@@ -127,7 +129,7 @@ class _Crawler:
             self._try("certificates", self._read_certificates)
         metadata = merge(self.parts)
         if _has_custom_data(metadata) and metadata.custom_data is None and "media" in sources and not self._is_copy():
-            LOG.error("%s", _NOT_LOST)
+            LOG.error("media: %s", _CUSTOM_DATA_LOST)
         return Crawl(
             metadata,
             self.failures,
@@ -137,14 +139,14 @@ class _Crawler:
         )
 
     def _is_copy(self) -> bool:
-        """The document is azurelite's own copy, from which secrets were taken: the disc itself was read before."""
+        """The document is azurelite's own copy, without secrets; the disc itself was read at an earlier boot."""
         return self.media is not None and self.media.source.startswith(layout.VMS_DIR)
 
     def _lost(self, metadata: Metadata) -> dict[str, FabricError]:
-        """What a source that failed may have had, and what must not pass for absent.
+        """The fields that a failed source may have had, so that they must not count as absent.
 
-        Keys that the media names and nobody could get; or, where passwords are forbidden, that it may have named. User
-        data and custom data, where there is neither.
+        SSH keys: those that the media names by thumbprint and that could not be fetched; where passwords are disabled,
+        also keys that the failed source may have named. User data and custom data: where neither was found.
         """
         lost: dict[str, FabricError] = {}
         unread = self.failures.get("imds") or self.failures.get("media")
@@ -164,10 +166,12 @@ class _Crawler:
     def _try(self, source: str, reader: Callable[[], Metadata]) -> None:
         try:
             self.parts[source] = reader()
-        except AzureliteError as error:  # of whatever kind: it takes no other source down
+        except AzureliteError as error:  # of any kind: the other sources are still read
             failure = FabricError(error.message, reason=error.reason, data=error.data)
-            self.failures[source] = error if isinstance(error, FabricError) else failure
-            LOG.warning("%s gave nothing: %s", source, error)
+            failure = error if isinstance(error, FabricError) else failure
+            failure.short = failure.short or failure.reason
+            self.failures[source] = failure
+            LOG.warning("%s: %s", source, error.message[len(_IMDS) :] if error.message.startswith(_IMDS) else error)
 
     def _read_media(self) -> Metadata:
         if self.media is not None:
@@ -175,11 +179,11 @@ class _Crawler:
         elif self.system is not None:
             self._find_media(self.system)
         for problem in self.ovf.problems:
-            LOG.warning("%s", problem)
+            LOG.warning("media: %s", problem)
         return self.ovf.metadata
 
     def _find_media(self, system: System) -> None:
-        """The first document that is Azure's; when there is only a damaged one, that is the failure to tell of."""
+        """Find the first document that is Azure's. Raises DocumentError where there is only a damaged one."""
         wrong: list[FabricError] = []
 
         def accept(document: bytes) -> bool:
@@ -190,16 +194,16 @@ class _Crawler:
                 return False
             return True
 
-        self.media, passed_over = fetch_media(system, self.media_setting, accept, vm_id=self.vm_id)
-        for sentence in passed_over:
-            LOG.info("%s", sentence)
+        self.media, skipped = fetch_media(system, self.media_setting, accept, vm_id=self.vm_id)
+        for place in skipped:
+            LOG.info("media: %s", place)
         if self.media is None:
             damaged = [error for error in wrong if isinstance(error, DocumentError)]
             if damaged:
                 raise damaged[-1]
 
     def _wait_for_proxy_agent(self) -> None:
-        """The platform expects azure-proxy-agent in this image, which must be up before IMDS is asked."""
+        """Wait for azure-proxy-agent where the platform expects it in this image: IMDS is reached through it."""
         if not self.ovf.metadata.provision_guest_proxy_agent or self.system is None or not self.system.root.is_host:
             return
         try:
@@ -207,7 +211,7 @@ class _Crawler:
         except CommandError as error:
             absent = self.system.commands.find(_PROXY_AGENT[0]) is None
             reason = "azure-proxy-agent not found" if absent else "azure-proxy-agent status failure"
-            self.refused = AzureliteError(f"the guest proxy agent is not there: {error}", reason=reason)
+            self.refused = AzureliteError(f"azure-proxy-agent is not ready: {error}", reason=reason)
 
     def _read_imds(self) -> Metadata:
         self._wait_for_proxy_agent()
@@ -221,7 +225,7 @@ class _Crawler:
             except DocumentError as error:
                 if tries == _UNREADABLE_TRIES or deadline.remaining() <= _UNREADABLE_PAUSE:
                     raise
-                LOG.info("%s; asking again", error)
+                LOG.info("imds: %s; retrying", error)
                 self.fabric.clock.sleep(_UNREADABLE_PAUSE)
 
     def _read_goal_state(self) -> Metadata:
@@ -234,13 +238,13 @@ class _Crawler:
         keys = ssh_keys_from(certificates, self.ovf.fingerprints)
         if not keys:
             raise CertificateError(
-                "none of the VM's certificates has a key that the media names", reason="error fetching certificates"
+                "no certificate of the VM holds an SSH key that the media names", reason="error fetching certificates"
             )
         return Metadata(public_ssh_keys=keys)
 
 
 def _refusal(problem: Optional[DocumentError]) -> Optional[AzureliteError]:
-    """The problem as what it is for the VM: not Azure out of reach, but a value that cannot be taken."""
+    """The problem as an error of exit code 1: Azure was reached, but sent a value that cannot be used."""
     return AzureliteError(problem.message, reason=problem.reason, data=problem.data) if problem is not None else None
 
 
@@ -251,36 +255,36 @@ def _has_custom_data(metadata: Metadata) -> bool:
 
 
 def ssh_keys_from(certificates: Sequence[Certificate], fingerprints: Sequence[str]) -> tuple[SshKey, ...]:
-    """The keys that are asked for, in the order in which they are.
+    """Find the SSH keys of the certificates with these thumbprints.
 
     Args:
-        certificates: what the VM was given.
+        certificates: the VM's certificates.
         fingerprints: thumbprints, upper-case hex without colons.
 
     Returns:
-        One key for each thumbprint that a certificate with a usable key has; the others are logged.
+        The keys in the order of the thumbprints. One without a certificate or usable key is logged and skipped.
     """
     known = {certificate.thumbprint: certificate for certificate in certificates}
     keys = []
     for fingerprint in dict.fromkeys(fingerprints):
         certificate = known.get(fingerprint)
         if certificate is None:
-            LOG.warning("none of the VM's %d certificates has the thumbprint %s", len(known), fingerprint)
+            LOG.warning("certificates: none of %d has the thumbprint %s", len(known), fingerprint)
         elif certificate.public_key is None:
-            LOG.warning("the certificate %s holds a kind of key that sshd does not take", fingerprint)
+            LOG.warning("certificates: %s has a key type that sshd does not support", fingerprint)
         else:
             keys.append(SshKey(certificate.public_key))
     return tuple(keys)
 
 
 def from_identity(identity: Identity) -> Metadata:
-    """The two ids, the firmware's own as other agents use it and Azure's, and a random seed."""
+    """Metadata from the firmware: the SMBIOS UUID (which other agents use), Azure's VM id, a random seed."""
     seed = identity.random_seed
     return Metadata(instance_id=identity.system_uuid, vm_id=identity.vm_id, random_seed=Secret(seed) if seed else None)
 
 
 def from_goal_state(goal_state: GoalState) -> Metadata:
-    """What a goal state tells: `raw["goal_state"]`."""
+    """Metadata from a goal state: `raw["goal_state"]` and nothing else."""
     public = {
         "container_id": goal_state.container_id,
         "instance_id": goal_state.instance_id,

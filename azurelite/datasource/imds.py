@@ -1,6 +1,6 @@
-"""The IMDS instance document -> Metadata. Pure: bytes in, values out; one bad value never hides the others.
+"""The IMDS instance document -> Metadata. Pure: bytes in, values out. One bad value costs only itself.
 
-IMDS writes nearly every value as a string, and an absent one as an empty string.
+IMDS writes nearly every value as a string, and an absent value as an empty string.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 
 _SOURCE = "IMDS instance document"
 _REASON = "error parsing IMDS metadata"
-_MOST_DEPTH = 64  # levels; an honest document has about ten
+_MOST_DEPTH = 64  # levels; Azure's document has about ten
 _SECRET_ENDINGS = ("userdata", "customdata", "password", "secret")
 
 
@@ -32,7 +32,7 @@ def parse_imds(document: bytes) -> Metadata:
         document: JSON in UTF-8.
 
     Returns:
-        The fields that IMDS knows. A value of a wrong type is logged by its key and left out.
+        The fields that IMDS has. A value of a wrong type is logged with its key and skipped.
 
     Raises:
         DocumentError: not JSON, not UTF-8, or not an object.
@@ -62,7 +62,7 @@ def parse_imds(document: bytes) -> Metadata:
 
 
 def without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
-    """The document without user data, custom data, passwords and the like, wherever they stand."""
+    """The document without user data, custom data, passwords and secrets, at any depth."""
     public: dict[str, Any] = _shown(_writable(tree))
     return public
 
@@ -76,7 +76,7 @@ def _shown(node: Any) -> Any:
 
 
 def _is_secret(key: str, value: Any) -> bool:
-    """`hasCustomData` tells only that there is some."""
+    """Whether a key's value must not be shown. `hasCustomData`, a boolean, may be: it holds no data."""
     return key.lower().endswith(_SECRET_ENDINGS) and not isinstance(value, bool)
 
 
@@ -89,14 +89,14 @@ def _load(document: bytes) -> dict[str, Any]:
     if not _is_shallow(tree):
         raise DocumentError(_SOURCE, f"nested deeper than {_MOST_DEPTH} levels", reason=_REASON)
     if not isinstance(tree, dict):
-        raise DocumentError(_SOURCE, f"not an object but {type(tree).__name__}", reason=_REASON)
+        raise DocumentError(_SOURCE, f"not an object but of type {type(tree).__name__}", reason=_REASON)
     if not isinstance(tree.get("compute"), dict):
-        raise DocumentError(_SOURCE, "has no object `compute`", reason="invalid IMDS metadata for key=compute")
+        raise DocumentError(_SOURCE, "the object `compute` is missing", reason="invalid IMDS metadata for key=compute")
     return tree
 
 
 def _writable(node: Any) -> Any:
-    """The tree without what Python's reader takes and no JSON file can hold: halves of surrogate pairs, NaN."""
+    """The tree with what no JSON file can hold replaced: lone surrogates by "?", NaN and infinity by None."""
     if isinstance(node, str):
         return node.encode("utf-8", "replace").decode()
     if isinstance(node, float):
@@ -109,7 +109,7 @@ def _writable(node: Any) -> Any:
 
 
 def _is_shallow(tree: Any) -> bool:
-    """Whoever walks the document later may do so by recursion."""
+    """At most _MOST_DEPTH levels deep, so that later code can walk the document by recursion."""
     level = [tree]
     for _ in range(_MOST_DEPTH):
         level = [child for node in level if isinstance(node, (dict, list)) for child in _children(node)]
@@ -143,7 +143,7 @@ def _text(tree: dict[str, Any], key: str, *, where: str) -> Optional[str]:
 
 
 def _vm_id(compute: dict[str, Any]) -> Optional[str]:
-    """It becomes part of a path, so it must be a UUID and nothing else."""
+    """The VM id. It becomes part of a path, so anything but a UUID is skipped."""
     text = (_text(compute, "vmId", where="compute.") or "").lower()
     if text and not is_uuid(text):
         _skip("compute.vmId", text)
@@ -151,7 +151,7 @@ def _vm_id(compute: dict[str, Any]) -> Optional[str]:
 
 
 def _flag(tree: dict[str, Any], key: str, *, where: str) -> Optional[bool]:
-    """JSON true and the string "true" mean the same; a peer takes true for false here."""
+    """A boolean. JSON true and the string "true" mean the same; another agent reads JSON true as false."""
     value = tree.get(key)
     if isinstance(value, bool):
         return value
@@ -189,12 +189,15 @@ def _user_data(compute: dict[str, Any]) -> Optional[Secret]:
     try:
         return Secret(base64.b64decode(text, validate=True))
     except (ValueError, binascii.Error):
-        LOG.warning("IMDS: compute.userData is not base64; it is left out")
+        LOG.warning("imds: compute.userData skipped: it is not base64")
         return None
 
 
 def _tags(compute: dict[str, Any]) -> Optional[dict[str, str]]:
-    """`tagsList` is the safe one; `tags`, all that old versions have, joins by `;` and `:`, which a value may hold."""
+    """The tags, from `tagsList` where it is there.
+
+    Older api-versions have only `tags`, which joins with `;` and `:`: ambiguous, because a value may hold both.
+    """
     entries = _writable(compute.get("tagsList"))
     if not isinstance(entries, list):
         joined = _text(compute, "tags", where="compute.") or ""
@@ -209,4 +212,4 @@ def _pps_type(extended: dict[str, Any]) -> Optional[str]:
 
 
 def _skip(key: str, value: object) -> None:
-    LOG.warning("IMDS: %s has an unusable value of type %s; it is left out", key, type(value).__name__)
+    LOG.warning("imds: %s skipped: unusable value of type %s", key, type(value).__name__)

@@ -1,8 +1,8 @@
 """ovf-env.xml, the file on the provisioning media -> Metadata. Pure: bytes in, values out.
 
-Azure's elements live in one XML namespace, under prefixes that differ from host to host. An element that is empty,
-or nil, is as good as absent: what Azure does not want to say it often says with an empty element.
-What is wrong with one value is collected in `Ovf.problems` and never hides the other values.
+Azure's elements have one XML namespace, under prefixes that differ from host to host. An empty element and a nil one
+count as absent: Azure often writes an empty element for a value that is not set.
+A value that cannot be used is skipped and named in `Ovf.problems`; the other values still count.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _AZURE = "http://schemas.microsoft.com/windowsazure"
 _PREFIXES = {"oe": "http://schemas.dmtf.org/ovf/environment/1", "wa": _AZURE}
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 _LINUX = "LinuxProvisioningConfigurationSet"
-_LONGEST_PASSWORD = 72  # characters; what Azure itself takes
-_MOST_DEPTH = 64  # levels; an honest document has seven
-# Other agents leave their own copies of the file in the image, with one of these in the password's place:
-# cloud-init writes the word, the Azure Linux agent the star. Azure takes neither as a password.
-_STAND_INS = ("REDACTED", "*")
+_LONGEST_PASSWORD = 72  # characters; the limit of Azure itself
+_MOST_DEPTH = 64  # levels; Azure's document has seven
+# Other agents keep a copy of the file in the image, with the password replaced: cloud-init writes REDACTED,
+# the Azure Linux agent writes *. Azure accepts neither as a password.
+_REDACTIONS = ("REDACTED", "*")
 _TRUE, _FALSE = ("true", "1", "on", "yes"), ("false", "0", "off", "no")
 _THUMBPRINT = r"[0-9A-F]{40}"
 _FLAGS = ("DisableSshPasswordAuthentication", "PreprovisionedVm", "ProvisionGuestProxyAgent")
-# What may be shown to everybody. Elements that are not here are not shown: a future one could be a secret.
+# Elements that may be shown to every user. All others are hidden: a future one could be a secret.
 _HARMLESS_TEXTS = (
     *("ConfigurationSetType", "HostName", "UserName", *_FLAGS, "PreprovisionedVMType"),
     *("ProvisionGuestAgent", "GuestAgentPackageName", "KmsServerHostname"),
@@ -42,14 +42,14 @@ _SECRET_ENDINGS = ("password", "customdata", "userdata")
 
 
 class Ovf(Record):
-    """What the media says.
+    """The content of the document.
 
     Attributes:
-        metadata: the fields that the media knows.
-        fingerprints: thumbprints of the keys that are named but not written out, upper-case hex without colons,
+        metadata: the fields that the media has.
+        fingerprints: thumbprints of keys that the document names but does not contain, upper-case hex without colons,
             in the document's order; the keys themselves are in the VM's certificates.
-        problems: values that had to be left out, each with its element's name; nobody has logged them yet.
-        refused: the one of the problems with which no VM should be called provisioned: a password that is too long.
+        problems: the values that were skipped, each with its element's name; not logged yet.
+        refused: the problem that makes provisioning fail: a password that is too long.
     """
 
     metadata: Metadata
@@ -62,18 +62,18 @@ def parse_ovf(document: bytes) -> Ovf:
     """Read ovf-env.xml.
 
     Args:
-        document: the file; a byte order mark is fine. The caller has capped its size.
+        document: the file, with or without a byte order mark. The caller limits its size.
 
     Raises:
-        MediaError: XML, but not Azure's: it has no ProvisioningSection, so another disc may be looked at.
-        DocumentError: not XML, a DTD or entity in it, nested too deep, no configuration for Linux, or an element
-            twice that can only be once.
+        MediaError: XML, but not Azure's: it has no ProvisioningSection. Another disc may have Azure's.
+        DocumentError: not XML, with a DTD or entity, nested too deep, without a configuration for Linux, or with an
+            element repeated that must be unique.
     """
     root = _load(document)
     reader = _Reader()
     provisioning = reader.child(root, "ProvisioningSection")
     if provisioning is None:
-        raise MediaError(f"{_SOURCE} is not Azure's: it has no ProvisioningSection", reason="no Azure ovf-env.xml")
+        raise MediaError(f"{_SOURCE} is not Azure's: ProvisioningSection is missing", reason="no Azure ovf-env.xml")
     linux = reader.child(provisioning, _LINUX)
     if linux is None:
         raise _unexpected(f"missing configuration for '{_LINUX}'")
@@ -96,10 +96,10 @@ def parse_ovf(document: bytes) -> Ovf:
 
 
 def redacted(document: bytes) -> bytes:
-    """The document without passwords, custom data and user data, for a copy that stays on the machine.
+    """The document without passwords, custom data and user data: the copy that is stored on the machine.
 
     Raises:
-        DocumentError: it cannot be read, so nothing can be said about its secrets.
+        DocumentError: it cannot be read, so its secrets cannot be found.
     """
     root = _load(document)
     for element in list(root.iter()):
@@ -114,28 +114,28 @@ def redacted(document: bytes) -> bytes:
 
 
 class _Reader:
-    """Looks into elements and collects what is wrong in there."""
+    """Reads elements and collects the problems."""
 
     def __init__(self) -> None:
         self.problems: list[DocumentError] = []
 
     def child(self, parent: Optional[Element], name: str) -> Optional[Element]:
-        """The one child of that name; None where there is none, or no parent."""
+        """The only child of that name; None where there is none, or no parent. Raises DocumentError for several."""
         found = [] if parent is None else parent.findall(f"{{{_AZURE}}}{name}")
         if len(found) > 1:
             raise _unexpected(f"multiple configuration matches for '{name}' ({len(found)})")
         return found[0] if found else None
 
     def verbatim(self, parent: Optional[Element], name: str) -> Optional[str]:
-        """The text of a child as it stands; None where it is absent, nil, empty or nothing but white space."""
+        """The unchanged text of a child; None where it is absent, nil, empty or only white space."""
         child = self.child(parent, name)
         if child is not None and len(child):
-            self.problem(name, "holds elements where a text should be")
+            self.problem(name, "contains elements instead of text")
             return None
         return None if child is None else _value(child)
 
     def text(self, parent: Optional[Element], name: str) -> Optional[str]:
-        """The same without the white space around it, which pretty printing puts there."""
+        """As `verbatim`, but without the white space around the text, which pretty printing adds."""
         text = self.verbatim(parent, name)
         return None if text is None else text.strip()
 
@@ -145,25 +145,25 @@ class _Reader:
         if word in _TRUE or word in _FALSE:
             return word in _TRUE
         if word:
-            self.problem(name, "is neither true nor false")
+            self.problem(name, "must be true or false")
         return None
 
     def problem(self, name: str, what: str) -> None:
-        """Remember what is wrong with an element; its value is never quoted."""
+        """Record a problem with an element; its value is never quoted."""
         self.problems.append(_unexpected(f"{name} {what}"))
 
 
 def _load(document: bytes) -> Element:
     if document.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        try:  # expat joins half a surrogate pair with whatever follows it
+        try:  # expat would accept a lone surrogate and join it with the next character
             document.decode("utf-16")
         except ValueError as error:
-            raise DocumentError(_SOURCE, "not the UTF-16 that it begins as") from error
+            raise DocumentError(_SOURCE, "not valid UTF-16, although it has its byte order mark") from error
     root = parse_xml(document, source=_SOURCE)
     level = [root]
     for _ in range(_MOST_DEPTH):
         level = [child for element in level for child in element]
-    if level:  # whoever walks the tree later may do so by recursion
+    if level:  # later code walks the tree by recursion
         raise DocumentError(_SOURCE, f"nested deeper than {_MOST_DEPTH} levels")
     return root
 
@@ -184,15 +184,15 @@ def _value(element: Element) -> Optional[str]:
 
 
 def _password(reader: _Reader, linux: Element) -> tuple[Optional[Secret], Optional[DocumentError]]:
-    """White space around a password may belong to it, so it stays."""
+    """The password, or the problem with it. White space around it may belong to it, so it is kept."""
     text = reader.verbatim(linux, "UserPassword")
-    if text is None or text in _STAND_INS:
+    if text is None or text in _REDACTIONS:
         return None, None
     if len(text) <= _LONGEST_PASSWORD:
         return Secret(text), None
     refused = DocumentError(
         _SOURCE,
-        f"UserPassword has {len(text)} characters, and Azure takes at most {_LONGEST_PASSWORD}",
+        f"UserPassword has {len(text)} characters, but Azure allows at most {_LONGEST_PASSWORD}",
         reason=f"unsupported password length={len(text)} max={_LONGEST_PASSWORD}",
     )
     refused.data = {"length": str(len(text)), "max_length": str(_LONGEST_PASSWORD)}
@@ -209,12 +209,12 @@ def _custom_data(reader: _Reader, linux: Element) -> Optional[Secret]:
             raise ValueError("cut off")
         return Secret(base64.b64decode(text, validate=True))
     except ValueError:
-        reader.problem("CustomData", "is not base64; it is left out")
+        reader.problem("CustomData", "skipped: it is not base64")
         return None
 
 
 def _pps_type(reader: _Reader, platform: Optional[Element]) -> Optional[str]:
-    """The type by its name; the older flag alone says "Running"."""
+    """The pre-provisioning type; "Running" where only the older flag PreprovisionedVm is set."""
     kind = reader.text(platform, "PreprovisionedVMType")
     flag = reader.flag(platform, "PreprovisionedVm")
     if kind in (None, "None", "Unknown"):
@@ -223,7 +223,7 @@ def _pps_type(reader: _Reader, platform: Optional[Element]) -> Optional[str]:
 
 
 def _keys(reader: _Reader, linux: Element) -> tuple[tuple[SshKey, ...], tuple[str, ...]]:
-    """Keys that are written out, and the thumbprints of those that are only named."""
+    """The keys that the document contains, and the thumbprints of those that it only names."""
     entries = reader.child(reader.child(linux, "SSH"), "PublicKeys")
     keys: list[SshKey] = []
     fingerprints: list[str] = []
@@ -235,7 +235,7 @@ def _keys(reader: _Reader, linux: Element) -> tuple[tuple[SshKey, ...], tuple[st
         elif re.fullmatch(_THUMBPRINT, fingerprint):
             fingerprints.append(fingerprint)
         else:
-            reader.problem("PublicKey", "has neither a Value nor a Fingerprint of 40 hexadecimal digits; it is skipped")
+            reader.problem("PublicKey", "skipped: it has neither a Value nor a Fingerprint of 40 hexadecimal digits")
     return tuple(keys), tuple(dict.fromkeys(fingerprints))
 
 

@@ -182,7 +182,7 @@ class HttpClient:
                 raise self._explained(error)
             if error.reason != said:  # once per kind of trouble: a later success makes it no warning
                 said = error.reason
-                LOG.info("%s; trying again", error)
+                LOG.info("http: %s; retrying", error)
             self._clock.sleep(pause)
 
     def _try(
@@ -209,7 +209,10 @@ class HttpClient:
         address = urlsplit(error.url).hostname or ""
         if address.startswith("127.") or address in ("localhost", "::1"):
             return error
-        return TransportError(error.kind, url=error.url, detail=f"{error.detail}: {self._explain(address, error)}")
+        cause = self._explain(address, error)
+        return TransportError(
+            error.kind, url=error.url, detail=error.detail, cause=cause, short=f"{address} unreachable"
+        )
 
     def close(self) -> None:
         """Close the kept connections."""

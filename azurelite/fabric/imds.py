@@ -7,7 +7,7 @@ import logging
 from typing import Optional
 
 from azurelite.clock import Deadline
-from azurelite.errors import FabricError, HttpStatusError
+from azurelite.errors import FabricError, HttpStatusError, TransportError
 from azurelite.fabric import retry
 from azurelite.fabric.http import HttpClient
 from azurelite.fabric.settings import ImdsSettings
@@ -54,7 +54,7 @@ class Imds:
                     following = _following(error, queries)
                     if following is None:
                         raise
-                    LOG.info("IMDS does not know the query; asking for %s", following)
+                    LOG.info("imds: the query is not supported; retrying with %s", following)
                     queries.append(following)
         except FabricError as error:
             raise _querying(error) from error
@@ -110,4 +110,5 @@ def _is_version(text: str) -> bool:
 
 
 def _querying(error: FabricError) -> FabricError:
-    return FabricError(f"IMDS: {error}", reason=f"{error.reason} querying IMDS", data=error.data)
+    short = "IMDS unreachable" if isinstance(error, TransportError) else None
+    return FabricError(f"IMDS: {error}", reason=f"{error.reason} querying IMDS", data=error.data, short=short)

@@ -1,1 +1,1 @@
-"""What the firmware and Hyper-V say about this machine, and take from it: VM id, chassis tag, key-value pools."""
+"""The firmware and Hyper-V: VM id, chassis tag, random seed, and the key-value pools for the host."""

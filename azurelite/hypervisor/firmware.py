@@ -1,6 +1,6 @@
-"""The firmware's word where sysfs is silent: other programs and other systems, in one small table.
+"""The VM's identity where sysfs has none: programs that read the firmware, in one small table.
 
-`identity.py` reads Linux's sysfs and is all that an ordinary boot needs; this file adds what takes a program.
+`identity.py` reads Linux's sysfs, which is enough for an ordinary boot; this module adds the programs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SEED_LIMIT = 65536  # bytes; the table has a few hundred
 
 
 class _Source(Record):
-    """A program that knows SMBIOS strings: the words that print the chassis tag and the UUID."""
+    """A program that prints SMBIOS strings: its commands for the chassis tag and the UUID."""
 
     chassis_tag: Optional[tuple[str, ...]]
     system_uuid: tuple[str, ...]
@@ -28,12 +28,12 @@ class _Source(Record):
 _SOURCES = (
     _Source(("dmidecode", "--string", "chassis-asset-tag"), ("dmidecode", "--string", "system-uuid")),
     _Source(("kenv", "-q", "smbios.chassis.tag"), ("kenv", "-q", "smbios.system.uuid")),  # FreeBSD, DragonFly
-    _Source(None, ("sysctl", "-n", "hw.uuid")),  # OpenBSD tells no tag: the administrator must assert Azure
+    _Source(None, ("sysctl", "-n", "hw.uuid")),  # OpenBSD gives no tag: `datasource.platform: azure` is needed
 )
 
 
 def identify(root: Root, commands: Commands) -> Identity:
-    """Who this VM is: by sysfs, else by the first program of the table that answers, on the running system only."""
+    """The VM's identity: from sysfs, else, on the running system only, from the first program that gives a UUID."""
     found = read_identity(root)
     on_azure, uuid = found.on_azure, found.system_uuid
     if root.is_host and uuid is None:
@@ -61,7 +61,7 @@ def _ask(commands: Commands, argv: Optional[tuple[str, ...]]) -> str:
 
 
 def _random_seed(root: Root) -> bytes:
-    """Hyper-V hands a seed over in the ACPI table OEM0; only root can read it."""
+    """The random seed from Hyper-V, in the ACPI table OEM0, which only root can read; empty without one."""
     try:
         return root.read(layout.RANDOM_SEED, limit=_SEED_LIMIT) or b""
     except OSError:

@@ -1,6 +1,6 @@
-"""Who this VM is, by its firmware: no request is needed to know it.
+"""The VM's identity from its firmware, without a request.
 
-It is read on the shortest path of all ("already done"), so it imports nothing heavy.
+Every boot reads it, also one where nothing is left to do, so this module imports nothing expensive.
 """
 
 from __future__ import annotations
@@ -8,20 +8,20 @@ from __future__ import annotations
 from azurelite import layout
 from azurelite.system.root import Root
 
-# The one value by which Azure marks its machines; vendor strings also fit any Hyper-V host.
+# Azure sets this chassis tag on every VM. Vendor strings do not prove Azure: every Hyper-V host has them.
 AZURE_CHASSIS_TAG = "7783-7084-3265-9085-8269-3286-77"
 _GROUPS = (8, 4, 4, 4, 12)
 _LIMIT = 4096  # bytes; a DMI string is far shorter
 
 
 class Identity:
-    """What the firmware says.
+    """The identity from the firmware.
 
     Attributes:
         on_azure: the chassis tag is Azure's.
         system_uuid: the SMBIOS UUID as read, lower case; None where it cannot be read.
         vm_id: Azure's id of this VM; None where there is no usable UUID.
-        random_seed: what the host offers for the random pool (the ACPI table OEM0); empty where it offers none.
+        random_seed: the host's bytes for the random pool (ACPI table OEM0); empty without one.
     """
 
     __slots__ = ("on_azure", "random_seed", "system_uuid", "vm_id")
@@ -45,7 +45,7 @@ def read_identity(root: Root) -> Identity:
 
 
 def vm_id_of(root: Root, system_uuid: str) -> str:
-    """Azure's id for a firmware UUID: the same on generation 2 (which has EFI), with swapped bytes on generation 1."""
+    """Azure's VM id for a firmware UUID: equal on generation 2 (with EFI), with swapped bytes on generation 1."""
     try:
         generation2 = any(root.stat(path) is not None for path in (layout.EFI_DIR, layout.EFI_DEVICE))
     except OSError:
@@ -56,8 +56,8 @@ def vm_id_of(root: Root, system_uuid: str) -> str:
 def swap_bytes(uuid: str) -> str:
     """The UUID with the bytes of its first three groups reversed.
 
-    Azure keeps those groups little-endian. A generation 1 VM's firmware (SMBIOS 2.3) hands them to Linux in
-    that order, a generation 2 VM's (SMBIOS 3.1) does not.
+    Azure stores those groups little-endian. Linux shows them in that order on a generation 1 VM (SMBIOS 2.3), but not
+    on a generation 2 VM (SMBIOS 3.1).
     """
     groups = uuid.lower().split("-")
     for i in range(3):
@@ -67,7 +67,7 @@ def swap_bytes(uuid: str) -> str:
 
 
 def is_uuid(text: str) -> bool:
-    """The text is a lower-case UUID that names something: not all zeros, not all ones."""
+    """Whether the text is a lower-case UUID that can be an id: not all zeros, not all ones."""
     groups = text.split("-")
     if tuple(len(group) for group in groups) != _GROUPS:
         return False
@@ -78,6 +78,6 @@ def is_uuid(text: str) -> bool:
 def _read(root: Root, name: str) -> str:
     try:
         data = root.read(f"{layout.DMI_DIR}/{name}", limit=_LIMIT)
-    except OSError:  # product_uuid is for root's eyes only; a container may hide all of it
+    except OSError:  # only root can read product_uuid; a container may hide the folder
         return ""
     return (data or b"").decode("ascii", "replace").strip()

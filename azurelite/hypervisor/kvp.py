@@ -1,8 +1,7 @@
-"""Hyper-V KVP: the second way to tell the host something, through a file and without any network.
+"""Hyper-V KVP (key-value pairs): a second way to report to the host, through a file and without a network.
 
-A pool is a row of records, 512 bytes of key and 2048 of value, UTF-8, padded with NULs. The host reads fewer
-bytes of each than fit, and reads them only while provisioning goes on, so the record is written ahead of the
-health report.
+A pool file is a sequence of records: 512 bytes of key and 2048 bytes of value, UTF-8, padded with NULs. The host reads
+fewer bytes than fit, and only until provisioning ends. So the record is written before the health report.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ _KEY_SIZE = 512
 _VALUE_SIZE = 2048
 _RECORD_SIZE = _KEY_SIZE + _VALUE_SIZE
 _LOCK_WAIT = 1.0  # seconds
-_VALUE_LIMIT = 1022  # bytes; the host's driver passes no more on
+_VALUE_LIMIT = 1022  # bytes; the driver passes on no more
 
 
 def write_report(files: Files, value: str, *, clock: Clock) -> None:
-    """Write the provisioning report for the host, where this machine has a KVP pool at all.
+    """Write the provisioning report for the host, where this machine has a KVP pool.
 
-    A failure is logged and nothing more: the health report is what counts.
+    A failure is only logged, because the health report is the one that counts.
 
     Args:
         files: the guest's files; in a dry run nothing is written.
-        value: the report's text; cut to what the host reads.
-        clock: for the wait while another program holds the pool.
+        value: the report's text; cut to 1022 bytes.
+        clock: for the wait (at most 1 s) while another program has locked the pool.
     """
     pool_folder = layout.KVP_POOL.rpartition("/")[0]
     try:
@@ -47,12 +46,12 @@ def write_report(files: Files, value: str, *, clock: Clock) -> None:
         wait = Deadline(clock, _LOCK_WAIT)
         rewrite_shared(files, layout.KVP_POOL, lambda pool: upsert(pool, REPORT_KEY, value), wait=wait)
     except FileError as error:
-        LOG.warning("no report to the host through KVP: %s", error)
+        LOG.warning("kvp: report not written: %s", error)
 
 
 def upsert(pool: bytes, key: str, value: str) -> bytes:
-    """The pool with one record of that key: the last of its records replaced, or a new one at the end."""
-    usable = len(pool) - len(pool) % _RECORD_SIZE  # a torn record at the end is overwritten
+    """The pool with this key set: its last record of that key replaced, or a new one appended."""
+    usable = len(pool) - len(pool) % _RECORD_SIZE  # an incomplete record at the end is overwritten
     record = key.encode().ljust(_KEY_SIZE, b"\0") + _cut(value).ljust(_VALUE_SIZE, b"\0")
     for start in range(usable - _RECORD_SIZE, -1, -_RECORD_SIZE):
         if pool[start : start + _KEY_SIZE].rstrip(b"\0") == key.encode():
@@ -61,28 +60,28 @@ def upsert(pool: bytes, key: str, value: str) -> bytes:
 
 
 def _cut(value: str) -> bytes:
-    """UTF-8 bytes, cut between two characters."""
+    """The value as UTF-8, cut to _VALUE_LIMIT between two characters."""
     return value.encode(errors="replace")[:_VALUE_LIMIT].decode(errors="ignore").encode()
 
 
 def rewrite_shared(files: Files, path: str, transform: Callable[[bytes], bytes], *, wait: Deadline) -> None:
-    """Change a file in place under both kinds of lock (0600 if it is new); with no record.
+    """Change a file in place under both kinds of lock (mode 0600 if it is new); no Change is recorded.
 
     Args:
         files: the guest's files.
         path: guest path.
-        transform: from the old content to the new.
-        wait: how long another program may hold the locks.
+        transform: returns the new content for the old one.
+        wait: the deadline for getting the locks.
 
     Raises:
-        FileError: the system refused, or the locks were held for too long.
+        FileError: an error of the system, or another program held a lock until the deadline.
     """
     with explained("write", path), files.parent(path) as (folder, name):
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(name, flags, 0o600, dir_fd=folder)
         with open(descriptor, "r+b", buffering=0) as shared:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "it is not a regular file")
+                raise OSError(errno.EINVAL, "not a regular file")
             lock(lambda: fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)  # cloud-init's kind
             lock(lambda: fcntl.lockf(shared, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)  # the Hyper-V daemon's
             before = shared.read(READ_LIMIT) or b""

@@ -1,4 +1,4 @@
-"""Public SSH keys as text: reading, repairing, comparing. Pure; it knows nothing of files."""
+"""Public SSH keys as text: parse, repair, compare. Pure; no file access."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Iterable, Iterator, Optional
 
 from azurelite.record import Record
 
-# The fields of keys and certificates: a number above 0 is a width in bytes, the others carry their own length.
+# The fields of keys and certificates. Above 0: a width in bytes. Others have a length prefix: any, not empty, 32 bytes.
 _ANY, _FILLED, _BYTES_32 = 0, -1, -32
 # Type -> the fields (RFC 4251, 5) of the key itself, after the type's name.
 _KEY_FIELDS = {
@@ -22,7 +22,7 @@ _KEY_FIELDS = {
     "sk-ecdsa-sha2-nistp256@openssh.com": (_FILLED, _FILLED, _FILLED),
 }
 _CERTIFICATE = "-cert-v01@openssh.com"
-# What an OpenSSH certificate adds behind nonce and key: serial, type, id, principals, validity, options, signature.
+# The fields of an OpenSSH certificate after nonce and key: serial, type, id, principals, validity, options, signature.
 _CERTIFICATE_TAIL = (8, 4, _ANY, _ANY, 8, 8, _ANY, _ANY, _ANY, _FILLED, _FILLED)
 
 
@@ -37,8 +37,8 @@ def _layouts() -> dict[str, tuple[int, ...]]:
 
 _LAYOUTS = _layouts()
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
-_OTHER_COATS = ("-----BEGIN ", "---- BEGIN ")
-# Options of authorized_keys (sshd(8)) that keep nobody out and leave him his shell.
+_OTHER_FORMATS = ("-----BEGIN ", "---- BEGIN ")
+# Options of authorized_keys (sshd(8)) that still allow login with a shell.
 _FLAGS = (
     "agent-forwarding",
     "port-forwarding",
@@ -49,17 +49,17 @@ _FLAGS = (
     "x11-forwarding",
 )
 _HARMLESS = {"environment", "permitlisten", "permitopen", "tunnel", *_FLAGS, *(f"no-{flag}" for flag in _FLAGS)}
-_NARROWING = frozenset({"command", "restrict"})  # they let the key in, to less than a shell
+_NARROWING = frozenset({"command", "restrict"})  # they allow login, but not a shell
 _LONGEST = 16384  # characters; RSA keys of 16384 bits take under 3000
 
 
 class PublicKey(Record):
-    """A key that sshd takes.
+    """A key of a type that sshd supports.
 
     Attributes:
         kind: as "ssh-ed25519".
         blob: the key, base64 in one piece.
-        comment: printable text, maybe empty.
+        comment: printable text; may be empty.
     """
 
     kind: str
@@ -68,43 +68,43 @@ class PublicKey(Record):
 
     @property
     def line(self) -> str:
-        """The line for authorized_keys, with no line end."""
+        """The line for authorized_keys, without a line end."""
         return f"{self.kind} {self.blob} {self.comment}".rstrip()
 
     @property
     def pair(self) -> tuple[str, str]:
-        """What makes two keys the same one."""
+        """Type and base64: two keys are the same when these are equal."""
         return self.kind, self.blob
 
     @property
     def is_certificate(self) -> bool:
-        """It opens nothing from authorized_keys: sshd takes it from who enters, and trusts who signed it."""
+        """Whether it is a certificate. In authorized_keys it allows no login: sshd expects it from the client."""
         return self.kind.endswith(_CERTIFICATE)
 
 
 def parse_key(text: str) -> PublicKey:
-    """Read a key as a platform hands it over.
+    """Parse a key as the platform passes it on.
 
-    Azure's portal breaks the base64 of keys it made by CR LF every 64 characters, and blanks have been seen in
-    there too: the pieces are put together until they make a whole key. What follows is the comment, on one line.
+    Azure's portal breaks the base64 of keys that it generates by CR LF every 64 characters; spaces have been seen
+    there, too. The pieces are joined until they are a complete key. The rest is the comment, put on one line.
 
     Args:
-        text: type, base64, comment; or a certificate or public key in PEM, or RFC 4716's form.
+        text: type, base64, comment; or a certificate or public key in PEM, or a key in the format of RFC 4716.
 
     Raises:
-        ValueError: saying what is wrong without repeating the key.
+        ValueError: the message says what is wrong, without the key.
     """
     if len(text) > _LONGEST:
-        raise ValueError("it is too long for a key")
-    if text.lstrip().startswith(_OTHER_COATS):  # Azure hands over a certificate where one was given in place of a key
+        raise ValueError(f"it is longer than {_LONGEST} characters")
+    if text.lstrip().startswith(_OTHER_FORMATS):  # Azure passes on a certificate that was given in place of a key
         from azurelite.keys.x509 import convert
 
         text = convert(text)
     kind, *pieces = text.split() or [""]
     if kind == "ssh-dss":
-        raise ValueError("DSA keys are refused by today's sshd: make an ed25519 or RSA key")
+        raise ValueError("sshd no longer supports DSA keys: make an ed25519 or RSA key")
     if kind not in _LAYOUTS:
-        raise ValueError("it does not begin with a type of OpenSSH public keys")
+        raise ValueError("it does not begin with the type of an OpenSSH public key")
     wanted = _blob_length("".join(pieces), kind)
     blob = ""
     for used, piece in enumerate(pieces, 1):
@@ -118,15 +118,15 @@ def parse_key(text: str) -> PublicKey:
 
 
 def parse_login_key(text: str) -> PublicKey:
-    """As `parse_key`, but only a key that lets somebody in from authorized_keys. Raises ValueError."""
+    """As `parse_key`, but only a key that allows login from authorized_keys. Raises ValueError."""
     key = parse_key(text)
     if key.is_certificate:
-        raise ValueError("a certificate of OpenSSH opens nothing from there: give the key itself")
+        raise ValueError("an OpenSSH certificate does not work in authorized_keys: give the public key itself")
     return key
 
 
 def repaired(text: str) -> str:
-    """The key on one line. What is no key comes back on one line too, for whoever must say what is wrong with it."""
+    """The key on one line. Text that is no key is put on one line, too; a later check reports it."""
     try:
         return parse_key(text).line
     except ValueError:
@@ -134,10 +134,10 @@ def repaired(text: str) -> str:
 
 
 def _blob_length(text: str, kind: str) -> int:
-    """How many characters of base64 the key at the start of `text` has, by the fields that its type has.
+    """The number of base64 characters of the key at the start of `text`, by the fields of its type.
 
     Raises:
-        ValueError: the text does not begin with a key of that type (RFC 4253, 6.6), or not with a whole one.
+        ValueError: the text does not begin with a complete key of that type (RFC 4253, 6.6).
     """
     usable = next((i for i, character in enumerate(text) if character not in _ALPHABET), len(text))
     data = base64.b64decode(text[: usable - usable % 4] + _rest(text[usable - usable % 4 : usable]))
@@ -154,7 +154,7 @@ def _blob_length(text: str, kind: str) -> int:
 
 
 def _rest(characters: str) -> str:
-    """The last characters ahead of the padding, made whole; one alone is none of base64's."""
+    """The last characters of base64 with padding added; a single one is invalid and dropped."""
     return characters + "=" * (4 - len(characters)) if len(characters) > 1 else ""
 
 
@@ -167,11 +167,11 @@ def _is_base64(blob: str) -> bool:
 
 
 class AuthorizedLine(Record):
-    """A line of an authorized_keys file that holds a whole key.
+    """A line of an authorized_keys file that contains a complete key.
 
     Attributes:
         key: the key.
-        options: the names of what stands before it, as "command", in small letters.
+        options: the names of the options before the key, in lower case, as "command".
     """
 
     key: PublicKey
@@ -179,15 +179,15 @@ class AuthorizedLine(Record):
 
     @property
     def opens(self) -> bool:
-        """It lets whoever has the key in: from anywhere, for ever, and with a shell.
+        """Whether the key allows login from any address, at any time, with a shell.
 
-        An option that sshd does not know spoils the line, so they are those that are known to keep nobody out.
+        sshd ignores a line with an unknown option, so only options that are known to be harmless count.
         """
         return not self.key.is_certificate and not set(self.options) - _HARMLESS
 
 
 def authorized_lines(text: str) -> Iterator[AuthorizedLine]:
-    """The lines of an authorized_keys file that hold a key, as sshd reads them; all others are passed over."""
+    """The lines of an authorized_keys file that hold a key, as sshd reads them; all others are skipped."""
     lines = (line.strip(" \t") for line in text.split("\n"))
     for line in lines:
         if line.startswith("#") or len(line) > _LONGEST:
@@ -202,9 +202,9 @@ def authorized_lines(text: str) -> Iterator[AuthorizedLine]:
 
 
 def opening(lines: Iterable[AuthorizedLine]) -> set[tuple[str, str]]:
-    """The (type, base64) pairs of the keys by which one enters with a shell of one's own.
+    """The (type, base64) pairs of the keys that allow login with a shell.
 
-    sshd takes the first line that has the key and lets it in: one behind a line with `command=` has no effect.
+    sshd uses the first line that has the key and allows login: a line after one with `command=` has no effect.
     """
     found: dict[tuple[str, str], bool] = {}
     for line in lines:
@@ -214,7 +214,7 @@ def opening(lines: Iterable[AuthorizedLine]) -> set[tuple[str, str]]:
 
 
 def _key_at(text: str) -> Optional[PublicKey]:
-    """The key that a text begins with. Type and base64 stand in one piece each here."""
+    """The key at the start of a text. Type and base64 must each be in one piece here."""
     words = re.match(r"([^ \t]+)[ \t]+([^ \t]+)", text)
     if words is None or words[1] not in _LAYOUTS:
         return None
@@ -225,7 +225,7 @@ def _key_at(text: str) -> Optional[PublicKey]:
 
 
 def _options_at(line: str) -> tuple[tuple[str, ...], str]:
-    """The names of the options that a line begins with, and what is behind them. A blank in quotes ends nothing."""
+    """The names of the options at the start of a line, and the rest. A space in quotes does not end the options."""
     options = [""]
     quoted = False
     at = 0

@@ -1,7 +1,7 @@
-"""Public keys in other coats than OpenSSH's: X.509 certificates, PEM keys, RFC 4716. They become OpenSSH's text.
+"""Convert public keys in other formats to OpenSSH's: X.509 certificates, PEM keys, RFC 4716.
 
-It reads the few fields of ASN.1's DER that lead to the key and nothing else: no signature, name or date is looked at,
-for sshd does not look at them either. Pure; it knows nothing of files.
+Only the DER fields that lead to the key are read. Signatures, names and dates are not checked, because sshd does not
+check them either. Pure; no file access.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CURVES = {
     bytes.fromhex("2b81040022"): ("nistp384", 48),
     bytes.fromhex("2b81040023"): ("nistp521", 66),
 }
-# White space stands for line breaks too: sources put a key on one line before anybody looks at it.
+# Line breaks may have become spaces: the sources put a key on one line before it is parsed.
 _PEM = r"\s*-----BEGIN ([A-Z0-9 ]+)-----([A-Za-z0-9+/=\s]+)-----END \1-----"
 _PEM_BEGIN = r"\s*-----BEGIN ([A-Z0-9 ]+)-----"
 _SSH2 = r"\s*---- BEGIN SSH2 PUBLIC KEY ----(.+)---- END SSH2 PUBLIC KEY ----"
@@ -28,19 +28,19 @@ _CERTIFICATES = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
 
 
 def convert(text: str) -> str:
-    """The key in OpenSSH's form: type, base64 and maybe a comment. Of several certificates it is the first one's.
+    """The key in OpenSSH's format: type, base64 and an optional comment. Of several certificates, the first is used.
 
     Args:
-        text: a certificate or a public key in PEM, or an RFC 4716 public key; line breaks may have become blanks.
+        text: a certificate or a public key in PEM, or an RFC 4716 public key; line breaks may have become spaces.
 
     Raises:
-        ValueError: saying what is wrong without repeating the text.
+        ValueError: the message says what is wrong, without the text.
     """
     if text.lstrip().startswith("---- BEGIN"):
         return _from_ssh2(text)
     label = re.match(_PEM_BEGIN, text, re.ASCII)
     if label is not None and "PRIVATE KEY" in label[1]:
-        raise ValueError("it is a PRIVATE key, which nobody else may have: give the public one, and make a new pair")
+        raise ValueError("it is a PRIVATE key: make a new key pair, and give only its public key")
     found = re.match(_PEM, text, re.ASCII)
     if found is None:
         raise ValueError("its PEM text is damaged or cut off")
@@ -80,7 +80,7 @@ def openssh_key(info: bytes) -> str:
         info: the content of a SubjectPublicKeyInfo.
 
     Raises:
-        ValueError: it is damaged, or a kind of key that sshd does not take.
+        ValueError: it is damaged, or a type of key that sshd does not support.
     """
     fields = _Reader(info)
     algorithm = _Reader(fields.take(_SEQUENCE))
@@ -95,18 +95,18 @@ def openssh_key(info: bytes) -> str:
         return _packed("ssh-ed25519", key)
     if kind == _EC:
         if algorithm.peek() != _OID:
-            raise ValueError("its elliptic curve has no name: make an ed25519 or RSA key")
+            raise ValueError("its elliptic curve is not a named one: make an ed25519 or RSA key")
         curve, width = _CURVES.get(algorithm.take(_OID), ("", 0))
         if not curve:
-            raise ValueError("sshd has no key on its elliptic curve: make an ed25519 or RSA key")
+            raise ValueError("sshd does not support its elliptic curve: make an ed25519 or RSA key")
         if len(key) != 1 + 2 * width or key[0] != 4:
-            raise ValueError("its point on the elliptic curve is compressed or damaged: write it uncompressed")
+            raise ValueError("its elliptic curve point is compressed or damaged: write it uncompressed")
         return _packed(f"ecdsa-sha2-{curve}", curve.encode(), key)
-    raise ValueError("sshd has no keys of its kind: make an ed25519 or RSA key")
+    raise ValueError("sshd does not support its type of key: make an ed25519 or RSA key")
 
 
 class _Reader:
-    """Takes one DER value after the other."""
+    """Reads DER values one after another."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -120,12 +120,12 @@ class _Reader:
         """The content of the next value, which must have that tag. Raises ValueError."""
         header = self.data[self.at : self.at + 2]
         if len(header) < 2 or (tag is not None and header[0] != tag):
-            raise ValueError("its ASN.1 is not that of a certificate or public key")
+            raise ValueError("its ASN.1 is not a certificate or public key")
         self.at += 2
         length = header[1]
         if length & 0x80:
             width = length & 0x7F
-            # The text is bounded long before 4 bytes are needed; width 0 would be BER's open end.
+            # The text is too short to need more than 4 bytes; width 0 would be BER's indefinite length.
             if not 1 <= width <= 4 or self.at + width > len(self.data):
                 raise ValueError("its ASN.1 is damaged or cut off")
             length = int.from_bytes(self.data[self.at : self.at + width], "big")
@@ -142,7 +142,7 @@ def _rsa(data: bytes) -> str:
     modulus, exponent = numbers.take(_INTEGER), numbers.take(_INTEGER)
     if not modulus.strip(b"\0") or not exponent.strip(b"\0") or max(modulus[0], exponent[0]) & 0x80:
         raise ValueError("its ASN.1 is damaged or cut off")
-    return _packed("ssh-rsa", exponent, modulus)  # DER's integers are SSH's, byte for byte
+    return _packed("ssh-rsa", exponent, modulus)  # DER and SSH encode integers alike
 
 
 def _packed(kind: str, *fields: bytes) -> str:

@@ -1,8 +1,8 @@
-"""The provisioning media: where `ovf-env.xml` may lie, and getting it from there.
+"""The provisioning media: the places that may hold `ovf-env.xml`, and how to read it there.
 
-Azure attaches a small UDF disc at the first boot only. It is read without the kernel's help, from the place where
-somebody mounted it, or, where neither works, mounted for a moment. Whether a document is Azure's is for the caller to
-say. Nothing here waits for a device to appear.
+Azure attaches a small UDF disc at the first boot only. It is read from the folder where it is mounted, else by the
+readers in this package without the kernel, else through a temporary mount. The caller decides whether a document is
+Azure's. Nothing here waits for a device to appear.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from azurelite.system.machine import System
 from azurelite.system.root import Root
 
 NAME = "ovf-env.xml"
-DOCUMENT_CAP = 1024 * 1024  # bytes; custom data, the largest part, has 64 KiB at most
+DOCUMENT_CAP = 1024 * 1024  # bytes; custom data, the largest part, is at most 64 KiB
 AUTO, NONE = "auto", "none"
 
 _BLOCK_DEVICES = "/sys/class/block"
 _CDROM_TYPE = b"5"  # SCSI peripheral device type "CD/DVD device", in /sys/class/block/*/device/type
 _DISC_NAMES = (*(f"sr{number}" for number in range(10)), "cdrom", "cd0")  # cd0 is FreeBSD's
 _NEVER_DISCS = ("fd", "nbd", "ram", "zram")  # a floppy drive takes seconds to say that it is empty
-_SMALL = 1 << 30  # bytes; a fixed disk beyond it is never opened
+_SMALL = 1 << 30  # bytes; a larger fixed disk is never opened
 _DRIVE_STATUS, _CURRENT_SLOT = 0x5326, 0x7FFFFFFF  # CDROM_DRIVE_STATUS, CDSL_CURRENT of linux/cdrom.h
-_NOT_READY = {1: "no disc is in the drive", 2: "the drive's tray is open", 3: "the drive is not ready"}
+_NOT_READY = {1: "the drive is empty", 2: "the drive's tray is open", 3: "the drive is not ready"}
 
 
 class MediaDocument(Record):
-    """An `ovf-env.xml` as it was found.
+    """An `ovf-env.xml`, and where it was found.
 
     Attributes:
         document: its bytes.
-        source: where, for people: "/dev/sr0", "/dev/sr0 (mounted at /media/x)", a folder or an image file.
-        device: guest path of the drive that it came from, which may be ejected; None for anything else.
+        source: the place, for messages: "/dev/sr0", "/dev/sr0 (mounted at /media/x)", a folder or an image file.
+        device: guest path of the drive, which can be ejected; None for any other place.
     """
 
     document: bytes
@@ -49,13 +49,13 @@ class MediaDocument(Record):
 
 
 class Candidate(Record):
-    """A place to look.
+    """A place that may hold the document.
 
     Attributes:
         path: guest path of a device, an image file or a folder.
-        mounted_at: guest path of the folder where the device's disc is mounted already.
+        mounted_at: guest path of the folder where the disc is mounted already; None where it is not mounted.
         is_folder: it is a folder.
-        probe: most likely no disc at all: it is passed over without a word when it announces no file system.
+        probe: probably no disc: it is skipped without a message when it has no UDF or ISO 9660 file system.
     """
 
     path: str
@@ -65,12 +65,12 @@ class Candidate(Record):
 
 
 def candidates(root: Root, setting: str, *, vm_id: Optional[str] = None) -> list[Candidate]:
-    """The places to look, in order, none of them twice. Looks at names only; opens no device.
+    """The places to look, in order, each once. Reads only names; opens no device.
 
     Args:
         root: the guest.
         setting: "auto", "none", or the guest path of a device, image file or folder.
-        vm_id: the VM whose saved copy comes last, where there is one: the disc is gone at its second boot.
+        vm_id: the VM whose saved copy, if any, comes last; the disc is gone at the second boot.
     """
     if setting == NONE:
         return []
@@ -82,7 +82,7 @@ def candidates(root: Root, setting: str, *, vm_id: Optional[str] = None) -> list
 
 
 def _spellings(vm_id: Optional[str]) -> tuple[str, ...]:
-    """The id and, as a kernel may have begun to read it the other way round, the one with swapped bytes."""
+    """The VM id as given and with swapped bytes: another kernel may read the UUID in the other byte order."""
     if vm_id is None:
         return ()
     return (vm_id, swap_bytes(vm_id)) if is_uuid(vm_id) else (vm_id,)
@@ -91,39 +91,39 @@ def _spellings(vm_id: Optional[str]) -> tuple[str, ...]:
 def fetch_media(
     system: System, setting: str, accept: Callable[[bytes], bool], *, vm_id: Optional[str] = None
 ) -> tuple[Optional[MediaDocument], list[str]]:
-    """Look for the first `ovf-env.xml` that `accept` takes.
+    """Find the first `ovf-env.xml` that `accept` accepts.
 
-    A dry run and a foreign root read as well, but never use the kernel's mount.
+    A dry run and a foreign root read the places, too, but never mount.
 
     Args:
         system: the guest.
         setting: see `candidates`.
-        accept: says whether the bytes are Azure's document.
+        accept: returns whether the bytes are Azure's document.
         vm_id: see `candidates`.
 
     Returns:
-        The document or None, and a sentence about each place that was passed over.
+        The document or None, and one line for each place that was skipped.
     """
-    passed: list[str] = []
+    skipped: list[str] = []
     for candidate in candidates(system.root, setting, vm_id=vm_id):
         for source, read in _ways(system, candidate):
             try:
                 document = read()
             except MediaError as error:
-                passed.append(f"{source}: {error}")
+                skipped.append(f"{source}: {error}")
                 continue
             if document is not None and accept(document):
-                return MediaDocument(document, source, _device_of(system.root, candidate)), passed
+                return MediaDocument(document, source, _device_of(system.root, candidate)), skipped
             if document is not None:
-                passed.append(f"{source}: its {NAME} is not one that Azure writes")
+                skipped.append(f"{source}: its {NAME} is not Azure's")
             elif not candidate.probe:
-                passed.append(f"{source}: it holds no {NAME}")
+                skipped.append(f"{source}: no {NAME}")
             break
-    return None, passed
+    return None, skipped
 
 
 def _ways(system: System, candidate: Candidate) -> Iterator[tuple[str, Callable[[], Optional[bytes]]]]:
-    """How to read a place: under which name, and by what. The next is for when the one before it failed."""
+    """The ways to read a place: a name for messages, and a function. Each is a fallback for the one before."""
     if candidate.is_folder:
         yield candidate.path, partial(_from_folder, system.root, candidate.path)
         return
@@ -148,14 +148,14 @@ def _auto(root: Root) -> Iterator[Candidate]:
             seen.add(resolved)
             yield Candidate(resolved)
     for name in devices:
-        resolved = _resolved(root, f"/dev/{name.replace('!', '/')}")  # a slash in a device's name, as sysfs has it
+        resolved = _resolved(root, f"/dev/{name.replace('!', '/')}")  # sysfs writes `!` for a slash in a device's name
         if resolved not in seen and _may_be_disc(root, name) and _is_there(root, resolved):
             seen.add(resolved)
             yield Candidate(resolved, probe=True)
 
 
 def _may_be_disc(root: Root, name: str) -> bool:
-    size = _sysfs(root, name, "size")  # in units of 512 bytes, whatever the device's own are
+    size = _sysfs(root, name, "size")  # in units of 512 bytes, for every device
     if name.startswith(_NEVER_DISCS) or not size.isdigit() or int(size) == 0:
         return False
     return int(size) * 512 <= _SMALL or _sysfs(root, name, "removable") == b"1"
@@ -176,7 +176,7 @@ def _names(root: Root, folder: str) -> list[str]:
 
 
 def _resolved(root: Root, path: str) -> str:
-    """The guest path that a link leads to."""
+    """The guest path with links resolved."""
     try:
         return root.host_path(path)[len(root.path.rstrip("/")) :]
     except OSError:
@@ -186,7 +186,7 @@ def _resolved(root: Root, path: str) -> str:
 def _is_folder(root: Root, path: str) -> bool:
     try:
         found = root.stat(path)
-    except OSError:  # told when it is opened
+    except OSError:  # reported when it is opened
         return False
     return found is not None and stat.S_ISDIR(found.st_mode)
 
@@ -195,7 +195,7 @@ def _is_there(root: Root, path: str) -> bool:
     try:
         found = root.stat(path)
     except OSError:
-        return True  # what is wrong with it is told when it is opened
+        return True  # the error is reported when it is opened
     return found is not None and not stat.S_ISDIR(found.st_mode)
 
 
@@ -209,11 +209,11 @@ def _device_of(root: Root, candidate: Candidate) -> Optional[str]:
 
 
 def _from_mounted(root: Root, folder: str) -> Optional[bytes]:
-    """From the root of a mounted disc: its links lead nowhere but into it."""
+    """Read from a mounted disc. Its root is the limit for links on it."""
     try:
         inside = Root(root.host_path(folder))
     except OSError as error:
-        raise MediaError(f"{folder} cannot be read: {error.strerror}") from error
+        raise MediaError(f"cannot read {folder}: {error.strerror}") from error
     return _from_folder(inside, "/")
 
 
@@ -225,7 +225,7 @@ def _from_folder(root: Root, folder: str) -> Optional[bytes]:
         index = pick(names, NAME)
         document = None if index is None else root.read(f"{folder}/{names[index]}", limit=DOCUMENT_CAP + 1)
     except OSError as error:
-        raise MediaError(f"{NAME} cannot be read: {error.strerror or error}{_hint(error)}") from error
+        raise MediaError(f"cannot read {NAME}: {error.strerror or error}{_hint(error)}") from error
     if document is not None and len(document) > DOCUMENT_CAP:
         raise MediaError(f"{NAME} is longer than {DOCUMENT_CAP} bytes")
     return document
@@ -247,17 +247,17 @@ def _from_device(system: System, candidate: Candidate) -> Optional[bytes]:
 
 
 def _from_kernel(system: System, path: str, trouble: MediaError) -> Optional[bytes]:
-    """By the kernel's mount, which may know what the reader here does not."""
+    """Read through a temporary mount: the kernel may support what the readers here do not."""
     try:
         mounts = Mounts(system.commands, folder=system.root.host_path(RUN_DIR))
         with mounts.read_only(system.root.host_path(path)) as folder:
             return _from_folder(Root(folder), "/")
     except (MachineError, OSError) as error:
-        raise MediaError(f"{trouble}; and the kernel cannot mount it: {error}") from error
+        raise MediaError(f"{trouble}; the kernel cannot mount it either: {error}") from error
 
 
 def _opened(root: Root, path: str) -> BinaryIO:
-    """A device or image, opened such that nothing is waited for and no tray is pulled in."""
+    """Open a device or image without waiting, and without closing an open tray. Raises MediaError."""
     try:
         folder, name = root.open_parent(path)
         try:
@@ -266,7 +266,7 @@ def _opened(root: Root, path: str) -> BinaryIO:
         finally:
             os.close(folder)
     except OSError as error:
-        raise MediaError(f"it cannot be opened: {error.strerror or error}{_hint(error)}") from error
+        raise MediaError(f"cannot open it: {error.strerror or error}{_hint(error)}") from error
     try:
         _check_device(descriptor)
     except MediaError:
@@ -278,15 +278,15 @@ def _opened(root: Root, path: str) -> BinaryIO:
 def _check_device(descriptor: int) -> None:
     mode = os.fstat(descriptor).st_mode
     if not (stat.S_ISBLK(mode) or stat.S_ISREG(mode) or stat.S_ISCHR(mode)):  # FreeBSD has no block devices
-        raise MediaError("it is neither a device nor an image file")
+        raise MediaError("neither a device nor an image file")
     if stat.S_ISBLK(mode):
-        try:  # an empty drive that was opened without waiting would only say "Input/output error"
+        try:  # reading an empty drive, opened without waiting, would only fail with "Input/output error"
             status = fcntl.ioctl(descriptor, _DRIVE_STATUS, _CURRENT_SLOT)
         except OSError:
-            return  # not a drive of discs
+            return  # not an optical drive
         if status in _NOT_READY:
             raise MediaError(_NOT_READY[status])
 
 
 def _hint(error: OSError) -> str:
-    return ": run as root" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
+    return ". Run as root" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""

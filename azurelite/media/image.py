@@ -1,6 +1,6 @@
-"""A disc as bytes: every read checked against its end, the whole of it bounded; how names are compared.
+"""A disc as bytes: each read is checked against the end of the disc, and their sum is limited. Also: matching of names.
 
-It knows which file systems announce themselves (ECMA-119 6.7.1, ECMA-167 part 2), not how they are built.
+This module detects file systems (ECMA-119 6.7.1, ECMA-167 part 2); it does not know their structures.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import BinaryIO, Optional, Sequence
 
 from azurelite.errors import MediaError
 
-READ_BUDGET = 64 * 1024 * 1024  # bytes of one disc, whatever it claims to hold
+READ_BUDGET = 64 * 1024 * 1024  # bytes read of one disc, whatever its size
 FOLDER_CAP = 1024 * 1024  # bytes of the root folder: some 20 000 names; Azure's disc has one
 _UNIT = 2048  # raw disc devices are read in whole sectors
-_MARKS_AT = 32768  # both standards leave the first 32 KiB to others
+_MARKS_AT = 32768  # both standards leave the first 32 KiB unused
 _MARKS_LENGTH = 32 * 1024
 _KNOWN_MARKS = {b"CD001", b"BEA01", b"TEA01", b"NSR02", b"NSR03", b"BOOT2", b"CDW02"}
 
@@ -25,7 +25,7 @@ class Disc:
         source: opened for reading bytes; it must be able to seek.
 
     Raises:
-        MediaError: its size cannot be found out.
+        MediaError: its size cannot be determined.
     """
 
     def __init__(self, source: BinaryIO) -> None:
@@ -34,7 +34,7 @@ class Disc:
         try:
             self.size = source.seek(0, os.SEEK_END)
         except OSError as error:
-            raise MediaError(f"the disc cannot be read: {error.strerror or error}") from error
+            raise MediaError(f"cannot read the disc: {error.strerror or error}") from error
 
     def read(self, offset: int, length: int, what: str) -> bytes:
         """Exactly `length` bytes.
@@ -42,24 +42,24 @@ class Disc:
         Args:
             offset: the first byte.
             length: how many.
-            what: their name in an error.
+            what: the name of the bytes for errors.
 
         Raises:
-            MediaError: beyond the end, more than a disc may cost, or the system's own words.
+            MediaError: beyond the end, over READ_BUDGET, or the system's error.
         """
         if offset < 0 or length < 0 or offset + length > self.size:
-            raise MediaError(f"damaged disc: {what} at byte {offset} would lie beyond its end")
+            raise MediaError(f"damaged disc: {what} at byte {offset} is beyond the end")
         start = offset // _UNIT * _UNIT
         end = min(-(-(offset + length) // _UNIT) * _UNIT, self.size)
         self._budget -= end - start
         if self._budget < 0:
-            raise MediaError(f"damaged disc: {what} comes after more than {READ_BUDGET >> 20} MiB of structures")
+            raise MediaError(f"damaged disc: {what} not found within the first {READ_BUDGET >> 20} MiB read")
         try:
             data = self._read_all(start, end - start)
         except OSError as error:
-            raise MediaError(f"{what} at byte {offset} cannot be read: {error.strerror or error}") from error
+            raise MediaError(f"cannot read {what} at byte {offset}: {error.strerror or error}") from error
         if len(data) != end - start:
-            raise MediaError(f"{what} at byte {offset} cannot be read: the disc ends early")
+            raise MediaError(f"cannot read {what} at byte {offset}: the disc ends early")
         return data[offset - start : offset - start + length]
 
     def _read_all(self, start: int, length: int) -> bytes:
@@ -74,7 +74,7 @@ class Disc:
 
 
 def file_systems(disc: Disc) -> set[str]:
-    """Which file systems the disc announces: of "udf" and "iso9660", by at most 32 KiB from its start.
+    """Which of "udf" and "iso9660" the disc has, by the marks at byte 32768; reads at most 32 KiB.
 
     Raises:
         MediaError: the disc cannot be read there.
@@ -98,10 +98,10 @@ def file_systems(disc: Disc) -> set[str]:
 
 
 def pick(names: Sequence[str], wanted: str) -> Optional[int]:
-    """The index of the name that means `wanted`: the same, else but for case, else in ISO 9660's letters.
+    """The index of the name that matches `wanted`: equal, else equal but for case, else equal in ISO 9660's letters.
 
-    Plain ISO 9660 has capitals, digits and underscores only and a version behind (ECMA-119 7.4, 7.5), so that
-    `ovf-env.xml` is there `OVF_ENV.XML;1`; a kernel shows it as `ovf_env.xml`.
+    Plain ISO 9660 allows only capitals, digits and underscores, and appends a version (ECMA-119 7.4, 7.5):
+    `ovf-env.xml` becomes `OVF_ENV.XML;1`, which a kernel shows as `ovf_env.xml`.
     """
     lowered = [name.casefold() for name in names]
     plain = "".join(sign if sign.isalnum() or sign == "." else "_" for sign in wanted.casefold())

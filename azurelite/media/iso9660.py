@@ -1,7 +1,7 @@
 """ISO 9660 (ECMA-119) with its long names: Joliet, and Rock Ridge on top of the System Use Sharing Protocol.
 
-Only the root folder is read. Rock Ridge names may go on in continuation areas (SUSP 5.1), Joliet names are UCS-2 in a
-volume of their own, which its escape sequence marks.
+Only the root folder is read. Rock Ridge names can continue in continuation areas (SUSP 5.1). Joliet names are UCS-2, in
+a separate volume descriptor with an escape sequence of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DIRECTORY, _ASSOCIATED, _GOES_ON = 0x02, 0x04, 0x80  # file flags, ECMA-119 9.1
 
 
 class _Volume(Record):
-    """One tree of names: where its root folder lies."""
+    """One tree of names, with the position of its root folder."""
 
     joliet: bool
     block_size: int
@@ -33,7 +33,7 @@ class _Volume(Record):
 
 
 class _File(Record):
-    """A file of the root folder and the pieces that it lies in, as byte offset and length."""
+    """A file of the root folder, and its pieces as byte offset and length."""
 
     name: str
     identifier: str
@@ -41,7 +41,7 @@ class _File(Record):
 
 
 def read_file(disc: Disc, name: str, *, limit: int) -> Optional[bytes]:
-    """The content of a file in the root folder, or None where there is none; see `discs.read_from_disc`.
+    """The content of a file in the root folder, or None where there is none; see `disc.read_from_disc`.
 
     Raises:
         MediaError: damaged, or the file is longer than `limit`.
@@ -80,26 +80,26 @@ def _volumes(disc: Disc) -> list[_Volume]:
         if data[0] == _PRIMARY or joliet:
             volumes.append(_volume(data, joliet, at))
     if not volumes:
-        raise MediaError("damaged ISO 9660: there is no primary volume descriptor")
+        raise MediaError("damaged ISO 9660: no primary volume descriptor")
     return volumes
 
 
 def _volume(data: bytes, joliet: bool, at: int) -> _Volume:
     (block_size,) = struct.unpack_from("<H", data, 128)
     if block_size not in (512, 1024, 2048):
-        raise MediaError(f"damaged ISO 9660: volume descriptor at byte {at}: a block of {block_size} bytes")
+        raise MediaError(f"damaged ISO 9660: volume descriptor at byte {at} has a block size of {block_size} bytes")
     root = data[156:190]
     start, length = struct.unpack_from("<I4xI", root, 2)
     return _Volume(joliet, block_size, (start + root[1]) * block_size, length)
 
 
 def _root_folder(disc: Disc, volume: _Volume) -> list[_File]:
-    """The files of the root folder; folders and associated files are left out."""
+    """The files of the root folder; folders and associated files are skipped."""
     if volume.length > FOLDER_CAP:
-        raise MediaError(f"damaged ISO 9660: a root folder of {volume.length} bytes, {FOLDER_CAP} are read at most")
+        raise MediaError(f"damaged ISO 9660: root folder of {volume.length} bytes, over the limit of {FOLDER_CAP}")
     body = disc.read(volume.offset, volume.length, "ISO 9660 root folder")
     files: list[_File] = []
-    skip: Optional[int] = None  # bytes ahead of each system use field, None without SUSP
+    skip: Optional[int] = None  # bytes to skip in each system use field; None without SUSP
     open_file: Optional[_File] = None
     at = 0
     while at < len(body):
@@ -137,7 +137,7 @@ def _named(disc: Disc, volume: _Volume, record: bytes, skip: Optional[int]) -> _
 def _piece(record: bytes, volume: _Volume) -> tuple[int, int]:
     start, length = struct.unpack_from("<I4xI", record, 2)
     if record[26] or record[27]:
-        length = -1  # interleaved; refused when it is this file that is wanted
+        length = -1  # interleaved; an error if this file is read
     return (start + record[1]) * volume.block_size, length
 
 
@@ -154,14 +154,14 @@ def _system_use(record: bytes) -> bytes:
 
 
 def _susp_skip(area: bytes) -> Optional[int]:
-    """The skip length of the SP entry (SUSP 5.3), None where the disc does not use the protocol."""
+    """The skip length of the SP entry (SUSP 5.3), None where the disc does not use SUSP."""
     if len(area) >= 7 and area[:2] == b"SP" and area[4:6] == b"\xbe\xef":
         return area[6]
     return None
 
 
 def _rock_ridge_name(disc: Disc, block_size: int, area: bytes) -> Optional[str]:
-    """The alternate name (RRIP 4.1.4) of a record, gathered over its continuation areas; None without one."""
+    """The alternate name (RRIP 4.1.4) of a record, with its continuation areas; None without one."""
     parts: list[bytes] = []
     for _ in range(_MOST_CONTINUATIONS):
         follow: Optional[tuple[int, int, int]] = None
@@ -180,6 +180,6 @@ def _rock_ridge_name(disc: Disc, block_size: int, area: bytes) -> Optional[str]:
             return b"".join(parts).decode("utf-8", "replace") or None
         block, inside, length = follow
         if length > _CONTINUATION_CAP:
-            raise MediaError(f"damaged ISO 9660: a continuation area of {length} bytes at block {block}")
+            raise MediaError(f"damaged ISO 9660: continuation area of {length} bytes at block {block}")
         area = disc.read(block * block_size + inside, length, "Rock Ridge continuation area")
-    raise MediaError("damaged ISO 9660: the continuation areas of a name do not end")
+    raise MediaError("damaged ISO 9660: a name has too many continuation areas")

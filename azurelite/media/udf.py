@@ -1,7 +1,7 @@
 """UDF (1.02 to 2.60): from the anchor through the volume's descriptors to a file of the root folder.
 
-ECMA-167 part 3 (volume structure) and part 4 (file structure) as UDF profiles them. Sectors may have 512, 1024, 2048
-or 4096 bytes: a device does not say which its image was made for, so the anchor tells.
+ECMA-167 part 3 (volume structure) and part 4 (file structure) as profiled by UDF. Sectors have 512, 1024, 2048 or 4096
+bytes. A device does not say which size its image was made for, so the position of the anchor decides.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from azurelite.media.udf_tags import (
 )
 
 _SECTOR_SIZES = (2048, 512, 4096, 1024)  # Azure's first
-_MOST_DESCRIPTORS = 64  # of one sequence; writers reserve 16
-_MOST_SEQUENCES = 4  # that point to one another
-_OTHER_KINDS = (PRIMARY_VOLUME, 4, 7, 9)  # implementation use, unallocated space, integrity: of no interest here
+_MOST_DESCRIPTORS = 64  # in one sequence; usually 16 are reserved
+_MOST_SEQUENCES = 4  # each pointing to the next
+_OTHER_KINDS = (PRIMARY_VOLUME, 4, 7, 9)  # implementation use, unallocated space, integrity: not used here
 
 
 class _Sequence:
-    """What was found in a volume descriptor sequence: the prevailing (latest) descriptors."""
+    """The prevailing (latest) descriptors of a volume descriptor sequence."""
 
     def __init__(self) -> None:
         self.volume: Optional[bytes] = None
@@ -43,10 +43,10 @@ class _Sequence:
 
 
 def read_file(disc: Disc, name: str, *, limit: int) -> Optional[bytes]:
-    """The content of a file in the root folder, or None where there is none; see `discs.read_from_disc`.
+    """The content of a file in the root folder, or None where there is none; see `disc.read_from_disc`.
 
     Raises:
-        MediaError: damaged, a kind of partition that is not supported, or the file is longer than `limit`.
+        MediaError: damaged, an unsupported kind of partition, or the file is longer than `limit`.
     """
     trouble: Optional[MediaError] = None
     for sector_size, start, length in _sequences(disc):
@@ -56,7 +56,7 @@ def read_file(disc: Disc, name: str, *, limit: int) -> Optional[bytes]:
             trouble = trouble or error
             continue
         return _from_root(space, file_set, name, limit)
-    raise trouble or MediaError("damaged UDF: no anchor at blocks 256, 512, the last or the 257th from the end")
+    raise trouble or MediaError("damaged UDF: no anchor at block 256, at 512, at the last one or 256 before it")
 
 
 def _sequences(disc: Disc) -> Iterator[tuple[int, int, int]]:
@@ -71,7 +71,7 @@ def _sequences(disc: Disc) -> Iterator[tuple[int, int, int]]:
                 data = disc.read(sector * size, size, "UDF anchor")
                 check_tag(data, (ANCHOR,), location=sector, what="anchor")
             except MediaError:
-                continue  # nothing says that there must be one here
+                continue  # no anchor is required at any one of these places
             main_length, main, reserve_length, reserve = struct.unpack_from("<IIII", data, 16)
             for sequence in ((size, main, main_length), (size, reserve, reserve_length)):
                 if sequence not in seen:
@@ -84,13 +84,13 @@ def _volume(disc: Disc, sector_size: int, start: int, length: int) -> tuple[Spac
     sequence = _read_sequence(disc, sector_size, start, length)
     if sequence.volume is None or not sequence.partitions:
         missing = "logical volume" if sequence.volume is None else "partition"
-        raise damaged("descriptor sequence", f"block {start}", f"it has no intact {missing} descriptor")
+        raise damaged("descriptor sequence", f"block {start}", f"no intact {missing} descriptor")
     block_size, map_length, map_count = struct.unpack_from("<I48xII", sequence.volume, 212)
     if block_size != sector_size:
-        raise damaged("logical volume descriptor", f"block {start}", f"blocks of {block_size} bytes")
+        raise damaged("logical volume descriptor", f"block {start}", f"wrong block size of {block_size} bytes")
     maps = sequence.volume[440 : 440 + map_length]
     if map_count > MOST_MAPS or len(maps) != map_length:
-        raise damaged("logical volume descriptor", f"block {start}", "its partition maps do not fit")
+        raise damaged("logical volume descriptor", f"block {start}", "the partition maps do not fit")
     space = Space(disc, sector_size)
     _add_partitions(space, maps, map_count, {number: plain for number, (_, plain) in sequence.partitions.items()})
     return space, long_address(sequence.volume, 248)
@@ -119,7 +119,7 @@ def _read_sequence(disc: Disc, sector_size: int, start: int, length: int) -> _Se
         if following is None:
             return found
         start, length = following
-    raise damaged("descriptor sequence", f"block {start}", "it does not end")
+    raise damaged("descriptor sequence", f"block {start}", "no end found")
 
 
 def _remember(found: _Sequence, kind: int, data: bytes) -> None:
@@ -133,7 +133,7 @@ def _remember(found: _Sequence, kind: int, data: bytes) -> None:
 
 
 def _add_partitions(space: Space, maps: bytes, count: int, plain: dict[int, Plain]) -> None:
-    """Build the partitions in the order of their maps; those of metadata last, for they lie in others."""
+    """Create the partitions in the order of their maps; metadata partitions last, because they lie in others."""
     later: list[tuple[int, bytes, int]] = []
     at = 0
     for index in range(count):
@@ -144,29 +144,29 @@ def _add_partitions(space: Space, maps: bytes, count: int, plain: dict[int, Plai
         number = struct.unpack_from("<H", entry, 4 if kind == 1 else 38)[0]
         below = plain.get(number)
         if below is None:
-            raise MediaError(f"damaged UDF: partition map {index} names partition {number}, which there is not")
+            raise MediaError(f"damaged UDF: partition map {index} refers to partition {number}, which does not exist")
         identifier = entry[5:28].rstrip(b"\0") if kind == 2 else b""
         if identifier == b"*UDF Sparable Partition":
             space.partitions.append(sparable(space, below, entry))
         elif identifier == b"*UDF Metadata Partition":
             later.append((index, entry, number))
-            space.partitions.append(below)  # holds the place
+            space.partitions.append(below)  # a placeholder
         elif kind == 1:
             space.partitions.append(below)
         else:
             named = identifier.decode("ascii", "replace").lstrip("*") or "one without a name"
-            raise MediaError(f"UDF: this kind of partition is not supported: {named}")
+            raise MediaError(f"UDF: unsupported kind of partition: {named}")
         at += length
     taken = {index for index, _, _ in later}
     for index, entry, number in later:
         under = [i for i, part in enumerate(space.partitions) if part.number == number and i not in taken]
         if not under:
-            raise MediaError(f"damaged UDF: nothing lies below metadata partition {index}")
+            raise MediaError(f"damaged UDF: no partition holds metadata partition {index}")
         space.partitions[index] = _metadata(space, under[0], entry)
 
 
 def _metadata(space: Space, below: int, entry: bytes) -> Partition:
-    """The partition that the metadata file is, or its mirror (UDF 2.50 2.2.13)."""
+    """The partition inside the metadata file or its mirror (UDF 2.50 2.2.13)."""
     main, mirror = struct.unpack_from("<II", entry, 40)
     trouble: Optional[MediaError] = None
     for block, file_type in ((main, METADATA_MAIN), (mirror, METADATA_MIRROR)):
@@ -179,7 +179,7 @@ def _metadata(space: Space, below: int, entry: bytes) -> Partition:
             return Metadata(space.partitions[below], pieces)
         except MediaError as error:
             trouble = trouble or error
-    raise trouble or MediaError("damaged UDF: there is no metadata file")
+    raise trouble or MediaError("damaged UDF: no metadata file")
 
 
 def _from_root(space: Space, file_set: Address, name: str, limit: int) -> Optional[bytes]:

@@ -1,6 +1,6 @@
 """UDF's files: (extended) file entries, the extents that hold a file, and the names in a folder.
 
-ECMA-167 4/14.4 to 4/14.14; UDF 1.02 2.3. Every chain ends by a count, every length by a cap.
+ECMA-167 4/14.4 to 4/14.14; UDF 1.02 2.3. Every chain is limited by a count, every length by a number of bytes.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Entry(Record):
         place: the block of its descriptor, for errors.
         file_type: ECMA-167's number for folder, regular file and others.
         size: bytes.
-        inline: the content, where it lies in the descriptor itself.
-        extents: where it lies otherwise; one with `recorded` False reads as zeros.
+        inline: the content where the descriptor contains it; else None.
+        extents: the places of the content otherwise; one with `recorded` False reads as zeros.
     """
 
     place: str
@@ -64,26 +64,26 @@ def load_entry(space: Space, address: Address, what: str) -> Entry:
     kind = check_tag(data, kinds, location=address.block, what=what)
     (strategy,) = struct.unpack_from("<H", data, 20)
     if kind == INDIRECT_ENTRY or strategy != 4:
-        raise MediaError(f"UDF: {what} at {place} uses strategy {strategy}, which is not supported")
+        raise MediaError(f"UDF: {what} at {place} uses the unsupported strategy {strategy}")
     file_type, flags, size = data[27], struct.unpack_from("<H", data, 34)[0] & 7, struct.unpack_from("<Q", data, 56)[0]
     lengths_at = 168 if kind == FILE_ENTRY else 208
     attributes, allocations = struct.unpack_from("<II", data, lengths_at)
     start = lengths_at + 8 + attributes
     if start + allocations > len(data):
-        raise damaged(what, place, "its extents do not fit into its block")
+        raise damaged(what, place, "the extents do not fit into the block")
     body = data[start : start + allocations]
     if flags == _EMBEDDED:
         if size > len(body):
-            raise damaged(what, place, f"{size} bytes do not fit into it")
+            raise damaged(what, place, f"{size} bytes do not fit")
         return Entry(place, file_type, size, body[:size], ())
     if flags not in (_SHORT, _LONG):
-        raise MediaError(f"UDF: {what} at {place} has allocation descriptors of kind {flags}, which are not supported")
+        raise MediaError(f"UDF: {what} at {place} has unsupported allocation descriptors of kind {flags}")
     walk = _Extents(space, address.partition, flags == _LONG, size, what)
     return Entry(place, file_type, size, None, tuple(walk.follow(body)))
 
 
 class _Extents(Record):
-    """Reads allocation descriptors, and goes on where they do."""
+    """Reads allocation descriptors and their continuations."""
 
     space: Space
     partition: int
@@ -108,7 +108,7 @@ class _Extents(Record):
             if follow is None or covered >= self.size:
                 return found
             body = self._continuation(follow)
-        raise MediaError(f"damaged UDF: the extents of {self.what} do not end")
+        raise MediaError(f"damaged UDF: {self.what} has too many continued extents")
 
     def _parse(self, body: bytes) -> list[tuple[int, Address]]:
         step = 16 if self.long else 8
@@ -124,7 +124,7 @@ class _Extents(Record):
         check_tag(data, (ALLOCATION_EXTENT,), location=address.block, what=what)
         (length,) = struct.unpack_from("<I", data, 20)
         if 24 + length > len(data):
-            raise damaged(what, f"block {address.block}", "they do not fit into their block")
+            raise damaged(what, f"block {address.block}", "the extents do not fit into the block")
         return data[24 : 24 + length]
 
 
@@ -132,7 +132,7 @@ def content(space: Space, entry: Entry, *, limit: int, what: str) -> bytes:
     """The whole content of a file.
 
     Raises:
-        MediaError: longer than `limit`, or its extents hold less than its size.
+        MediaError: longer than `limit`, or longer than its extents.
     """
     if entry.size > limit:
         raise MediaError(f"{what} is longer than {limit} bytes")
@@ -145,12 +145,12 @@ def content(space: Space, entry: Entry, *, limit: int, what: str) -> bytes:
         missing -= length
         pieces.append(space.read(address.partition, address.block, length, what) if recorded else bytes(length))
     if missing:
-        raise damaged(what, entry.place, f"{missing} bytes lie in no extent")
+        raise damaged(what, entry.place, f"{missing} bytes are in no extent")
     return b"".join(pieces)
 
 
 def files_in(space: Space, folder: Entry) -> list[tuple[str, Address]]:
-    """The names in a folder with the addresses of their file entries; no folders, nothing deleted.
+    """The names in a folder with the addresses of their file entries; without folders and deleted files.
 
     Raises:
         MediaError: damaged, or not a folder.
@@ -167,8 +167,8 @@ def files_in(space: Space, folder: Entry) -> list[tuple[str, Address]]:
         end = at + 38 + use_length + name_length
         padded = -(-end // 4) * 4
         if end > len(body):
-            raise damaged("root folder", where, "a name is cut off")
-        # The address in the tag is the folder's own block there, which embedded folders write differently.
+            raise damaged("root folder", where, "name cut off")
+        # The tag's address is the block of the folder; writers differ where the folder is embedded, so it is ignored.
         (own,) = struct.unpack_from("<I", body, at + 12)
         check_tag(body[at:padded], (FILE_IDENTIFIER,), location=own, what="name in the root folder")
         if not characteristics & (_DIRECTORY | _DELETED | _PARENT):

@@ -1,7 +1,7 @@
-"""Where the blocks of UDF's partitions lie: plain (type 1), sparable, and metadata (UDF 2.50) partition maps.
+"""The positions of the blocks of UDF's partitions: plain (type 1), sparable, and metadata (UDF 2.50) partition maps.
 
-ECMA-167 3/10.7; UDF 1.50 2.2.9 and 2.2.11; UDF 2.50 2.2.10. A virtual partition (recordable discs written in several
-goes) is refused by name: nobody provisions from one.
+ECMA-167 3/10.7; UDF 1.50 2.2.9 and 2.2.11; UDF 2.50 2.2.10. A virtual partition (a recordable disc written in
+several sessions) is not supported: no provisioning disc has one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Partition(Protocol):
     number: int
 
     def run(self, block: int) -> tuple[int, int]:
-        """The sector of a block, and how many blocks from it on lie in one piece. Raises MediaError."""
+        """The sector of a block, and the number of contiguous blocks from it on. Raises MediaError."""
 
 
 class Plain:
@@ -40,7 +40,7 @@ class Plain:
     def run(self, block: int) -> tuple[int, int]:
         """See `Partition`."""
         if not 0 <= block < self._length:
-            raise MediaError(f"damaged UDF: block {block} lies outside of partition {self.number}")
+            raise MediaError(f"damaged UDF: block {block} is outside of partition {self.number}")
         return self._start + block, self._length - block
 
 
@@ -63,7 +63,7 @@ class Sparable:
 
 
 class Metadata:
-    """A partition that is a file inside of another one.
+    """A partition stored in a file in another partition.
 
     Args:
         below: the partition that holds the file.
@@ -81,7 +81,7 @@ class Metadata:
         index = bisect_right(self._ends, block)
         start = self._pieces[index][0] if index < len(self._pieces) else None
         if start is None:
-            raise MediaError(f"damaged UDF: block {block} lies outside of the metadata partition")
+            raise MediaError(f"damaged UDF: block {block} is outside of the metadata partition")
         left = self._ends[index] - block
         sector, left_below = self._below.run(start + self._pieces[index][1] - left)
         return sector, min(left, left_below)
@@ -96,9 +96,9 @@ class Space:
         self.partitions: list[Partition] = []
 
     def read(self, partition: int, block: int, length: int, what: str) -> bytes:
-        """Bytes from the start of a block on. The caller bounds `length`. Raises MediaError."""
+        """Read from the start of a block. The caller limits `length`. Raises MediaError."""
         if partition >= len(self.partitions):
-            raise damaged(what, f"block {block}", f"there is no partition {partition}")
+            raise damaged(what, f"block {block}", f"partition {partition} does not exist")
         pieces = []
         while length > 0:
             sector, blocks = self.partitions[partition].run(block)
@@ -110,28 +110,28 @@ class Space:
 
 
 def sparable(space: Space, below: Plain, map_data: bytes) -> Sparable:
-    """The sparable partition of a partition map of 64 bytes; the first intact sparing table counts.
+    """The sparable partition of a partition map of 64 bytes; with its first intact sparing table.
 
     Raises:
         MediaError: no sparing table is intact.
     """
     packet, tables, size = struct.unpack_from("<HBxI", map_data, 40)
     if not packet or not 1 <= tables <= 4 or size > _SPARING_TABLE_CAP:
-        raise MediaError("damaged UDF: the map of the sparable partition makes no sense")
+        raise MediaError("damaged UDF: invalid map of the sparable partition")
     trouble: Optional[MediaError] = None
     for sector in struct.unpack_from(f"<{tables}I", map_data, 48):
         try:
             return Sparable(below, packet, _sparing_table(space, sector, size))
         except MediaError as error:
             trouble = trouble or error
-    raise trouble or MediaError("damaged UDF: there is no sparing table")
+    raise trouble or MediaError("damaged UDF: no sparing table")
 
 
 def _sparing_table(space: Space, sector: int, size: int) -> dict[int, int]:
     data = space.disc.read(sector * space.block_size, size, "UDF sparing table")
     check_tag(data, (SPARING_TABLE,), location=sector, what="sparing table")
     if len(data) < 56 or data[17:36] != b"*UDF Sparing Table\0":
-        raise damaged("sparing table", f"block {sector}", "its identifier is missing")
+        raise damaged("sparing table", f"block {sector}", "the identifier is missing")
     (count,) = struct.unpack_from("<H", data, 48)
     if 56 + 8 * count > len(data):
         raise damaged("sparing table", f"block {sector}", f"{count} entries do not fit")

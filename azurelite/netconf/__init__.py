@@ -1,5 +1,5 @@
-"""From IMDS's `network` object to the files of the program that configures a guest's network.
+"""From IMDS's `network` object to configuration files of the program that configures the guest's network.
 
-`nics` turns the object into values, one module per renderer turns the values into text. Pure: nothing here reads the
-machine, writes a file or knows which renderer a guest has.
+`nics` parses the object into values; one module per network program renders them as text. Pure: nothing here reads the
+machine, writes a file or knows which network program a guest has.
 """

@@ -1,4 +1,4 @@
-"""What all renderers share: a file to be, the line that marks it as azurelite's own, and where such files lie."""
+"""Common to all renderers: a rendered file, the line that marks it as azurelite's, and the folders of such files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from azurelite.netconf.nics import Nic
 from azurelite.record import Record
 
 MARK = "# written by azurelite"
-HEADER = f"{MARK} from Azure's metadata about the NICs; it is written anew when that changes\n"
+HEADER = f"{MARK} from Azure's metadata about the NICs; azurelite rewrites it when they change\n"
 
-# Folder and first letters of the names of every file that any renderer here writes.
+# Folder and name prefix of the files that the renderers write.
 PLACES = (
     ("/etc/systemd/network", "05-azurelite-"),
     ("/etc/netplan", "50-azurelite-"),
@@ -22,13 +22,13 @@ PLACES = (
 
 
 class File(Record):
-    """A file to be.
+    """A rendered file, not written yet.
 
     Attributes:
         path: guest path, in one of PLACES.
         text: its content; the first line is HEADER.
         mode: permission bits.
-        mac: the NIC that it is about; None when it is about several.
+        mac: the MAC of its NIC; None for a file about several NICs.
     """
 
     path: str
@@ -38,7 +38,7 @@ class File(Record):
 
 
 def udev_rules(nics: Iterable[Nic]) -> tuple[File, ...]:
-    """One file of rules, or none where no NIC is to be renamed."""
+    """One file of udev rules, or none where no NIC is renamed."""
     rules = ""
     for nic in nics:
         if nic.renamed:

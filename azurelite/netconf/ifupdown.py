@@ -1,7 +1,7 @@
-"""NICs as stanzas of /etc/network/interfaces, and what that file and those beside it say already.
+"""NICs as stanzas of /etc/network/interfaces, and the stanzas that are there already.
 
-The format is read by Debian's ifupdown, by ifupdown-ng and by BusyBox. None of them can tell a NIC from its twin with
-the same MAC, so stanzas go by the interface's name; a NIC without one is left out.
+Debian's ifupdown, ifupdown-ng and BusyBox read this format. None of them can distinguish two devices with the same MAC
+(accelerated networking), so stanzas use interface names; a NIC without a name is skipped.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ PATH = f"{FOLDER}/{NAME}"
 
 
 def render(nics: Iterable[Nic], *, taken: Container[str], busybox: bool) -> tuple[File, ...]:
-    """One file, or none where nothing is left to say.
+    """One file, or none where no stanza is needed.
 
     Args:
         nics: the NICs.
-        taken: interfaces that other files have stanzas for; they get their further addresses only.
-        busybox: the program is BusyBox's: a second stanza for an interface, or DHCP for IPv6, would be an error to it
-            that takes every other interface down as well.
+        taken: interfaces with stanzas in other files; only their secondary addresses are added.
+        busybox: the program is BusyBox's. A second stanza for an interface, or DHCP for IPv6, is an error to it, and
+            then no interface comes up.
     """
     stanzas = []
     for nic in nics:
@@ -39,16 +39,16 @@ def render(nics: Iterable[Nic], *, taken: Container[str], busybox: bool) -> tupl
 
 
 def problems(nic: Nic, *, taken: Container[str], busybox: bool) -> tuple[str, ...]:
-    """What `render` with the same arguments leaves out of this NIC, and why, in words for a person."""
+    """What `render` with the same arguments skips for this NIC, and why: one line each."""
     if nic.name is None:
-        return (f"the NIC {nic.mac} is left out: it is not there, and ifupdown knows NICs by their names alone",)
+        return (f"NIC {nic.mac} skipped: no interface has this MAC, and ifupdown needs interface names",)
     if nic.name not in taken:
         lacks = busybox and nic.ipv6
-        return (f"{nic.name} gets no IPv6 by DHCP: BusyBox's ifup cannot ask for it",) if lacks else ()
+        return (f"{nic.name}: no DHCP for IPv6: BusyBox's ifup does not support it",) if lacks else ()
     if busybox and nic.addresses:
-        why = "has a stanza already, and BusyBox allows no second one: its further addresses are left out"
-        return (f"{nic.name} {why}; remove that stanza, and azurelite writes a whole one",)
-    return (f"{nic.name} has a stanza already, which stays as it is; only further addresses are added",)
+        why = "secondary addresses skipped: it has a stanza, and BusyBox allows only one"
+        return (f"{nic.name}: {why}. Remove that stanza; azurelite then writes a complete one",)
+    return (f"{nic.name} has a stanza already, which is kept; only secondary addresses are added",)
 
 
 def _whole(nic: Nic, name: str, *, inet6: bool) -> str:
@@ -58,21 +58,21 @@ def _whole(nic: Nic, name: str, *, inet6: bool) -> str:
 
 
 def _further(nic: Nic, name: str) -> str:
-    """`replace` and not `add`: that the address is there already is no error."""
+    """The secondary addresses. `replace`, not `add`, because an address that is set already is no error."""
     return "".join(f"    up ip address replace {address} dev {name}\n" for address in nic.addresses)
 
 
 def interfaces_named(texts: Iterable[str]) -> frozenset[str]:
-    """The interfaces that have an `iface` stanza for IPv4 or IPv6 in one of these files."""
+    """The interfaces with an `iface` stanza in one of these files."""
     return frozenset(name for text in texts for name in re.findall(r"^[ \t]*iface[ \t]+([^\s#]+)", text, re.MULTILINE))
 
 
 def sources(text: str, path: str = MAIN) -> tuple[str, ...]:
-    """The files that a file takes in by `source` and `source-directory`: absolute paths that may have glob's signs.
+    """The files that a file includes by `source` and `source-directory`: absolute paths, possibly glob patterns.
 
     Args:
         text: the file's text.
-        path: the file's path; what it names goes from its folder.
+        path: the file's path; relative paths in it are relative to its folder.
     """
     found = []
     for word, pattern in re.findall(r"^[ \t]*(source|source-directory)[ \t]+(\S+)", text, re.MULTILINE):
@@ -82,5 +82,5 @@ def sources(text: str, path: str = MAIN) -> tuple[str, ...]:
 
 
 def takes_in(main: str) -> bool:
-    """The main file takes in a file of azurelite's from interfaces.d."""
+    """Whether the main file includes azurelite's file in interfaces.d."""
     return any(fnmatchcase(PATH, pattern) for pattern in sources(main))

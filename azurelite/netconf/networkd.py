@@ -1,4 +1,4 @@
-"""NICs as files of systemd-networkd, one per NIC; and one that keeps their twins from being configured."""
+"""NICs as files of systemd-networkd, one per NIC; and one that excludes second devices with the same MACs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def render(nics: Iterable[Nic]) -> tuple[File, ...]:
     files = [File(f"{FOLDER}/05-azurelite-{nic.id}.network", _network(nic), mac=nic.mac) for nic in nics]
     for driver in sorted({nic.driver for nic in nics if nic.driver is not None}):
         macs = " ".join(sorted(nic.mac for nic in nics if nic.driver == driver))
-        # The VF of accelerated networking has the same MAC; a file for all interfaces would catch it.
+        # The VF of accelerated networking has the same MAC; a file that matches all interfaces would configure it.
         text = f"{HEADER}[Match]\nMACAddress={macs}\nDriver=!{driver}\n\n[Link]\nUnmanaged=yes\n"
         files.append(File(f"{FOLDER}/05-azurelite-not-{driver}.network", text))
     return tuple(files)
@@ -28,7 +28,7 @@ def _network(nic: Nic) -> str:
     no_dns = ["UseDNS=no"] if nic.rank else []
     sections = [
         ("Match", match),
-        ("Link", ["RequiredForOnline=no"] if nic.rank else []),  # a boot does not wait for it
+        ("Link", ["RequiredForOnline=no"] if nic.rank else []),  # boot does not wait for it
         ("Network", ["DHCP=yes" if nic.ipv6 else "DHCP=ipv4", *(f"Address={address}" for address in nic.addresses)]),
         ("DHCPv4", overrides + no_dns),
         ("DHCPv6", no_dns if nic.ipv6 else []),

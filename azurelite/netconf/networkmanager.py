@@ -1,4 +1,4 @@
-"""NICs as keyfiles of NetworkManager, one per NIC; and a setting that keeps their twins from being managed."""
+"""NICs as keyfiles of NetworkManager, one per NIC; and a setting that excludes second devices with the same MACs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from azurelite.netconf.nics import Nic
 
 FOLDER = "/etc/NetworkManager/system-connections"
 SETTINGS = "/etc/NetworkManager/conf.d"
-_NAMESPACE = "6f3c1f0e-6f0a-5d43-9a54-0d5f1f6f2c11"  # of the profiles' UUIDs; it must only stay the same
+_NAMESPACE = "6f3c1f0e-6f0a-5d43-9a54-0d5f1f6f2c11"  # for the UUIDs of the profiles; it must never change
 
 
 def render(nics: Iterable[Nic]) -> tuple[File, ...]:
@@ -18,7 +18,7 @@ def render(nics: Iterable[Nic]) -> tuple[File, ...]:
     files = [File(f"{FOLDER}/azurelite-{nic.id}.nmconnection", _profile(nic), 0o600, nic.mac) for nic in nics]
     for driver in sorted({nic.driver for nic in nics if nic.driver is not None}):
         macs = ";".join(sorted(f"mac:{nic.mac}" for nic in nics if nic.driver == driver))
-        # The VF of accelerated networking has the same MAC; without this it would get a profile made up for it.
+        # The VF of accelerated networking has the same MAC; without this NetworkManager would create a profile for it.
         text = f"{HEADER}[device-azurelite-not-{driver}]\nmatch-device={macs};except:driver:{driver}\nmanaged=0\n"
         files.append(File(f"{SETTINGS}/50-azurelite-not-{driver}.conf", text))
     return tuple(files)
@@ -27,7 +27,7 @@ def render(nics: Iterable[Nic]) -> tuple[File, ...]:
 def _profile(nic: Nic) -> str:
     import uuid
 
-    # The priority: an image's own profile for all Ethernet must not win, and one that cloud-init left there has 120.
+    # The priority is above that of an image's profile for all Ethernet, and above cloud-init's 120.
     identity = [f"id=azurelite-{nic.id}", f"uuid={uuid.uuid5(uuid.UUID(_NAMESPACE), nic.mac)}"]
     common = [f"route-metric={nic.metric}"] if nic.metric is not None else []
     common += ["ignore-auto-dns=true"] if nic.rank else []

@@ -1,7 +1,7 @@
-"""IMDS's `network` object -> NICs as typed values. Whatever is not a MAC or an address ends here.
+"""IMDS's `network` object -> NICs as typed values. Only valid MACs and addresses pass.
 
-The document is not believed: a MAC becomes part of file names, addresses become lines of configuration. One bad entry
-is named and left out, the others stand. What IMDS's order means, and what the machine has, is for the caller to say.
+The document is not trusted, because a MAC becomes part of file names and addresses become lines of configuration. An
+invalid entry is named and skipped. The caller knows what IMDS's order means and which interfaces the machine has.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from azurelite.record import Record, replace
 
 _MAC = r"[0-9a-f]{12}"
 _FAMILIES: tuple[tuple[str, Any], ...] = (("ipv4", ipaddress.IPv4Address), ("ipv6", ipaddress.IPv6Address))
-METRIC_STEP = 100  # the first NIC has it, the second has it twice, …: the least metric wins
+METRIC_STEP = 100  # the first NIC has 100, the second 200, …: the lowest metric wins
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
@@ -24,16 +24,17 @@ class Nic(Record):
 
     Attributes:
         mac: its hardware address, as "00:0d:3a:5e:7b:21".
-        ipv6: DHCP is to be asked for IPv6, too.
-        addresses: those that DHCP does not hand out, each alone, as "10.0.0.5/32". With its subnet it would be set
-            ahead of DHCP's address and take its place as the source of what is sent there; on a secondary NIC it would
-            draw the whole subnet to that NIC, and Azure drops what leaves by a NIC that does not own its source.
+        ipv6: use DHCP for IPv6, too.
+        addresses: the secondary addresses, which DHCP does not give, as "10.0.0.5/32". With the prefix of its subnet,
+            such an address would be set before DHCP's and become the source address for that subnet. On a secondary
+            NIC it would also route the whole subnet to that NIC, and Azure drops packets whose source address belongs
+            to another NIC.
         rank: 0 for the primary NIC, 1 for the next one, …
         metric: the metric of its routes; None leaves it to the renderer.
-        driver: the kernel driver that it must have besides its MAC; None where that does not matter. With accelerated
+        driver: the kernel driver that must match, too; None where it does not matter. With accelerated
             networking a second device has the same MAC, and must never be configured.
-        name: the interface that it is in this guest; None where that is not known.
-        renamed: `name` is a wish that somebody has to carry out.
+        name: its interface in this guest; None where it is not known.
+        renamed: the interface must still be renamed to `name`.
     """
 
     mac: str
@@ -47,17 +48,17 @@ class Nic(Record):
 
     @property
     def id(self) -> str:
-        """The MAC as twelve letters, for file names."""
+        """The MAC as twelve hexadecimal digits, for file names."""
         return self.mac.replace(":", "")
 
 
 class Listing(Record):
-    """What IMDS lists.
+    """The NICs that IMDS lists.
 
     Attributes:
-        nics: those that can be used, in IMDS's order.
-        problems: what was left out and why, in words for a person.
-        complete: every entry was understood, so that a NIC which is not listed is gone.
+        nics: the valid ones, in IMDS's order.
+        problems: what was skipped and why, one line each.
+        complete: every entry was valid, so a NIC that is not listed does not exist any more.
     """
 
     nics: tuple[Nic, ...]
@@ -66,11 +67,11 @@ class Listing(Record):
 
 
 def read_nics(network: Mapping[str, Any], *, secondary_addresses: bool = True) -> Listing:
-    """The NICs in IMDS's `network` object; nothing in it makes this raise.
+    """The NICs in IMDS's `network` object. Never raises, whatever the object contains.
 
     Args:
-        network: the object, of whatever shape.
-        secondary_addresses: keep the addresses behind the first one, which is DHCP's.
+        network: the object, not validated.
+        secondary_addresses: keep the addresses after the first one; the first is DHCP's.
     """
     entries = network.get("interface")
     if not isinstance(entries, list):
@@ -83,9 +84,9 @@ def read_nics(network: Mapping[str, Any], *, secondary_addresses: bool = True) -
         try:
             nic = _nic(entry, problems, where)
             if nic.mac in nics:
-                raise ValueError(f"its MAC {nic.mac} is another entry's, too")
+                raise ValueError(f"duplicate MAC {nic.mac}")
         except ValueError as error:
-            problems.append(f"{where} is left out: {error}")
+            problems.append(f"{where} skipped: {error}")
             skipped += 1
         else:
             nics[nic.mac] = nic if secondary_addresses else replace(nic, addresses=())
@@ -95,19 +96,19 @@ def read_nics(network: Mapping[str, Any], *, secondary_addresses: bool = True) -
 
 
 def normal_mac(text: object) -> Optional[str]:
-    """A MAC as Linux writes it, or None. IMDS says `000D3A5E7B21`; colons and hyphens are taken as well."""
+    """A MAC as Linux writes it, or None. IMDS writes `000D3A5E7B21`; colons and hyphens are accepted, too."""
     bare = re.sub(r"[:-]", "", text).lower() if isinstance(text, str) and len(text) < 20 else ""
-    if not re.fullmatch(_MAC, bare) or not bare.strip("0") or int(bare[:2], 16) & 1:  # a group's address is no NIC's
+    if not re.fullmatch(_MAC, bare) or not bare.strip("0") or int(bare[:2], 16) & 1:  # no NIC has a multicast address
         return None
     return ":".join(bare[at : at + 2] for at in range(0, 12, 2))
 
 
 def _nic(entry: object, problems: list[str], where: str) -> Nic:
     if not isinstance(entry, dict):
-        raise ValueError("it is not an object")
+        raise ValueError("not an object")
     mac = normal_mac(entry.get("macAddress"))
     if mac is None:
-        raise ValueError("its `macAddress` is not the MAC of a NIC")
+        raise ValueError("`macAddress` is not the MAC of a NIC")
     found = {}
     further: list[str] = []
     for family, kind in _FAMILIES:
@@ -116,18 +117,18 @@ def _nic(entry: object, problems: list[str], where: str) -> Nic:
         own = dict.fromkeys(address for address in addresses[1:] if address is not None and address != addresses[0])
         further += [f"{address}/{address.max_prefixlen}" for address in own]
     if not any(found.values()):
-        raise ValueError("it has no address")
+        raise ValueError("no valid address")
     return Nic(mac, ipv6=found["ipv6"], addresses=tuple(further))
 
 
 def _addresses(part: object, kind: Any, problems: list[str], where: str) -> list[Optional[Address]]:
-    """The addresses in their order, None in the place of a bad one: the first place is DHCP's, whatever it holds."""
+    """The addresses in order, None for an invalid one: the first place is DHCP's, valid or not."""
     entries = part.get("ipAddress") if isinstance(part, dict) else None
     found: list[Optional[Address]] = []
     for number, entry in enumerate(entries if isinstance(entries, list) else []):
         address = _address(entry, kind)
         if address is None:
-            problems.append(f"{where}.ipAddress[{number}] is left out: it is not an address that a NIC can have")
+            problems.append(f"{where}.ipAddress[{number}] skipped: not an address that a NIC can have")
         found.append(address)
     return found
 

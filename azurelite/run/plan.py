@@ -115,7 +115,7 @@ def _held_back(handler: Handler, crawled: Crawl) -> Optional[Step]:
     if not open_ones:
         return None
     condition, failure = open_ones[0]
-    text = f"whether `{condition.text}` holds is not known: {failure}"
+    text = f"`{condition.text}` cannot be checked: {failure.short or failure}"
     if not handler.required:
         return Step(handler, skip=text, again=True)
     return Step(handler, blocked=FabricError(text, reason=failure.reason, data=failure.data))

@@ -147,6 +147,7 @@ def apply_steps(session: Session, plan: tuple[Step, ...], crawled: Crawl, fabric
     metadata = crawled.metadata
     runner = Runner(system, fabric, metadata.vm_id, session.config)
     state = State(system, session.identity.vm_id or _NO_VM_ID, fabric.clock)
+    runner.said.update(failure.message for failure in crawled.failures.values())
     with run_lock(system, fabric.deadline):
         steps = runner.run(plan, metadata, state, remember=False, media_device=crawled.device)
     outcome = Outcome(
@@ -219,7 +220,9 @@ class _Run:
         error = guard(
             lambda: found.append(self.session.crawl(self.fabric, self.system, given_media=given, sources=sources))
         )
-        return (found[0] if found else Crawl(Metadata(), {})), error
+        crawled = found[0] if found else Crawl(Metadata(), {})
+        self.runner.said.update(failure.message for failure in crawled.failures.values())
+        return crawled, error
 
     def _pool(self, crawled: Crawl) -> Optional[str]:
         """How the VM waits for an owner. One whose owner's Ready was accepted once waits no more, whatever is left."""
@@ -275,7 +278,8 @@ class _Run:
         ready = told is not None and told.is_ready  # whatever broke since: Azure goes by that
         if not self.system.dry_run and self.reporting and not maybe_done and not ready:
             self.runner.tell(cause, None)
-        return Outcome(_kind(cause), cause.message, report=self.runner.reporter.result, error=cause)
+        brief = cause.once(self.runner.said)
+        return Outcome(_kind(cause), cause.message, brief=brief, report=self.runner.reporter.result, error=cause)
 
     def _conclude(self, steps: list[StepResult], vm_id: str, state: State, owed: dict[str, int]) -> Outcome:
         outcome = Outcome("provisioned", "", vm_id=vm_id, report=self.runner.reporter.result, steps=tuple(steps))
@@ -326,7 +330,8 @@ def _with_failure(outcome: Outcome) -> Outcome:
     if failure is None or failure.error is None:
         return outcome
     reason = f"{failure.name}: {failure.error}"
-    return replace(outcome, outcome=_kind(failure.error), reason=reason, error=failure.error)
+    brief = f"{failure.name}: {failure.error.short or failure.error}"  # the step's own line has the whole
+    return replace(outcome, outcome=_kind(failure.error), reason=reason, brief=brief, error=failure.error)
 
 
 def _kind(cause: AzureliteError) -> str:

@@ -37,6 +37,7 @@ class Runner:
 
     Attributes:
         reporter: tells Azure, and holds what came of it.
+        said: the messages of errors that the log has already; from then on each is referred to in short.
     """
 
     def __init__(self, system: System, fabric: Fabric, vm_id: Optional[str], config: Config) -> None:
@@ -44,6 +45,7 @@ class Runner:
         self.config = config
         self.fabric = fabric
         self.reporter = Reporter(fabric, system.files, vm_id)
+        self.said: set[str] = set()
 
     def run(
         self,
@@ -72,7 +74,7 @@ class Runner:
         results: list[StepResult] = []
         if refused is not None:
             results.append(StepResult("datasource", "failed", required=True, error=refused))
-            _say(results[0], dry_run=self.system.dry_run)
+            self._say(results[0])
         for turn, step in enumerate(plan, 1):
             failure = deciding_failure(results)
             if step.handler.name == REPORT_READY and step.skip is None and failure is not None:
@@ -87,7 +89,7 @@ class Runner:
                     step.handler.key, step.handler.frequency, inputs=inputs, lasting=step.handler.runs_programs
                 )
             results.append(result)
-            _say(result, dry_run=self.system.dry_run)
+            self._say(result, ran=step.blocked is None)
             if detach and step.handler.name == REPORT_READY and (step.skip is not None or result.status == "done"):
                 _detach(plan[turn:], metadata, failed=remember and deciding_failure(results) is not None)
         return results
@@ -151,7 +153,19 @@ class Runner:
         try:
             self.reporter.not_ready(cause, self.fabric.deadline, step=step)
         except FabricError as error:
-            LOG.error("Azure could not be told of the failure: %s", error)
+            LOG.error("report_ready: Azure was not told of the failure: %s", error.once(self.said))
+
+    def _say(self, result: StepResult, *, ran: bool = True) -> None:
+        for change in result.changes:
+            LOG.info("%s: %s%s", result.name, "would " if self.system.dry_run else "", change)
+        for note in result.notes:
+            LOG.warning("%s: %s", result.name, note)
+        if result.error is not None:
+            text = result.error.once(self.said)
+            in_short = text != result.error.message
+            LOG.error("%s: %s%s", result.name, "skipped: " if in_short and not ran else "", text)
+        elif result.status == "skipped":
+            LOG.info("%s: skipped: %s", result.name, result.reason)
 
 
 def _apply(handler: Handler, ctx: Context) -> None:
@@ -178,14 +192,3 @@ def _takes_time(step: Step, metadata: Metadata) -> bool:
         return False
     given = [getattr(metadata, field) for field in step.handler.uses]
     return step.handler.name not in _NOTHING_WITHOUT_DATA or any(value is not None for value in given)
-
-
-def _say(result: StepResult, *, dry_run: bool) -> None:
-    for change in result.changes:
-        LOG.info("%s: %s%s", result.name, "would " if dry_run else "", change)
-    for note in result.notes:
-        LOG.warning("%s: %s", result.name, note)
-    if result.error is not None:
-        LOG.error("%s: %s", result.name, result.error)
-    elif result.status == "skipped":
-        LOG.info("%s: skipped, %s", result.name, result.reason)

@@ -1,10 +1,10 @@
 """A fake Azure fabric: IMDS and WireServer on one HTTP address, driven by a scenario and as strict as Azure.
 
-Beside the two it makes what else a VM is told by: the provisioning media as an image, certificates with their private
-keys (by the openssl program, and only when somebody asks), and the new life of a VM that leaves the pool.
+It also makes the other things that a VM gets: the provisioning media as an image, certificates with their private keys
+(by the openssl program, only when requested), and the new provisioning document of a VM that leaves a pool.
 
-This package stands alone. It shares no code with the client it judges, so that a misreading of Azure on one side shows
-up on the other. It knows nothing of provisioning; it only answers requests, records them and misbehaves on demand.
+This package shares no code with the client that it tests, so that a misreading of Azure in one of them shows in the
+other. It does not provision; it answers requests, records them, and plays faults on demand.
 
 Example::
 

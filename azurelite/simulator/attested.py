@@ -1,7 +1,6 @@
-"""Attested data: a stub that keeps the rules of asking for it.
+"""Attested data: the rules of the request, and the document without a real signature.
 
-Knows the request's rules and the document's members. Refuses to sign: what stands for the signature is the signed
-document itself, and whoever verifies it will find no signer.
+The member `signature` holds the document itself, so verifying it fails: there is no signer.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _LIFETIME = 6 * 3600  # seconds
 
 
 def answer_attested(ask: Ask, vm: Vm) -> Answer:
-    """What IMDS says to a request for attested data."""
+    """The answer to a request for attested data."""
     refusal = imds.refusal(ask) or imds.version_refusal(ask, vm)
     if refusal is not None:
         return refusal

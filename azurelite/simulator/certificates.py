@@ -1,6 +1,6 @@
-"""The certificates that a goal state's URL names: who may have them, and the document that carries them.
+"""The VM's certificates at the URL in the goal state: the rules of the request, and the document.
 
-Knows the headers, the ids in the path and the CertificateFile document. Refuses to know how keys are made and packed.
+This module knows the headers, the ids in the path and the CertificateFile document, but not how keys are made.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LINE = 64  # characters of base64
 
 
 def answer_certificates(ask: Ask, vm: Vm, ring: KeyRing) -> Answer:
-    """What WireServer says to a request for the VM's certificates."""
+    """The answer to a request for the VM's certificates."""
     if not vm.certificates:
         return error_answer(404, "ResourceNotFound", "This VM has no certificates.")
     if ask.method != "GET":

@@ -1,7 +1,6 @@
-"""The little of ASN.1's DER that certificates need here: elements in and out, public keys and PKCS#12 files rearranged.
+"""The parts of ASN.1's DER that the certificates need: elements, public keys, PKCS#12 files.
 
-Knows the structures of RFC 5280 keys and RFC 7292 files. Refuses to encrypt anything and to make keys; the openssl
-program does both.
+This module knows the structures of RFC 5280 keys and RFC 7292 files. The openssl program makes the keys and encrypts.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def openssh_public_key(info: bytes) -> str:
     if elements(algorithm)[0][1] == _RSA:
         ((_, numbers),) = elements(bits[1:])
         (_, modulus), (_, exponent) = elements(numbers)
-        # DER's integers and SSH's are spelt alike.
+        # DER and SSH encode integers alike.
         parts = [b"ssh-rsa", exponent, modulus]
     else:
         parts = [b"ecdsa-sha2-nistp256", b"nistp256", bits[1:]]
@@ -35,7 +34,7 @@ def openssh_public_key(info: bytes) -> str:
 
 
 def joined_pfx(files: Sequence[bytes], *, salt: bytes) -> bytes:
-    """Several PKCS#12 files with empty password as one, its MAC made anew. The openssl program packs one key a file."""
+    """Join PKCS#12 files with empty passwords, with a new MAC. The openssl program puts only one key in a file."""
     safes = b""
     for file in files:
         ((_, outer),) = elements(file)
@@ -53,7 +52,7 @@ def joined_pfx(files: Sequence[bytes], *, salt: bytes) -> bytes:
 
 
 def elements(data: bytes) -> list[tuple[int, bytes]]:
-    """(tag, content) of each element in `data`. Raises ValueError when it does not come out even."""
+    """(tag, content) of each element in `data`. Raises ValueError where the data ends within an element."""
     found = []
     while data:
         if len(data) < 2:
@@ -79,7 +78,7 @@ def element(tag: int, content: bytes) -> bytes:
 
 
 def _mac_key(salt: bytes) -> bytes:
-    """RFC 7292 appendix B for SHA-1 and 20 bytes: a single block, so that nothing is ever carried over."""
+    """RFC 7292 appendix B for SHA-1 and 20 bytes: a single block, so no carry is needed."""
     block = 64
     key = b"\3" * block
     for part in (salt, _EMPTY_PASSWORD):

@@ -1,7 +1,7 @@
-"""Provisioning media: a handful of files as the image of a disc, as the fabric puts one into a VM's drive.
+"""The provisioning media: a few files as the image of a disc, as Azure attaches one to a VM.
 
-Knows where the parts of an image lie. Refuses to know how either file system spells them (`iso9660`, `udf`), and what
-the files mean. The same files give the same image, byte by byte.
+This module places the parts of an image; `iso9660` and `udf` write their bytes. The same files give the same image,
+byte by byte.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from azurelite.simulator import iso9660, udf
 SECTOR = 2048
 KINDS = ("iso9660", "udf", "bridge")
 
-# Joliet's rules, the strictest: no path, no version number, two bytes to a character, 64 of those. And no dot at the
+# Joliet's rules, the strictest: no path, no version number, at most 64 characters of two bytes. And no dot at the
 # end, which readers drop.
 _NAME = re.compile("[^\0-\x1f*/:;?\\\\\ud800-\udfff\U00010000-\U0010ffff]{1,64}(?<!\\.)")
-_PADDING = 150  # sectors behind an ISO 9660 image, as its makers put them there: drives read ahead
+_PADDING = 150  # sectors after an ISO 9660 image, as other programs add them: drives read ahead
 
 
 def disc_image(files: Mapping[str, bytes], *, kind: str) -> bytes:
@@ -25,14 +25,14 @@ def disc_image(files: Mapping[str, bytes], *, kind: str) -> bytes:
 
     `kind`: "iso9660" has Joliet names beside the short ones; "udf" is UDF 1.02 alone, as on Azure, with small files
     inside their file entries; "bridge" is both over the same bytes. Raises ValueError for another kind, for a name that
-    a disc cannot carry, and for more files than a bridge has room for.
+    a disc cannot hold, and for more files than a bridge has room for.
     """
     if kind not in KINDS:
-        raise ValueError(f"kind: {kind!r} is none of {', '.join(KINDS)}")
+        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     for name in files:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"a disc cannot carry the file name {name!r}")
-    # Both file systems want their directories sorted.
+            raise ValueError(f"a disc cannot hold the file name {name!r}")
+    # Both file systems need sorted directories.
     files = {name: files[name] for name in sorted(files)}
     if kind == "iso9660":
         sectors, total = _iso9660(files)
@@ -58,7 +58,7 @@ def _iso9660(files: Mapping[str, bytes]) -> tuple[dict[int, bytes], int]:
 
 
 def _udf(files: Mapping[str, bytes], *, bridge: bool) -> tuple[dict[int, bytes], int]:
-    # On a bridge every file needs an extent: ISO 9660 knows no file inside a directory's own sectors.
+    # On a bridge every file needs an extent: ISO 9660 cannot embed a file.
     volume = udf.Volume(files, embed=not bridge)
     if not bridge:
         return volume.sectors(recognised_at=udf.RECOGNITION), volume.total
@@ -66,5 +66,5 @@ def _udf(files: Mapping[str, bytes], *, bridge: bool) -> tuple[dict[int, bytes],
     if iso9660.tables_size(files) > room:
         raise ValueError(f"{len(files)} files are too many: their ISO 9660 directories have {room} sectors")
     tables = iso9660.sectors(volume.extents, tables_at=udf.TABLES_END, total=volume.total)
-    # The recognition sequence stands behind the ISO 9660 descriptors; readers go on looking there.
+    # The recognition sequence comes after the ISO 9660 descriptors; readers search there, too.
     return {**volume.sectors(recognised_at=iso9660.AFTER_DESCRIPTORS), **tables}, volume.total

@@ -1,7 +1,7 @@
-"""The fabric's mind: the state that moves, and the record of all that was asked.
+"""The state of the fabric, and the record of all requests.
 
-Knows who answers for an endpoint, which VM, incarnation and container are current, and in which order faults and true
-answers apply. Refuses to know sockets, and threads beyond its one lock.
+This module knows which module answers an endpoint, the current VM, incarnation and container, and the order in which
+faults and true answers apply. It knows no sockets, and only one lock.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _IMDS = ("imds", "imds_versions", "reprovision_data", "attested")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to put on the wire. `answer` None: nothing, the connection is dropped."""
+    """The answer to send. `answer` None: send nothing and drop the connection."""
 
     answer: Answer | None
     fault: Fault | None
@@ -86,28 +86,28 @@ class Fabric:
 
     def move_container(self) -> None:
         with self._lock:
-            # Derived, not drawn: a scenario must run the same way twice.
+            # Derived, not random: a scenario must run the same way every time.
             moved = uuid.uuid5(uuid.NAMESPACE_OID, self._vm.container_id)
             self._vm = replace(self._vm, container_id=str(moved))
 
     def assign(self, changes: Mapping[str, Any]) -> None:
         with self._lock:
-            of_the_pool = {
+            pool_marks = {
                 "pps_type": "None",
                 "preprovisioned_vm": False,
                 "preprovisioned_type": None,
                 "ovf_text": None,
             }
             moved = {"incarnation": self._vm.incarnation + 1}
-            vm = self._vm.changed({**of_the_pool, **moved, **changes}, where="assign")
+            vm = self._vm.changed({**pool_marks, **moved, **changes}, where="assign")
             self._assigned = self._document(vm)
             self._vm = vm
 
     def decide(self, ask: Ask, *, at: Callable[[], float], refusal: Answer | None = None) -> Verdict:
-        """Decides and records one request; `at` tells the seconds since the start. `refusal`: HTTP itself says no.
+        """Decide on and record one request. `at` returns the seconds since the start; `refusal` is an HTTP error.
 
-        Recording comes before sending: whoever has an answer in hand finds its request in the record. For the same
-        reason a fault's `move` happens here, where no later request can come in between.
+        The request is recorded before the answer is sent, so that a client with an answer finds its request recorded.
+        A fault's `move` happens here, too, so that no other request comes in between.
         """
         endpoint = endpoint_of(ask)
         with self._lock:
@@ -145,7 +145,7 @@ class Fabric:
         if fault is not None:
             answer = faults.disguise(answer, fault, endpoint=endpoint)
         if told is not None:
-            # A report that met a made-up answer never reached the fabric, whatever status the client saw.
+            # A report answered by a fault never reached the fabric, whatever status the client saw.
             self._reports.append(_report(told, answer, judged=not replaced))
         return answer
 
@@ -155,7 +155,7 @@ class Fabric:
         return ovf_document(vm, prefix=prefix, thumbprints=[certificate.thumbprint for certificate in known])
 
     def _truth(self, ask: Ask, endpoint: str, *, now: float) -> Answer:
-        """The fabric's own answer. Only requests that come this far count towards IMDS's rate: made-up ones do not."""
+        """The fabric's own answer. Only these requests count towards IMDS's rate limit; faults do not."""
         vm = self._vm
         if endpoint in _IMDS and not self._rate.admits(now):
             return imds.throttled()
@@ -208,7 +208,7 @@ _COMP_ENDPOINTS = {
 
 
 def endpoint_of(ask: Ask) -> str:
-    """The endpoint's name, as records and faults use it; `unknown` for everything that Azure would not route."""
+    """The endpoint's name, as records and faults use it; `unknown` for a path that Azure does not have."""
     if ask.path in _PATHS:
         return _PATHS[ask.path]
     if ask.path == imds.ROOT or ask.path.startswith(f"{imds.ROOT}/"):

@@ -1,6 +1,6 @@
-"""Faults: which one a request meets, and how a damaged answer looks on the wire.
+"""Faults: which fault applies to a request, and how a damaged answer is sent.
 
-Knows how to count requests and how to spoil bytes. Refuses to know any endpoint's true answer.
+This module counts requests and damages bytes. It does not know the true answer of an endpoint.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _GARBAGE = b"\x00\xff\xfe\x80garbage\x1b[2J\xc3\x28{<\x00" * 8
 
 
 class FaultPlan:
-    """Counts requests per endpoint and finds the fault meant for each; the first that fits wins."""
+    """Counts requests per endpoint and finds the fault for each; the first that matches wins."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self._faults = tuple(faults)
         self._counts: Counter[str] = Counter()
 
     def next(self, endpoint: str) -> Fault | None:
-        """The fault for one more request of `endpoint`; None: the fabric behaves."""
+        """The fault for the next request of `endpoint`; None: no fault."""
         for name in (endpoint, "any"):
             self._counts[name] += 1
         for fault in self._faults:
@@ -36,7 +36,7 @@ class FaultPlan:
 
 
 def disguise(truth: Answer | None, fault: Fault, *, endpoint: str) -> Answer | None:
-    """The answer as the fault has it: the true one with more headers, or a made-up one; None: nothing, hang up."""
+    """The answer with the fault: the true one with more headers, or a made-up one; None: drop the connection."""
     if fault.drop:
         return None
     if truth is not None and not fault.replaces:
@@ -60,7 +60,7 @@ def play(
     wait: Callable[[float], bool],
     bodiless: bool = False,
 ) -> bool:
-    """Puts an answer on the wire the way the fault wants it. Returns True when the connection may serve once more.
+    """Send an answer as the fault says. Returns True when the connection can be used again.
 
     `send` writes bytes; `wait` sleeps that many seconds and returns True when the simulator is being stopped.
     `bodiless`: the request was a HEAD. Raises OSError when the client is gone.
@@ -89,7 +89,7 @@ def _blocks(body: bytes, fault: Fault, *, sent: int) -> Iterator[bytes]:
 
 
 def _pieces(head: bytes, blocks: Iterator[bytes], fault: Fault) -> Iterator[bytes]:
-    """The bytes of one sending each. Undamaged, head and body leave together, as one segment where they fit."""
+    """The bytes of each `send`. Without a drip, head and body are sent together, in one segment where they fit."""
     if fault.drip is None:
         yield head + next(blocks, b"")
         yield from blocks

@@ -1,7 +1,6 @@
-"""The goal state: which container, which role instance, which incarnation the fabric wants to hear of.
+"""The goal state: the container, role instance and incarnation that a health report must name.
 
-Knows the GoalState document in the XML dialect. Refuses to know what a client does with it, and the documents that its
-URLs name.
+This module knows the GoalState document in the XML dialect, but not the documents at the URLs in it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _CONFIGURATIONS = (
 
 
 def answer_goal_state(ask: Ask, vm: Vm) -> Answer:
-    """What WireServer says to a request for the goal state."""
+    """The answer to a request for the goal state."""
     if ask.method != "GET":
         return not_allowed("GET")
     refusal = version_refusal(ask, vm)
@@ -45,7 +44,7 @@ def goal_state_xml(
 ) -> str:
     """The document: no BOM, one element per line and CRLF, because shell clients grep lines. `here` is host:port.
 
-    `certificates`: their URL is there; it is optional in a real goal state, too.
+    `certificates`: add their URL; it is optional in a real goal state, too.
     """
     base = f"http://{here}/machine/{quote(container_id, safe='')}/{_percent(instance_id)}"
     name = f"{container_id}.{instance_id}.{incarnation}.xml"
@@ -90,5 +89,5 @@ def _configuration(base: str, incarnation: int, *, certificates: bool) -> list[s
 
 
 def _percent(text: str) -> str:
-    """Percent-encoded as WireServer does it: `-` and `_` too, which no library would."""
+    """Percent-encoded as by WireServer, which encodes `-` and `_`, too; no library does."""
     return quote(text, safe="").replace("-", "%2D").replace("_", "%5F")

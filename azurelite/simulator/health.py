@@ -1,7 +1,7 @@
-"""The health report: reading a client's Health XML and judging it as the fabric would.
+"""The health report in XML: parse it, and accept or refuse it as Azure does.
 
-Knows the document's elements, the words allowed in them and what a refusal looks like. Refuses to know who counts the
-reports, and to fetch or expand anything that the XML asks for.
+This module knows the elements of the document, their allowed values and the error answers. It never fetches or expands
+anything that the XML refers to.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ROLE = "Container/RoleInstanceList/Role"
 
 @dataclass(frozen=True)
 class Health:
-    """A health report as it stood in the XML, not judged yet."""
+    """A parsed health report, neither accepted nor refused yet."""
 
     incarnation: str
     container_id: str
@@ -33,7 +33,7 @@ class Health:
 
 
 class MalformedHealthError(ValueError):
-    """The body is not a Health document; the message says what is wrong with it."""
+    """The body is not a Health document; the message gives the reason."""
 
 
 def read_health(body: bytes) -> Health:
@@ -50,7 +50,7 @@ def read_health(body: bytes) -> Health:
 
 
 def judge(ask: Ask, vm: Vm) -> tuple[Answer, Health | None]:
-    """What WireServer says to a health report, and the report if there was one to read. Changes nothing."""
+    """The answer to a health report, and the report where it could be parsed. Changes nothing."""
     if ask.method != "POST":
         return not_allowed("POST"), None
     refusal = version_refusal(ask, vm) or _content_type_refusal(ask)
@@ -59,7 +59,7 @@ def judge(ask: Ask, vm: Vm) -> tuple[Answer, Health | None]:
     except MalformedHealthError as error:
         return refusal or _invalid(str(error)), None
     refusal = refusal or _wording_refusal(health) or _identity_refusal(health, vm)
-    # Some agents take a report without this header for a failed one.
+    # Some agents treat an answer without this header as a failure.
     accepted = Answer(200, headers=(("x-ms-latest-goal-state-incarnation-number", str(vm.incarnation)),))
     return refusal or accepted, health
 

@@ -1,7 +1,6 @@
-"""The health report in the JSON dialect: no goal state, no protocol version, only the state of whoever asks.
+"""The health report in the JSON dialect: no goal state, no protocol version, only the state of the sending VM.
 
-Knows the document, the words allowed in it and what a refusal looks like. Refuses to know the XML dialect; the limits
-are the same ones.
+This module knows the document, its allowed values and the error answers. The limits are those of the XML dialect.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ PATH = "/provisioning/health"
 
 
 def read_health_json(body: bytes) -> Health:
-    """The report in `body`; ids and incarnation are empty: this dialect has none.
+    """The report in `body`; ids and incarnation are empty, because this dialect has none.
 
-    Raises MalformedHealthError for all but an object with the known members, each there once and a text.
+    Raises MalformedHealthError for anything but an object with the known members, each once and a text.
     """
     try:
         document = json.loads(body.decode("utf-8"), object_pairs_hook=_once)
@@ -38,7 +37,7 @@ def read_health_json(body: bytes) -> Health:
 
 
 def judge_json(ask: Ask) -> tuple[Answer, Health | None]:
-    """What the fabric says to a health report in JSON, and the report if there was one to read. Changes nothing."""
+    """The answer to a health report in JSON, and the report where it could be parsed. Changes nothing."""
     if ask.method != "POST":
         return json_answer(405, {"error": "The verb is not supported."}, headers=(("Allow", "POST"),)), None
     refusal = _content_type_refusal(ask)
@@ -46,7 +45,7 @@ def judge_json(ask: Ask) -> tuple[Answer, Health | None]:
         health = read_health_json(ask.body)
     except MalformedHealthError as error:
         return refusal or _invalid(str(error)), None
-    # A genuine acceptance has no body at all.
+    # Azure accepts with an empty body.
     return refusal or _wording_refusal(health) or Answer(200), health
 
 
@@ -67,7 +66,7 @@ def _members(value: Any, what: str, known: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _is_text(value: Any) -> bool:
-    # JSON can spell half of a surrogate pair, which is no character.
+    # JSON can contain a lone surrogate, which is no character.
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 

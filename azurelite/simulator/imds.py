@@ -1,7 +1,7 @@
-"""The Instance Metadata Service: the instance document of a Vm, and what IMDS says to a request for it.
+"""The Instance Metadata Service: the instance document of a Vm, and IMDS's answers to requests for it.
 
-Knows IMDS's strictness (headers, api-version, formats, rate) and which api-version introduced which field. Refuses to
-know the socket, the faults and WireServer. Facts are from Azure's IMDS documentation unless a comment says otherwise.
+This module knows IMDS's rules (headers, api-version, formats, rate) and which api-version introduced which field, but
+no socket, fault or WireServer. Facts are from Azure's IMDS documentation unless a comment says otherwise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WINDOW = 1.0  # seconds over which the documented request rate is counted
 SUBSCRIPTION = "8d10da13-8125-4ba9-a717-bf7490507b3d"
 _GROUP = "azurelite-demo"
 
-# "Version introduced" in the documentation's schema tables, for all that is younger than the oldest api-version.
+# "Version introduced" in the documentation's schema tables, for fields newer than the oldest api-version.
 _SINCE = {
     "additionalCapabilities": "2021-11-01",
     "azEnvironment": "2018-10-01",
@@ -76,7 +76,7 @@ class RateLimit:
 
 
 def answer_instance(ask: Ask, vm: Vm) -> Answer:
-    """What IMDS says to a request below /metadata/instance."""
+    """The answer to a request below /metadata/instance."""
     problem = refusal(ask) or version_refusal(ask, vm)
     if problem is not None:
         return problem
@@ -91,7 +91,7 @@ def answer_instance(ask: Ask, vm: Vm) -> Answer:
 
 
 def answer_versions(ask: Ask, vm: Vm) -> Answer:
-    """What IMDS says to a request for /metadata/versions, the one IMDS route that needs no api-version."""
+    """The answer to a request for /metadata/versions, the only IMDS route that needs no api-version."""
     return refusal(ask) or json_answer(200, {"apiVersions": sorted(vm.api_versions)})
 
 
@@ -101,7 +101,7 @@ def throttled() -> Answer:
 
 
 def instance_document(vm: Vm, *, api_version: str, extended: bool) -> dict[str, Any]:
-    """The document as that api-version knows it, the scenario's overrides merged in."""
+    """The document in that api-version, with the scenario's `imds` merged in."""
     built: dict[str, Any] = {"compute": _compute(vm), "network": {"interface": [_interface()]}}
     if extended:
         # Not in the documentation; clients see hasCustomData as a real boolean, unlike every other primitive.
@@ -118,7 +118,7 @@ def instance_document(vm: Vm, *, api_version: str, extended: bool) -> dict[str, 
 
 
 def refusal(ask: Ask) -> Answer | None:
-    """The refusal of a request that breaks a rule of all routes below /metadata; None when it is in order."""
+    """The error answer to a request that breaks a rule of all routes below /metadata; None for a valid one."""
     if ask.method != "GET":
         return json_answer(405, {"error": "Method not allowed"}, headers=(("Allow", "GET"),))
     if (ask.header("Metadata") or "").strip().lower() != "true":
@@ -132,7 +132,7 @@ def refusal(ask: Ask) -> Answer | None:
 
 
 def version_refusal(ask: Ask, vm: Vm) -> Answer | None:
-    """The refusal of a request without a known api-version, which names newer ones; None when it is in order."""
+    """The error answer to a request without a known api-version, with newer ones; None for a valid one."""
     if dict(ask.query).get("api-version") in vm.api_versions:
         return None
     problem = "Bad request. api-version is invalid or was not specified in the request."
@@ -149,7 +149,7 @@ def _route(path: str) -> list[str]:
 
 
 def _child(node: Any, part: str) -> Any:
-    """One step down, by key or by index; None when there is nothing."""
+    """The child with that key or index; None without one."""
     if isinstance(node, dict):
         return node.get(part)
     if isinstance(node, list) and part.isascii() and part.isdigit() and int(part) < len(node):
@@ -170,7 +170,7 @@ def _shown(node: Any, form: str) -> Answer:
 
 
 def _merged(base: Any, over: Any) -> Any:
-    """`over` laid on `base`: mappings merge, None removes the key, anything else replaces."""
+    """`over` merged into `base`: mappings merge, None removes the key, any other value replaces."""
     if not isinstance(base, dict) or not isinstance(over, dict):
         base = {}
     if not isinstance(over, dict):
@@ -212,12 +212,12 @@ def _compute(vm: Vm) -> dict[str, Any]:
         "vmSize": vm.size,
         "zone": vm.zone,
     }
-    # IMDS lists its keys in alphabetical order, whatever their case.
+    # IMDS lists its keys in alphabetical order, ignoring case.
     return dict(sorted({**own, **_alike()}.items(), key=lambda pair: pair[0].lower()))
 
 
 def _alike() -> dict[str, Any]:
-    """What every VM of this fabric says alike. A value that does not apply is there, and empty."""
+    """The fields that are equal for every VM of this fabric. A value that does not apply is empty."""
     return {
         "additionalCapabilities": {"hibernationEnabled": "false"},
         "azEnvironment": "AzurePublicCloud",

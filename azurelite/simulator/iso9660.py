@@ -1,7 +1,7 @@
 """ISO 9660 with Joliet: the volume descriptors, path tables and root directories of an image with files only.
 
-Knows ECMA-119 and the Joliet supplement as far as a flat disc needs them. Refuses to place the files' content: it is
-told where that lies.
+This module knows ECMA-119 and the Joliet supplement as far as a disc without folders needs them. The caller places the
+content of the files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DESCRIPTORS = 16  # the first sector that belongs to the file system
 AFTER_DESCRIPTORS = DESCRIPTORS + 3
 
 _DIRECTORY = 2
-_LEVEL_3 = b"%/E"  # the escape sequence that says UCS-2, level 3
+_LEVEL_3 = b"%/E"  # the escape sequence for UCS-2, level 3
 _MADE = (2024, 1, 1, 0, 0, 0)
 
 Extent = tuple[int, int]
@@ -23,7 +23,7 @@ Extent = tuple[int, int]
 
 
 def tables_size(names: Iterable[str]) -> int:
-    """How many sectors the path tables and directories of these files take."""
+    """The number of sectors for the path tables and directories of these files."""
     flat = dict.fromkeys(names, (0, 0))
     return 4 + sum(len(_directory(entries, (0, 0))) // SECTOR for entries in (_short(flat), _joliet(flat)))
 
@@ -47,7 +47,7 @@ def sectors(extents: Mapping[str, Extent], *, tables_at: int, total: int) -> dic
 
 
 def _short(extents: Mapping[str, Extent]) -> dict[bytes, Extent]:
-    """The entries under names that every reader can show: 8.3, capitals."""
+    """The entries with names that every reader can show: 8.3, capitals."""
     entries: dict[bytes, Extent] = {}
     for name, extent in extents.items():
         stem, dot, ending = name.upper().rpartition(".")

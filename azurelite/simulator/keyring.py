@@ -1,7 +1,7 @@
-"""The VM's certificates and private keys: made fresh with each fabric, packed for whoever may have them.
+"""The VM's certificates and private keys: new ones for each fabric, encrypted for the client that requests them.
 
-Knows how to make the openssl program do it, in a temporary folder of its own. Refuses to know HTTP and the document
-that carries the package.
+The openssl program does the work, in a temporary folder. This module does not know HTTP or the document around the
+encrypted package.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KEY_KINDS = {"rsa": ("rsa",), "ec": ("ec",), "both": ("rsa", "ec")}
 
 _TIMEOUT = 60.0
 _NEW_KEY = {"rsa": ("rsa:2048",), "ec": ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")}
-# Without one of its own, openssl reads the machine's configuration, which may say anything or not be there.
+# Without this configuration openssl would read the machine's own, which may be missing or have other settings.
 _CONFIG = (
     "[req]\ndistinguished_name=name\nx509_extensions=extensions\n[name]\n[extensions]\nsubjectKeyIdentifier=hash\n"
 )
@@ -31,11 +31,11 @@ _PFX = ("-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES", "-macalg", "sha
 
 
 class CertificatesError(RuntimeError):
-    """The openssl program is missing, or did not do what it was asked for."""
+    """The openssl program is missing or failed."""
 
 
 class Certificate(NamedTuple):
-    """What the world may know of one of the VM's certificates."""
+    """The public part of one of the VM's certificates."""
 
     thumbprint: str
     """SHA-1 of the DER, capital hex."""
@@ -65,8 +65,8 @@ class KeyRing:
     def package(self, kinds: str, *, recipient: bytes, cipher: str, pfx: bool) -> bytes:
         """CMS EnvelopedData, DER, for the holder of the certificate `recipient` (DER).
 
-        Inside is a PKCS#12 file with empty password, all keys and certificates in it, or without `pfx` the certificates
-        as PEM. `cipher` is one of CIPHERS. Raises ValueError when `recipient` is no certificate to encrypt for, and
+        It contains a PKCS#12 file with empty password, keys and certificates; without `pfx` only the certificates
+        as PEM. `cipher` is one of CIPHERS. Raises ValueError where openssl cannot encrypt for `recipient`, and
         CertificatesError.
         """
         pairs = self._pairs_of(kinds)
@@ -124,10 +124,10 @@ def _write(folder: str, name: str, data: bytes) -> None:
 
 
 def _openssl(folder: str, command: str, *arguments: str) -> bytes:
-    """What the program printed. Raises CertificatesError, and of those _RefusedError when it ran and said no."""
+    """The output of openssl. Raises CertificatesError; its subclass _RefusedError where openssl ran and failed."""
     program = shutil.which("openssl")
     if program is None:
-        raise CertificatesError("The openssl program is not installed; without it there are no certificates.")
+        raise CertificatesError("openssl is not installed: install it to simulate certificates")
     try:
         done = subprocess.run(  # noqa: S603 - no shell, and every argument is this module's own
             [program, command, *arguments],

@@ -1,6 +1,6 @@
-"""The two halves of an exchange: Ask, a request as read, and Answer, a response not yet on the wire.
+"""The two halves of an exchange: Ask, a request that was read, and Answer, a response not sent yet.
 
-Knows how to look things up in the one and how to spell the head of the other. Refuses to know any route or any socket.
+This module reads values from an Ask and writes the head of an Answer. It knows no route and no socket.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Ask:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     here: str = "127.0.0.1:80"
-    """host:port that the client dialled; goal-state URLs point back at it."""
+    """host:port that the client connected to; the URLs in the goal state use it."""
 
     @property
     def path(self) -> str:
@@ -34,14 +34,14 @@ class Ask:
         return parse_qsl(self.target.partition("?")[2], keep_blank_values=True)
 
     def header(self, name: str) -> str | None:
-        """A header's value whatever its case; None when it is absent."""
+        """The value of a header, in any case; None when it is absent."""
         wanted = name.lower()
         return next((value for key, value in self.headers.items() if key.lower() == wanted), None)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A response. `Content-Length` is not among the headers: only the sender knows what it will announce."""
+    """A response. `Content-Length` is not among the headers: only the sender knows the length."""
 
     status: int
     body: bytes = b""
@@ -55,7 +55,7 @@ class Answer:
         return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
 
     def with_headers(self, extra: Mapping[str, str]) -> Answer:
-        """The same answer; `extra` replaces headers of the same name and adds the others."""
+        """The same answer with `extra` headers, which replace those of the same name."""
         shadowed = {name.lower() for name in extra}
         kept = tuple(pair for pair in self.headers if pair[0].lower() not in shadowed)
         return Answer(self.status, self.body, kept + tuple(extra.items()))

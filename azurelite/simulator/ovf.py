@@ -1,7 +1,7 @@
 """The provisioning document: ovf-env.xml as Azure puts it on the provisioning media and serves it to a pool VM.
 
-Knows the document's namespaces, elements and their order. Refuses to know the disc around it, and how certificates are
-made: their thumbprints are given to it.
+This module knows the namespaces, elements and their order, but not the disc around the document or how certificates are
+made: it gets their thumbprints.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ AZURE = "http://schemas.microsoft.com/windowsazure"
 
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _TAKEN = ("xml", "xmlns", "xsi")
-# What XML 1.0 cannot carry, not even escaped.
-_UNSPEAKABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Characters that XML 1.0 cannot hold, not even escaped.
+_INVALID = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def ovf_document(vm: Vm, *, prefix: str = "wa", thumbprints: Sequence[str] = ()) -> bytes:
-    """The document as UTF-8 without BOM; where `ovf_text` is set, that and nothing else.
+    """The document as UTF-8 without BOM; where `ovf_text` is set, only that.
 
-    `prefix`: what stands for Azure's namespace on the sections; the sets within them redeclare the default namespace,
+    `prefix`: the prefix of Azure's namespace on the sections; the sets within them redeclare the default namespace,
     as Azure's do. "": no prefix anywhere. `thumbprints`: of the VM's certificates, for `ovf_keys: fingerprint`.
-    Raises ValueError for a prefix that is none, for a value that XML cannot carry, and for missing thumbprints.
+    Raises ValueError for an invalid prefix, for a value that XML cannot hold, and for missing thumbprints.
     """
     if vm.ovf_text is not None:
         return vm.ovf_text.encode()
     if prefix and (not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", prefix) or prefix in _TAKEN):
-        raise ValueError(f"not a free namespace prefix: {prefix!r}")
+        raise ValueError(f"invalid or reserved namespace prefix: {prefix!r}")
     if vm.ovf_keys == "fingerprint" and not thumbprints:
         raise ValueError("ovf_keys: fingerprint needs the thumbprints of the VM's certificates")
     bound = f' xmlns:{prefix}="{AZURE}"' if prefix else ""
@@ -76,7 +76,7 @@ def _ssh(vm: Vm, thumbprints: Sequence[str]) -> list[str]:
     if vm.ovf_keys == "fingerprint":
         keys: list[tuple[str, str | None]] = [(thumbprint, None) for thumbprint in thumbprints]
     elif vm.ovf_keys == "value":
-        # No certificate stands behind a pasted key; clients take its value and leave the fingerprint alone.
+        # A pasted key has no certificate; clients use its value and ignore the fingerprint.
         keys = [(hashlib.sha1(key.encode()).hexdigest().upper(), key) for key in vm.ssh_keys]
     else:
         keys = []
@@ -110,12 +110,12 @@ def _platform_settings(vm: Vm) -> list[str]:
 
 
 def _element(name: str, value: str | None) -> list[str]:
-    """One line, or none for None. A carriage return is spelt out: a parser would make a line feed of a bare one."""
+    """One line, or none for None. A carriage return is escaped: a parser would turn a bare one into a line feed."""
     if value is None:
         return []
-    odd = _UNSPEAKABLE.search(value)
+    odd = _INVALID.search(value)
     if odd is not None:
-        raise ValueError(f"{name}: XML cannot carry the character {odd[0]!r}")
+        raise ValueError(f"{name}: XML cannot hold the character {odd[0]!r}")
     return ["  <{0}>{1}</{0}>".format(name, escape(value, {"\r": "&#13;"}))]
 
 

@@ -1,6 +1,6 @@
-"""What a pool VM polls for: the provisioning document of the VM that it becomes.
+"""The route that a pool VM polls: the provisioning document of the VM that it becomes.
 
-Knows when there is something to fetch. Refuses to know the document itself, and how a VM leaves the pool.
+This module knows only when there is a document, not its content or how a VM leaves the pool.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from azurelite.simulator.scenario import Vm
 
 
 def answer_reprovision_data(ask: Ask, vm: Vm, *, document: bytes | None) -> Answer:
-    """The document as it stands; None: the VM is in the pool yet, or was never in one, which is 404."""
+    """The answer with `document`; 404 where it is None: the VM is still in the pool, or never was in one."""
     refusal = imds.refusal(ask) or imds.version_refusal(ask, vm)
     if refusal is not None:
         return refusal

@@ -1,6 +1,6 @@
-"""A scenario: the VM that the fabric believes in, and the faults it plays.
+"""A scenario: the VM that the fabric serves, and the faults that it plays.
 
-Knows the YAML keys, their types and their defaults (the packaged `default.yaml`). Refuses to know how any of it is
+This module knows the YAML keys, their types and their defaults (the packaged `default.yaml`), but not how they are
 served.
 """
 
@@ -32,7 +32,7 @@ ENDPOINTS = (
 
 
 class ScenarioError(ValueError):
-    """A scenario cannot be used. The message names the file, the key and what was expected, in one line."""
+    """A scenario cannot be used. The message is one line: the file, the key, the expected value."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,16 @@ class Vm:
     certificate_format: str | None
 
     def changed(self, changes: Mapping[str, Any], *, where: str = "vm") -> Vm:
-        """The same VM with some fields changed, as a scenario would spell them. Raises ScenarioError."""
+        """The same VM with some fields changed, given as in a scenario. Raises ScenarioError."""
         _check_keys(changes, _VM_CHECKS, where=where, path="")
         return replace(self, **_typed(changes, _VM_CHECKS, where=where, path=""))
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to misbehave, for some requests of one endpoint. Field names are the YAML keys.
+    """One kind of fault, for some requests of one endpoint. Field names are the YAML keys.
 
-    Raises ScenarioError for a combination that cannot be played.
+    Raises ScenarioError for a combination of keys that contradict each other.
     """
 
     endpoint: str = "any"
@@ -98,7 +98,7 @@ class Fault:
     """Seconds before the answer."""
     drop: bool = False
     truncate: int | None = None
-    """Bytes of body that are sent of the whole length announced."""
+    """Bytes of the body that are sent; Content-Length still says the full length."""
     garbage: bool = False
     size: int | None = None
     """Bytes of the body, streamed."""
@@ -116,32 +116,32 @@ class Fault:
             raise ScenarioError(f"requests: {error}") from None
         rivals = [key for key in ("body", "garbage", "size", "redirect") if getattr(self, key) not in (None, False)]
         if len(rivals) > 1:
-            raise ScenarioError(f"{rivals[0]} and {rivals[1]} exclude each other: an answer has one body")
+            raise ScenarioError(f"{rivals[0]} and {rivals[1]} exclude each other: remove one")
         if self.drop and (rivals or self.damages or self.status is not None or self.headers):
-            raise ScenarioError("drop goes only with delay and move: nothing else is ever sent")
+            raise ScenarioError("drop allows only delay and move: remove the other keys")
         if self.drip_headers and self.drip is None:
-            raise ScenarioError("drip_headers needs drip")
+            raise ScenarioError("drip_headers needs drip: add drip")
 
     @property
     def damages(self) -> bool:
-        """True when the answer, true or not, is spoilt on its way."""
+        """True when the answer is damaged while it is sent."""
         return self.truncate is not None or self.drip is not None
 
     @property
     def replaces(self) -> bool:
-        """True when the fabric never gets to see the request: something else answers."""
+        """True when the fault answers in place of the fabric."""
         made_up = (self.status, self.body, self.size, self.redirect)
         return self.drop or self.garbage or any(value is not None for value in made_up)
 
     def hits(self, number: int) -> bool:
-        """True when this fault is meant for request `number` (1-based)."""
+        """True when this fault applies to request `number` (1-based)."""
         first, last = values.request_range(self.requests)
         return number >= first and (last is None or number <= last)
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A VM and its faults; of several faults that fit a request, the first in the list is played."""
+    """A VM and its faults; of several faults that match a request, the first in the list is played."""
 
     vm: Vm
     faults: tuple[Fault, ...] = ()
@@ -153,14 +153,14 @@ class Scenario:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Scenario:
-        """Reads a scenario file. Raises ScenarioError when it is unreadable, not YAML, or says something unknown."""
+        """Read a scenario file. Raises ScenarioError where it is unreadable, not YAML, or has an unknown key."""
         return cls.from_dict(_read_yaml(Path(path)), where=os.fspath(path))
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any], where: str = "scenario") -> Scenario:
-        """A scenario from a parsed document; `where` names its origin in errors.
+        """A scenario from a parsed document; `where` is its name in errors.
 
-        Keys left out of `vm` are the default VM's. Lists and mappings replace the default's, they are not merged.
+        Missing keys of `vm` get the default VM's values. Lists and mappings replace the default's; they are not merged.
         Raises ScenarioError.
         """
         top = _mapping(mapping, where=where, path="the document")
@@ -218,7 +218,7 @@ _FAULT_CHECKS: dict[str, values.Check] = {
 
 
 def _said(top: Mapping[str, Any], key: str, nothing: object) -> object:
-    """A section's content; a heading with nothing below it reads as null in YAML and means `nothing`."""
+    """The content of a section; `nothing` for an empty section, which is null in YAML."""
     value = top.get(key)
     return nothing if value is None else value
 
@@ -283,7 +283,7 @@ def _read_yaml(path: Path) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def _packaged() -> dict[str, Any]:
-    """The packaged scenario. The package may be a folder or lie in a zip."""
+    """The packaged scenario. The package may be a folder or be in a zip file."""
     import yaml
 
     return dict(yaml.safe_load(pkgutil.get_data("azurelite.simulator", "default.yaml") or b""))

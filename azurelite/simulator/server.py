@@ -1,6 +1,6 @@
 """The simulator as a server: listening sockets, threads, HTTP/1.1 framing, and the log of requests.
 
-Knows how bytes become an Ask and how an answer leaves. Refuses to know what the answer should be.
+This module turns bytes into an Ask and sends answers. It does not decide what the answer is.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Listen = Union[Address, Sequence[Address]]
 
 BODY_LIMIT = 1024 * 1024  # bytes of a request body
 _DRAIN_LIMIT = 16 * BODY_LIMIT
-_POLL = 0.02  # seconds until a listener notices that it is to stop
+_POLL = 0.02  # seconds until a listener notices that it must stop
 _log = logging.getLogger(__name__)
 
 
 class Simulator:
-    """A fake Azure fabric on one or several addresses, all showing the same state. Usable as a context manager."""
+    """A fake Azure fabric on one or several addresses with the same state. Usable as a context manager."""
 
     def __init__(
         self,
@@ -45,10 +45,10 @@ class Simulator:
         *,
         rate_limit: int | None = 5,
     ) -> None:
-        """Opens nothing yet.
+        """Open nothing yet.
 
-        `listen`: one (host, port) or several; port 0 picks a free one. `log`: a file that gets one JSON line per
-        request, appended. `rate_limit`: IMDS requests per second before it answers 429; None: no limit.
+        `listen`: one (host, port) or several; port 0 picks a free one. `log`: a file to which one JSON line per
+        request is appended. `rate_limit`: IMDS requests per second before it answers 429; None: no limit.
         """
         self.scenario = scenario
         self._listen: list[Address] = [listen] if isinstance(listen[0], str) else list(listen)  # type: ignore[list-item, arg-type]
@@ -62,7 +62,7 @@ class Simulator:
         self._started = 0.0
 
     def start(self) -> None:
-        """Binds and serves. Raises OSError when an address or the log cannot be had, RuntimeError when running."""
+        """Bind and serve. Raises OSError where an address or the log cannot be opened, RuntimeError when running."""
         if self._listeners:
             raise RuntimeError("the simulator is already running")
         self._stopping.clear()
@@ -83,7 +83,7 @@ class Simulator:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Closes every socket, delayed answers included; does nothing when not running. The record stays readable."""
+        """Close every socket, also of delayed answers; do nothing when not running. The record stays readable."""
         self._stopping.set()
         for listener in self._listeners:
             if self._threads:
@@ -133,11 +133,11 @@ class Simulator:
 
     @property
     def vm(self) -> Vm:
-        """The VM as it stands now: moved, and perhaps assigned."""
+        """The VM in its current state, after moves and `assign`."""
         return self._fabric.vm
 
     def ovf(self, *, prefix: str = "wa") -> bytes:
-        """The VM's provisioning document as it stands now; see `ovf.ovf_document`."""
+        """The VM's current provisioning document; see `ovf.ovf_document`."""
         return self._fabric.ovf(prefix=prefix)
 
     def media(self, kind: str = "udf", *, prefix: str = "wa") -> bytes:
@@ -150,18 +150,18 @@ class Simulator:
         return self._fabric.certificates
 
     def move_incarnation(self) -> None:
-        """The goal state's incarnation is one higher from now on; reports of the old one get 410."""
+        """Increase the goal state's incarnation by one; reports with the old one get 410."""
         self._fabric.move_incarnation()
 
     def move_container(self) -> None:
-        """The VM has a new container id from now on, as after a migration to another host."""
+        """Give the VM a new container id, as after a migration to another host."""
         self._fabric.move_container()
 
     def assign(self, **vm_changes: object) -> None:
-        """Takes the VM out of the pool: its fields change, and reprovisiondata has its new provisioning document.
+        """Take the VM out of the pool: change its fields, and serve its new provisioning document as reprovisiondata.
 
-        What marks a pool VM goes with it (`pps_type`, `preprovisioned_*`, `ovf_text`), and the incarnation moves,
-        unless the changes say otherwise. Raises ScenarioError, ValueError or CertificatesError, and nothing changes.
+        The marks of a pool VM (`pps_type`, `preprovisioned_*`, `ovf_text`) are reset and the incarnation increases,
+        unless the changes set them. Raises ScenarioError, ValueError or CertificatesError; then nothing changes.
         """
         self._fabric.assign(vm_changes)
 
@@ -174,12 +174,12 @@ class Simulator:
             try:
                 log_file.write(json_line(request))
             except (OSError, ValueError) as error:
-                # A full disk, or stop() closing the file meanwhile: the fabric goes on answering.
-                _log.debug("request log not written: %s", error)
+                # The disk is full, or stop() has closed the file: the fabric still answers.
+                _log.debug("simulator: request log not written: %s", error)
 
 
 def config_text(url: str) -> str:
-    """The YAML that points azurelite at a simulator on `url`."""
+    """The YAML that makes azurelite use a simulator on `url`."""
     return (
         "datasource:\n"
         "  platform: azure\n"
@@ -189,7 +189,7 @@ def config_text(url: str) -> str:
 
 
 class _Listener(ThreadingHTTPServer):
-    """One listening socket; a thread per connection, none of which keeps the process alive."""
+    """One listening socket, with a daemon thread per connection."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -212,7 +212,7 @@ class _Listener(ThreadingHTTPServer):
         return str(host), int(port)
 
     def server_bind(self) -> None:
-        # HTTPServer asks the resolver for its own name here; a simulator must not depend on any DNS.
+        # HTTPServer would look up its own name here; the simulator must work without DNS.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.bound
 
@@ -227,11 +227,11 @@ class _Listener(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's signature
-        # Mostly a client that hung up. The base class would print a traceback to stderr.
-        _log.debug("connection of %s ended", client_address, exc_info=True)
+        # Usually a client closed the connection. The base class would print a traceback to stderr.
+        _log.debug("simulator: connection of %s ended", client_address, exc_info=True)
 
     def hang_up(self) -> None:
-        """Ends every open connection, so that threads waiting for a client's next request return."""
+        """Close every open connection, so that threads that wait for a client's next request end."""
         with self._open_lock:
             connections = list(self._open)
         for connection in connections:
@@ -247,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Listener
 
     def do_GET(self) -> None:
-        """Serves a request of any verb; which verbs are welcome is the endpoint's business."""
+        """Serve a request with any verb; the endpoint decides which verbs it allows."""
         body, refusal = self._read_body()
         ask = Ask(self.command, self.path, self._joined_headers(), body, _host_port(self.connection.getsockname()))
         verdict = self.server.fabric.decide(ask, at=self.server.clock, refusal=refusal)
@@ -264,7 +264,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 - the base class asks for them
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """The base class prints to stderr."""
+        """Print nothing; the base class would print to stderr."""
 
     def _joined_headers(self) -> dict[str, str]:
         joined: dict[str, str] = {}
@@ -273,7 +273,7 @@ class _Handler(BaseHTTPRequestHandler):
         return joined
 
     def _read_body(self) -> tuple[bytes, Answer | None]:
-        """The body, or the refusal of one that cannot be framed or is too long."""
+        """The body; or the error answer for one without a valid length, or too long."""
         if self.headers.get("Transfer-Encoding") is not None:
             return b"", text_answer(411, "A body needs Content-Length.")
         announced = self.headers.get("Content-Length", "0").strip()
@@ -281,12 +281,12 @@ class _Handler(BaseHTTPRequestHandler):
             return b"", text_answer(400, "Content-Length is not a number.")
         length = int(announced)
         if length > BODY_LIMIT:
-            # Read on for a while: closing on unread bytes would reset the connection and eat the answer.
+            # Read the bytes: closing with unread bytes would reset the connection, and the answer would be lost.
             self._drain(min(length, _DRAIN_LIMIT))
             return b"", text_answer(413, f"The body is over {BODY_LIMIT} bytes.")
         body = self.rfile.read(length) if length else b""
         if len(body) < length:
-            raise ConnectionResetError("the client hung up within its body")
+            raise ConnectionResetError("the client closed the connection within the body")
         return body, None
 
     def _drain(self, length: int) -> None:

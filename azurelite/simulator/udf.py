@@ -1,7 +1,7 @@
 """UDF 1.02: a whole read-only volume with files in its root directory, as the provisioning media of Azure is.
 
-Knows where a volume's descriptors stand and what the partition holds. Refuses to know the bytes of a single descriptor
-(`udf_descriptors`), and ISO 9660, which may share the files' sectors.
+This module places the descriptors of a volume and the content of its partition; `udf_descriptors` writes the bytes.
+ISO 9660 may share the sectors of the files.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from azurelite.simulator import udf_descriptors as spell
 
 SECTOR = 2048
-RECOGNITION = 16  # where readers begin to look for the recognition sequence
+RECOGNITION = 16  # where readers start to search for the recognition sequence
 MAIN_SEQUENCE = 32
 RESERVE_SEQUENCE = 48
-SEQUENCE_LENGTH = 16  # sectors; fewer the standard does not allow
+SEQUENCE_LENGTH = 16  # sectors; the minimum of the standard
 INTEGRITY = 64
-TABLES_END = 66  # sectors from here to the anchor are free for others
+TABLES_END = 66  # sectors from here to the anchor are free for ISO 9660
 ANCHOR = 256
 PARTITION = 257
 
@@ -24,10 +24,10 @@ _ROOT = 2  # the block of the root directory's file entry, behind the file set a
 
 
 class Volume:
-    """A volume laid out. Blocks are counted within the partition, sectors within the image."""
+    """The layout of a volume. Blocks are counted within the partition, sectors within the image."""
 
     def __init__(self, files: Mapping[str, bytes], *, embed: bool) -> None:
-        """`embed`: what fits goes inside its own file entry, the directory too."""
+        """`embed`: put files that fit, and the directory, inside their own file entries."""
         self._files = files
         self._room = spell.ENTRY_ROOM if embed else -1
         self._directory_size = len(self._directory(dict.fromkeys(files, 0), 0))
@@ -46,12 +46,12 @@ class Volume:
 
     @property
     def total(self) -> int:
-        """Sectors of the whole image: the partition, and one more anchor behind it."""
+        """Sectors of the whole image: all up to the end of the partition, and one more anchor after it."""
         return PARTITION + self._blocks + 1
 
     @property
     def extents(self) -> dict[str, tuple[int, int]]:
-        """Where each file's content lies: first sector, bytes. Means something only for files not embedded."""
+        """Where each file's content lies: first sector, bytes. Only valid for files that are not embedded."""
         return {name: (PARTITION + block, len(self._files[name])) for name, block in self._data.items()}
 
     def sectors(self, *, recognised_at: int) -> dict[int, bytes]:
@@ -76,12 +76,12 @@ class Volume:
         placed = {0: spell.file_set(0, root=_ROOT), 1: spell.terminator(1)}
         placed.update(self._node(_ROOT, directory, self._directory_at, unique=0, directory=True))
         for number, (name, content) in enumerate(self._files.items()):
-            # Unique numbers below 16 are Macintosh's.
+            # Unique ids below 16 are reserved for Macintosh.
             placed.update(self._node(self._entries[name], content, self._data[name], unique=16 + number))
         return placed
 
     def _node(self, block: int, content: bytes, data: int, *, unique: int, directory: bool = False) -> dict[int, bytes]:
-        """A file entry, and the content where that lies outside."""
+        """A file entry, and the content where it is not embedded."""
         embedded = len(content) <= self._room
         entry = spell.file_entry(
             block,

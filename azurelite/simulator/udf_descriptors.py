@@ -1,7 +1,7 @@
-"""The descriptors of UDF 1.02, one function each: numbers in, bytes out, tags with their checksums right.
+"""The descriptors of UDF 1.02, one function each: numbers in, bytes out, with correct tags and checksums.
 
-Knows the layouts of ECMA-167 (second edition) and what OSTA's UDF 1.02 puts into them. Refuses to know where on a disc
-a descriptor goes; each is told its own place, because its tag repeats it.
+This module knows the layouts of ECMA-167 (second edition) and their values in OSTA's UDF 1.02. The caller gives each
+descriptor its position, because the tag contains it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _CHARSET = struct.pack("<B63s", 0, b"OSTA Compressed Unicode")
 _LABEL = "PROVISIONING"
 _MADE = struct.pack("<HhBBBBBBBB", 0x1000, 2024, 1, 1, 0, 0, 0, 0, 0, 0)  # UTC
 _EMBEDDED, _SHORT = 3, 0  # kinds of allocation descriptors
-_READABLE = 0x1084  # owner, group and others may read
-_SEARCHABLE = 0x0421  # and, for a directory, pass
+_READABLE = 0x1084  # owner, group and others can read
+_SEARCHABLE = 0x0421  # and, for a directory, search
 
 Extent = tuple[int, int]
 """First sector or block, and length."""
@@ -97,7 +97,7 @@ def identifier(place: int, *, entry: int, name: str | None) -> bytes:
     spelt = b"" if name is None else _compressed(name)
     body = struct.pack("<HBB", 1, 0x0A if name is None else 0, len(spelt)) + _long_extent(entry)
     body += struct.pack("<H", 0) + spelt
-    # Padded before the tag is made: the checksum covers the padding.
+    # Padded before the tag is made, because the checksum covers the padding.
     return _tagged(257, place, body + bytes(-(16 + len(body)) % 4))
 
 
@@ -109,7 +109,7 @@ def _tagged(tag: int, place: int, body: bytes) -> bytes:
 
 def _primary(number: int) -> bytes:
     body = struct.pack("<II", number, 0) + _dstring(_LABEL, 32) + struct.pack("<HHHHII", 1, 1, 2, 2, 1, 1)
-    # The set's name begins with eight characters that are to differ from set to set; this set is always the same one.
+    # The first eight characters of the set's name should be unique; they are constant here, for equal images.
     body += _dstring(f"00000000{_LABEL}", 128) + _CHARSET * 2 + bytes(16)
     body += bytes(32) + _MADE + _MAKER + bytes(64 + 4 + 2 + 22)
     return body
@@ -129,7 +129,7 @@ def _partition(number: int, partition: Extent) -> bytes:
 def _logical_volume(number: int, integrity: Extent) -> bytes:
     body = struct.pack("<I", number) + _CHARSET + _dstring(_LABEL, 128) + struct.pack("<I", SECTOR) + _DOMAIN
     body += _long_extent(0) + struct.pack("<II", 6, 1) + _MAKER + bytes(128) + _extent(integrity)
-    return body + struct.pack("<BBHH", 1, 6, 1, 0)  # one partition, mapped as it is
+    return body + struct.pack("<BBHH", 1, 6, 1, 0)  # one partition, type 1 map
 
 
 def _extent(extent: Extent) -> bytes:

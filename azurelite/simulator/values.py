@@ -1,6 +1,6 @@
-"""Checks for single YAML values: each takes what YAML gave and returns it typed, or raises ValueError saying why not.
+"""Checks for single YAML values: each returns the value with its type, or raises ValueError with the reason.
 
-Knows types and ranges. Refuses to know which key a value stands under; the caller adds that to the message.
+This module knows types and ranges, but not the keys; the caller adds the key to the message.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KINDS: tuple[tuple[type, str], ...] = (
 
 
 def said(value: object) -> str:
-    """A value in the words of an error message."""
+    """A value for an error message, as "the integer 3"."""
     if value is None:
         return "null"
     if isinstance(value, Mapping):
@@ -70,7 +70,7 @@ def header_map(value: object) -> dict[str, str]:
     """The value as HTTP headers. Raises ValueError."""
     headers = text_map(value)
     for name, content in headers.items():
-        # A line break here would end the header block and forge an answer that no scenario spelt out.
+        # A line break here would end the headers and forge an answer that is not in the scenario.
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or re.search(r"[\r\n\0]", content):
             raise ValueError(f"expected HTTP headers, got {name!r}: {content!r}")
     return headers
@@ -91,13 +91,13 @@ def flag_or_text(value: object) -> bool | str:
 
 
 def document(value: object) -> dict[str, Any]:
-    """A mapping that JSON can say."""
+    """The value as a mapping that JSON can hold. Raises ValueError."""
     if not isinstance(value, Mapping):
         raise ValueError(f"expected a mapping, got {said(value)}")
     try:
         json.dumps(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"expected values that JSON can say: {error}") from None
+        raise ValueError(f"expected values that JSON can hold: {error}") from None
     return dict(value)
 
 
@@ -126,7 +126,7 @@ def one_of(*choices: T) -> Check:
 
     def check(value: object) -> T:
         for choice in choices:
-            # True equals 1; a type of its own is asked for.
+            # True equals 1 in Python, so the type must be equal, too.
             if type(value) is type(choice) and value == choice:
                 return choice
         raise ValueError(f"expected one of {', '.join(map(str, choices))}, got {said(value)}")
@@ -145,7 +145,7 @@ def some_of(*choices: str) -> Check:
 
 
 def or_null(check: Check) -> Check:
-    """The check, with null let through as well."""
+    """The check, but null is allowed, too."""
     return lambda value: None if value is None else check(value)
 
 

@@ -1,7 +1,6 @@
-"""What every WireServer route shares: the protocol versions, the error document, the `?comp=versions` answer.
+"""Common to all WireServer routes: the protocol versions, the error document, the `?comp=versions` answer.
 
-Knows the XML dialect's common ground. Refuses to know any single document; goal state and health have rooms of their
-own.
+The other documents, goal state and health, have modules of their own.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def answer_versions(ask: Ask, vm: Vm) -> Answer:
 
 
 def version_refusal(ask: Ask, vm: Vm) -> Answer | None:
-    """The refusal of a request without a known x-ms-version; None when it is in order."""
+    """The error answer to a request without a known x-ms-version; None when it has one."""
     version = ask.header("x-ms-version")
     if version is None:
         return error_answer(400, "MissingRequiredHeader", "The header x-ms-version was not specified.")
@@ -35,7 +34,7 @@ def version_refusal(ask: Ask, vm: Vm) -> Answer | None:
 
 
 def not_allowed(verb: str) -> Answer:
-    """405, naming the verb that would do."""
+    """405, with the allowed verb."""
     return error_answer(405, "UnsupportedHttpVerb", "The verb is not supported.").with_headers({"Allow": verb})
 
 

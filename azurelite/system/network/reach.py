@@ -1,8 +1,8 @@
-"""Why an Azure address cannot be reached: one sentence with the likely cause and the remedy.
+"""Why an Azure address is unreachable: one line with the likely cause and the remedy.
 
-It reads the guest's routes (/proc/net), interfaces (/sys/class/net) and a few file names, and sends nothing. What it
-says is for a person who sees a console or a health report and cannot log in. It looks in the order in which a packet
-would meet the trouble.
+It reads the guest's routes (/proc/net), interfaces (/sys/class/net) and a few file names, and sends no packet.
+The text is for a person who sees a console or a health report and cannot log in. The checks run in the order in which
+a packet would pass the places that they look at.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from azurelite.system.root import Root
 IMDS = "169.254.169.254"
 ROUTES = "/proc/net/route"
 TRIE = "/proc/net/fib_trie"
-NO_PROXY = "a proxy plays no part, Azure's addresses are always asked directly"
+NO_PROXY = "proxies are never used for Azure's addresses"
 
 _LIMIT = 1024 * 1024  # bytes
 _UP, _REJECT = 0x1, 0x200  # RTF_UP, RTF_REJECT
@@ -72,7 +72,7 @@ class _View(Record):
 
 
 def explain(root: Root, address: str, error: TransportError, *, uid: int) -> str:
-    """Why `address` gave no answer, and what to do about it.
+    """Why `address` did not answer, and what to do about it.
 
     Args:
         root: where the guest's /proc and /sys are.
@@ -81,17 +81,19 @@ def explain(root: Root, address: str, error: TransportError, *, uid: int) -> str
         uid: the user who asked; on many images only root may.
 
     Returns:
-        One sentence, without a full stop.
+        One line, without a full stop at its end: "unreachable" or another state, the cause, the remedy.
     """
     octets = dotted(address)
     detail = error.data.get("exception", "")
     if octets is None:
-        cause = f"{address!r} is no IPv4 address and its name was not found: give an endpoint as http://168.63.129.16"
+        cause = (
+            f"unreachable: the name {address!r} was not found. Set the endpoint to an address, as http://168.63.129.16"
+        )
     else:
         table = _routes(root)
         view = _View(root, address, _number(octets), error.kind, detail, uid, table, _others(root, table))
         cause = _cause(view)
-    return f"{address} cannot be reached: {cause} ({NO_PROXY})"
+    return f"{cause} ({NO_PROXY})"
 
 
 def read_routes(data: bytes) -> list[Route]:
@@ -134,16 +136,19 @@ def _cause(view: _View) -> str:
         cause = look(view)
         if cause is not None:
             return cause
-    return f"{view.detail or view.kind}, though a route exists: look at `ip route get {view.address}` and the firewall"
+    said = view.detail or view.kind
+    where = f"{view.address}, although a route exists ({said})"
+    return f"unreachable: no connection to {where}. Check `ip route get {view.address}` and the firewall"
 
 
 def _answered(view: _View) -> Optional[str]:
     if view.kind in ("read timeout", "response too large"):
         return (
-            f"it took the connection but gave no usable answer ({view.detail}): the host may be busy, ask again later"
+            f"no answer: {view.address} accepted the connection but sent no usable answer ({view.detail}). "
+            "The host may be busy; retry later"
         )
     if view.detail == NO_TIME:
-        return "no time was left to ask: give the run a longer `datasource.deadline`"
+        return f"{NO_TIME}: {view.address} was not contacted. Raise `datasource.deadline`"
     return None
 
 
@@ -151,20 +156,21 @@ def _served_here(view: _View) -> Optional[str]:
     here = _best(view.others, view.number)
     if view.number >> 24 != 127 and (here is None or here.kind != "local"):
         return None
-    return f"it is an address of this machine, and what should listen there does not answer ({view.detail})"
+    said = f"{view.address} is an address of this machine, and no service answers there ({view.detail})"
+    return f"unreachable: {said}. Check the endpoint in the configuration"
 
 
 def _rejected(view: _View) -> Optional[str]:
     reject = _best([route for route in view.others if route.kind != "local"], view.number)
     if reject is None or (view.route is not None and view.route.prefix > reject.prefix):
         return None
-    said = f"a route of type {reject.kind} covers it"
+    said = f"unreachable: a route of type {reject.kind} blocks {view.address}"
     if view.address == IMDS and _has_imdsd(view.root):
         return (
-            f"{said}, as systemd-imdsd sets one so that only itself can ask IMDS: "
-            "boot with systemd.imds.network=unlocked on the kernel's command line"
+            f"{said}; systemd-imdsd sets it so that only systemd-imdsd can use IMDS. "
+            "Boot with systemd.imds.network=unlocked on the kernel command line"
         )
-    return f"{said}: remove it, or find who sets it, with `ip route show table all type {reject.kind}`"
+    return f"{said}. Remove the route; `ip route show table all type {reject.kind}` shows it"
 
 
 def _unrouted(view: _View) -> Optional[str]:
@@ -172,12 +178,12 @@ def _unrouted(view: _View) -> Optional[str]:
         return None
     real = [name for name in interfaces.interfaces(view.root) if name != "lo"]
     primary = primary_interface(view.root)
-    remedy = "start azurelite when the network is up, or let it ask for a lease with `datasource.dhcp: ephemeral`"
+    remedy = "Bring the network up before azurelite starts, or set `datasource.dhcp: ephemeral`"
     if not real:
-        return "this machine has no network interface: is the driver hv_netvsc in its kernel?"
+        return "unreachable: this machine has no network interface. Check that the kernel has the driver hv_netvsc"
     if primary is not None and not has_carrier(view.root, primary):
-        return f"there is no route to it, for {primary} is {_state(view.root, primary)}: {remedy}"
-    return f"there is neither a route to it nor a default route: {remedy}"
+        return f"unreachable: no route to {view.address} ({primary} is {_state(view.root, primary)}). {remedy}"
+    return f"unreachable: no route to {view.address} and no default route. {remedy}"
 
 
 def _wrong_interface(view: _View) -> Optional[str]:
@@ -191,8 +197,8 @@ def _wrong_interface(view: _View) -> Optional[str]:
     except OSError:
         pass
     return (
-        f"the route to it leaves by {route.interface}, while Azure answers on the primary one only, {primary}: "
-        f"set `datasource.interface: {primary}`, or add a host route"
+        f"unreachable: the route to {view.address} uses {route.interface}, but Azure answers only on the primary "
+        f"interface {primary}. Set `datasource.interface: {primary}`, or add a host route"
     )
 
 
@@ -204,7 +210,8 @@ def _link_down(view: _View) -> Optional[str]:
     if state is None or state in ("up", "unknown") or has_carrier(view.root, route.interface):
         return None
     return (
-        f"the route to it leaves by {route.interface}, which is {_state(view.root, route.interface)}: wait for its link"
+        f"unreachable: the route to {view.address} uses {route.interface}, which is "
+        f"{_state(view.root, route.interface)}. Wait for its link"
     )
 
 
@@ -213,21 +220,22 @@ def _filtered(view: _View) -> Optional[str]:
     if not forbidden and view.detail != "Connection refused" and view.kind != "connection timeout":
         return None
     what = "rejects" if forbidden or view.detail == "Connection refused" else "drops"
-    agent = ", as the Azure Linux agent (waagent) sets one in table security," if _has_agent_rule(view.root) else ""
+    agent = " (the Azure Linux agent, waagent, sets one in table security)" if _has_agent_rule(view.root) else ""
     if view.uid != 0:
-        return f"a firewall rule of this machine{agent} {what} what others than root ask: run as root"
-    look = "look at `iptables -t security -S OUTPUT` and `nft list ruleset`"
+        return f"unreachable: a firewall rule of this machine{agent} {what} requests of non-root users. Run as root"
+    look = "Check `iptables -t security -S OUTPUT` and `nft list ruleset`"
     if what == "drops":
-        return f"no answer came by a route that looks right; it may be that a firewall rule{agent} drops it: {look}"
-    return f"a firewall rule of this machine{agent} {what} it: {look}"
+        said = f"the route to {view.address} is fine, but nothing answers"
+        return f"unreachable: {said}; a firewall rule{agent} may drop the requests. {look}"
+    return f"unreachable: a firewall rule of this machine{agent} {what} requests to {view.address}. {look}"
 
 
 def _unanswered(view: _View) -> Optional[str]:
     route = view.route
     if view.detail == "No route to host" and route is not None:
-        hop = f"the gateway {route.gateway}" if route.gateway else "nobody"
-        verb = "does not answer" if route.gateway else "answers"
-        return f"{hop} {verb} on {route.interface}: is that network Azure's, and does no firewall rule reject it?"
+        said = f"the gateway {route.gateway} does not answer" if route.gateway else f"{view.address} does not answer"
+        check = f"Check that this network is Azure's and that no firewall rule rejects {view.address}"
+        return f"unreachable: {said} on {route.interface}. {check}"
     return None
 
 
