@@ -18,7 +18,7 @@ from azurelite.record import Record
 KeyPath = tuple[Union[str, int], ...]
 _MOST_NODES = 20_000
 _MOST_DEPTH = 40
-_TOO_LARGE = "the file is too large or too deeply nested for a configuration"
+_TOO_LARGE = "the file is too large or too deeply nested: simplify it"
 _YAML = "tag:yaml.org,2002:"
 _TAGS: dict[type, tuple[str, ...]] = {
     yaml.MappingNode: (f"{_YAML}map",),
@@ -141,7 +141,9 @@ def parse_document(text: bytes, *, file: str, on_duplicate: Optional[Callable[[s
     reader = _Reader(file, on_duplicate)
     data = reader.read(node, (), depth=0)
     if not isinstance(data, dict):
-        raise ConfigError(f"{reader.places[()]}: the file must be a mapping of keys, as `datasource:`")
+        raise ConfigError(
+            f"{reader.places[()]}: the file must be a mapping of keys: begin with `datasource:` or `handlers:`"
+        )
     return Document(data, reader.places, file)
 
 

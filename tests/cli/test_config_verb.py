@@ -190,7 +190,7 @@ datasource:
             "5:39: `handlers[3].ssh_keys.keys[0]` must be text: put it in quotes",
             "6:11: `when`: unknown field 'regoin'; did you mean 'region'?",
             "6:30: `handlers[4].run.shell` must be text",
-            "7:5: `handlers` lists 'run' twice: give one of them an `id` of its own",
+            "7:5: `handlers` lists 'run' twice: give one of them its own `id`",
             "9:3: `datasource.deadline` must be a number",
             "10:3: in `datasource`: unknown key 'platfrom'; did you mean 'platform'?",
         ]
@@ -220,8 +220,8 @@ datasource:
             f"{paths[2]}:1:11: not valid YAML",
             f"{paths[3]}:1:1: not valid YAML",
             f"{paths[4]}:1:12: unknown handler 'nope'",
-            f"{missing}: No such file or directory: name a file that can be read",
-            f"{tmp_path}: Is a directory: name a file that can be read",
+            f"{missing}: No such file or directory: name a readable file",
+            f"{tmp_path}: Is a directory: name a readable file",
         ]
         lines = captured.err.splitlines()
         assert len(lines) == len(starts)

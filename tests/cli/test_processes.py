@@ -122,7 +122,7 @@ def test_an_interrupt_ends_quietly(guest: Guest, fabric: Simulator) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - it takes no lock
     )
     assert process.stderr is not None
-    assert "trying again" in process.stderr.readline()
+    assert "retrying" in process.stderr.readline()
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     rest = process.stderr.read()

@@ -133,7 +133,7 @@ class TestLayers:
         datasource = load(guest, files).datasource
         assert (datasource.deadline, datasource.platform) == (77, "azure")
 
-    def test_a_null_section_takes_back_what_lies_below(self, guest):
+    def test_a_null_section_resets_the_earlier_files(self, guest):
         assert load(guest, {VENDOR: deadline(77), ADMIN: "datasource:"}).datasource.deadline == 1200
 
 
@@ -159,7 +159,7 @@ class TestConfigFile:
         path = tmp_path / what
         if what == "folder":
             path.mkdir()
-        with pytest.raises(ConfigError, match=f"{path}: .*: name a file that can be read"):
+        with pytest.raises(ConfigError, match=f"{path}: .*: name a readable file"):
             load(guest, {}, file=str(path))
 
     def test_is_named_in_errors_by_its_own_path(self, guest, tmp_path):
@@ -221,7 +221,7 @@ class TestErrors:
                 "datasource: {sources: [imds, ftp]}",
                 ":1:30: `datasource.sources[1]` must be one of: imds, media, wireserver",
             ),
-            ("datasource: {sources: [imds, imds]}", ":1:1: `datasource`: sources names one source twice"),
+            ("datasource: {sources: [imds, imds]}", ":1:1: `datasource`: sources contains a duplicate"),
             ("handlers: hostname", ":1:1: `handlers` must be a list"),
             ("handlers: {hostname: {}}", ":1:1: `handlers` must be a list"),
             ("handlers:", ":1:1: `handlers` must be a list"),
@@ -264,11 +264,11 @@ class TestErrors:
             ("handlers: [{user: {frequncy: boot}}]", "unknown key 'frequncy'; did you mean 'frequency'?"),
             ("handlers: [{hostname: {require: false}}]", "unknown key 'require'; did you mean 'required'?"),
             ("datasource: {deadline: 1" + "0" * 400 + "}", ":1:14: `datasource.deadline` must be a number"),
-            ("datasource: !!map x", ":1:13: a tag that is not accepted here"),
+            ("datasource: !!map x", ":1:13: YAML tags are not accepted"),
             ("handlers: [{report_ready: {colour: red}}]", "in `handlers[0].report_ready`: unknown key 'colour'"),
         ],
     )
-    def test_are_told_with_place_key_and_remedy(self, guest, text, said):
+    def test_mistakes_are_reported_with_place_key_and_remedy(self, guest, text, said):
         message = error(guest, text)
         assert message.startswith(f"/{ADMIN}:")
         assert said in message
@@ -315,7 +315,7 @@ class TestErrors:
         guest.put({VENDOR: "# vendor\ndatasource:\n  platform: gcp\n"})
         assert error(guest, "datasource: {deadline: 5}").startswith(f"/{VENDOR}:3:3: ")
 
-    def test_a_value_that_was_replaced_stands_nowhere(self, guest):
+    def test_a_replaced_value_has_no_place(self, guest):
         config = load(guest, {VENDOR: "handlers:\n- user: {sudo: none}", ADMIN: "handlers: [user]"})
         assert config.document.place(("handlers", 0, "user", "sudo")).startswith(f"/{ADMIN}:")
 
@@ -326,7 +326,7 @@ class TestErrors:
     @pytest.mark.parametrize("path", LAYERS)
     def test_a_file_that_cannot_be_read_is_named(self, guest, path):
         guest.path(path).mkdir(parents=True)  # reading a folder fails for root, too
-        with pytest.raises(ConfigError, match=f"/{path}: .*: make it a file that can be read"):
+        with pytest.raises(ConfigError, match=f"/{path}: .*: make it a readable file"):
             load(guest, {})
 
     @pytest.mark.parametrize("folder", ["etc/azurelite", "etc/azurelite/conf.d", "run/azurelite/conf.d"])
@@ -340,7 +340,7 @@ class TestErrors:
     def test_a_file_too_large_is_refused_and_never_read_in_part(self, guest, tmp_path, own):
         text = "# filler\n" * 120_000 + deadline(5)
         (tmp_path / "chosen.yaml").write_text(text)
-        with pytest.raises(ConfigError, match=r"\.yaml: more than [0-9]+ bytes"):
+        with pytest.raises(ConfigError, match=r"\.yaml: the file is too large: shorten it to at most [0-9]+ bytes"):
             load(guest, {} if own else {ADMIN: text}, file=str(tmp_path / "chosen.yaml") if own else None)
 
     def test_a_link_that_leads_in_a_circle_is_named(self, guest):
@@ -388,7 +388,7 @@ handlers:
             "handlers: [user, ssh_keys]",
         ],
     )
-    def test_what_may_stand_where(self, guest, text):
+    def test_allowed_orders_of_handlers(self, guest, text):
         assert bind_handlers(load(guest, {ADMIN: text}))
 
     def test_the_error_names_the_file_of_the_list(self, guest):
@@ -433,16 +433,16 @@ handlers:
         ("text", "said"),
         [
             ("handlers: [{run: {id: 5}}]", ":1:19: `handlers[0].run.id` must be text: put it in quotes"),
-            ("handlers: [{run: {id: 'a b'}}]", ":1:19: `id` is letters, digits, `_`, `.` and `-`"),
-            ("handlers: [{run: {id: ../x}}]", ":1:19: `id` is letters"),
-            ("handlers: [{run: {id: .x}}]", ":1:19: `id` is letters"),
-            ("handlers: [{run: {id: ''}}]", ":1:19: `id` is letters"),
-            ("handlers: [{run: {id: größe}}]", ":1:19: `id` is letters"),
-            (f"handlers: [{{run: {{id: {'x' * 64}}}}}]", ":1:19: `id` is letters"),
+            ("handlers: [{run: {id: 'a b'}}]", ":1:19: `id` must be at most 63 letters, digits, `_`, `.` and `-`"),
+            ("handlers: [{run: {id: ../x}}]", ":1:19: `id` must be at most 63 letters"),
+            ("handlers: [{run: {id: .x}}]", ":1:19: `id` must be at most 63 letters"),
+            ("handlers: [{run: {id: ''}}]", ":1:19: `id` must be at most 63 letters"),
+            ("handlers: [{run: {id: größe}}]", ":1:19: `id` must be at most 63 letters"),
+            (f"handlers: [{{run: {{id: {'x' * 64}}}}}]", ":1:19: `id` must be at most 63 letters"),
             ("handlers: [{run: {id: user}}]", "the `id` 'user' is a handler's name: take another one"),
             (
                 "handlers:\n- run: {id: x}\n- swap: {id: x}",
-                ":3:3: `handlers` lists 'x' twice: give one of them an `id` of its own",
+                ":3:3: `handlers` lists 'x' twice: give one of them its own `id`",
             ),
             ("handlers: [{run: {id: user}}, user]", ":1:31: `handlers` lists 'user' twice"),
             ("handlers: [run, run]", ":1:17: `handlers` lists 'run' twice"),
@@ -450,7 +450,7 @@ handlers:
             ("handlers: [{run: {when: true}}]", ":1:19: `handlers[0].run.when` must be text or a list"),
             ("handlers: [{run: {when: {tags.role: web}}}]", ":1:19: `handlers[0].run.when` must be text or a list"),
             ("handlers: [{run: {when: [5]}}]", ":1:26: `handlers[0].run.when[0]` must be text"),
-            ("handlers: [{run: {when: tags.x = y}}]", ":1:19: `when`: a condition is FIELD"),
+            ("handlers: [{run: {when: tags.x = y}}]", ":1:19: `when`: must be FIELD"),
             ("handlers: [{run: {when: regoin == x}}]", ":1:19: `when`: unknown field 'regoin'; did you mean 'region'?"),
             (
                 "handlers:\n- run:\n    when:\n    - region == x\n    - regoin == x",
@@ -467,7 +467,7 @@ handlers:
             ),
         ],
     )
-    def test_wrong_ones_are_told_with_place_and_remedy(self, guest, text, said):
+    def test_wrong_values_are_reported_with_place_and_remedy(self, guest, text, said):
         message = error(guest, text)
         assert message.startswith(f"/{ADMIN}:")
         assert said in message
@@ -513,7 +513,7 @@ handlers:
   - user: {sud: none}
 """
 
-    def test_a_boot_is_told_the_first_and_how_many(self, guest):
+    def test_a_boot_reports_the_first_mistake_and_the_number_of_others(self, guest):
         message = error(guest, self.TEXT)
         assert message.startswith(
             f"/{ADMIN}:2:3: in `datasource`: unknown key 'deadlin'; did you mean 'deadline'? (and "

@@ -70,7 +70,7 @@ def test_every_value_has_a_place(path, place):
     assert parse("# comment\na:\n  b:\n    - x\n    - y\nc: {d: 1}\n").place(path) == place
 
 
-def test_what_stands_nowhere_is_a_default():
+def test_a_value_in_no_file_is_a_default():
     assert parse("").place(("a",)) == "built-in defaults"
 
 
@@ -91,32 +91,32 @@ def test_what_stands_nowhere_is_a_default():
         ("- a", "f.yaml:1:1: the file must be a mapping"),
         ("just text", "f.yaml:1:1: the file must be a mapping"),
         ("5", "f.yaml:1:1: the file must be a mapping"),
-        ("1: a", "f.yaml:1:1: a key must be plain text"),
-        ("x:\n  true: a", "f.yaml:2:3: a key must be plain text"),
-        ("x:\n  on: a", "f.yaml:2:3: a key must be plain text"),
-        ("null: a", "f.yaml:1:1: a key must be plain text"),
-        ("? [a, b]\n: c", "f.yaml:1:3: a key must be plain text"),
-        ("? {a: b}\n: c", "f.yaml:1:3: a key must be plain text"),
-        ("a: 1\nb: 2\na: 3", "f.yaml:3:1: the key 'a' is given twice"),
-        ("x: {a: 1, 'a': 2}", "f.yaml:1:11: the key 'a' is given twice"),
-        ("x: &x {a: 1}\ny:\n  <<: *x", "f.yaml:3:3: merge keys (`<<`) are not accepted here: write the keys out"),
-        ("x: <<", "f.yaml:1:4: a tag that is not accepted here"),
-        ("a: 2001-99-99", "f.yaml:1:4: a value that does not fit its kind"),
-        ("a: !!int x", "f.yaml:1:4: a value that does not fit its kind"),
-        ("a: !!int ''", "f.yaml:1:4: a value that does not fit its kind"),
-        ("a: !!float x", "f.yaml:1:4: a value that does not fit its kind"),
-        ("a: !!float ''", "f.yaml:1:4: a value that does not fit its kind"),
-        ("a: !!bool maybe", "f.yaml:1:4: a value that does not fit its kind"),
-        ("a: !!timestamp x", "f.yaml:1:4: a value that does not fit its kind"),
-        ("a: " + "1:" * 300 + "1.0", "f.yaml:1:4: a value that does not fit its kind"),
-        ("a: =", "f.yaml:1:4: a "),
-        ("!!int a: b", "f.yaml:1:1: a value that does not fit its kind"),
-        ("!secret a: b", "f.yaml:1:1: a "),
-        ("!!seq a: b", "f.yaml:1:1: a "),
+        ("1: a", "f.yaml:1:1: a key must be text"),
+        ("x:\n  true: a", "f.yaml:2:3: a key must be text"),
+        ("x:\n  on: a", "f.yaml:2:3: a key must be text"),
+        ("null: a", "f.yaml:1:1: a key must be text"),
+        ("? [a, b]\n: c", "f.yaml:1:3: a key must be text"),
+        ("? {a: b}\n: c", "f.yaml:1:3: a key must be text"),
+        ("a: 1\nb: 2\na: 3", "f.yaml:3:1: duplicate key 'a'"),
+        ("x: {a: 1, 'a': 2}", "f.yaml:1:11: duplicate key 'a'"),
+        ("x: &x {a: 1}\ny:\n  <<: *x", "f.yaml:3:3: merge keys (`<<`) are not accepted: write the keys out"),
+        ("x: <<", "f.yaml:1:4: YAML tags are not accepted"),
+        ("a: 2001-99-99", "f.yaml:1:4: the value does not fit its YAML type"),
+        ("a: !!int x", "f.yaml:1:4: the value does not fit its YAML type"),
+        ("a: !!int ''", "f.yaml:1:4: the value does not fit its YAML type"),
+        ("a: !!float x", "f.yaml:1:4: the value does not fit its YAML type"),
+        ("a: !!float ''", "f.yaml:1:4: the value does not fit its YAML type"),
+        ("a: !!bool maybe", "f.yaml:1:4: the value does not fit its YAML type"),
+        ("a: !!timestamp x", "f.yaml:1:4: the value does not fit its YAML type"),
+        ("a: " + "1:" * 300 + "1.0", "f.yaml:1:4: the value does not fit its YAML type"),
+        ("a: =", "f.yaml:1:4: "),
+        ("!!int a: b", "f.yaml:1:1: the value does not fit its YAML type"),
+        ("!secret a: b", "f.yaml:1:1: "),
+        ("!!seq a: b", "f.yaml:1:1: "),
     ],
     ids=lambda value: value[:30].encode("unicode_escape").decode(),
 )
-def test_what_is_wrong_is_told_with_file_line_and_column(text, said):
+def test_mistakes_are_reported_with_file_line_and_column(text, said):
     with pytest.raises(ConfigError) as caught:
         parse(text)
     assert str(caught.value).startswith(said)
@@ -127,18 +127,18 @@ def test_what_is_wrong_is_told_with_file_line_and_column(text, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"a: \xff\xfe", "1:4: not valid YAML: not in UTF-8, save it so"),
-        (b"handlers: [hostname] # caf\xe9\n", "1:27: not valid YAML: not in UTF-8"),
-        ("\ufeffa: 1\n# ß€\n".encode() + b"b\xe9\n", "3:2: not valid YAML: not in UTF-8"),
-        (b"\xff\xfe\x00", "1:1: not valid YAML: not in UTF-8"),
-        ("a: 1\nb: 2".encode("utf-16") + b"x", "2:5: not valid YAML: not in UTF-8"),
-        (b"\xc3\x28: x", "1:1: not valid YAML: not in UTF-8"),
-        (b"a: \x00", "1:4: not valid YAML: a control character: remove it"),
-        (b"# one\na: \x1b[2J", "2:4: not valid YAML: a control character"),
-        (b"\x00" * 100, "1:1: not valid YAML: a control character"),
+        (b"a: \xff\xfe", "1:4: not valid YAML: the file is not UTF-8. Save it as UTF-8"),
+        (b"handlers: [hostname] # caf\xe9\n", "1:27: not valid YAML: the file is not UTF-8"),
+        ("\ufeffa: 1\n# ß€\n".encode() + b"b\xe9\n", "3:2: not valid YAML: the file is not UTF-8"),
+        (b"\xff\xfe\x00", "1:1: not valid YAML: the file is not UTF-8"),
+        ("a: 1\nb: 2".encode("utf-16") + b"x", "2:5: not valid YAML: the file is not UTF-8"),
+        (b"\xc3\x28: x", "1:1: not valid YAML: the file is not UTF-8"),
+        (b"a: \x00", "1:4: not valid YAML: remove the control character"),
+        (b"# one\na: \x1b[2J", "2:4: not valid YAML: remove the control character"),
+        (b"\x00" * 100, "1:1: not valid YAML: remove the control character"),
     ],
 )
-def test_bytes_that_are_no_text_are_told_with_line_and_column(text, said):
+def test_bytes_that_are_no_text_are_reported_with_line_and_column(text, said):
     with pytest.raises(ConfigError) as caught:
         parse_document(text, file="f.yaml")
     assert str(caught.value).startswith(f"f.yaml:{said}")
@@ -163,7 +163,7 @@ def test_bytes_that_are_no_text_are_told_with_line_and_column(text, said):
     ],
 )
 def test_no_tag_makes_an_object(tag, value):
-    with pytest.raises(ConfigError, match=r"f\.yaml:1:4: a tag that is not accepted here"):
+    with pytest.raises(ConfigError, match=r"f\.yaml:1:4: YAML tags are not accepted"):
         parse(f"a: {tag} {value}")
 
 
@@ -191,8 +191,8 @@ def test_a_small_file_cannot_blow_up(text):
 
 
 @pytest.mark.parametrize("text", ["a: !!seq x", "a: !!map x", "a: !!str [x]", "a: !!map [x]", "a: !!seq {b: c}"])
-def test_a_tag_must_fit_what_it_stands_at(text):
-    with pytest.raises(ConfigError, match=r"f\.yaml:1:4: a tag that is not accepted here"):
+def test_a_tag_must_fit_its_value(text):
+    with pytest.raises(ConfigError, match=r"f\.yaml:1:4: YAML tags are not accepted"):
         parse(text)
 
 
@@ -235,7 +235,7 @@ def test_no_value_is_ever_in_a_message(text):
     assert CANARY not in repr(caught.value.data)
 
 
-def test_a_key_given_twice_can_be_told_of_and_taken() -> None:
+def test_a_duplicate_key_can_be_reported_and_accepted() -> None:
     told: list[tuple[str, str]] = []
     text = b"a: 1\nb: {c: 1, c: 2}\na: 3"
     document = parse_document(text, file="f", on_duplicate=lambda place, key: told.append((place, key)))

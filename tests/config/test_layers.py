@@ -87,7 +87,7 @@ def test_every_entry_keeps_the_place_in_its_own_file() -> None:
     assert document.place(("handlers", 4)) == "f0:4:3"
 
 
-def test_the_built_in_list_stands_nowhere() -> None:
+def test_the_built_in_list_has_no_place() -> None:
     document, _ = lay("handlers: [{x: {after: user}}]")
     assert ("handlers", 0) not in document.places
     assert document.place(("handlers", 2, "x")) == "f0:1:13"
@@ -112,18 +112,18 @@ def test_other_sections_of_a_drop_in_are_laid_over_as_ever() -> None:
             ["f1:1:17: unknown entry 'user'; known: a"],
         ),
         (["handlers: []", "handlers: [{x: {before: user}}]"], ["f1:1:17: unknown entry 'user'; known: none"]),
-        (["handlers: [{x: {after: x}}]"], ["f0:1:17: 'x' cannot stand beside itself"]),
+        (["handlers: [{x: {after: x}}]"], ["f0:1:17: 'x' refers to itself: name another entry"]),
         (
             ["handlers: [{x: {after: y}}, {y: {after: user}}]"],
-            ["f0:1:17: 'y' stands further down in this file: move it up"],
+            ["f0:1:17: 'y' comes later in this file: move it up"],
         ),
         (
             ["handlers: [{x: {after: user}}, {x: {before: user}}]"],
-            ["f0:1:37: this file puts 'x' in twice: give one of them an `id` of its own"],
+            ["f0:1:37: this file inserts 'x' twice: give one of them its own `id`"],
         ),
         (
             ["handlers:\n- x: {after: user}\n- y\n"],
-            ["f0:3:3: this entry has no position, and others of this file have one: give each of them"],
+            ["f0:3:3: this entry has no position, but others here have: give all of them"],
         ),
         (
             ["handlers:\n- y: {n: 1}\n- x: {after: user}\n"],
@@ -131,7 +131,7 @@ def test_other_sections_of_a_drop_in_are_laid_over_as_ever() -> None:
         ),
         (
             ["handlers: [{x: {after: user, before: report_ready}}]"],
-            ["f0:1:17: an entry stands before another or after one, not both"],
+            ["f0:1:17: an entry has `before` or `after`, not both"],
         ),
         (["handlers: [{x: {after: 5}}]"], ["f0:1:17: `after` must be the name of an entry"]),
         (["handlers: [{x: {before: [user]}}]"], ["f0:1:17: `before` must be the name of an entry"]),
@@ -141,7 +141,7 @@ def test_other_sections_of_a_drop_in_are_laid_over_as_ever() -> None:
         ),
     ],
 )
-def test_what_cannot_be_placed_is_told_with_place_and_remedy(texts: list[str], said: list[str]) -> None:
+def test_invalid_positions_are_reported_with_place_and_remedy(texts: list[str], said: list[str]) -> None:
     _, problems = lay(*texts)
     assert len(problems) == len(said)
     assert all(problem.startswith(start) for problem, start in zip(problems, said))

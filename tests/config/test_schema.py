@@ -110,7 +110,7 @@ def test_a_whole_number_becomes_a_float():
         ("top: {__class__: 1}", "f:1:7: in `top`: unknown key '__class__'"),
     ],
 )
-def test_what_does_not_fit_is_told_with_place_and_key(text, said):
+def test_wrong_values_are_reported_with_place_and_key(text, said):
     with pytest.raises(ConfigError) as caught:
         make(text)
     assert str(caught.value).startswith(said)
@@ -129,7 +129,7 @@ def test_no_value_is_ever_in_a_message(key, value):
     ("name", "remedy"),
     [("hostnam", "did you mean 'hostname'?"), ("user_name", "did you mean 'user'?"), ("qqq", "known: hostname, user")],
 )
-def test_the_nearest_name_is_told(name, remedy):
+def test_the_nearest_name_is_suggested(name, remedy):
     assert str(unknown("handler", name, {"user": 1, "hostname": 2}, where="f:1:1")) == (
         f"f:1:1: unknown handler {name!r}; {remedy}"
     )
@@ -247,7 +247,7 @@ def test_a_secret_that_is_one_already_stays_one():
         ("top: {count: -1, flg: 5}", ["f:1:18: in `top`: unknown key 'flg'", "f:1:1: `top`: count must not be"]),
     ],
 )
-def test_all_that_is_wrong_is_told_at_once(text, said):
+def test_all_mistakes_are_reported_at_once(text, said):
     with pytest.raises(ConfigProblemsError) as caught:
         make(text)
     problems = [str(problem) for problem in caught.value.problems]
@@ -281,7 +281,7 @@ class Needy:
         ("zzz: x", ["f:1:1: in the file: unknown key 'zzz'; known: path", "f:1:1: the file: path must be given"]),
     ],
 )
-def test_one_mistake_is_not_told_twice(text, said):
+def test_one_mistake_is_reported_once(text, said):
     document = parse_document(text.encode(), file="f")
     with pytest.raises(ConfigProblemsError) as caught:
         bind(Needy, document.data, document, ())
@@ -312,7 +312,7 @@ def test_very_many_problems_are_counted_not_kept():
     assert len(caught.value.problems) == MOST_PROBLEMS
 
 
-def test_a_name_of_any_length_is_told_in_short():
+def test_a_long_name_is_cut_in_messages():
     document = parse_document(f"? {'k' * 500_000}\n: 1".encode(), file="f")
     with pytest.raises(ConfigProblemsError) as caught:
         bind(Example, document.data, document, ())
@@ -345,7 +345,7 @@ def test_problems_take_errors_of_both_kinds_and_know_their_places():
         "{'hunter2 canary:': 1}".replace("hunter2", ":hunter2"),
     ],
 )
-def test_a_value_that_became_part_of_a_key_is_not_told(text):
+def test_a_value_that_became_part_of_a_key_is_not_quoted(text):
     document = parse_document(text.encode(), file="f")
     with pytest.raises(ConfigProblemsError) as caught:
         bind(Keyed, document.data, document, ())

@@ -71,7 +71,7 @@ def test_imds_fails_alone(trouble, caplog):
     assert isinstance(run.failures["imds"], FabricError)
     assert (run.metadata.vm_id, run.metadata.username) == (VM_ID, None)
     assert "goal_state" in run.metadata.raw
-    assert "imds gave nothing" in caplog.text
+    assert [r for r in caplog.records if r.levelname == "WARNING" and r.getMessage().startswith("imds: ")]
 
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=str)
@@ -80,7 +80,7 @@ def test_wireserver_fails_alone(trouble, caplog):
     assert list(run.failures) == ["wireserver"]
     assert set(run.metadata.provenance) >= FROM_IMDS
     assert list(run.metadata.raw) == ["imds"]
-    assert "wireserver gave nothing" in caplog.text
+    assert [r for r in caplog.records if r.levelname == "WARNING" and r.getMessage().startswith("wireserver: ")]
 
 
 def test_the_firmware_fails_alone():

@@ -129,13 +129,13 @@ class TestNoDocument:
             (b"<html/>", "not JSON in UTF-8"),
             (b"[" * 100_000, "not JSON in UTF-8"),
             (b'{"a":' * 100_000, "not JSON in UTF-8"),
-            (b"[]", "not an object but list"),
-            (b'[{"compute": {}}]', "not an object but list"),
-            (b"null", "not an object but NoneType"),
-            (b'"compute"', "not an object but str"),
-            (b"1", "not an object but int"),
-            (b"true", "not an object but bool"),
-            (b"NaN", "not an object but float"),
+            (b"[]", "not an object but of type list"),
+            (b'[{"compute": {}}]', "not an object but of type list"),
+            (b"null", "not an object but of type NoneType"),
+            (b'"compute"', "not an object but of type str"),
+            (b"1", "not an object but of type int"),
+            (b"true", "not an object but of type bool"),
+            (b"NaN", "not an object but of type float"),
         ],
         ids=lambda value: repr(value)[:24] if isinstance(value, bytes) else None,
     )
@@ -387,7 +387,7 @@ class TestTags:
         ],
         ids=lambda value: "missing" if value is GONE else repr(value)[:30],
     )
-    def test_the_list_is_the_safe_one_and_the_text_stands_in_for_it(self, listed, joined, tags):
+    def test_tags_come_from_the_list_and_else_from_the_text(self, listed, joined, tags):
         document = changed("compute.tagsList", listed)
         if joined is GONE:
             del document["compute"]["tags"]

@@ -44,7 +44,7 @@ def test_the_table_here_covers_every_field():
 
 @pytest.mark.parametrize("source", ALL)
 @pytest.mark.parametrize("name", TABLE)
-def test_a_field_comes_from_its_own_sources_and_from_nobody_else(name, source):
+def test_a_field_comes_only_from_its_own_sources(name, source):
     sources, value = TABLE[name]
     merged = merge({source: Metadata(**{name: value})})
     assert getattr(merged, name) == (value if source in sources else None)
@@ -67,7 +67,7 @@ def test_the_firmware_wins_over_imds(name):
 
 
 @pytest.mark.parametrize("name", FIRMWARE_FIRST)
-def test_imds_stands_in_where_the_firmware_says_nothing(name):
+def test_imds_is_used_where_the_firmware_has_no_id(name):
     merged = merge({"firmware": Metadata(), "imds": Metadata(**{name: "i"})})
     assert (getattr(merged, name), merged.provenance[name]) == ("i", "imds")
 
@@ -97,7 +97,7 @@ def test_nothing_at_all_is_still_azure(parts):
     assert (merged.provenance, merged.raw) == ({}, {})
 
 
-def test_raw_documents_stand_side_by_side():
+def test_raw_documents_of_all_sources_are_kept():
     parts = {"imds": Metadata(raw={"imds": {"a": 1}}), "wireserver": Metadata(raw={"goal_state": {"b": 2}})}
     assert merge(parts).raw == {"imds": {"a": 1}, "goal_state": {"b": 2}}
 

@@ -177,7 +177,7 @@ BOOLEANS: dict[str, Optional[bool]] = {
 def test_booleans(text: str) -> None:
     read = parse_ovf(linux(DisableSshPasswordAuthentication=text))
     assert read.metadata.disable_password_authentication is BOOLEANS[text]
-    unclear = ["DisableSshPasswordAuthentication is neither true nor false"] if BOOLEANS[text] is None else []
+    unclear = ["DisableSshPasswordAuthentication must be true or false"] if BOOLEANS[text] is None else []
     assert reasons(read) == unclear
     assert read.metadata.local_hostname == "web-1"
     proxy = parse_ovf(platform(ProvisionGuestProxyAgent=text))
@@ -207,7 +207,7 @@ class TestPassword:
         assert (read.metadata.password, read.problems) == (None, ())
 
     @pytest.mark.parametrize("text", ["redacted", " REDACTED", "**", " a ", "&lt;&amp;>'\"", "\tx"])
-    def test_any_other_text_is_one_as_it_stands(self, text: str) -> None:
+    def test_any_other_text_is_used_unchanged(self, text: str) -> None:
         expected = text.replace("&lt;", "<").replace("&amp;", "&")
         assert parse_ovf(linux(UserPassword=text)).metadata.password == Secret(expected)
 
@@ -230,7 +230,7 @@ def test_custom_data(text: str, expected: bytes) -> None:
 def test_custom_data_that_is_no_base64_is_named_and_the_rest_goes_on(text: str) -> None:
     read = parse_ovf(linux(CustomData=text))
     assert read.metadata.custom_data is None
-    assert reasons(read) == ["CustomData is not base64; it is left out"]
+    assert reasons(read) == ["CustomData skipped: it is not base64"]
     assert (read.metadata.username, read.refused) == ("alex", None)
     assert CANARY not in repr(read)
 
@@ -266,7 +266,7 @@ def entry(*, value: str = "", fingerprint: str = "", path: str = "") -> str:
     return f"<wa:Fingerprint>{fingerprint}</wa:Fingerprint><wa:Path>{path}</wa:Path><wa:Value>{value}</wa:Value>"
 
 
-NEITHER = "PublicKey has neither a Value nor a Fingerprint of 40 hexadecimal digits; it is skipped"
+NEITHER = "PublicKey skipped: it has neither a Value nor a Fingerprint of 40 hexadecimal digits"
 COLONS = ":".join(THUMBPRINT[i : i + 2] for i in range(0, 40, 2)).lower()
 HALF = len(ED25519) // 2
 KEYS: dict[str, tuple[list[str], Any, tuple[str, ...], list[str]]] = {
@@ -331,7 +331,7 @@ def test_what_can_only_be_once_is_not_guessed(name: str) -> None:
 def test_a_text_with_elements_in_it_is_named_and_left_out() -> None:
     read = parse_ovf(document("<wa:HostName>a<wa:b/>c</wa:HostName><wa:UserName>alex</wa:UserName>"))
     assert (read.metadata.local_hostname, read.metadata.username) == (None, "alex")
-    assert reasons(read) == ["HostName holds elements where a text should be"]
+    assert reasons(read) == ["HostName contains elements instead of text"]
 
 
 @pytest.mark.parametrize("other", [b"<a/>", b"<Environment/>", b"<html><body>ProvisioningSection</body></html>"])

@@ -309,7 +309,7 @@ class TestRepeating:
         with caplog.at_level(logging.INFO):
             ask(simulator.url, seconds=60, table=RetryTable({500: 1, 503: 1}))
         told = [(record.levelname, record.getMessage().partition(" from")[0]) for record in caplog.records]
-        assert told == [("INFO", "HTTP 503"), ("INFO", "HTTP 500"), ("INFO", "HTTP 503")]
+        assert told == [("INFO", "http: HTTP 503"), ("INFO", "http: HTTP 500"), ("INFO", "http: HTTP 503")]
 
 
 class TestNoTime:

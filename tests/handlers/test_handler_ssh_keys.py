@@ -143,7 +143,7 @@ def test_a_certificate_is_skipped_for_it_opens_nothing(home: Guest, context: Mak
     apply(context(**given(certificate, ED25519)), Options())
     assert home.text(FILE) == f"{ED25519}\n"
     assert notes == [
-        "SSH key 1 of 2 is skipped: a certificate of OpenSSH opens nothing from there: give the key itself"
+        "SSH key 1 of 2 is skipped: an OpenSSH certificate does not work in authorized_keys: give the public key itself"
     ]
 
 
@@ -171,11 +171,11 @@ def test_a_line_break_never_makes_a_second_line(home: Guest, context: Make, text
 
 
 BAD = {
-    "ssh-dss AAAAB3NzaC1kc3MAAACBA": "DSA keys are refused by today's sshd: make an ed25519 or RSA key",
+    "ssh-dss AAAAB3NzaC1kc3MAAACBA": "sshd no longer supports DSA keys: make an ed25519 or RSA key",
     "ssh-rsa AAAAB3NzaC1yc2EAAAADAQ": "its base64 part is damaged or cut off",
-    "nonsense": "it does not begin with a type of OpenSSH public keys",
-    "": "it does not begin with a type of OpenSSH public keys",
-    f"no-pty {ED25519}": "it does not begin with a type of OpenSSH public keys",
+    "nonsense": "it does not begin with the type of an OpenSSH public key",
+    "": "it does not begin with the type of an OpenSSH public key",
+    f"no-pty {ED25519}": "it does not begin with the type of an OpenSSH public key",
 }
 
 
@@ -444,7 +444,7 @@ def test_a_path_that_none_can_be_is_refused(path: str) -> None:
 def test_keys_of_the_configuration_land_behind_azures(home: Guest, context: Make, notes: list[str]) -> None:
     apply(context(**given(ED25519)), Options(keys=(key(1), "nonsense", key(2))))
     assert home.text(FILE) == f"{ED25519}\n{key(1)}\n{key(2)}\n"
-    assert notes == ["`keys[1]` is skipped: it does not begin with a type of OpenSSH public keys"]
+    assert notes == ["`keys[1]` is skipped: it does not begin with the type of an OpenSSH public key"]
 
 
 def test_keys_of_the_configuration_are_a_way_in_without_azures(home: Guest, context: Make) -> None:

@@ -49,7 +49,7 @@ def test_sysfs_is_enough(guest: Guest) -> None:
 
 @pytest.mark.spawns
 @pytest.mark.parametrize("script", ["echo nonsense", "exit 1", "echo 00000000-0000-0000-0000-000000000000"])
-def test_a_program_that_knows_nothing_names_nobody(guest: Guest, tmp_path: Path, script: str) -> None:
+def test_a_program_without_an_answer_gives_no_id(guest: Guest, tmp_path: Path, script: str) -> None:
     for program in ("dmidecode", "kenv", "sysctl"):
         shim(tmp_path, program, script=script)
     found = identify(running(guest), Commands(str(tmp_path)))

@@ -123,7 +123,7 @@ def test_a_link_never_leads_out_of_the_root(guest, clock):
     assert outside.read_bytes() == b"kept"
 
 
-def test_nobody_holds_a_lock_afterwards(guest, clock):
+def test_all_locks_are_released(guest, clock):
     write_report(System(guest.root).files, "x", clock=clock)
     with guest.path(POOL).open("r+b") as pool:
         fcntl.flock(pool, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -29,10 +29,10 @@ OTHERS = {
     "secp256k1": (["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"], "its elliptic curve"),
     "explicit": (
         ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"],
-        "its elliptic curve has no name",
+        "its elliptic curve is not a named one",
     ),
-    "ed448": (["-algorithm", "ED448"], "no keys of its kind"),
-    "rsa-pss": (["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"], "no keys of its kind"),
+    "ed448": (["-algorithm", "ED448"], "does not support its type of key"),
+    "rsa-pss": (["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"], "does not support its type of key"),
 }
 # By `openssl x509 -req` of OpenSSL 3.0; newer ones make version 3 of everything.
 VERSION_1 = """-----BEGIN CERTIFICATE-----
@@ -178,7 +178,7 @@ def pem(data: bytes, label: str = "CERTIFICATE") -> str:
         (pem(b"\x30\x04\x02\x00\x02\x00", "RSA PUBLIC KEY"), "ASN.1"),
         ("---- BEGIN SSH2 PUBLIC KEY ----\nComment: x\n---- END SSH2 PUBLIC KEY ----", "damaged or cut off"),
         ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAAx!\n---- END SSH2 PUBLIC KEY ----", "damaged or cut off"),
-        ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n---- END SSH2 PUBLIC KEY ----", "does not begin with a type"),
+        ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n---- END SSH2 PUBLIC KEY ----", "does not begin with the type"),
     ],
 )
 def test_damage_is_named_and_nothing_else_comes_of_it(text: str, why: str) -> None:

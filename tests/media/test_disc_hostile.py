@@ -130,14 +130,14 @@ class Udf:
 def test_continued_extents_in_a_circle() -> None:
     loop = tag(258, 90, struct.pack("<II", 0, 8) + struct.pack("<II", 0xC0000800, 90))
     entry = file_entry(3, 5, 1 << 40, struct.pack("<II", 0xC0000800, 90), 0)
-    refused(bytes(Udf().block(3, entry).block(90, loop).image), "the extents of ovf-env.xml do not end")
+    refused(bytes(Udf().block(3, entry).block(90, loop).image), "ovf-env.xml has too many continued extents")
 
 
 def test_volume_descriptors_in_a_circle() -> None:
     disc = Udf()
     for start in (260, 280):
         disc.sector(start, tag(3, start, struct.pack("<III", 1, 16 * 2048, start) + bytes(484)))
-    refused(bytes(disc.image), "it does not end")
+    refused(bytes(disc.image), "no end found")
 
 
 def test_a_huge_folder() -> None:
@@ -163,12 +163,12 @@ def test_a_root_folder_that_names_itself_as_the_file() -> None:
     ("file_type", "size", "allocations", "kind", "words"),
     [
         (5, 1 << 63, struct.pack("<II", 2048, 4), 0, "is longer than 1048576 bytes"),
-        (5, 9000, struct.pack("<II", 2048, 4), 0, "6952 bytes lie in no extent"),
-        (5, 2048, struct.pack("<II", 2048, 0xFFFFFFFF), 0, "lies outside of partition"),
-        (5, 2048, long_ad(2048, 4, 7), 1, "there is no partition 7"),
+        (5, 9000, struct.pack("<II", 2048, 4), 0, "6952 bytes are in no extent"),
+        (5, 2048, struct.pack("<II", 2048, 0xFFFFFFFF), 0, "is outside of partition"),
+        (5, 2048, long_ad(2048, 4, 7), 1, "partition 7 does not exist"),
         (5, 2048, bytes(20), 2, "allocation descriptors of kind 2"),
-        (5, 2048, b"short", 3, "do not fit into it"),
-        (5, 2048, struct.pack("<II", 0xC0000800, 2), 0, "a descriptor of kind 257 is there"),
+        (5, 2048, b"short", 3, "bytes do not fit"),
+        (5, 2048, struct.pack("<II", 0xC0000800, 2), 0, "unexpected descriptor of kind 257"),
         (12, 4, b"link", 3, "None"),
         (4, 4, b"dirs", 3, "None"),
         (0, 4, b"okay", 3, "bytes"),
@@ -180,22 +180,22 @@ def test_files_that_make_no_sense(file_type: int, size: int, allocations: bytes,
 
 def test_strategies_of_write_once_discs_are_refused_by_name() -> None:
     entry = file_entry(3, 5, 4, b"text", 3, strategy=4096)
-    refused(bytes(Udf().block(3, entry).image), "uses strategy 4096, which is not supported")
+    refused(bytes(Udf().block(3, entry).image), "uses the unsupported strategy 4096")
 
 
 @pytest.mark.parametrize(
     ("at", "layout", "values", "words"),
     [
-        (212, "<I", (4096,), "blocks of 4096 bytes"),
-        (212, "<I", (0,), "blocks of 0 bytes"),
-        (264, "<II", (6, 1000), "its partition maps do not fit"),
-        (264, "<II", (0xFFFFFFFF, 1), "its partition maps do not fit"),
+        (212, "<I", (4096,), "wrong block size of 4096 bytes"),
+        (212, "<I", (0,), "wrong block size of 0 bytes"),
+        (264, "<II", (6, 1000), "the partition maps do not fit"),
+        (264, "<II", (0xFFFFFFFF, 1), "the partition maps do not fit"),
         (264, "<II", (0, 1), "partition map 0 has kind 0"),
-        (264, "<II", (0, 0), "there is no partition 0"),
+        (264, "<II", (0, 0), "partition 0 does not exist"),
         (440, "<BB", (1, 0), "partition map 0 has kind 1 and 0 bytes"),
-        (444, "<H", (9,), "names partition 9, which there is not"),
+        (444, "<H", (9,), "refers to partition 9, which does not exist"),
         (252, "<I", (77,), "file set descriptor at block 77"),
-        (252, "<I", (0xFFFFFFFF,), "lies outside of partition"),
+        (252, "<I", (0xFFFFFFFF,), "is outside of partition"),
     ],
 )
 def test_volumes_that_make_no_sense(at: int, layout: str, values: tuple[int, ...], words: str) -> None:
@@ -205,9 +205,9 @@ def test_volumes_that_make_no_sense(at: int, layout: str, values: tuple[int, ...
 @pytest.mark.parametrize(
     ("at", "layout", "values", "words"),
     [
-        (440 + 40, "<H", (0,), "makes no sense"),
-        (440 + 42, "<B", (9,), "makes no sense"),
-        (440 + 44, "<I", (1 << 31,), "makes no sense"),
+        (440 + 40, "<H", (0,), "invalid map of the sparable partition"),
+        (440 + 42, "<B", (9,), "invalid map of the sparable partition"),
+        (440 + 44, "<I", (1 << 31,), "invalid map of the sparable partition"),
         (440 + 48, "<II", (0xFFFFFFFF, 0xFFFFFFFF), "UDF sparing table at byte"),
         (440 + 48, "<II", (300, 301), "sparing table at block 300"),
     ],
@@ -226,7 +226,7 @@ def test_a_metadata_partition_below_itself() -> None:
     disc = Udf(layout="metadata", extended=True)
     maps = bytes(disc.image[262 * 2048 + 446 : 262 * 2048 + 510])
     disc.volume(264, "<II", 128, 2).volume(440, "<128s", maps * 2)  # type: ignore[arg-type]
-    refused(bytes(disc.image), "nothing lies below metadata partition 0")
+    refused(bytes(disc.image), "no partition holds metadata partition 0")
 
 
 def record(name: bytes, block: int, size: int, *, flags: int = 0, use: bytes = b"", gap: int = 0) -> bytes:
@@ -275,20 +275,23 @@ def test_records_go_on_in_the_next_sector() -> None:
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (iso(DOT, length=0xFFFFFFFF), "a root folder of 4294967295 bytes"),
-        (iso(DOT, block=0xFFFFFFFF), "would lie beyond its end"),
-        (iso(DOT, block_size=0), "a block of 0 bytes"),
-        (iso(DOT, block_size=777), "a block of 777 bytes"),
+        (iso(DOT, length=0xFFFFFFFF), "root folder of 4294967295 bytes"),
+        (iso(DOT, block=0xFFFFFFFF), "is beyond the end"),
+        (iso(DOT, block_size=0), "a block size of 0 bytes"),
+        (iso(DOT, block_size=777), "a block size of 777 bytes"),
         (iso(DOT + b"\x21" + bytes(40)), "folder record at byte"),
         (iso(DOT + b"\x40" + bytes(31) + b"\xff" + bytes(31)), "folder record at byte"),
         (iso(DOT + record(NAME.encode(), 21, 0xFFFFFFFF)), "is longer than 1048576 bytes"),
-        (iso(DOT + record(NAME.encode(), 0xFFFFFFF0, 100)), "would lie beyond its end"),
+        (iso(DOT + record(NAME.encode(), 0xFFFFFFF0, 100)), "is beyond the end"),
         (iso(DOT + record(NAME.encode(), 20, 100, gap=1)), "is interleaved with other files"),
         (iso(DOT + record(NAME.encode(), 20, 100, flags=2)), "None"),
         (iso(DOT + record(NAME.encode(), 20, 100, flags=4)), "None"),
-        (iso(DOT + record(b"A", 20, 1, use=ce(21)), tail=ce(21).ljust(2048, b"\0")), "of a name do not end"),
-        (iso(DOT + record(b"A", 20, 1, use=ce(0xFFFFFFFF))), "would lie beyond its end"),
-        (iso(DOT + record(b"A", 20, 1, use=ce(21, 0, 1 << 31))), "a continuation area of 2147483648 bytes"),
+        (
+            iso(DOT + record(b"A", 20, 1, use=ce(21)), tail=ce(21).ljust(2048, b"\0")),
+            "a name has too many continuation areas",
+        ),
+        (iso(DOT + record(b"A", 20, 1, use=ce(0xFFFFFFFF))), "is beyond the end"),
+        (iso(DOT + record(b"A", 20, 1, use=ce(21, 0, 1 << 31))), "continuation area of 2147483648 bytes"),
         (iso(DOT + record(b"A", 20, 1, use=b"NM\0\1\0x")), "None"),
         (iso(DOT + record(b"A", 20, 1, use=b"NM\xff\1\0x")), "None"),
         (iso(b""), "None"),
@@ -300,7 +303,7 @@ def test_iso_9660_that_makes_no_sense(image: bytes, words: str) -> None:
 
 def test_descriptors_of_iso_9660_without_end() -> None:
     image = bytes(32768) + b"\3CD001\1".ljust(2048, b"\0") * 500
-    refused(image, "there is no primary volume descriptor")
+    refused(image, "no primary volume descriptor")
 
 
 class Counted(io.BytesIO):
@@ -321,7 +324,7 @@ def test_never_more_is_read_than_the_cap() -> None:
     sector = (row * (2048 // len(row))).ljust(2048, b"\0")
     source = Counted(iso(DOT.ljust(2048, b"\0") + sector * 511, tail=tail))
     started = time.process_time()
-    with pytest.raises(MediaError, match="comes after more than 64 MiB of structures"):
+    with pytest.raises(MediaError, match="not found within the first 64 MiB read"):
         read_from_disc(source, NAME, limit=LIMIT)
     assert source.total <= READ_BUDGET
     assert time.process_time() - started < 5
@@ -335,11 +338,11 @@ def test_the_signature_costs_little() -> None:
 
 @pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, -1), (99, 2), (100, 1), (1 << 64, 1), (0, 1 << 64)])
 def test_no_read_leaves_the_disc(offset: int, length: int) -> None:
-    with pytest.raises(MediaError, match="would lie beyond its end"):
+    with pytest.raises(MediaError, match="is beyond the end"):
         Disc(io.BytesIO(bytes(100))).read(offset, length, "it")
 
 
-def test_a_disc_that_shrinks_is_told() -> None:
+def test_a_disc_that_shrinks_is_an_error() -> None:
     class Shrinking(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             return b""

@@ -156,7 +156,7 @@ class TestCandidates:
         guest.path("dev/cdrom").mkdir(parents=True)
         assert self.paths(guest) == []
 
-    def test_links_in_circles_are_told(self, guest: Guest) -> None:
+    def test_circular_links_are_reported(self, guest: Guest) -> None:
         guest.put({"dev/.keep": ""})
         guest.path("dev/cdrom").symlink_to("cdrom")
         guest.put({"sys/class/block/vdb/size": "100\n"})
@@ -165,7 +165,7 @@ class TestCandidates:
         found, passed = fetch(guest)
         assert found is None
         assert passed == [
-            f"/dev/{name}: it cannot be opened: Too many levels of symbolic links" for name in ("cdrom", "vdb")
+            f"/dev/{name}: cannot open it: Too many levels of symbolic links" for name in ("cdrom", "vdb")
         ]
 
     def test_the_saved_copy_of_this_vm_comes_last(self, guest: Guest) -> None:
@@ -178,7 +178,7 @@ class TestCandidates:
         assert candidates(System(guest.root).root, "none", vm_id="this") == []
         document, passed = fetch_media(System(guest.root), "auto", is_azures, vm_id="this")
         assert document == MediaDocument(AZURES, vm_folder("this"))
-        assert passed == ["/dev/sr0: its ovf-env.xml is not one that Azure writes"]
+        assert passed == ["/dev/sr0: its ovf-env.xml is not Azure's"]
         assert fetch_media(System(guest.root), "auto", is_azures, vm_id="third")[0] is None
 
 
@@ -200,10 +200,10 @@ class TestAuto:
         found, passed = fetch(guest)
         assert found == MediaDocument(AZURES, "/dev/sr4")
         assert passed == [
-            "/dev/sr0: its ovf-env.xml is not one that Azure writes",
-            "/dev/sr1: it holds no ovf-env.xml",
-            "/dev/sr2: neither a UDF nor an ISO 9660 file system is on it",
-            "/dev/sr3: damaged UDF: no anchor at blocks 256, 512, the last or the 257th from the end",
+            "/dev/sr0: its ovf-env.xml is not Azure's",
+            "/dev/sr1: no ovf-env.xml",
+            "/dev/sr2: no UDF or ISO 9660 file system",
+            "/dev/sr3: damaged UDF: no anchor at block 256, at 512, at the last one or 256 before it",
         ]
 
     def test_what_comes_after_the_first_is_not_opened(self, guest: Guest) -> None:
@@ -211,7 +211,7 @@ class TestAuto:
         os.mkfifo(guest.path("dev/sr1"))
         assert fetch(guest) == (MediaDocument(AZURES, "/dev/sr0"), [])
 
-    def test_a_disk_without_a_signature_is_passed_over_without_a_word(self, guest: Guest) -> None:
+    def test_a_disk_without_a_signature_is_skipped_without_a_message(self, guest: Guest) -> None:
         device(guest, "sda", bytes(100_000), sysfs={"size": "200\n"})
         device(guest, "sdb", EMPTY_DISC, sysfs={"size": "200\n"})
         device(guest, "sdc", sysfs={"size": "200\n"})
@@ -219,18 +219,18 @@ class TestAuto:
 
     def test_a_foreign_disc_on_a_disk_is_named(self, guest: Guest) -> None:
         device(guest, "sda", FOREIGN_DISC, sysfs={"size": "200\n"})
-        assert fetch(guest) == (None, ["/dev/sda: its ovf-env.xml is not one that Azure writes"])
+        assert fetch(guest) == (None, ["/dev/sda: its ovf-env.xml is not Azure's"])
 
     def test_a_pipe_in_place_of_a_drive_is_not_waited_for(self, guest: Guest) -> None:
         guest.put({"dev/.keep": ""})
         os.mkfifo(guest.path("dev/sr0"))
-        assert fetch(guest) == (None, ["/dev/sr0: it is neither a device nor an image file"])
+        assert fetch(guest) == (None, ["/dev/sr0: neither a device nor an image file"])
 
     def test_a_device_that_may_not_be_read(self, shared: Guest) -> None:
         device(shared, "sr0")
         shared.path("dev/sr0").chmod(0)
         with nobody():
-            assert fetch(shared) == (None, ["/dev/sr0: it cannot be opened: Permission denied: run as root"])
+            assert fetch(shared) == (None, ["/dev/sr0: cannot open it: Permission denied. Run as root"])
 
     def test_a_document_that_is_too_long(self, guest: Guest) -> None:
         device(guest, "sr0", Maker(block_size=2048).make({NAME: b"x" * 200_000})[: 1 << 21])
@@ -271,7 +271,7 @@ class TestMounted:
         device(guest, "sr0")
         mounted(guest, ("/dev/sr0", "/mnt", "udf"))
         guest.put({"mnt/other": ""})
-        assert fetch(guest) == (None, ["/dev/sr0 (mounted at /mnt): it holds no ovf-env.xml"])
+        assert fetch(guest) == (None, ["/dev/sr0 (mounted at /mnt): no ovf-env.xml"])
 
     def test_the_device_is_read_when_the_folder_cannot_be(self, guest: Guest) -> None:
         device(guest, "sr0")
@@ -279,7 +279,7 @@ class TestMounted:
         guest.path(f"mnt/{NAME}").mkdir(parents=True)
         found, passed = fetch(guest)
         assert found == MediaDocument(AZURES, "/dev/sr0")
-        assert passed == ["/dev/sr0 (mounted at /mnt): ovf-env.xml cannot be read: Is a directory"]
+        assert passed == ["/dev/sr0 (mounted at /mnt): cannot read ovf-env.xml: Is a directory"]
 
     def test_a_link_on_a_disc_leads_nowhere_but_into_it(self, guest: Guest) -> None:
         mounted(guest, ("/dev/sr0", "/mnt", "iso9660"))
@@ -318,12 +318,12 @@ class TestConfigured:
     def test_nothing_else_is_looked_at(self, guest: Guest) -> None:
         device(guest, "sr0")
         guest.path("srv").mkdir()
-        assert fetch(guest, "/srv") == (None, ["/srv: it holds no ovf-env.xml"])
-        assert fetch(guest, "/dev/sr1") == (None, ["/dev/sr1: it cannot be opened: No such file or directory"])
+        assert fetch(guest, "/srv") == (None, ["/srv: no ovf-env.xml"])
+        assert fetch(guest, "/dev/sr1") == (None, ["/dev/sr1: cannot open it: No such file or directory"])
 
     def test_a_folder_that_may_not_be_read(self, shared: Guest) -> None:
         shared.path("srv").mkdir(mode=0)
-        words = "/srv: ovf-env.xml cannot be read: Permission denied: run as root"
+        words = "/srv: cannot read ovf-env.xml: Permission denied. Run as root"
         with nobody():
             assert fetch(shared, "/srv") == (None, [words])
 
@@ -349,13 +349,13 @@ class TestKernel:
         assert (tmp_path / "bin/umount.log").exists()
         assert list(guest.path("run/azurelite").iterdir()) == []
 
-    def test_both_refusals_are_told(self, guest: Guest, tmp_path: Path) -> None:
+    def test_both_refusals_are_reported(self, guest: Guest, tmp_path: Path) -> None:
         device(guest, "sr0", DAMAGED_DISC)
         system = self.system(guest, tmp_path / "bin", mount="echo unknown filesystem type >&2", exit_code=32)
         found, passed = fetch_media(system, "auto", is_azures)
         assert found is None
         assert passed[0].startswith("/dev/sr0: damaged UDF: no anchor")
-        assert passed[0].endswith("cannot mount it: mount failed with status 32: unknown filesystem type")
+        assert passed[0].endswith("cannot mount it either: mount failed with status 32: unknown filesystem type")
 
     @pytest.mark.parametrize(
         ("name", "disc", "sysfs"),

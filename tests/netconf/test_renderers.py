@@ -50,7 +50,7 @@ def sections(text: str) -> dict[str, dict[str, list[str]]]:
 
 
 @pytest.mark.parametrize("render", RENDERERS)
-def test_every_file_is_marked_and_lies_where_it_is_looked_for_later(
+def test_every_file_is_marked_and_in_a_known_folder(
     render: Callable[..., tuple[File, ...]],
 ) -> None:
     renamed = Nic(BARE.mac, ipv6=False, name="eth2", renamed=True)
@@ -119,7 +119,7 @@ def test_netplan() -> None:
         ("", False),
     ],
 )
-def test_netplan_with_networkmanager_behind_it(text: str, expected: bool) -> None:
+def test_netplan_that_renders_for_networkmanager(text: str, expected: bool) -> None:
     assert netplan.hands_on(["network: {version: 2}\n", text]) is expected
 
 

@@ -86,7 +86,7 @@ def test_where_the_tags_are_not_known_a_required_step_holds_ready_back(
     document = json.loads(capsys.readouterr().out)
     step = document["steps"][0]
     told = step["error"] if required else step["reason"]
-    assert told.startswith("whether `tags.role == web` holds is not known: ")
+    assert told.startswith("`tags.role == web` cannot be checked: ")
     assert step["status"] == ("failed" if required else "skipped")
     assert code == (3 if required else 0)
     assert document["report"]["state"] == ("NotReady" if required else "Ready")

@@ -70,7 +70,7 @@ def test_a_reason_that_is_the_message_is_told_once():
                 "reason": "read timeout",
                 "url": "http://h",
                 "exception": "timed out",
-                "message": "read timeout asking http://h: timed out",
+                "message": "read timeout at http://h: timed out",
             },
         ),
         (

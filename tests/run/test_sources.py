@@ -50,7 +50,7 @@ class Rule:
     names: who says the user's name, the host's name and whether passwords are forbidden.
     keys: who gives the keys.
     secrets: who gives the password and the custom data.
-    told: "Ready", or the reason that goes with NotReady; None: why IMDS gave nothing, see REASONS.
+    told: "Ready", or the reason that goes with NotReady; None: why IMDS failed, see REASONS.
     """
 
     names: Optional[str]
@@ -74,7 +74,7 @@ RULES = {
 }
 # The same as the fourth, but there is a document, which nobody can read: that is what went wrong.
 DAMAGED = Rule("imds", None, None, 3, "error parsing ovf-env.xml")
-# State of IMDS -> why it gave nothing, in the words of Azure's troubleshooting page; None: it answers.
+# State of IMDS -> why it failed, in the words of Azure's troubleshooting page; None: it answers.
 REASONS = {
     "ok": None,
     "slow": None,
@@ -85,10 +85,10 @@ REASONS = {
 # State of the media -> what the log says of a disc that was not taken; None: it is read.
 MEDIA = {
     "mounted": None,
-    "absent": f"{DRIVE}: it cannot be opened: No such file or directory",
-    "foreign file": f"{DRIVE}: it holds no ovf-env.xml",
-    "foreign document": f"{DRIVE}: its ovf-env.xml is not one that Azure writes",
-    "garbage": "media gave nothing: ovf-env.xml: not well-formed XML",
+    "absent": f"{DRIVE}: cannot open it: No such file or directory",
+    "foreign file": f"{DRIVE}: no ovf-env.xml",
+    "foreign document": f"{DRIVE}: its ovf-env.xml is not Azure's",
+    "garbage": "media: ovf-env.xml: not well-formed XML",
     # An image that no kernel can mount: there is no mount program for it, and no test here may start one.
     "unmountable udf": None,
     "unmountable iso9660": None,
@@ -295,8 +295,9 @@ def test_every_state_of_imds_with_every_state_of_the_media(
 
     log = caplog.text
     assert (MEDIA[case.media] or "") in log
-    assert ("imds gave nothing" in log) is not case.imds_answers
-    assert ("hasCustomData is true in IMDS" in log) is (case.imds_answers and not case.media_is_read)
+    failed = [r for r in caplog.records if r.levelname == "WARNING" and r.getMessage().startswith("imds: ")]
+    assert bool(failed) is not case.imds_answers
+    assert ("custom data is lost: IMDS says `hasCustomData`" in log) is (case.imds_answers and not case.media_is_read)
     assert guest.path(SAVED).exists() is case.media_is_read
     assert leaks(guest) == []
 
@@ -346,6 +347,26 @@ def test_both_gone_is_exit_3_with_a_reason_that_azures_page_knows(fault: Fault, 
     assert (outcome.outcome, outcome.exit_code) == ("unreachable", 3)
     assert told(fabric) == reason
     assert reason.encode() in guest.path("var/lib/hyperv/.kvp_pool_1").read_bytes()
+
+
+def test_a_cause_is_said_once_and_the_steps_refer_to_it(
+    guest: Guest, nowhere: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="azurelite")
+    with fabric_with() as fabric:
+        asked = {"endpoint": nowhere, "deadline": 2}
+        handlers = ["hostname", "user", "ssh_keys", "report_ready"]
+        outcome = run(
+            guest.on_azure().configure(fabric, handlers=handlers, datasource={"imds": asked, "sources": ["imds"]})
+        )
+    said = [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+    (cause,) = (text for text in said if nowhere in text)
+    assert cause.startswith("imds: connection error at ")
+    assert [text for text in said if text != cause] == [
+        f"{step}: skipped: IMDS unreachable" for step in ("hostname", "user", "ssh_keys")
+    ]
+    assert outcome.brief == "user: IMDS unreachable"
+    assert nowhere in outcome.reason, "status.json has no log beside it"
 
 
 def test_without_a_word_about_the_vm_id_either_source_cannot_be_told_apart(guest: Guest, nowhere: str) -> None:

@@ -279,7 +279,7 @@ class TestKeys:
         assert kind == "ecdsa-sha2-nistp256"
         assert base64.b64decode(blob) == b"\0\0\0\x13ecdsa-sha2-nistp256\0\0\0\x08nistp256\0\0\0\x41" + point
 
-    def test_fingerprints_stand_in_the_provisioning_document(self, simulate):
+    def test_fingerprints_are_in_the_provisioning_document(self, simulate):
         client = simulate({"vm": {"ovf_keys": "fingerprint", "certificate_keys": "both"}})
         root = ElementTree.fromstring(client.sim.ovf())
         told = [element.text for element in root.iter(f"{WA}Fingerprint")]

@@ -50,7 +50,7 @@ class TestRequestRules:
             "/metadata/instance/compute/vmId?format=text",
         ],
     )
-    def test_unknown_api_version_is_told_the_newest(self, fabric, target):
+    def test_an_unknown_api_version_gets_the_newest_versions(self, fabric, target):
         reply = fabric.imds(target)
         assert reply.status == 400
         assert json.loads(reply.body) == {
@@ -173,7 +173,7 @@ class TestDocument:
         assert not absent & keys
 
     @pytest.mark.parametrize(("api_version", "known"), [("2020-09-01", False), ("2020-10-01", True)])
-    def test_password_switch_is_younger_than_its_profile(self, fabric, api_version, known):
+    def test_the_password_flag_needs_a_newer_api_version_than_its_profile(self, fabric, api_version, known):
         profile = compute_of(fabric, api_version)["osProfile"]
         assert profile["computerName"] == "web-1"
         assert ("disablePasswordAuthentication" in profile) is known

@@ -118,7 +118,7 @@ class TestPool:
         [
             ({"hostnam": "x"}, "assign: hostnam: unknown key; did you mean hostname?"),
             ({"hostname": None}, "assign: hostname: expected a text, got null"),
-            ({"password": "\0"}, "UserPassword: XML cannot carry"),
+            ({"password": "\0"}, "UserPassword: XML cannot hold"),
         ],
     )
     def test_mistake_changes_nothing(self, simulate, changes, message):

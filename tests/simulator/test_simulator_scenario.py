@@ -111,7 +111,7 @@ MISTAKES = [
     ({"vm": {"incarnation": "1"}}, "s.yaml: vm.incarnation: expected an integer, 1 or more, got the text '1'"),
     ({"vm": {"incarnation": True}}, "s.yaml: vm.incarnation: expected an integer"),
     ({"vm": {"stale_container_status": 404}}, "s.yaml: vm.stale_container_status: expected one of 400, 410"),
-    ({"vm": {"imds": {"a": {1, 2}}}}, "s.yaml: vm.imds: expected values that JSON can say"),
+    ({"vm": {"imds": {"a": {1, 2}}}}, "s.yaml: vm.imds: expected values that JSON can hold"),
     ({"vm": {"imds": []}}, "s.yaml: vm.imds: expected a mapping, got a list"),
     ({"vm": {"dialects": "xml"}}, "s.yaml: vm.dialects: expected a list of texts, got the text 'xml'"),
     ({"vm": {"dialects": ["xml", "yaml"]}}, "s.yaml: vm.dialects: expected one of xml, json, got the text 'yaml'"),
@@ -150,7 +150,7 @@ MISTAKES = [
     ({"faults": [{"endpoint": "any", "redirect": "http://x/\r\ny"}]}, "faults[0].redirect: expected one line"),
     ({"faults": [{"endpoint": "any", "move": "vm"}]}, "faults[0].move: expected one of incarnation, container"),
     ({"faults": [{"endpoint": "any", "body": "x", "size": 3}]}, "faults[0].body and size exclude each other"),
-    ({"faults": [{"endpoint": "any", "drop": True, "status": 500}]}, "faults[0].drop goes only with delay and move"),
+    ({"faults": [{"endpoint": "any", "drop": True, "status": 500}]}, "faults[0].drop allows only delay and move"),
     ({"faults": [{"endpoint": "any", "drip_headers": True}]}, "faults[0].drip_headers needs drip"),
 ]
 
