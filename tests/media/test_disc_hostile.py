@@ -219,7 +219,7 @@ def test_sparable_partitions_that_make_no_sense(at: int, layout: str, values: tu
 def test_a_metadata_partition_without_a_file() -> None:
     disc = Udf(layout="metadata", extended=True)
     refused(bytes(disc.volume(446 + 40, "<II", 5, 6).image), "damaged UDF: metadata file at block 5")
-    refused(bytes(disc.volume(446 + 38, "<H", 8).image), "names partition 8, which there is not")
+    refused(bytes(disc.volume(446 + 38, "<H", 8).image), "refers to partition 8, which does not exist")
 
 
 def test_a_metadata_partition_below_itself() -> None:
