@@ -254,7 +254,7 @@ datasource:
         assert main(["config", "check", "--root", guest.root]) == 2
         err = capsys.readouterr().err
         assert f"/{VENDOR}:1:13: not valid YAML" in err
-        assert f"/{ADMIN}: Is a directory: make it a file that can be read" in err
+        assert f"/{ADMIN}: Is a directory: make it a readable file" in err
         assert f"/{DROP_IN}:1:1: in the file: unknown key 'a'" in err
 
     def test_what_a_later_file_replaces_is_not_looked_at(self, guest: Guest, capsys: Any) -> None:

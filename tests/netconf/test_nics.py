@@ -125,7 +125,7 @@ def test_the_same_for_ipv6(address: str) -> None:
         (nic(mac="000D3A5E7B23"), "no valid address"),
         ({"macAddress": "000D3A5E7B23"}, "no valid address"),
         ({"macAddress": "000D3A5E7B23", "ipv4": [], "ipv6": "x"}, "no valid address"),
-        (nic("10.0.0.9"), "another entry's"),
+        (nic("10.0.0.9"), "duplicate MAC"),
     ],
 )
 def test_one_bad_entry_leaves_the_others_alone(bad: object, word: str) -> None:
