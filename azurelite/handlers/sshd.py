@@ -187,6 +187,4 @@ def _without_openssh(ctx: Context, passwords: Optional[str]) -> None:
     for path in _DROPBEAR_FLAGS:
         if re.search(r"""(?m)^[^#\n]*[\s"'=]-[A-Za-z]*s""", text_of(ctx.system.files, path)):
             return
-    ctx.note(
-        "dropbear accepts passwords: add -s to its arguments, for example in /etc/default/dropbear"
-    )
+    ctx.note("dropbear accepts passwords: add -s to its arguments, for example in /etc/default/dropbear")

@@ -127,7 +127,7 @@ def run(steps: list[tuple[ModuleType, Any]], root: str, *, dry_run: bool) -> tup
 
 @pytest.mark.parametrize("name", BUILTIN)
 class TestModule:
-    def test_it_says_what_it_is(self, name: str) -> None:
+    def test_its_module_has_the_required_names(self, name: str) -> None:
         module = MODULES[name]
         assert module.__doc__
         assert isinstance(module.SUMMARY, str)
@@ -155,7 +155,7 @@ class TestModule:
 @pytest.mark.spawns
 @pytest.mark.thorough
 @pytest.mark.parametrize("case", cases())
-def test_a_dry_run_leaves_nothing_and_tells_the_truth_and_a_second_run_changes_nothing(
+def test_a_dry_run_changes_nothing_but_reports_all_changes_and_a_second_run_has_none(
     world: list[Guest], case: Case
 ) -> None:
     for guest in world:
@@ -171,7 +171,7 @@ def test_a_dry_run_leaves_nothing_and_tells_the_truth_and_a_second_run_changes_n
 
 
 @pytest.mark.spawns
-def test_all_of_them_in_one_run_keep_the_same_promises(world: list[Guest], kind: str) -> None:
+def test_all_handlers_in_one_run_keep_the_contract(world: list[Guest], kind: str) -> None:
     order = ["hostname", "user", "ssh_keys", *sorted(set(BUILTIN) - {"hostname", "user", "ssh_keys", "report_ready"})]
     steps = [(MODULES[name], MODULES[name].Options()) for name in [*order, "report_ready"]]
     before = world[0].snapshot()
@@ -187,7 +187,7 @@ def test_all_of_them_in_one_run_keep_the_same_promises(world: list[Guest], kind:
 
 @pytest.mark.spawns
 @pytest.mark.parametrize("mode", [0o700, 0o755])
-def test_a_key_folder_from_skel_is_told_of_as_it_will_be(world: list[Guest], mode: int) -> None:
+def test_a_dry_run_knows_a_key_folder_from_skel(world: list[Guest], mode: int) -> None:
     for guest in world:
         guest.put({"etc/skel/.ssh/authorized_keys": "# from skel\n"}).path("etc/skel/.ssh").chmod(mode)
     steps = [(MODULES[name], MODULES[name].Options()) for name in ("user", "ssh_keys")]
@@ -195,7 +195,7 @@ def test_a_key_folder_from_skel_is_told_of_as_it_will_be(world: list[Guest], mod
 
 
 @pytest.mark.spawns
-def test_the_same_handler_twice_in_one_run_is_told_of_as_it_will_be(world: list[Guest]) -> None:
+def test_a_dry_run_knows_what_the_same_handler_did_before(world: list[Guest]) -> None:
     steps = [(MODULES["user"], MODULES["user"].Options(groups=("wheel",))) for _ in range(2)]
     assert run(steps, world[0].root, dry_run=True) == run(steps, world[1].root, dry_run=False)
 

@@ -52,7 +52,7 @@ def test_the_metadata_comes_on_standard_input(host: Callable[..., Context], tmp_
 
 
 @pytest.mark.spawns
-def test_what_is_known_is_in_the_environment(host: Callable[..., Context], tmp_path: Path) -> None:
+def test_the_environment_has_the_known_metadata(host: Callable[..., Context], tmp_path: Path) -> None:
     env = {"STAGE": Secret("1"), "AZURELITE_HOSTNAME": Secret("mine")}
     options = Options(argv=("env",), env=env, log=str(tmp_path / "log"))
     apply(host(), options)
@@ -70,7 +70,7 @@ def test_what_is_known_is_in_the_environment(host: Callable[..., Context], tmp_p
 
 
 @pytest.mark.spawns
-def test_a_failure_says_its_status_and_its_log_and_nothing_that_it_printed(
+def test_a_failure_names_the_status_and_the_log_but_not_the_output(
     host: Callable[..., Context], tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
@@ -86,7 +86,7 @@ def test_a_failure_says_its_status_and_its_log_and_nothing_that_it_printed(
 
 
 @pytest.mark.spawns
-def test_too_slow_or_not_there(host: Callable[..., Context], tmp_path: Path) -> None:
+def test_a_slow_or_missing_program_is_an_error(host: Callable[..., Context], tmp_path: Path) -> None:
     log = str(tmp_path / "log")
     with pytest.raises(CommandError, match="did not end in time"):
         apply(host(), Options(argv=("sleep", "60"), timeout=0.3, log=log))
@@ -95,7 +95,7 @@ def test_too_slow_or_not_there(host: Callable[..., Context], tmp_path: Path) -> 
 
 
 @pytest.mark.spawns
-def test_it_does_not_run_where_it_left_what_it_makes(host: Callable[..., Context], tmp_path: Path) -> None:
+def test_it_does_not_run_if_creates_exists(host: Callable[..., Context], tmp_path: Path) -> None:
     options = Options(shell=f"echo x >> {tmp_path}/made", creates=f"{tmp_path}/made", log=str(tmp_path / "log"))
     for _ in range(2):
         ctx = host()
@@ -116,14 +116,14 @@ def test_a_dry_run_names_the_program_and_runs_nothing(host: Callable[..., Contex
     assert [str(change) for change in told[0]] == ["run touch"], "arguments may be anybody's secret"
 
 
-def test_nobody_unknown_runs_it(host: Callable[..., Context]) -> None:
+def test_an_unknown_user_is_refused(host: Callable[..., Context]) -> None:
     with pytest.raises(Exception, match="there is no user nobodyknows"):
         apply(host(dry_run=True), Options(argv=("true",), user="nobodyknows"))
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_nothing_to_run_is_an_error(host: Callable[..., Context], dry_run: bool) -> None:
-    with pytest.raises(HandlerError, match="give `argv` or `shell`"):
+    with pytest.raises(HandlerError, match="set `argv` or `shell`"):
         apply(host(dry_run=dry_run), Options())
 
 
@@ -132,7 +132,7 @@ def test_nothing_to_run_is_an_error(host: Callable[..., Context], dry_run: bool)
     [
         ({"argv": ("a",), "shell": "b"}, "exclude each other"),
         ({"argv": ("a\0",)}, "NUL"),
-        ({"argv": ("",)}, "name not empty"),
+        ({"argv": ("",)}, "argv not empty"),
         ({"timeout": 0.0}, "timeout"),
         ({"creates": "x"}, "creates"),
         ({"cwd": "/a/../b"}, "cwd"),
@@ -142,7 +142,7 @@ def test_nothing_to_run_is_an_error(host: Callable[..., Context], dry_run: bool)
         ({"user": "a b"}, "user"),
     ],
 )
-def test_options_that_make_no_sense_are_refused_unquoted(bad: dict[str, Any], match: str) -> None:
+def test_invalid_options_are_refused_without_repeating_them(bad: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match) as caught:
         Options(**bad)
     assert "canary" not in str(caught.value)

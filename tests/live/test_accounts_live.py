@@ -251,7 +251,7 @@ def test_more_accounts_and_their_rules(stage: Stage, setup: str) -> None:
     assert told == made
     (error,) = made["errors"]
     assert "accounts[3] 'mallory': visudo refuses the rules of mallory" in error
-    assert "accounts[4] 'root': it belongs to an account of the system" in error
+    assert "accounts[4] 'root': it is a system account" in error
     lines = look["out"].splitlines()
     assert lines[0].endswith(":alice,daemon")
     assert 100 <= int(lines[1]) < 1000
@@ -287,7 +287,7 @@ def test_passwords_are_set_hashed_or_plain_and_made_to_expire(stage: Stage) -> N
     assert told == made
     assert len(made["changes"]) == 4
     (error,) = made["errors"]
-    assert error.startswith("users[2] 'three': a random password would have to be printed")
+    assert error.startswith("users[2] 'three': type RANDOM is refused")
     assert ["must be changed" in line for line in ages["out"].splitlines()] == [True, True, False]
     assert again["changes"] == []
     assert (one["code"], two["code"]) == (0, 0), (one, two)

@@ -141,7 +141,7 @@ class TestGrowroot:
         assert result["changes"] == []
         (note,) = result["notes"]
         assert "449 MiB of /dev/loop" in note
-        assert "p2 lies between them and the root" in note
+        assert "p2 is between them and the root" in note
         assert result["out"].split() == ["2"]
 
     def test_the_room_up_to_the_next_partition_is_used(self, machine: Machine) -> None:
@@ -245,7 +245,7 @@ class TestResourceDisk:
                     "table": NTFS,
                     "format": {"1": ["sh", "-c", 'mkntfs -qFQ "$1" && ntfscp -q "$1" /etc/hostname my.txt', "sh"]},
                 },
-                "somebody has put files on",
+                "has files that are not Azure's",
             ),
             (
                 {
@@ -261,13 +261,13 @@ class TestResourceDisk:
                 },
                 "cannot be read",
             ),
-            ({"table": NTFS, "format": {"1": MAKERS["ext4"]}}, "holds something that is not Azure's (ext4)"),
-            ({"table": NTFS}, "holds something that is not Azure's (blank)"),
+            ({"table": NTFS, "format": {"1": MAKERS["ext4"]}}, "is not the NTFS that Azure creates (ext4)"),
+            ({"table": NTFS}, "is not the NTFS that Azure creates (blank)"),
             ({"table": "label: gpt\n,100M\n,100M\n,+\n"}, "it has 3 partitions"),
             ({"table": "label: gpt\n"}, "it has 0 partitions"),
             (
                 {"table": "label: gpt\n,100M\n,+\n", "format": {"1": MAKERS["ext4"], "2": ["mkntfs", "-qFQ"]}},
-                "p1 holds something",
+                "p1 is not empty",
             ),
             ({"format": {"0": ["mkfs.xfs", "-q", "-f"]}}, "(xfs)"),
             ({"format": {"0": ["mkfs.ext4", "-q", "-L", "data"]}}, "(ext4)"),

@@ -116,9 +116,9 @@ def test_a_failing_script_is_named_with_its_status_and_stops_neither_ready_nor_t
     assert first["code"] == 0
     assert [report["state"] for report in first["reports"]] == ["Ready"]
     error = str(step(first)["error"])
-    assert f"part-001 ended with status 7: see {LOGS}/user_data-part-001.log" in error
+    assert f"part-001 exited with status 7: see {LOGS}/user_data-part-001.log" in error
     assert "/nowhere/interpreter" in error
-    assert "part-003 ended with status 137" in error
+    assert "part-003 exited with status 137" in error
     assert "part-004" not in error
     assert "canary" not in first["err"] + first["out"]
     fine, record = look["out"].splitlines()
@@ -143,7 +143,7 @@ def test_a_script_that_takes_the_machine_down_is_not_begun_again(stage: Stage, h
     assert first["code"] == -9
     assert second["code"] == 0, second["err"]
     assert step(second)["status"] == "done"
-    assert "part-002 was interrupted in an earlier run, and is not run again" in second["err"]
+    assert "part-002 was interrupted in an earlier run and is not run again" in second["err"]
     assert json.loads(third["out"])["outcome"] == "already provisioned"
     assert look["out"] == "first\ndown\nthird\n"
 
@@ -160,7 +160,7 @@ def test_a_script_that_failed_is_not_run_again_and_still_failed(stage: Stage) ->
         sh(f"cat /var/ran; rm {KEPT}/memory/*-scripts"),
         again,
     )
-    assert "part-001 ended with status 7" in str(step(first)["error"])
+    assert "part-001 exited with status 7" in str(step(first)["error"])
     assert second["code"] == 1
     assert "status 7: see /var/log/azurelite/user_data-part-001.log (in an earlier run, it is not run" in second["err"]
     assert "run user_data script" not in second["err"]
@@ -268,8 +268,8 @@ def test_a_cloud_config_does_all_that_it_says(stage: Stage) -> None:
     assert first["code"] == 0
     assert first["hostname"] == "lantern"
     result = step(first)
-    assert str(result["error"]).count("ended with status") == 1
-    assert "the script runcmd ended with status 4" in str(result["error"])
+    assert str(result["error"]).count("exited with status") == 1
+    assert "the script runcmd exited with status 4" in str(result["error"])
     assert "`apt` (user_data:22:1)" in first["err"]
     assert "azurelite 0." in first["err"]
     assert "up after " in first["err"]
@@ -296,5 +296,5 @@ def test_a_dry_run_runs_nothing_and_names_what_it_would(stage: Stage) -> None:
 def test_packed_user_data_is_unpacked(stage: Stage) -> None:
     packed = base64.b64encode(gzip.compress(b"#!/bin/sh\necho unpacked\n")).decode()
     first, look = stage(packed, provision("report_ready", "user_data"), sh(f"cat {LOGS}/user_data-part-001.log"))
-    assert "base64 twice" in first["err"]
+    assert "base64-encoded twice" in first["err"]
     assert look["out"] == "unpacked\n"

@@ -68,14 +68,14 @@ def test_without_keys_and_without_passwords_the_vm_is_not_ready(guest: Guest, ke
     with scenario(imds={"compute": {"publicKeys": keys}}, disable_password_authentication=True) as fabric:
         outcome = run(guest.on_azure().configure(fabric))
     assert outcome.exit_code == 1
-    assert "nobody could enter" in (fabric.reports[0].description or "")
+    assert "nobody could log in" in (fabric.reports[0].description or "")
 
 
 def test_without_keys_and_without_a_password_nobody_could_enter(guest: Guest) -> None:
     with scenario(ssh_keys=[], disable_password_authentication=False) as fabric:
         outcome = run(guest.on_azure().configure(fabric))
     assert outcome.exit_code == 1
-    assert "no password: nobody could enter" in (fabric.reports[0].description or "")
+    assert "no password, so nobody could log in" in (fabric.reports[0].description or "")
 
 
 def test_a_run_without_report_ready_does_not_keep_a_later_one_from_reporting(guest: Guest, fabric: Simulator) -> None:
