@@ -184,7 +184,7 @@ def test_on_the_running_system_the_locale_is_generated_once(guest: Guest, tmp_pa
     apply(dry, Options(locale=DE))
     assert not log.exists()
     apply(real, Options(locale=DE))
-    assert "run locale-gen (make de_DE.UTF-8)" in [str(change) for change in real.system.journal.since(0)]
+    assert "run locale-gen (generate de_DE.UTF-8)" in [str(change) for change in real.system.journal.since(0)]
     assert dry.system.journal.since(0) == real.system.journal.since(0)
     apply(again, Options(locale=DE))
     assert len(again.system.journal) == 0

@@ -77,7 +77,7 @@ def test_a_failure_names_the_status_and_the_log_but_not_the_output(
     options = Options(shell='set -x; echo "$TOKEN" >&2; cat; exit 3', env={"TOKEN": Secret("canary")}, log=str(log))
     with pytest.raises(HandlerError) as caught:
         apply(host(), options)
-    assert str(caught.value) == f"shell ended with status 3: see {log}"
+    assert str(caught.value) == f"shell exited with status 3: see {log}"
     assert caught.value.reason == "the program shell failed"
     assert caught.value.data == {"status": "3"}
     assert "canary" in log.read_text()

@@ -476,8 +476,8 @@ PASSWORD = Secret("canary-password")
         ({"disable_password_authentication": True}, "forbids passwords"),
         ({"disable_password_authentication": False}, "no password"),
         ({}, "no password"),
-        ({"password": PASSWORD}, "does not have the password"),
-        ({"password": PASSWORD, "disable_password_authentication": False}, "does not have the password"),
+        ({"password": PASSWORD}, "does not have Azure's password"),
+        ({"password": PASSWORD, "disable_password_authentication": False}, "does not have Azure's password"),
     ],
 )
 def test_without_key_and_password_it_is_an_error(

@@ -217,7 +217,7 @@ def test_an_image_gets_the_usual_clock_device(guest: Guest, context: Callable[..
     "name", ["", "a b", "a\nserver evil", "a#", "-a", "a/b", "a" * 254, "a.example\n", "fd00::1 x"]
 )
 def test_invalid_host_names_are_refused(key: str, name: str) -> None:
-    with pytest.raises(ValueError, match=f"{key} must be names"):
+    with pytest.raises(ValueError, match=f"{key} must be host names"):
         Options(**{key: ("good.example", name)})
 
 

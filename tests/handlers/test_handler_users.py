@@ -129,7 +129,7 @@ REFUSED = [
     ({"name": "x", "hashed_password": "canary"}, "hashed_password is not a hash"),
     ({"name": "x", "hashed_password": "$6$canary$b:0:0"}, "hashed_password is not a hash"),
     ({"name": "x", "hashed_password": HASH, "plain_text_password": "canary"}, "exclude each other"),
-    ({"name": "x", "ssh_authorized_keys": ["canary-key"]}, "SSH key 1 of x is skipped"),
+    ({"name": "x", "ssh_authorized_keys": ["canary-key"]}, "SSH key 1 of x skipped"),
 ]
 
 
@@ -167,7 +167,7 @@ def test_a_refused_home_leaves_no_groups_behind(guest: Guest, context: Make) -> 
 @pytest.mark.parametrize(
     ("second", "why"),
     [
-        ({"uid": 3001, "groups": ["g7"]}, "uid 3001 belongs to first"),
+        ({"uid": 3001, "groups": ["g7"]}, "uid 3001 is the account first"),
         ({"home": "/home/first"}, "/home/first is the home of first already"),
     ],
 )
