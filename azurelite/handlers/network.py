@@ -40,7 +40,7 @@ _HOW = {
     "networkd": "`networkctl reload`",
     "netplan": "`netplan apply`",
     "networkmanager": "`nmcli connection reload` and `nmcli connection up`",
-    "ifupdown": "`ifdown` and `ifup` of the NIC",
+    "ifupdown": "`ifdown` and `ifup` for the NIC",
 }
 
 

@@ -36,7 +36,8 @@ class Options(Record):
     """Options of `sshd`.
 
     Attributes:
-        password_authentication: "auto": as Azure says; unchanged if it says nothing; "yes" or "no"; "keep": unchanged.
+        password_authentication: "yes" or "no": permit or forbid passwords; "keep": leave sshd's setting unchanged;
+            "auto": as Azure says, or unchanged if Azure says nothing.
         file: the name of the drop-in; sshd reads drop-ins by name, and the first value wins. With
             50-cloud-init.conf, "Reset password" in Azure's portal still works, because its extension changes that file.
         settings: further settings by keyword, for example {PermitRootLogin: "no", ClientAliveInterval: 180}.
@@ -51,7 +52,7 @@ class Options(Record):
             raise ValueError("file must be the name of a file that ends in .conf")
         for keyword, value in self.settings.items():
             if not re.fullmatch("[A-Za-z][A-Za-z0-9]*", keyword):
-                raise ValueError("settings has a keyword that is not letters and digits")
+                raise ValueError("settings must have keywords of letters and digits")
             if keyword_of(keyword) in ("match", "include"):
                 raise ValueError(f"settings cannot have {keyword}: write your own drop-in for it")
             if keyword_of(keyword) in map(str.lower, _PASSWORD_KEYWORDS):

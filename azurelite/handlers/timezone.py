@@ -57,6 +57,6 @@ def apply(ctx: Context, options: Options) -> None:
         remedy = f"did you mean {similar}?" if similar else f"choose a name from {ZONEINFO}"
         raise HandlerError(f"the time zone {options.zone} does not exist: {remedy}")
     elif options.zone in _UTC and files.root.link_target(LOCALTIME) is None and not files.exists(LOCALTIME):
-        LOG.info("timezone: nothing to do: without installed time zones the system uses UTC")
+        LOG.info("timezone: skipped: no time zones are installed, so the system uses UTC")
     else:
         raise HandlerError(f"{ZONEINFO} does not exist: install the package tzdata (`timezone-data`, `zoneinfo`)")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-SUMMARY = "store and run user data, or custom data without it: scripts, MIME, a subset of #cloud-config"
+SUMMARY = "store and run user data, or else custom data: scripts, MIME, a subset of #cloud-config"
 NEEDS: tuple[str, ...] = ()
 USES = ("user_data", "custom_data")
 FREQUENCY: Frequency = "instance"

@@ -1,4 +1,4 @@
-"""`certificates`: from the simulator's encrypted package, by the real openssl, to files."""
+"""`certificates`: the simulator's encrypted package is decrypted by the real openssl and written to files."""
 
 from __future__ import annotations
 
@@ -81,11 +81,13 @@ def test_a_dry_run_fetches_and_reports_the_same_changes(guest: Guest, asking: Ca
         ("write", "crt"),
         ("write", "key"),
     ]
-    # The simulator's certificate is the same one throughout, or the records would differ.
+    # The simulator's certificate does not change during the test, otherwise the records would differ.
     assert told[0] == told[1]
 
 
-def test_only_listed_certificates_are_written_and_missing_ones_are_an_error(guest: Guest, asking: Callable[..., Context]) -> None:
+def test_only_listed_certificates_are_written_and_missing_ones_are_an_error(
+    guest: Guest, asking: Callable[..., Context]
+) -> None:
     apply(asking(), Options())
     (thumbprint,) = {path.name.partition(".")[0] for path in guest.path(FOLDER).iterdir()}
     missing = "0" * 40

@@ -1,4 +1,4 @@
-"""`disable_service`: azurelite's own unit and others; never ahead of Ready. How: test_system_services."""
+"""`disable_service`: azurelite's own unit and others, never before Ready. The init systems: test_system_services."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from azurelite.state import marker
 
 @pytest.fixture
 def installed(guest: Guest) -> Guest:
-    """A guest of systemd's kind with azurelite's unit and another one, both enabled."""
+    """A guest with systemd, azurelite's unit and another one, both enabled."""
     guest.put({"usr/lib/systemd/systemd": "", "etc/machine-id": "1\n"})
     wants = guest.path("etc/systemd/system/multi-user.target.wants")
     wants.mkdir(parents=True)
@@ -68,9 +68,7 @@ def test_after_ready_its_own_service_can_be_disabled_from_any_position(
     assert [path.name for path in wants.iterdir()] == ["web.service"]
 
 
-def test_a_missing_service_is_noted(
-    installed: Guest, context: Callable[..., Context], notes: list[str]
-) -> None:
+def test_a_missing_service_is_noted(installed: Guest, context: Callable[..., Context], notes: list[str]) -> None:
     apply(context(), Options(service="walinuxagent"))
     assert notes == ["the service walinuxagent does not exist (init system: systemd): nothing to disable"]
 

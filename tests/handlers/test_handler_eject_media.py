@@ -1,4 +1,4 @@
-"""`eject_media`: when, and when not. The system call itself is tested with the engine, which ejects, too."""
+"""`eject_media`: when the disc is ejected. The system call itself is tested with the whole run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STEP = StepResult("report_ready", "done", required=True)
 
 @pytest.fixture
 def host(context: Callable[..., Context]) -> Callable[..., Context]:
-    """A context on this machine's own root, dry unless said otherwise."""
+    """A context on this machine's own root, by default a dry run."""
 
     def make(
         outcome: Outcome, *, config: Config = LISTED, dry_run: bool = True, device: Optional[str] = "/dev/no-drive"
@@ -38,7 +38,7 @@ def host(context: Callable[..., Context]) -> Callable[..., Context]:
     ("outcome", "config"),
     [
         (Outcome("provisioned", "", report=READY, steps=(STEP,)), LISTED),
-        # Accepted in an earlier run, or a dry run: the step is behind us.
+        # Accepted in an earlier run, or a dry run: the step has run.
         (Outcome("provisioned", "", steps=(STEP,)), LISTED),
         (Outcome("provisioned", "", steps=(replace(STEP, status="skipped"),)), LISTED),
         (Outcome("provisioned", ""), SILENT),

@@ -1,4 +1,4 @@
-"""`growroot` where there is nothing to grow. On real partitions: test_disks_live."""
+"""`growroot` without anything to grow. Real partitions: test_disks_live."""
 
 from __future__ import annotations
 

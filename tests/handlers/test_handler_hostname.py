@@ -1,4 +1,4 @@
-"""`hostname`: what names become, and which are beyond repair."""
+"""`hostname`: how names are repaired, and which are refused."""
 
 from __future__ import annotations
 
@@ -67,8 +67,10 @@ def test_a_name_is_used_as_it_is_or_repaired(
         apply(context(local_hostname=given), Options(fqdn=fqdn))  # type: ignore[arg-type]
         assert guest.text("etc/hostname") == f"{expected}\n"
         assert guest.mode("etc/hostname") == 0o644
-        # Who reads the console must learn that the name is not the one that was asked for.
-        assert notes == ([] if expected == given else [f"the host name {given[:100]!r} from Azure was changed to {expected!r}"])
+        # The console must say that the name is not the requested one.
+        assert notes == (
+            [] if expected == given else [f"the host name {given[:100]!r} from Azure was changed to {expected!r}"]
+        )
 
 
 @pytest.mark.parametrize("given", ["", " ", "-", "---", ".", "...", "___", "ü", "\n", "-.-", "\0", "漢字"])
@@ -195,7 +197,7 @@ def test_an_unwritable_etc_hosts_is_an_error_only_if_hosts_is_true(
 
 @pytest.fixture
 def at_boot(context: Callable[..., Context]) -> Callable[..., Context]:
-    """Makes a context of a run whose configuration has the handler at every boot."""
+    """A function that creates a context with `frequency: boot` for the handler."""
 
     def make(**known: Any) -> Context:
         config = Config(handlers=(HandlerEntry("hostname", frequency="boot"),))
@@ -233,7 +235,7 @@ def test_a_new_option_overrides_a_kept_name(guest: Guest, at_boot: Callable[...,
 
 
 def test_with_frequency_instance_nothing_is_remembered(guest: Guest, context: Callable[..., Context]) -> None:
-    """Writing it down takes as long as all the rest, and Azure waits."""
+    """Storing it would take as long as everything else, while Azure waits for Ready."""
     apply(context(local_hostname="vm"), Options())
     assert not guest.path("var/lib/azurelite").exists()
 

@@ -1,4 +1,4 @@
-"""`locale`: which files name the language and the keyboard, and locales that are there, can be made, or cannot."""
+"""`locale`: the files for language and keyboard, and locales that exist, can be generated, or are refused."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_an_unsupported_locale_is_refused(guest: Guest, context: Callable[..., C
 
 
 def here(guest: Guest, shims: Path, *, dry_run: bool = False) -> Context:
-    """A context on a folder that is taken for the running system."""
+    """A context on a folder that is treated as the running system."""
     system = System(guest.root, dry_run=dry_run, search_path=str(shims), clock=FastClock())
     system.root.is_host = True
     memory = Memory(system.files, VM_ID)

@@ -1,4 +1,4 @@
-"""`mounts`: what an entry may say, and what becomes of it. On a live system: test_disks_live."""
+"""`mounts`: valid and invalid entries and their lines in /etc/fstab. Real mounts: test_disks_live."""
 
 from __future__ import annotations
 

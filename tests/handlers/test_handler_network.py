@@ -1,4 +1,4 @@
-"""`network`: whose files are written, which NIC comes first, what is cleared away and what is left alone."""
+"""`network`: the choice of the renderer and of the primary NIC, and which files are written and removed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DHCP_ETH0 = "source /etc/network/interfaces.d/*\nauto eth0\niface eth0 inet dhcp
 
 
 def entry(number: int, *further: str) -> dict[str, Any]:
-    """IMDS's words about a NIC: its own subnet, DHCP's address, and further ones."""
+    """A NIC as in IMDS: its subnet, the address from DHCP, and secondary addresses."""
     addresses = [f"10.0.{number}.4", *further]
     return {
         "macAddress": MACS[number].replace(":", "").upper(),
@@ -49,13 +49,13 @@ def plug(guest: Guest, name: str, mac: str, driver: str = "hv_netvsc") -> None:
 
 
 def install(guest: Guest, *paths: str) -> None:
-    """Programs, as far as being there goes."""
+    """Create empty executable files as programs."""
     for path in paths:
         guest.put({path: ""}).path(path).chmod(0o755)
 
 
 def route(guest: Guest, *lines: tuple[str, str, int]) -> None:
-    """The kernel's table, by (interface, destination, metric); "default" or an address."""
+    """Write the kernel's routes: (interface, "default" or an address, metric)."""
     text = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n"
     for name, to, metric in lines:
         number = "00000000" if to == "default" else bytes(map(int, to.split(".")))[::-1].hex().upper()
@@ -65,7 +65,7 @@ def route(guest: Guest, *lines: tuple[str, str, int]) -> None:
 
 
 def written(ctx: Context) -> list[str]:
-    """The paths of files that were written or removed, in order."""
+    """The paths of written and removed files, in order."""
     return [change.target for change in ctx.system.journal.since(0) if change.kind in ("write", "delete")]
 
 
@@ -145,7 +145,7 @@ class TestWhichRenderer:
 
 class TestWhichNic:
     def metrics(self, guest: Guest) -> dict[str, str]:
-        """MAC → metric, as networkd's files say."""
+        """MAC → metric in networkd's files."""
         found = {}
         for path in guest.path("etc/systemd/network").glob("05-azurelite-000d*"):
             lines = dict(line.split("=") for line in path.read_text().splitlines() if "=" in line)
@@ -245,7 +245,7 @@ class TestWhichNic:
         assert guest.mode("etc/NetworkManager/system-connections/azurelite-000d3a5e7b21.nmconnection") == 0o600
 
 
-class TestTwins:
+class TestDrivers:
     @pytest.mark.parametrize(
         ("plugged", "driver"),
         [
@@ -417,9 +417,7 @@ def test_the_cases_keep_the_contract_on_a_guest_with_nics(
     assert guest.snapshot() == after
 
 
-def test_no_program_is_run_for_a_foreign_root(
-    guest: Guest, context: Callable[..., Context], tmp_path: Path
-) -> None:
+def test_no_program_is_run_for_a_foreign_root(guest: Guest, context: Callable[..., Context], tmp_path: Path) -> None:
     logs = [shim(tmp_path / "bin", name) for name in ("networkctl", "nmcli", "netplan", "ip")]
     guest.put({"run/systemd/netif/state": "", "run/NetworkManager/devices/.keep": ""})
     for renderer in ("networkd", "netplan", "networkmanager"):

@@ -1,4 +1,4 @@
-"""`packages`: what is asked of the manager. It is a shim that keeps books; the real apt is in tests/live."""
+"""`packages`: the calls of the package manager, a shim that records packages. The real apt: tests/live."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from azurelite.handlers.packages import Options, apply
 from azurelite.record import replace
 from azurelite.system.machine import System
 
-# An apk that knows web, db and cache, and remembers what it has installed in a file beside it.
+# An apk with the packages web, db and cache, which records in a file what it has installed.
 APK = """
 books={folder}/installed
 case $1 in
@@ -34,7 +34,7 @@ esac
 
 @pytest.fixture
 def host(context: Callable[..., Context], tmp_path: Path) -> Callable[..., Context]:
-    """A context on this machine's own root, where no program is to be found but the shim."""
+    """A context on this machine's own root, with the shim as its only program."""
     folder = tmp_path / "bin"
     shim(folder, "apk", script=f"PATH=/usr/bin:/bin\n{APK.format(folder=tmp_path)}")
     (tmp_path / "installed").write_text("base-1.0-r0\n")

@@ -1,4 +1,4 @@
-"""`passwords`: each for itself; what nobody can have is refused without being repeated."""
+"""`passwords`: invalid ones are refused without repeating them, and the others are set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`power_state`: only after Ready, only if the condition holds. Dry runs: how it goes down is in test_system_power."""
+"""`power_state`: only after Ready, only if the condition holds. The shutdown itself: test_system_power."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READY = Outcome("provisioned", "", report=ReportResult("Ready", accepted=True))
 
 @pytest.fixture
 def host(context: Callable[..., Context], tmp_path: Path) -> Callable[..., Context]:
-    """A dry run on this machine's own root, where nothing but a shim could be called."""
+    """A dry run on this machine's own root, with a shim as its only program."""
     shim(tmp_path / "bin", "shutdown")
 
     def make(outcome: Outcome = READY) -> Context:

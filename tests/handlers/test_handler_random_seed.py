@@ -1,4 +1,4 @@
-"""`random_seed`: given once, never shown. What the kernel is told is tested with `system/entropy.py`."""
+"""`random_seed`: added once, never shown. The system call is tested with `system/entropy.py`."""
 
 from __future__ import annotations
 

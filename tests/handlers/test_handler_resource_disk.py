@@ -1,4 +1,4 @@
-"""`resource_disk`: which disk is the temporary one. What is done with it: test_disks_live, on real devices."""
+"""`resource_disk`: which disk is the temporary one. Formatting and mounting real devices: test_disks_live."""
 
 from __future__ import annotations
 

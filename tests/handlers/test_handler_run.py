@@ -1,4 +1,4 @@
-"""`run`: what a program is given, and what comes of it. It runs on this machine, and touches the test's folder only."""
+"""`run`: input, environment and result of a program. It runs on this machine and writes to the test's folder only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KNOWN: dict[str, Any] = {
 
 @pytest.fixture
 def host(context: Callable[..., Context]) -> Callable[..., Context]:
-    """A context on this machine's own root: without it nothing runs."""
+    """A context on this machine's own root, because programs run only there."""
 
     def make(*, dry_run: bool = False) -> Context:
         return replace(context(**KNOWN), system=System("/", dry_run=dry_run, clock=FastClock()))
@@ -113,7 +113,7 @@ def test_a_dry_run_names_the_program_and_runs_nothing(host: Callable[..., Contex
         told.append(ctx.system.journal.since(0))
         assert (tmp_path / "canary").exists() is not dry_run
     assert told[0] == told[1]
-    assert [str(change) for change in told[0]] == ["run touch"], "arguments may be anybody's secret"
+    assert [str(change) for change in told[0]] == ["run touch"], "arguments may be secret"
 
 
 def test_an_unknown_user_is_refused(host: Callable[..., Context]) -> None:

@@ -1,4 +1,4 @@
-"""`ssh_host_keys`: new keys once per VM, the old ones until all new are there, fingerprints as OpenSSH shows them."""
+"""`ssh_host_keys`: new keys once per VM, old keys until all new ones exist, fingerprints as OpenSSH prints them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from azurelite.system.ssh.hostkeys import fingerprint
 Make = Callable[..., Context]
 MAIN = "etc/ssh/sshd_config"
 TYPES = ("rsa", "ecdsa", "ed25519")
-NO_RSA = Options(types=("ecdsa", "ed25519"))  # which is made in no time
+NO_RSA = Options(types=("ecdsa", "ed25519"))  # RSA keys take seconds to create
 KEYGEN = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen: install openssh-client")
 DROPBEARKEY = pytest.mark.skipif(shutil.which("dropbearkey") is None, reason="needs dropbearkey: install dropbear-bin")
 OLD = {f"etc/ssh/ssh_host_{t}_key{s}": "from the image\n" for t in (*TYPES, "dsa") for s in ("", ".pub")}
@@ -35,12 +35,12 @@ OLD = {f"etc/ssh/ssh_host_{t}_key{s}": "from the image\n" for t in (*TYPES, "dsa
 
 @pytest.fixture
 def image(guest: Guest) -> Guest:
-    """A guest with the keys that came with its image."""
+    """A guest with the host keys of its image."""
     return guest.put({MAIN: "UsePAM yes\n", "etc/ssh/moduli": "", "etc/ssh/ssh_config": "", **OLD})
 
 
 def machine(guest: Guest, notes: list[str], *, vm_id: str = VM_ID, **options: Any) -> Context:
-    """A context of any VM, with programs from a folder ahead of the usual ones."""
+    """A context for a given VM id; `search_path` adds a folder with programs before the usual ones."""
     system = System(guest.root, clock=FastClock(), **options)
     outcome = Outcome("applied", "")
     memory = Memory(system.files, vm_id)
@@ -52,7 +52,7 @@ def listed(guest: Guest) -> list[str]:
 
 
 def shown(guest: Guest, name: str) -> str:
-    """What ssh-keygen says of a key: bits, fingerprint, comment, type."""
+    """The output of `ssh-keygen -l` for a key: bits, fingerprint, comment, type."""
     words = ["ssh-keygen", "-l", "-f", str(guest.path(name))]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -153,8 +153,8 @@ def test_host_certificates_are_kept_and_noted(image: Guest, context: Make, notes
 
 
 FAILING = [
-    "echo no entropy >&2; exit 1",  # at the first
-    'case "$*" in *ecdsa*) ;; *) echo no entropy >&2; exit 1;; esac; exec {real} "$@"',  # at the second
+    "echo no entropy >&2; exit 1",  # fails for the first key
+    'case "$*" in *ecdsa*) ;; *) echo no entropy >&2; exit 1;; esac; exec {real} "$@"',  # fails for the second key
 ]
 
 
@@ -169,7 +169,7 @@ def test_the_old_keys_stay_if_a_new_one_cannot_be_created(
     with pytest.raises(CommandError, match="no entropy"):
         apply(machine(image, notes, search_path=str(tmp_path / "bin")), NO_RSA)
     assert image.snapshot() == before
-    apply(machine(image, notes), NO_RSA)  # and the next run makes them
+    apply(machine(image, notes), NO_RSA)  # the next run creates them
     assert "(ED25519)" in shown(image, "etc/ssh/ssh_host_ed25519_key")
 
 
@@ -240,7 +240,7 @@ def test_text_that_is_not_a_key_has_no_fingerprint(text: str) -> None:
 
 @pytest.mark.spawns
 def test_a_missing_program_is_named_and_the_keys_stay(image: Guest, notes: list[str]) -> None:
-    """Where it is not installed at all: the search path is taken away, not only put behind another."""
+    """The program is not installed at all, so the search path is replaced instead of extended."""
     before = image.snapshot()
     for dry_run in (True, False):
         ctx = machine(image, notes, dry_run=dry_run)

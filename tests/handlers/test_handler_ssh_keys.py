@@ -1,4 +1,4 @@
-"""`ssh_keys`: keys are added once and never taken away, one bad key costs no other, and no link is followed."""
+"""`ssh_keys`: keys are added once and never removed, an invalid key stops no other, and no link is followed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def given(*texts: str) -> dict[str, object]:
 
 @pytest.fixture
 def home(guest: Guest) -> Guest:
-    """The guest with an account `azure` that belongs to whoever runs the tests, as its files do."""
+    """The guest with an account `azure` with the uid of the user who runs the tests, who also owns its files."""
     number = os.geteuid() or 1500
     guest.put({"etc/passwd": BASE["etc/passwd"] + f"azure:x:{number}:{number}::/home/azure:/bin/sh\n"})
     guest.put({"etc/login.defs": "UID_MIN 1\n", "home/azure/.profile": ""})
@@ -134,17 +134,15 @@ def test_a_key_with_restricting_options_is_added_before_that_line(
 
 
 def test_an_openssh_certificate_is_skipped(home: Guest, context: Make, notes: list[str]) -> None:
-    """ssh-keygen -s ca -I x -n azure key.pub"""
+    """Such certificates are made by `ssh-keygen -s ca -I x -n azure key.pub`."""
     fields = [b"ssh-ed25519-cert-v01@openssh.com", b"n" * 32, b"k" * 32]
-    tail = [b"", b"", b"\0" * 16, b"", b"", b"", b"authority", b"signature"]  # validity has no length of its own
+    tail = [b"", b"", b"\0" * 16, b"", b"", b"", b"authority", b"signature"]  # the validity has no length field
     pack = [len(field).to_bytes(4, "big") + field for field in fields]
     pack += [b"\0" * 8, b"\0\0\0\1", *(f if len(f) == 16 else len(f).to_bytes(4, "big") + f for f in tail)]
     certificate = f"{fields[0].decode()} {base64.b64encode(b''.join(pack)).decode()}"
     apply(context(**given(certificate, ED25519)), Options())
     assert home.text(FILE) == f"{ED25519}\n"
-    assert notes == [
-        "SSH key 1 of 2 skipped: a certificate of OpenSSH opens nothing from there: give the key itself"
-    ]
+    assert notes == ["SSH key 1 of 2 skipped: a certificate of OpenSSH opens nothing from there: give the key itself"]
 
 
 def test_duplicate_keys_are_added_once(home: Guest, context: Make) -> None:
@@ -359,7 +357,9 @@ def test_a_folder_that_others_may_write_is_refused_because_sshd_refuses_it(home:
     [("none", "reads no file of keys for azure"), ("/etc/ssh/all", "reads /etc/ssh/all for every user alike")],
 )
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_without_a_key_file_per_user_it_is_an_error(home: Guest, context: Make, words: str, why: str, dry_run: bool) -> None:
+def test_without_a_key_file_per_user_it_is_an_error(
+    home: Guest, context: Make, words: str, why: str, dry_run: bool
+) -> None:
     home.put({CONFIG: f"AuthorizedKeysFile {words}\n"})
     before = home.snapshot()
     with pytest.raises(MachineError, match=why) as caught:
@@ -383,7 +383,9 @@ def test_a_key_in_another_key_file_of_the_user_is_not_added_again(home: Guest, c
         ),
     ],
 )
-def test_settings_that_prevent_key_login_are_noted(home: Guest, context: Make, notes: list[str], config: str, note: str) -> None:
+def test_settings_that_prevent_key_login_are_noted(
+    home: Guest, context: Make, notes: list[str], config: str, note: str
+) -> None:
     home.put({CONFIG: config})
     apply(context(**given(ED25519)), Options())
     assert len(notes) == 1
@@ -403,7 +405,9 @@ def test_without_key_login_the_password_suffices(home: Guest, context: Make, not
     assert home.text(FILE) == f"{ED25519}\n"
     assert notes == [f"{NO_KEYS}: sshd takes no key until that is changed"]
     before = home.snapshot()
-    with pytest.raises(HandlerError, match="PubkeyAuthentication no`, and Azure forbids passwords, so nobody could log in"):
+    with pytest.raises(
+        HandlerError, match="PubkeyAuthentication no`, and Azure forbids passwords, so nobody could log in"
+    ):
         apply(context(disable_password_authentication=True, **known), Options())
     assert home.snapshot() == before
 

@@ -1,4 +1,4 @@
-"""`sshd`: passwords as Azure says, the first value wins, sshd checks before anything is kept, nobody is shut out."""
+"""`sshd`: passwords as Azure says, the first value wins, sshd checks the result, nobody is locked out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def effective(guest: Guest, keyword: str = "passwordauthentication") -> str:
     return config.value(keyword)
 
 
-# The main file and drop-ins; what is written for "no": a drop-in, the main file, or nothing.
+# The main file and drop-ins, and where "no" is written: to a drop-in, to the main file, or nowhere.
 PLACES: list[tuple[str, dict[str, str], str]] = [
     ("drop-in", {MAIN: INCLUDE + "UsePAM yes\n"}, DROP_IN),
     ("drop-in ahead of cloud-init's", {MAIN: INCLUDE, "etc/ssh/sshd_config.d/50-cloud-init.conf": ON}, DROP_IN),
@@ -86,7 +86,7 @@ def test_the_setting_is_written_where_it_takes_effect(
     written = [change.target for change in ctx.system.journal.since(0) if change.kind == "write"]
     assert written == ([f"/{where}"] if where else [])
     for path, data in before.items():
-        assert keyed.path(path).read_bytes().endswith(data)  # nothing of anybody's is lost
+        assert keyed.path(path).read_bytes().endswith(data)  # the existing content is kept
     if where == DROP_IN:
         assert keyed.text(where) == HEAD + OFF + TAIL
         assert keyed.mode(where) == 0o600
@@ -128,7 +128,9 @@ def test_the_mode_of_an_existing_file_is_kept(keyed: Guest, context: Make) -> No
     ],
 )
 @pytest.mark.parametrize("image", ["yes", "no"])
-def test_azure_or_the_option_decides_about_passwords(keyed: Guest, context: Make, known: Any, asked: Any, expected: str, image: str) -> None:
+def test_azure_or_the_option_decides_about_passwords(
+    keyed: Guest, context: Make, known: Any, asked: Any, expected: str, image: str
+) -> None:
     keyed.put({MAIN: f"PasswordAuthentication {image}\nKbdInteractiveAuthentication {image}\n"})
     apply(context(username="azure", disable_password_authentication=known), Options(password_authentication=asked))
     assert effective(keyed) == (image if expected == "kept" else expected)
@@ -188,7 +190,9 @@ STRICT = ["home/azure", "home/azure/.ssh", "home/azure/.ssh/authorized_keys"]
 @pytest.mark.parametrize("path", STRICT)
 @pytest.mark.parametrize("strict", ["", "StrictModes yes\n", "StrictModes no\n"])
 @pytest.mark.parametrize("mode", [0o775, 0o757])
-def test_a_key_that_strictmodes_rejects_does_not_count(keyed: Guest, context: Make, path: str, strict: str, mode: int) -> None:
+def test_a_key_that_strictmodes_rejects_does_not_count(
+    keyed: Guest, context: Make, path: str, strict: str, mode: int
+) -> None:
     keyed.put({MAIN: strict}).path(path).chmod(mode)
     apply(context(**FORBID), Options())
     assert effective(keyed) == ("no" if "no" in strict else "yes")
@@ -212,7 +216,9 @@ def test_outside_the_home_the_modes_of_all_folders_count(keyed: Guest, context: 
     assert effective(keyed) == expected
 
 
-def test_a_dry_run_assumes_the_permissions_that_ssh_keys_would_set(keyed: Guest, context: Make, notes: list[str]) -> None:
+def test_a_dry_run_assumes_the_permissions_that_ssh_keys_would_set(
+    keyed: Guest, context: Make, notes: list[str]
+) -> None:
     keyed.put({MAIN: ""}).path("home/azure/.ssh").chmod(0o777)
     keyed.path("home/azure/.ssh/authorized_keys").chmod(0o666)
     told = []
@@ -286,9 +292,7 @@ def test_dropbear_without_the_argument_s_is_noted(
 ) -> None:
     keyed.put({"etc/dropbear/dropbear_rsa_host_key": "", "etc/default/dropbear": flags})
     apply(context(**FORBID), Options())
-    assert [note.partition(":")[0] for note in notes] == (
-        ["dropbear accepts passwords"] if noted else []
-    )
+    assert [note.partition(":")[0] for note in notes] == (["dropbear accepts passwords"] if noted else [])
 
 
 def test_the_distributions_own_file_is_not_written(keyed: Guest, context: Make) -> None:
@@ -300,7 +304,7 @@ def test_the_distributions_own_file_is_not_written(keyed: Guest, context: Make) 
 
 
 def test_azures_password_reset_finds_the_file_50_cloud_init_conf(keyed: Guest, context: Make) -> None:
-    """The extension turns lines of sshd_config and 50-cloud-init.conf that begin with the keyword to `yes`."""
+    """The extension sets lines of sshd_config and 50-cloud-init.conf that begin with the keyword to `yes`."""
     name = "etc/ssh/sshd_config.d/50-cloud-init.conf"
     keyed.put({MAIN: INCLUDE})
     apply(context(**FORBID), Options(file="50-cloud-init.conf"))
@@ -369,7 +373,7 @@ def test_a_configuration_that_cannot_be_read_is_one_clear_failure(keyed: Guest, 
 
 
 CHECKS = [
-    # what sshd says of the candidate (it has the word "new"), of what is there; what comes of it
+    # sshd's output for the new file (it has the word "new") and for the present one; the expected complaint
     ("exit 0", None),
     ('echo "no hostkeys available -- exiting." >&2; exit 1', None),
     ('grep -q new "$3" || exit 0; echo "$3: line 7: Bad configuration option: new" >&2; exit 255', "Bad configuration"),
@@ -400,7 +404,9 @@ def test_the_hosts_sshd_is_not_asked_about_a_foreign_root(guest: Guest, tmp_path
 @pytest.mark.namespaces
 @pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="needs sshd: install openssh-server")
 @pytest.mark.parametrize(("name", "files", "where"), PLACES, ids=[name for name, _, _ in PLACES])
-def test_sshd_itself_reports_the_new_values(keyed: Guest, context: Make, name: str, files: dict[str, str], where: str) -> None:
+def test_sshd_itself_reports_the_new_values(
+    keyed: Guest, context: Make, name: str, files: dict[str, str], where: str
+) -> None:
     if os.geteuid() != 0:
         pytest.skip("making namespaces needs root")
     put(keyed, files)

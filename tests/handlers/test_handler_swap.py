@@ -1,4 +1,4 @@
-"""`swap`: which sizes are taken, what is left alone, what stands in /etc/fstab then. Live: test_disks_live."""
+"""`swap`: valid sizes, existing files, and the line in /etc/fstab. Real swap: test_disks_live."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_swap_file_of_another_size_is_kept_and_noted(
     (note,) = notes
     assert "/swapfile exists and keeps its size of 1 MiB" in note
     notes.clear()
-    apply(context(), options())  # with "auto" any size will do
+    apply(context(), options())  # with "auto" any size is accepted
     assert notes == []
 
 

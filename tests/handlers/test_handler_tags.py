@@ -1,4 +1,4 @@
-"""`tags`: names, quoting that two readers understand, and what is never told."""
+"""`tags`: names, quoting that shells and systemd read alike, and secrets that are never written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NASTY = {
 
 
 def systemd_reads(text: str) -> dict[str, str]:
-    """EnvironmentFile= as systemd.exec(5) tells it, for values in double quotes."""
+    """Parse an `EnvironmentFile=` as systemd.exec(5) describes it, for values in double quotes."""
     found = {}
     for line in text.splitlines():
         name, _, rest = line.partition("=")
@@ -41,7 +41,7 @@ def systemd_reads(text: str) -> dict[str, str]:
                 value += following if following in '"\\`$' else "\\" + following
             else:
                 value += letter
-        assert next(letters, None) is None, "something stands behind the quotes"
+        assert next(letters, None) is None, "there is text after the quotes"
         found[name] = value
     return found
 

@@ -1,4 +1,4 @@
-"""`time_sync`: the host's clock and servers in the files of each program, as the real chronyd reads them."""
+"""`time_sync`: the host's clock and servers in the files of each program; chrony's are read by the real chronyd."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def program(guest: Guest, path: str) -> None:
 
 
 def debian(guest: Guest, *, clock: bool = True, main: str = MAIN) -> Guest:
-    """chrony as Debian has it, with the folder for further files."""
+    """chrony as in Debian, with a drop-in folder."""
     program(guest, "usr/sbin/chronyd")
     guest.put({"etc/chrony/chrony.conf": f"confdir /etc/chrony/conf.d\n{main}", "etc/chrony/conf.d/README": ""})
     return guest.put({"dev/ptp_hyperv": ""}) if clock else guest
 
 
 def settled(guest: Guest, context: Callable[..., Context], options: Options) -> None:
-    """Apply, and see that doing so again changes nothing."""
+    """Apply the options twice, and check that the second time changes nothing."""
     apply(context(), options)
     again = context()
     apply(again, options)
@@ -182,7 +182,7 @@ def test_the_servers_of_other_programs(guest: Guest, context: Callable[..., Cont
         guest.put({conf: before})
     guest.put({"dev/ptp_hyperv": ""})
     untouched = guest.snapshot()
-    settled(guest, context, Options())  # none of them reads the host's clock
+    settled(guest, context, Options())  # none of these programs can use the host's clock
     assert guest.snapshot() == untouched
     settled(guest, context, WISH)
     assert guest.text(conf) == after.replace("@", "# azurelite: begin\n", 1).replace("@", "# azurelite: end\n")

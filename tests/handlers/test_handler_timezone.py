@@ -1,4 +1,4 @@
-"""`timezone`: the places that say which zone holds, with the zones of this machine."""
+"""`timezone`: the files that set the time zone, with the zones of this machine."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", sorted(PLACES))
-def test_other_files_with_the_zone_are_written_if_they_exist(guest: Guest, context: Callable[..., Context], place: str) -> None:
+def test_other_files_with_the_zone_are_written_if_they_exist(
+    guest: Guest, context: Callable[..., Context], place: str
+) -> None:
     before, after = PLACES[place]
     with_zones(guest).put({place: before})
     apply(context(), Options(zone="Europe/Berlin"))
@@ -120,9 +122,7 @@ def test_debians_link_named_localtime_is_not_a_zone(zone: str) -> None:
         ("tzdata", "choose a name from"),
     ],
 )
-def test_a_missing_zone_changes_nothing(
-    guest: Guest, context: Callable[..., Context], zone: str, words: str
-) -> None:
+def test_a_missing_zone_changes_nothing(guest: Guest, context: Callable[..., Context], zone: str, words: str) -> None:
     before = with_zones(guest).snapshot()
     with pytest.raises(HandlerError, match=words):
         apply(context(), Options(zone=zone))
@@ -130,7 +130,7 @@ def test_a_missing_zone_changes_nothing(
 
 
 def test_without_tzdata_the_remedy_is_named(guest: Guest, context: Callable[..., Context]) -> None:
-    apply(context(), Options())  # UTC is what the clock shows without any zone
+    apply(context(), Options())  # without any zone the system uses UTC
     assert not guest.path("etc/localtime").exists()
     with pytest.raises(HandlerError, match="install the package tzdata"):
         apply(context(), Options(zone="Europe/Berlin"))

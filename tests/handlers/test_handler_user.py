@@ -1,4 +1,4 @@
-"""`user`: whose account is made, what of an existing one is left alone, and whose name is never touched."""
+"""`user`: new and adopted accounts, and names that are refused."""
 
 from __future__ import annotations
 
@@ -126,9 +126,7 @@ class TestAdoption:
         apply(context(username="azure"), Options())
         assert old.snapshot(without=("/" + SUDOERS,)) == before
 
-    def test_the_users_group_keeps_its_gid_when_the_main_group_has_no_line(
-        self, old: Guest, context: Make
-    ) -> None:
+    def test_the_users_group_keeps_its_gid_when_the_main_group_has_no_line(self, old: Guest, context: Make) -> None:
         old.put({"etc/group": BASE["etc/group"] + "azure:x:1777:daemon\n"})
         old.put({"etc/gshadow": BASE["etc/gshadow"] + "azure:secret:root:daemon\n"})
         before = old.snapshot()
@@ -219,7 +217,9 @@ class TestSudo:
             apply(context(username="azure"), Options(sudo=sudo))
 
     @pytest.mark.parametrize("there", [True, False])
-    def test_sudo_none_writes_and_notes_nothing(self, guest: Guest, context: Make, notes: list[str], there: bool) -> None:
+    def test_sudo_none_writes_and_notes_nothing(
+        self, guest: Guest, context: Make, notes: list[str], there: bool
+    ) -> None:
         if not there:
             without_sudo(guest)
         apply(context(username="azure"), Options(sudo="none"))
@@ -232,7 +232,9 @@ class TestSudo:
         assert guest.text(SUDOERS).splitlines() == ["# written by azurelite", first, '"azure" ALL=(ALL:ALL) ALL']
 
     @pytest.mark.parametrize(("before", "after"), [("nopasswd", "password"), ("password", "nopasswd")])
-    def test_a_changed_option_replaces_the_users_rule(self, guest: Guest, context: Make, before: Any, after: Any) -> None:
+    def test_a_changed_option_replaces_the_users_rule(
+        self, guest: Guest, context: Make, before: Any, after: Any
+    ) -> None:
         for sudo in (before, after):
             apply(context(username="azure"), Options(sudo=sudo))
         assert guest.text(SUDOERS) == RULE.format("NOPASSWD: " if after == "nopasswd" else "")
@@ -263,7 +265,9 @@ class TestShell:
             (["bin/sh", "bin/bash", "usr/bin/bash"], "/bin/bash"),
         ],
     )
-    def test_the_first_shell_that_exists_is_used(self, guest: Guest, context: Make, there: list[str], shell: str) -> None:
+    def test_the_first_shell_that_exists_is_used(
+        self, guest: Guest, context: Make, there: list[str], shell: str
+    ) -> None:
         executable(guest, *there)
         apply(context(username="azure"), Options())
         assert guest.text("etc/passwd").splitlines()[-1].split(":")[6] == shell

@@ -1,4 +1,4 @@
-"""`user_data` and `custom_data` in a foreign root: what is kept, done and refused, and that it is the same twice."""
+"""`user_data` and `custom_data` in a foreign root: what is stored, applied and refused, and that a rerun is idle."""
 
 # ruff: noqa: E501  # tables
 
@@ -32,7 +32,7 @@ Options = user_data.Options
 
 @pytest.fixture
 def admin(guest: Guest) -> Guest:
-    """A guest where the administrator is there already, as behind the handlers of the default plan."""
+    """A guest where the administrator's account exists, as after the handlers of the default plan."""
     guest.put({"etc/passwd": BASE["etc/passwd"] + "azureuser:x:1500:1500::/home/azureuser:/bin/sh\n"})
     guest.put({"etc/shadow": BASE["etc/shadow"] + "azureuser:*:19000:0:99999:7:::\n"})
     guest.put({"home/azureuser/.profile": "", "etc/group": BASE["etc/group"] + "azureuser:x:1500:\n"})
@@ -47,7 +47,7 @@ def admin(guest: Guest) -> Guest:
 
 
 class Said:
-    """What a run changed and said."""
+    """The changes, notes and error of a run."""
 
     def __init__(self, ctx: Context, notes: list[str], error: Optional[AzureliteError]) -> None:
         self.changes = ctx.system.journal.since(0)
@@ -134,7 +134,7 @@ def check_keys(guest: Guest) -> None:
 
 def check_chpasswd(guest: Guest) -> None:
     assert "azureuser:$6$canary$hash:" in guest.text("etc/shadow")
-    assert not guest.path("etc/ssh/sshd_config.d/10-azurelite.conf").exists()  # sshd's own default lets them in
+    assert not guest.path("etc/ssh/sshd_config.d/10-azurelite.conf").exists()  # sshd accepts passwords by default
 
 
 def check_list(guest: Guest) -> None:
@@ -178,7 +178,7 @@ def check_nothing(guest: Guest) -> None:
     assert guest.text("etc/fstab") == "# kept\n"
 
 
-# example -> what it did, words of the one note about what is left out, words of the error, words of other notes
+# example -> check of the result, parts of the note about unsupported keys, parts of the error, parts of other notes
 EXAMPLE_CASES: list[tuple[str, Callable[[Guest], None], list[str], list[str], list[str]]] = [
     ("users-groups", check_users, ["`users[3].ssh_import_id` (user_data:24:5)"], [], []),
     ("write-files", check_files, ["`write_files[5].source` (user_data:24:5)"], ["user_data:23:5: `write_files[5]`: `source` is not supported"], []),
@@ -292,7 +292,9 @@ SCRIPT = b"#!/bin/sh\necho canary\n"
         ({}, ("user_data", "custom_data"), None),
     ],
 )
-def test_the_first_source_that_is_not_empty_is_used(guest: Guest, known: Any, sources: Any, kept: Optional[str]) -> None:
+def test_the_first_source_that_is_not_empty_is_used(
+    guest: Guest, known: Any, sources: Any, kept: Optional[str]
+) -> None:
     said = run(guest, options=Options(sources=sources), **known)
     found = sorted(path.name for path in guest.path(KEPT).iterdir()) if guest.path(KEPT).exists() else []
     assert found == ([kept] if kept else [])

@@ -1,4 +1,4 @@
-"""`user`: when Azure's password becomes an account's, when it does not, and that nothing ever repeats it."""
+"""`user`: when Azure's password is set, when it is not, and that no message repeats it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_new_account_gets_azures_password(
     fits = ctx.system.accounts.passwords.fits("azure", Secret(GIVEN))
     assert fits is (option != "never")
     assert (stored(guest) == "*") is (option == "never")
-    # Over SSH it is of use only where Azure does not forbid it; the console and sudo ask for it all the same.
+    # Over SSH it is usable only if Azure does not forbid it; the console and sudo use it in any case.
     assert password_works(ctx) is (fits and forbidden is not True)
     again = context(**known)
     apply(again, Options(password=option))
@@ -87,7 +87,9 @@ def test_an_adopted_account_with_a_password_keeps_it_unless_told_otherwise(
 
 
 @pytest.mark.parametrize("option", ["auto", "always"])
-def test_an_account_with_the_same_password_is_not_changed(guest: Guest, context: Make, notes: list[str], option: Any) -> None:
+def test_an_account_with_the_same_password_is_not_changed(
+    guest: Guest, context: Make, notes: list[str], option: Any
+) -> None:
     before = adopted(guest, make_hash(Commands(), Secret(GIVEN))).snapshot()
     ctx = context(username="azure", password=Secret(GIVEN))
     apply(ctx, Options(password=option, sudo="none"))
@@ -107,9 +109,7 @@ def test_an_invalid_password_is_refused_before_any_change(guest: Guest, context:
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_a_guest_without_a_shadow_file_is_refused_before_any_change(
-    guest: Guest, context: Make, dry_run: bool
-) -> None:
+def test_a_guest_without_a_shadow_file_is_refused_before_any_change(guest: Guest, context: Make, dry_run: bool) -> None:
     guest.path("etc/shadow").unlink()
     before = guest.snapshot()
     with pytest.raises(HandlerError, match=r"there is no /etc/shadow, .*set `password: never`"):

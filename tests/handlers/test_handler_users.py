@@ -1,4 +1,4 @@
-"""`users`: each account for itself, and nothing that comes in breaks out of its field."""
+"""`users`: one refused account stops no other, and no value can change another field or line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def options(*accounts: dict[str, Any], groups: Any = ()) -> Options:
 
 
 def entry(guest: Guest, name: str, table: str = "passwd") -> list[str]:
-    """The line of an account in a table, as fields; empty where there is none."""
+    """The fields of an account's line in a table; empty if there is no line."""
     found = [line.split(":") for line in guest.text(f"etc/{table}").splitlines() if line.split(":")[0] == name]
     assert len(found) < 2
     return found[0] if found else []
@@ -223,7 +223,7 @@ class TestExisting:
             ({"hashed_password": "$6$other$hash", "password_for_existing": False}, HASH),
             ({"hashed_password": "$6$other$hash", "lock_password": True}, f"!{HASH}"),
         ],
-        ids=range(6),  # the hash is another one in every process
+        ids=range(6),  # the hash differs in every process
     )
     def test_the_password_and_the_lock_change_only_by_their_options(
         self, old: Guest, context: Make, wish: dict[str, Any], field: str
@@ -245,7 +245,9 @@ class TestGroups:
         apply(again := context(), options({"name": "alice"}, groups=groups))
         assert len(again.system.journal) == 0
 
-    def test_invalid_names_and_missing_members_are_listed_and_the_rest_is_done(self, guest: Guest, context: Make) -> None:
+    def test_invalid_names_and_missing_members_are_listed_and_the_rest_is_done(
+        self, guest: Guest, context: Make
+    ) -> None:
         groups = [{"name": "a b"}, {"name": "crew", "members": ["nosuch", "daemon", "x\ny"]}]
         with pytest.raises(HandlerError) as caught:
             apply(context(), options(groups=groups))

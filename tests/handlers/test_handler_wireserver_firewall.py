@@ -32,7 +32,7 @@ class Nothing(Commands):
 
 
 def here(guest: Guest, shims: Path, *, dry_run: bool = False) -> Context:
-    """A context on a folder that is taken for the running system; its programs are shims."""
+    """A context on a folder that is treated as the running system; its programs are shims."""
     system = System(guest.root, dry_run=dry_run, search_path=str(shims), clock=FastClock())
     system.root.is_host = True
     memory = Memory(system.files, VM_ID)
@@ -68,7 +68,7 @@ def test_iptables_is_used_if_the_kernel_refuses_nft(guest: Guest, tmp_path: Path
     (change,) = ctx.system.journal.since(0)
     assert str(change) == "firewall 168.63.129.16 (for uid 0 only, by iptables)"
     calls = [words.split("\n") for words in log.read_text().strip("\n-").split("\n--\n")]
-    # The chain is whole before packets are sent through it.
+    # The chain is complete before packets are sent through it.
     verbs = [words[3] for words in calls if words[2] == "filter"]
     assert verbs == ["-S", "-N", "-A", "-A", "-A", "-A", "-A", "-N", "-A", "-A", "-A", "-A", "-I", "-I"]
     with pytest.raises(CommandError, match="cannot initialize netlink"):
@@ -84,7 +84,7 @@ def test_a_dry_run_sets_nothing(guest: Guest, tmp_path: Path) -> None:
     apply(real, Options())
     assert dry.system.journal.since(0) == real.system.journal.since(0)
     script = log.read_text().split("--\n")[2]
-    # All of it is one transaction, which never leaves the address open.
+    # All rules are set in one transaction, so the address is never unprotected.
     assert script.startswith("add table ip azurelite; delete table ip azurelite; add table ip azurelite; ")
     assert script.count("\n") == 1
 
@@ -129,15 +129,13 @@ AGENT = "-A OUTPUT -d 168.63.129.16/32 -p tcp -m conntrack --ctstate INVALID,NEW
     [
         (AGENT, True),
         (AGENT.replace("168.63.129.16", "10.0.0.9"), False),
-        (AGENT.replace("-p tcp", "-p tcp -m tcp --dport 32526"), False),  # somebody's rule for one port
+        (AGENT.replace("-p tcp", "-p tcp -m tcp --dport 32526"), False),  # an administrator's rule for one port
         (AGENT.replace("INVALID,NEW", "INVALID"), False),
         (AGENT.replace("OUTPUT", "INPUT"), False),
         ("-A OUTPUT -d 168.63.129.16/32 -p udp -j DROP", False),
     ],
 )
-def test_only_the_agents_own_rule_replaces_ours(
-    guest: Guest, tmp_path: Path, rule: str, guards: bool
-) -> None:
+def test_only_the_agents_own_rule_replaces_ours(guest: Guest, tmp_path: Path, rule: str, guards: bool) -> None:
     script = f'case "$*" in *security*-S*) echo "{rule}" ;; esac'
     log = shim(tmp_path, "iptables", script=script)
     apply(here(guest, tmp_path), Options(backend="iptables"))

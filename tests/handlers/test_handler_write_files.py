@@ -1,4 +1,4 @@
-"""`write_files`: what is written, whose it is, what is refused, and that one bad entry stops none of the others."""
+"""`write_files`: content, owner and mode of files, what is refused, and that one bad entry stops no other."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def test_gzip_without_base64_and_in_several_parts() -> None:
         (b"\0" * (READ_LIMIT + 1), "text/plain", "has more than"),
     ],
 )
-def test_content_that_does_not_match_its_encoding_is_refused_without_repeating_it(content: bytes, encoding: Any, match: str) -> None:
+def test_content_that_does_not_match_its_encoding_is_refused_without_repeating_it(
+    content: bytes, encoding: Any, match: str
+) -> None:
     with pytest.raises(ValueError, match=match) as caught:
         decoded(content, encoding)
     assert "canary" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Unpacking user data: what people pack it with, what is damaged, and what would fill the memory."""
+"""Decompressing user data: the usual formats, damaged data, and decompression bombs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of scripts that were begun in an earlier run."""
+"""The record of scripts that were started in an earlier run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking user data apart: kinds by first line, MIME as the usual tools write it, and MIME made to hurt."""
+"""Splitting user data into parts: kinds by first line, MIME of the usual tools, and malicious MIME."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_unreadable_headers_break_only_their_part() -> None:
     ["filename*=us-ascii''a.sh; filename*1=b", "filename*=a; filename*0*=x''b; filename*0=c"],
 )
 def test_headers_that_only_newer_pythons_can_read_affect_only_their_part(disposition: str) -> None:
-    """Up to 3.13 these are broken; 3.14's email makes a name of them."""
+    """Up to Python 3.13 these are broken; the email package of 3.14 reads a name from them."""
     first, second = parts(beside_another(disposition))
     assert first.kind in ("broken", "script")
     assert (second.name, second.kind) == ("part-002", "script")

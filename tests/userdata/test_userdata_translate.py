@@ -1,4 +1,4 @@
-"""What each section of cloud-config becomes: handlers with options, scripts, a message; what is refused or named."""
+"""The translation of each section of cloud-config into handlers and scripts, and what is refused or listed."""
 
 # ruff: noqa: E501, ISC004  # tables
 
@@ -26,7 +26,7 @@ HASH = "$6$salt$hashed"
 
 
 def revealed(value: Any) -> Any:
-    """The value with its secrets in clear."""
+    """The value with its secrets as plain text."""
     if isinstance(value, dict):
         return {key: revealed(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -35,7 +35,7 @@ def revealed(value: Any) -> Any:
 
 
 class Result:
-    """What became of a document."""
+    """The result of translating a document."""
 
     def __init__(self, *documents: Union[str, bytes], **more: Any) -> None:
         parts = []
@@ -55,7 +55,7 @@ class Result:
 
     @property
     def clean(self) -> bool:
-        """Nothing was refused and nothing left out."""
+        """Whether nothing was refused and nothing is unsupported."""
         return not self.problems and not self.left_out
 
 
@@ -479,7 +479,7 @@ ODD: list[Any] = [
 
 
 def twisted(value: Any, choose: random.Random) -> Any:
-    """The value with something odd in it here and there."""
+    """The value with some parts replaced at random by unusual values."""
     if choose.random() < 0.08:
         return choose.choice(ODD)
     if isinstance(value, dict):
