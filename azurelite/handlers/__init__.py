@@ -99,7 +99,7 @@ class Handler(Record):
         name: its YAML key.
         summary: what it does, in one line.
         needs: metadata fields without which it is skipped.
-        uses: further metadata fields that its work depends on.
+        uses: further metadata fields that it reads; it runs again when one of them changes.
         frequency: "instance" (once per VM id), "boot" (at every boot) or "once" (once on this machine).
         required: when it fails, provisioning fails.
         options: an instance of its `Options`; a dict for a plug-in without that class.

@@ -196,7 +196,7 @@ class _Work:
     def _note_unsupported(self, names: list[str]) -> None:
         if names:
             more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            self.ctx.note(f"skipped, because azurelite does not support it: {'; '.join(names[:_SHOWN])}{more}")
+            self.ctx.note(f"skipped (unsupported or repeated): {'; '.join(names[:_SHOWN])}{more}")
 
     def _do(self, step: Step) -> None:
         from azurelite.userdata.steps import HandlerStep, ScriptStep

@@ -225,7 +225,7 @@ class TestExamples:
     ) -> None:
         said = run(admin, user_data=example(name))
         check(admin)
-        named = [note for note in said.notes if "not support" in note]
+        named = [note for note in said.notes if "skipped (unsupported" in note]
         assert len(named) == (1 if left_out else 0)
         for words in left_out:
             assert words in named[0]

@@ -139,7 +139,7 @@ def test_a_name_of_a_system_group_is_refused(guest: Guest) -> None:
     with scenario(username="wheel") as fabric:
         outcome = run(guest.on_azure().configure(fabric))
     assert outcome.exit_code == 1
-    assert "group of the system" in (fabric.reports[0].description or "")
+    assert "the name of a system group" in (fabric.reports[0].description or "")
 
 
 def test_a_kvp_folder_that_cannot_be_looked_at_does_not_keep_ready_back(guest: Guest, fabric: Simulator) -> None:
