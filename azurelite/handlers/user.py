@@ -102,7 +102,7 @@ def _usable_password(ctx: Context, name: str, user: Optional[User], options: Opt
         return None
     wrong = unfit(password)
     if wrong is not None:
-        raise HandlerError(f"Azure's password for {name} is refused because {wrong}: use another password", reason=_REASON)
+        raise HandlerError(f"the password of {name} is refused because {wrong}: use another password", reason=_REASON)
     passwords = ctx.system.accounts.passwords
     if user is None or options.password == "always" or passwords.state(name) in ("none", "empty"):  # noqa: S105
         obstacle = passwords.obstacle()

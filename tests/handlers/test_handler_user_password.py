@@ -101,7 +101,7 @@ def test_an_account_with_the_same_password_is_not_changed(
 @pytest.mark.parametrize("bad", ["a\nroot:b", "a\r\n", "x\0y", "ü" * 200])
 def test_an_invalid_password_is_refused_before_any_change(guest: Guest, context: Make, bad: str) -> None:
     before = guest.snapshot()
-    with pytest.raises(HandlerError, match="Azure's password for azure is refused because ") as caught:
+    with pytest.raises(HandlerError, match="the password of azure is refused because ") as caught:
         apply(context(username="azure", password=Secret(bad)), Options(groups=("docker",), create_groups=True))
     assert caught.value.reason == "failed to provision password"
     assert bad not in str(caught.value)
