@@ -148,7 +148,7 @@ class TestFound:
             provisioned(guest, fabric, "greting")
         outcome = provisioned(guest, fabric, {"greting": {"required": False}})
         assert outcome.exit_code == 0
-        assert "no handler 'greting'" in str(outcome.steps[3].error)
+        assert "the handler 'greting' does not exist" in str(outcome.steps[3].error)
 
 
 def root_of(guest: Guest) -> Any:

@@ -1,10 +1,9 @@
-"""The handlers: one module per YAML key. They decide; `ctx.system` acts.
+"""The handlers: one module per YAML key. A handler decides what the machine should be like; `ctx.system` changes it.
 
-A handler's module holds ``SUMMARY`` (one line), ``NEEDS`` (metadata fields without which it cannot run), ``USES``
-(further fields that its work depends on, may be left out), ``needs(options)`` (what these options
-need, where that differs from ``NEEDS``; may be left out), ``FREQUENCY``, ``REQUIRED``, a frozen dataclass ``Options``
-whose field names are the YAML keys, and ``apply(ctx, options) -> None``, which states wishes and either returns or
-raises an AzureliteError.
+A handler's module holds ``SUMMARY`` (one line), ``NEEDS`` (metadata fields without which it is skipped), ``USES``
+(optional: further fields that it reads), ``needs(options)`` (optional: the needed fields, where they depend on the
+options), ``FREQUENCY``, ``REQUIRED``, a frozen dataclass ``Options`` whose field names are the YAML keys, and
+``apply(ctx, options) -> None``, which calls the verbs of `ctx.system` and either returns or raises an AzureliteError.
 """
 
 from __future__ import annotations
@@ -68,17 +67,17 @@ EJECT_MEDIA = "eject_media"
 
 
 class Context(Record):
-    """What a handler works with.
+    """Everything that a handler may use.
 
     Attributes:
-        metadata: what Azure says.
+        metadata: what Azure says about the VM.
         system: the machine.
         fabric: Azure's endpoints.
-        outcome: what came of the steps before this one.
-        note: say something a reader should know though it is no failure.
+        outcome: the results of the steps before this one.
+        note: log a message that a person should read although nothing failed.
         report_ready: tell Azure that the VM is ready; raises FabricError when Azure does not accept it.
-        memory: what handlers remember about this VM from run to run.
-        media_device: host path of the drive that the provisioning disc was read from, None where there was none.
+        memory: what handlers remember about this VM between runs.
+        media_device: host path of the drive that held the provisioning disc; None without a disc.
         config: the configuration of the run, for handlers that run others.
     """
 
@@ -98,17 +97,17 @@ class Handler(Record):
 
     Attributes:
         name: its YAML key.
-        summary: one line.
+        summary: what it does, in one line.
         needs: metadata fields without which it is skipped.
-        uses: further metadata fields that its work depends on.
-        frequency: "instance" (once per VM id), "boot" (every time) or "once" (once on this machine).
-        required: its failure is a provisioning failure.
-        options: an instance of its `Options`; of a plug-in without that class a dict.
+        uses: further metadata fields that it reads; it runs again when one of them changes.
+        frequency: "instance" (once per VM id), "boot" (at every boot) or "once" (once on this machine).
+        required: when it fails, provisioning fails.
+        options: an instance of its `Options`; a dict for a plug-in without that class.
         apply: does the work.
-        id: the entry's own name, where it has one.
-        when: what must hold of the metadata for it to run.
-        timeout: seconds that a plug-in may take, which runs in a process of its own; None for azurelite's own handlers.
-        unusable: why a plug-in cannot have its turn.
+        id: the `id` of the entry, otherwise its name.
+        when: conditions on the metadata that must all hold for it to run.
+        timeout: seconds that a plug-in may run in its own process; None for azurelite's own handlers.
+        unusable: why a plug-in cannot be run.
     """
 
     name: str
@@ -126,12 +125,12 @@ class Handler(Record):
 
     @property
     def key(self) -> str:
-        """What the entry is called in plans, records and outcomes."""
+        """The entry's name in plans, records and outcomes."""
         return self.id or self.name
 
     @property
     def runs_programs(self) -> bool:
-        """It runs what people wrote, which may do harm when it runs twice."""
+        """Whether it runs code from outside azurelite, which may do damage when it runs twice."""
         return self.name not in BUILTIN or self.name in _RUNNING
 
 
@@ -140,10 +139,10 @@ def bind_handlers(config: Config, root: Optional[Root] = None) -> tuple[Handler,
 
     Args:
         config: the configuration.
-        root: the guest, whose /etc/azurelite/handlers.d is looked into.
+        root: the guest, whose /etc/azurelite/handlers.d is searched.
 
     Raises:
-        ConfigError: all that is wrong: unknown handlers and options, required handlers behind `report_ready`.
+        ConfigError: lists every mistake: unknown handlers and options, required handlers after `report_ready`.
     """
     problems = Problems()
     names = [entry.name for entry in config.handlers]
@@ -153,12 +152,12 @@ def bind_handlers(config: Config, root: Optional[Root] = None) -> tuple[Handler,
         with problems.collecting():
             handlers.append(bind_handler(entry, config, root))
             if i > ready and handlers[-1].required:
-                wanted = f"{entry.key!r} is required but stands after {REPORT_READY!r}"
-                problems.add(config.document, entry.path, f"{wanted}: move it ahead, or give it `required: false`")
+                wanted = f"{entry.key!r} is required but comes after {REPORT_READY!r}"
+                problems.add(config.document, entry.path, f"{wanted}: move it before that, or set `required: false`")
         if i < ready < len(names) and entry.name == EJECT_MEDIA:
-            wanted = f"{entry.key!r} stands ahead of {REPORT_READY!r}"
+            wanted = f"{entry.key!r} comes before {REPORT_READY!r}"
             problems.add(
-                config.document, entry.path, f"{wanted}: move it behind, for Azure wants the disc in until then"
+                config.document, entry.path, f"{wanted}: move it after that, Azure expects the disc until then"
             )
     problems.raise_if_any()
     return tuple(handlers)
@@ -167,19 +166,19 @@ def bind_handlers(config: Config, root: Optional[Root] = None) -> tuple[Handler,
 def bind_handler(entry: HandlerEntry, config: Config, root: Optional[Root] = None) -> Handler:
     """One handler with its options checked.
 
-    A plug-in that cannot be used is a handler that fails when its turn comes, so that it keeps Ready back only where it
-    is required.
+    A plug-in that cannot be used becomes a handler that fails when it is run, so that it blocks Ready only with
+    `required: true`.
 
     Raises:
-        ConfigError: there is no such handler, or its options are wrong.
+        ConfigError: the handler does not exist, or its options are wrong.
     """
     place = config.document.place(entry.path)
     odd = (entry.frequency, entry.required, entry.when or None, entry.id or None)
     if entry.name == REPORT_READY and odd != (None, None, None, None):
         keys = "no `frequency`, `required`, `when` or `id`"
-        raise ConfigError(f"{place}: {REPORT_READY!r} takes {keys}: Azure wants it once per VM")
+        raise ConfigError(f"{place}: {REPORT_READY!r} takes {keys}: remove them, Azure expects Ready once per VM")
     if entry.key != entry.name and entry.key in BUILTIN:  # its record would pass for that handler's
-        raise ConfigError(f"{place}: the `id` {entry.key!r} is a handler's name: take another one")
+        raise ConfigError(f"{place}: the `id` {entry.key!r} is the name of a handler: choose another id")
     unusable: Optional[HandlerError] = None
     options: Any = entry.options
     try:
@@ -205,7 +204,7 @@ def bind_handler(entry: HandlerEntry, config: Config, root: Optional[Root] = Non
 
 
 def _bound(offered: Plugin, entry: HandlerEntry, config: Config) -> Any:
-    """The options as the handler's own class. Raises ConfigError; HandlerError for a plug-in's class that is no use."""
+    """The options as the handler's own class. Raises ConfigError; HandlerError if a plug-in's class is unusable."""
     wanted: Any = offered.options
     found: list[Any] = []
 
@@ -227,12 +226,12 @@ def _bound(offered: Plugin, entry: HandlerEntry, config: Config) -> Any:
 
 
 def known_names(root: Optional[Root] = None) -> list[str]:
-    """The names that an entry may have: azurelite's own handlers, those of installed packages, executables."""
+    """The names that an entry may have: azurelite's own handlers, plug-ins of installed packages, executables."""
     return sorted({*BUILTIN, *plugins.entry_points(), *(plugins.executables(root) if root is not None else ())})
 
 
 def look_up(name: str, root: Optional[Root] = None) -> Optional[Plugin]:
-    """What a name stands for, or None where nothing has that name. Raises HandlerError: a plug-in that is of no use."""
+    """The handler of that name, or None if there is none. Raises HandlerError: the plug-in cannot be used."""
     if name in BUILTIN:
         module = importlib.import_module(BUILTIN[name])
         return Plugin(
@@ -253,14 +252,14 @@ def _offered(entry: HandlerEntry, config: Config, root: Optional[Root]) -> Plugi
     offered = look_up(entry.name, root)
     if offered is not None:
         return offered
-    if entry.required is False:  # whoever says so reckons with it
-        raise HandlerError(f"there is no handler {entry.name!r}: install the plug-in, or take the entry out")
+    if entry.required is False:  # the administrator expects that it may be missing
+        raise HandlerError(f"the handler {entry.name!r} does not exist: install the plug-in, or remove the entry")
     error = unknown("handler", entry.name, known_names(root), where=config.document.place(entry.path))
-    raise ConfigError(f"{error.message} (`required: false` for a plug-in that may be missing)")
+    raise ConfigError(f"{error.message} (set `required: false` for a plug-in that may be missing)")
 
 
 def _program(path: str) -> Plugin:
-    """An executable as a handler: its options reach it as variables of its environment."""
+    """An executable as a handler. It receives its options as environment variables."""
     run = importlib.import_module(BUILTIN["run"])
 
     def apply(ctx: Context, options: dict[str, Any]) -> None:
@@ -286,5 +285,5 @@ def _do_nothing(ctx: Context, options: Any) -> None:
     del ctx, options
 
 
-# In the place of a plug-in that cannot be used; the plan fails its step.
+# Stands in for a plug-in that cannot be used; the plan makes its step fail.
 _NO_PLUGIN = Plugin("a plug-in", (), (), "instance", required=False, options=None, apply=_do_nothing)

@@ -1,6 +1,6 @@
-"""`certificates`: the certificates that Azure has for the VM (from a key vault, or uploaded), as files.
+"""`certificates`: write the VM's certificates (from a key vault, or uploaded) to files.
 
-They are asked for in a dry run, too, for asking changes nothing. `openssl` must be installed.
+A dry run fetches them as well, because fetching changes nothing. `openssl` must be installed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Options(Record):
     """Options of `certificates`.
 
     Attributes:
-        directory: the folder, made with mode 0755 where it is missing.
-        owner: whose the files are: USER, USER:GROUP or :GROUP, as "root:ssl-cert".
+        directory: the folder; it is created with mode 0755 if missing.
+        owner: the owner of the files: USER, USER:GROUP or :GROUP, for example "root:ssl-cert".
         key_mode: mode of the private keys.
         names: "azurelite": THUMBPRINT.crt and THUMBPRINT.key; "waagent": THUMBPRINT.crt and THUMBPRINT.prv.
-        thumbprints: only these (40 hex digits each); all when left out.
+        thumbprints: write only these certificates (40 hex digits each); all when left out.
     """
 
     directory: str = "/etc/ssl/azurelite"
@@ -48,16 +48,16 @@ class Options(Record):
         if not re.fullmatch(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?", self.owner):
             raise ValueError("owner must be USER, USER:GROUP or :GROUP")
         if not all(re.fullmatch(r"[0-9A-Fa-f]{40}", thumbprint) for thumbprint in self.thumbprints):
-            raise ValueError("thumbprints must be 40 hex digits each")
+            raise ValueError("each of thumbprints must be 40 hex digits")
 
 
 def apply(ctx: Context, options: Options) -> None:
     """Fetch the certificates and write them.
 
     Raises:
-        FabricError: they cannot be fetched or opened.
-        HandlerError: one that `thumbprints` names is not among them; the others are written.
-        MachineError: no such owner, or the files cannot be written.
+        FabricError: they cannot be fetched or decrypted.
+        HandlerError: Azure has no certificate for an entry of `thumbprints`; the others are written.
+        MachineError: the owner does not exist, or a file cannot be written.
     """
     owner = find_owner(ctx.system, options.owner)
     found = {one.thumbprint: one for one in ctx.fabric.fetch_certificates(ctx.system.commands)}
@@ -75,7 +75,7 @@ def apply(ctx: Context, options: Options) -> None:
     missing = [thumbprint for thumbprint in wanted if thumbprint not in found]
     if missing:
         raise HandlerError(
-            f"Azure has no certificate {', '.join(missing)} for this VM ({len(found)} others): name those it has",
+            f"this VM has no certificate {', '.join(missing)} ({len(found)} others): correct `thumbprints`",
             reason="failed to install certificates",
         )
 

@@ -1,4 +1,4 @@
-"""`custom_data`: as `user_data`, for the custom data given at creation, and for nothing else."""
+"""`custom_data`: store and run the custom data given at creation, as `user_data` does, and no other data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from azurelite.handlers import Context
 from azurelite.handlers.user_data import Action, check, use
 from azurelite.record import Record
 
-SUMMARY = "keep custom data and run it, as user_data does"
+SUMMARY = "store and run custom data, as user_data does"
 NEEDS: tuple[str, ...] = ()
 USES = ("custom_data",)
 FREQUENCY: Frequency = "instance"
@@ -20,12 +20,13 @@ class Options(Record):
     """Options of `custom_data`.
 
     Attributes:
-        action: "run": keep it, unpack it, run its scripts and apply its #cloud-config; "save": only keep it, below
-            /var/lib/azurelite/vms, where root alone can look; "ignore": neither. A script is begun once per VM, even
-            if it fails or reboots the machine; removing ID/memory/*-scripts there lets all of them run again.
-        save: a second place to keep it at (mode 0600), as /var/lib/waagent/CustomData for programs that look there.
-        timeout: seconds that each script has; it is killed then. While Azure waits for Ready (the entry stands ahead
-            of `report_ready`), `datasource.deadline` ends it earlier.
+        action: "run": store it, unpack it, run its scripts and apply its #cloud-config; "save": only store it, in
+            /var/lib/azurelite/vms, readable by root only; "ignore": do nothing. A script is started once per VM, even
+            if it fails or reboots the machine; to run all scripts again, remove ID/memory/*-scripts there.
+        save: also store it in this file (mode 0600), for example /var/lib/waagent/CustomData for programs that
+            read it there.
+        timeout: seconds that each script may run before it is killed. In an entry before `report_ready`,
+            `datasource.deadline` may end it earlier.
     """
 
     action: Action = "run"
@@ -37,5 +38,5 @@ class Options(Record):
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Keep and do what is there. Raises HandlerError, which names everything that failed."""
+    """Store the data and run it. Raises HandlerError, which lists everything that failed."""
     use(ctx, ("custom_data",), action=options.action, save=options.save, timeout=options.timeout)

@@ -1,7 +1,7 @@
-"""`disable_service`: a service does not start at the next boots; azurelite's own, where nothing else is named.
+"""`disable_service`: disable a service, so that later boots do not start it; by default azurelite's own.
 
-A VM whose work is done once needs no second look, as Azure's article on images without an agent has it. But then a
-VM made of a captured disk is not provisioned either, unless `azurelite generalize` or a new image brings it back.
+Azure's article on images without an agent does the same: a VM that is provisioned needs no second run. But a VM made
+from a captured disk is then not provisioned either, unless `azurelite generalize` or a new image enables it again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from azurelite.handlers.support.ready import reported
 from azurelite.record import Record
 from azurelite.system.services.services import Services
 
-SUMMARY = "keep a service (azurelite's own) from starting at the next boots"
+SUMMARY = "disable a service (by default azurelite's own) for later boots"
 NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
@@ -34,32 +34,33 @@ class Options(Record):
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,127}", self.service):
-            raise ValueError("service must be a service's name, as azurelite")
+            raise ValueError("service must be the name of a service, for example azurelite")
         if self.service.endswith(".service"):
-            raise ValueError("service is given without its ending `.service`")
+            raise ValueError("service must be a name without the suffix `.service`")
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Take the service off the list of those that start. One that runs goes on.
+    """Disable the service. It is not stopped if it is running.
 
     Raises:
-        HandlerError: it is azurelite's own, and Azure does not know yet that the VM is ready: the next boot must
-            be able to tell it.
-        MachineError: it cannot be done by files; says what stands in the way.
+        HandlerError: it is azurelite's own and Azure has not accepted Ready yet, so the next boot may have to report.
+        MachineError: the init system's files do not allow it; the message says why.
     """
     services = Services(ctx.system)
     known = services.enabled(options.service)
     if known is None:
-        ctx.note(f"there is no service {options.service} here (init system: {services.init}): nothing to disable")
+        ctx.note(f"the service {options.service} does not exist (init system: {services.init}): nothing to disable")
         return
-    needed = (ctx.outcome.outcome == "failed" or _ahead_of_ready(ctx)) and not reported(ctx)
+    needed = (ctx.outcome.outcome == "failed" or _listed_before_ready(ctx)) and not reported(ctx)
     if options.service == _OWN and needed:
-        raise HandlerError(f"{_OWN} stays enabled: the next boot may have to report. Move it behind `{REPORT_READY}`")
+        raise HandlerError(
+            f"{_OWN} stays enabled, because the next boot may have to report: move this entry after `{REPORT_READY}`"
+        )
     services.disable(options.service)
 
 
-def _ahead_of_ready(ctx: Context) -> bool:
-    """The list says so; `azurelite apply disable_service` goes by it as well, until Ready was accepted."""
+def _listed_before_ready(ctx: Context) -> bool:
+    """Whether the list has this handler before `report_ready`; this holds for `azurelite apply` as well."""
     names = [entry.name for entry in ctx.config.handlers]
     return (
         "disable_service" in names

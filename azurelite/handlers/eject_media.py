@@ -1,6 +1,6 @@
-"""`eject_media`: put out the provisioning disc, when Azure has accepted Ready.
+"""`eject_media`: eject the provisioning disc after Azure has accepted Ready.
 
-The disc holds what was typed at the portal, the password among it. Ejecting is a system call, no program is needed.
+The disc holds what was typed in the portal, including the password. Ejecting is a system call; no program is needed.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
-from azurelite.handlers.support.ready import too_early
+from azurelite.handlers.support.ready import why_wait
 from azurelite.record import Record
 from azurelite.system.disks.eject import eject_disc
 
@@ -19,7 +19,7 @@ REQUIRED = False
 
 
 class Options(Record):
-    """There is nothing to choose."""
+    """Options of `eject_media`: none."""
 
 
 def apply(ctx: Context, options: Options) -> None:
@@ -27,12 +27,12 @@ def apply(ctx: Context, options: Options) -> None:
 
     Raises:
         HandlerError: Azure has not accepted Ready yet.
-        MachineError: in the system's words: no such drive, or somebody still uses it.
+        MachineError: the drive does not exist, or a program still uses it.
     """
     del options
     if ctx.media_device is None or not ctx.system.root.is_host:
         return
-    why = too_early(ctx)
+    why = why_wait(ctx)
     if why is not None:
-        raise HandlerError(f"the disc stays in: {why}")
+        raise HandlerError(f"the disc is not ejected: {why}")
     eject_disc(ctx.system, ctx.media_device)

@@ -1,7 +1,7 @@
-"""`growroot`: the partition and the file system of `/` grow into the room behind them.
+"""`growroot`: grow the partition and the file system of `/` into the free space after the partition.
 
-Azure gives a VM a disk that may be larger than the image that was put on it, and lets people enlarge it later; so it
-is looked at on every boot. Nothing is done, and no program started, where less than 16 MiB are to be had.
+An Azure disk may be larger than the image on it and can be enlarged later, so this handler checks at every boot. It
+starts no program and changes nothing if less than 16 MiB can be gained.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from azurelite.system.disks.filesystems import btrfs_node, grow, size_of
 from azurelite.system.disks.growth import WORTHWHILE, grow_partition, has_mbr, room_of
 from azurelite.system.disks.mounts import Mounted, mounted_on
 
-SUMMARY = "let the root's partition and file system use the whole disk"
+SUMMARY = "grow the root partition and its file system to the size of the disk"
 NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "boot"
 REQUIRED = False
@@ -28,11 +28,11 @@ _KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
 
 
 class Options(Record):
-    """There is nothing to choose."""
+    """Options of `growroot`: none."""
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Grow what can be grown; what cannot is noted where there would have been something to gain.
+    """Grow the partition and the file system. Where there is free space that cannot be used, a note says why.
 
     Raises:
         FileError: a device cannot be read.
@@ -41,20 +41,20 @@ def apply(ctx: Context, options: Options) -> None:
     del options
     root = ctx.system.root
     if not root.is_host:
-        LOG.info("growroot: only the root of a running system is grown")
+        LOG.info("growroot: skipped: only the root file system of a running system is grown")
         return
     mounted = mounted_on(root, "/")
     if mounted is None or mounted.kind not in _KINDS:
-        LOG.info("growroot: the root is no ext4, xfs or btrfs: nothing to grow")
+        LOG.info("growroot: skipped: the root file system is neither ext2, ext3, ext4, xfs nor btrfs")
         return
     devices = BlockDevices(root)
     device = _device_of(devices, mounted)
     if device is None:
-        ctx.note("the root's device cannot be made out: grow it by hand if the disk is larger")
+        ctx.note("the device of the root file system was not found: grow it by hand if the disk is larger")
     elif devices.is_stacked(device):
-        tell_of_room(ctx, devices, device)
+        note_free_space(ctx, devices, device)
     elif "ro" in mounted.options:
-        LOG.info("growroot: the root is read-only and stays as it is")
+        LOG.info("growroot: skipped: the root file system is mounted read-only")
     else:
         grown = _grow_partition(ctx, devices, device)
         node = devices.node(device)
@@ -63,7 +63,7 @@ def apply(ctx: Context, options: Options) -> None:
 
 
 def _device_of(devices: BlockDevices, mounted: Mounted) -> Optional[Device]:
-    """The device below `/`, by its number: the table may call it /dev/root, which is no node."""
+    """The device of `/`, found by its number: the mount table may name /dev/root, which does not exist."""
     if mounted.kind != "btrfs":
         return devices.by_number(mounted.number)
     node = btrfs_node("/")
@@ -73,40 +73,40 @@ def _device_of(devices: BlockDevices, mounted: Mounted) -> Optional[Device]:
 
 
 def _grow_partition(ctx: Context, devices: BlockDevices, device: Device) -> Device:
-    """The partition, grown if there was room; a disk without partitions is as large as it is."""
+    """Grow the partition if there is free space after it, and return it. A disk without partitions cannot grow."""
     if not device.partition:
         return device
     disk = devices.disk_of(device)
     others = devices.partitions(disk)
     room = room_of(device, disk, others)
     if room.size - device.size >= WORTHWHILE or room.free >= WORTHWHILE:
-        mbr = has_mbr(devices, disk)  # asked for only here: it reads the disk
+        mbr = has_mbr(devices, disk)  # called only here, because it reads the disk
         room = room_of(device, disk, others, mbr=mbr)
         if mbr and device.partition > 4:
-            ctx.note(f"{device.path} is a logical partition, which is not grown: there is room behind it")
+            ctx.note(f"{device.path} has free space after it but is a logical partition: grow it by hand")
             return device
     if room.size - device.size >= WORTHWHILE:
         grown = grow_partition(ctx.system, devices, device, disk, size=room.size)
         if grown.size == device.size:
-            ctx.note(f"the kernel will see the new size of {device.path} at the next boot, and the root grows then")
+            ctx.note(f"the kernel uses the new size of {device.path} from the next boot: the file system grows then")
         return grown
     if room.behind is not None and room.free >= WORTHWHILE:
         ctx.note(
-            f"{_text(room.free)} of {disk.path} are free, but {room.behind.path} lies between them and the root: "
-            "move or remove it by hand"
+            f"{_text(room.free)} of {disk.path} are free, but {room.behind.path} is between them and the root "
+            "partition: move or remove it by hand"
         )
     return device
 
 
-def tell_of_room(ctx: Context, devices: BlockDevices, device: Device) -> None:
-    """LVM, dm-crypt and RAID are left alone, with a word where their disk has room."""
+def note_free_space(ctx: Context, devices: BlockDevices, device: Device) -> None:
+    """Note free space on the disks of an LVM, dm-crypt or RAID device, which is not grown."""
     for lower in devices.beneath(device):
         disk = devices.disk_of(lower)
         room = room_of(lower, disk, devices.partitions(disk))
         if lower.partition and room.free >= WORTHWHILE:
             ctx.note(
-                f"{_text(room.free)} of {disk.path} are free, but the root lies on {device.path} (LVM, dm-crypt or "
-                f"RAID), which is not grown: grow {lower.path} and what stands on it by hand"
+                f"{_text(room.free)} of {disk.path} are free, but the root file system is on {device.path} (LVM, "
+                f"dm-crypt or RAID): grow {lower.path} and {device.path} by hand"
             )
 
 

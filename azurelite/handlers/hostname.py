@@ -1,11 +1,11 @@
-"""`hostname`: the name given at creation, in the places that the system keeps it and in the running kernel.
+"""`hostname`: set the host name given at creation, in the system's files and in the running kernel.
 
-What is repaired, and how: blanks around the name and a dot at its end go; characters that no host name may
-have become `-`; `-` at either end of a label goes; a name longer than the kernel's 64 characters is cut at its
-first dot, and then to 63; 10.0.0.4 becomes ip-10-0-0-4. What is refused: a name of which nothing is left.
+A name is repaired: blanks around it and a dot at its end are removed; characters that a host name cannot have become
+`-`; `-` at either end of a label is removed; a name longer than the kernel's 64 characters is cut at its first dot,
+then to 63; 10.0.0.4 becomes ip-10-0-0-4. A name of which nothing is left is refused.
 
-With `frequency: boot` a name that somebody has given the machine since azurelite did stays. Azure's DNS knows a VM by
-what its DHCP client says: where the name has changed, the one that runs is asked to say it again.
+With `frequency: boot`, a name that somebody set after azurelite did is kept. Azure's DNS learns the name from the
+DHCP client: when the name changes, the running client is made to send it again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOG = logging.getLogger(__name__)
 SUMMARY = "set the host name"
 NEEDS = ("local_hostname",)
 FREQUENCY: Frequency = "instance"
-REQUIRED = False  # a VM with the image's name can be reached and repaired; a VM that Azure deletes cannot
+REQUIRED = False  # a VM with the wrong name can be reached and repaired; a VM that Azure deletes cannot
 
 _KERNEL_LIMIT = 64  # characters, Linux's __NEW_UTS_LEN
 _LABEL_LIMIT = 63  # characters, RFC 1123
@@ -38,14 +38,14 @@ class Options(Record):
     """Options of `hostname`.
 
     Attributes:
-        name: the name, in place of the one that Azure has.
-        fqdn: what becomes of a name with dots: "short" keeps its first label, "keep" all of it; "domain" makes it
-            the first label and `domain`.
-        domain: the domain for "domain", as "corp.example"; with "short" it stands in /etc/hosts alone.
-        hosts: true: the name gets a line in /etc/hosts unless it has one; "auto": only where that file is there and
-            nothing else answers for the name (nss-myhostname, nss-resolve); false: never.
-        publish: have the running DHCP client tell Azure's DNS a name that has changed, and see to it that dhclient
-            and dhcpcd tell it at later boots.
+        name: set this name instead of the one from Azure.
+        fqdn: how to treat a name with dots: "short" uses its first label, "keep" the whole name, "domain" its first
+            label followed by `domain`.
+        domain: the domain for "domain", for example "corp.example"; with "short" it appears in /etc/hosts only.
+        hosts: true: add a line for the name to /etc/hosts if it has none; "auto": only if that file exists and the
+            name is not resolved otherwise (nss-myhostname, nss-resolve); false: never.
+        publish: make the running DHCP client send a changed name to Azure's DNS, and configure dhclient and dhcpcd
+            to send it at later boots.
     """
 
     name: Optional[str] = None
@@ -58,30 +58,31 @@ class Options(Record):
         if self.name is not None and not re.search(r"[A-Za-z0-9]", self.name):
             raise ValueError("name needs a letter or a digit")
         if self.domain is not None and not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", self.domain):
-            raise ValueError("domain must be labels of letters, digits and `-` with dots between, as corp.example")
+            raise ValueError("domain must be labels of letters, digits and `-` joined by dots, such as corp.example")
         if (self.fqdn == "domain") > (self.domain is not None):
-            raise ValueError("`fqdn: domain` needs a `domain`")
+            raise ValueError("`fqdn: domain` needs `domain`")
         if self.fqdn == "keep" and self.domain is not None:
-            raise ValueError("`domain` does not go with `fqdn: keep`")
+            raise ValueError("`domain` cannot be combined with `fqdn: keep`")
 
 
 def needs(options: Options) -> tuple[str, ...]:
-    """The metadata that these options cannot do without: none where they give the name themselves."""
+    """The metadata fields that these options need: none if `name` is set."""
     return () if options.name is not None else NEEDS
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Set the host name. Raises HandlerError for a name beyond repair, MachineError when it cannot be set."""
+    """Set the host name. Raises HandlerError for a name that cannot be repaired, MachineError if setting it fails."""
     given = (ctx.metadata.local_hostname or "") if options.name is None else options.name
     name, full = _names(given, options)
     old = static_name(ctx.system.files)
     if old not in (None, name) and ctx.memory.recall(_MEMORY) == name:
-        LOG.info("the host name was changed to %s since azurelite set %s: it stays", old, name)
+        LOG.info("hostname: %s is kept: somebody changed the name after azurelite set %s", old, name)
         return
     asked = f"{given}.{options.domain}" if options.fqdn == "domain" else given
     if name != asked:
         ctx.note(
-            f"{'Azure' if options.name is None else 'the configuration'}'s host name {given[:100]!r} became {name!r}"
+            f"the host name {given[:100]!r} from {'Azure' if options.name is None else 'the configuration'} "
+            f"was changed to {name!r}"
         )
     changed = ctx.system.set_kernel_hostname(name)
     write_name(ctx.system.files, name)
@@ -93,11 +94,11 @@ def apply(ctx: Context, options: Options) -> None:
         if changed:
             publish(ctx.system, name)
     if any(entry.name == "hostname" and entry.frequency == "boot" for entry in ctx.config.handlers):
-        ctx.memory.remember(_MEMORY, name)  # not otherwise: it is written to the disk while Azure waits
+        ctx.memory.remember(_MEMORY, name)  # only then, because this disk write delays Ready
 
 
 def usable_name(given: str, *, keep_domain: bool) -> str:
-    """The name as a machine can bear it. Raises HandlerError when nothing is left of it."""
+    """The name, repaired so that the kernel accepts it. Raises HandlerError if nothing is left of it."""
     labels = _labels(given)
     whole = ".".join(labels)
     return whole if keep_domain and len(whole) <= _KERNEL_LIMIT else labels[0]
@@ -108,17 +109,17 @@ def _labels(given: str) -> list[str]:
     labels = [label for label in labels if label]
     if not labels:
         raise HandlerError(
-            f"{given[:100]!r} cannot be made a host name: it needs a letter or a digit",
+            f"{given[:100]!r} cannot be used as host name: give a name with a letter or a digit",
             reason="failed to provision hostname",
             data={"error": "invalid host name"},
         )
     if len(labels) == 4 and all(label.isdigit() and len(label) < 4 for label in labels):
-        return ["-".join(["ip", *labels])]  # an address; cut at a dot it would be a name like "10"
+        return ["-".join(["ip", *labels])]  # an address, of which cutting at the first dot would leave "10"
     return labels
 
 
 def _names(given: str, options: Options) -> tuple[str, str]:
-    """The machine's name, and its full name for /etc/hosts, which may be the same."""
+    """The host name, and the full name for /etc/hosts, which may be the same."""
     short = _labels(given)[0]
     if options.domain is None:
         whole = ".".join(_labels(given))
@@ -134,5 +135,5 @@ def _name_in_hosts(ctx: Context, options: Options, name: str, *, full: str, old:
     elif options.hosts == "auto" and not answered_by_nss(files):
         try:
             write_hosts(files, name, fqdn=full, old=old, create=False)
-        except FileError as error:  # a container's runtime or a store of packages may own it
-            ctx.note(f"the host name is not in /etc/hosts: {error}")
+        except FileError as error:  # a container runtime mounts it; NixOS makes it a link into its store
+            ctx.note(f"the host name was not added to /etc/hosts: {error}")

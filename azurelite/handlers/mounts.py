@@ -1,7 +1,7 @@
-"""`mounts`: lines of /etc/fstab, and what they say is mounted at once where its device is there.
+"""`mounts`: add lines to /etc/fstab, and mount those whose device exists.
 
-Every line has `# azurelite` at its end; lines without it are other people's, stay byte for byte, and keep their mount
-points to themselves.
+Every line of azurelite ends with `# azurelite`. Other lines are never changed, and a mount point that one of them
+uses is skipped.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from azurelite.system.disks import fstab
 from azurelite.system.disks.mounts import mounted_on
 from azurelite.system.disks.swapfile import SwapFile
 
-SUMMARY = "enter file systems in /etc/fstab and mount them"
+SUMMARY = "add file systems to /etc/fstab and mount them"
 NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
 
 _DEFAULTS = "defaults,nofail"
-_SHORT = r"(sd|vd|xvd|hd|nvme|mmcblk)[a-z0-9]+"  # a disk as people call it
+_SHORT = r"(sd|vd|xvd|hd|nvme|mmcblk)[a-z0-9]+"  # the name of a disk without /dev/
 _BY = {"UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid", "PARTLABEL": "by-partlabel"}
 _CONTROL = r"[\x00-\x1f\x7f]"
 _SECONDS = 60.0
 
 
 class Mount(Record):
-    """One line.
+    """One line of /etc/fstab.
 
     Attributes:
-        device: "/dev/…", "UUID=…", "LABEL=…", "server:/share", "tmpfs"; better no /dev/sdX, for those change.
-        path: the mount point, which is made where it is missing; leave it out for swap.
-        type: as "ext4", "xfs", "nfs", "tmpfs", "swap"; "auto" finds out.
-        options: as in fstab. With "nofail", the default, a VM boots without the device, too; with "noauto" it is
-            not mounted.
-        dump: fstab's fifth field.
-        check: fstab's sixth field; 2 for disks and 0 for everything else when left out.
+        device: "/dev/…", "UUID=…", "LABEL=…", "server:/share", "tmpfs"; avoid /dev/sdX, names like that can change.
+        path: the mount point; it is created if missing. Leave it out for swap.
+        type: the file system, for example "ext4", "xfs", "nfs", "tmpfs" or "swap"; "auto" detects it.
+        options: mount options as in fstab. With "nofail" (in the default) the VM also boots without the device;
+            with "noauto" it is not mounted.
+        dump: the fifth field of fstab.
+        check: the sixth field of fstab; when left out, 2 for disks and 0 for everything else.
     """
 
     device: str = ""
@@ -52,25 +52,25 @@ class Mount(Record):
 
     def __post_init__(self) -> None:
         if not self.device or re.search(_CONTROL, self.device) or self.device.startswith("#"):
-            raise ValueError("device is missing, or holds what no device can: give it as /dev/… or UUID=…")
+            raise ValueError("device is missing or has an invalid character: write it as /dev/… or UUID=…")
         if re.fullmatch(r"(ephemeral|swap)[0-9]*(\.[0-9]+)?", self.device):
-            raise ValueError("device is the temporary disk or swap: use the handlers resource_disk and swap for those")
+            raise ValueError("device is the temporary disk or swap: use the handler resource_disk or swap instead")
         if self.type != "swap":
             if not self.path.startswith("/") or re.search(_CONTROL, self.path) or ".." in self.path.split("/"):
-                raise ValueError("path must be an absolute path, as /data")
+                raise ValueError("path must be an absolute path such as /data")
             if not self.path.strip("/"):
-                raise ValueError("path must not be the root")
+                raise ValueError("path must not be `/`")
         elif self.path not in ("", "none", "swap"):
             raise ValueError("path must be left out for swap")
         if not re.fullmatch(r"[A-Za-z0-9_.,+-]+", self.type):
-            raise ValueError("type must be a file system's type, as ext4")
+            raise ValueError("type must be the type of a file system, such as ext4")
         if not re.fullmatch(r"[^\s\x00-\x1f\x7f#\\]+", self.options):
-            raise ValueError("options must be words with commas between them and no spaces")
+            raise ValueError("options must be separated by commas, without spaces")
         if not 0 <= self.dump <= 9 or (self.check is not None and not 0 <= self.check <= 9):
             raise ValueError("dump and check must be from 0 to 9")
 
     def entry(self) -> fstab.Entry:
-        """It as a line of the table."""
+        """The line for /etc/fstab."""
         device = f"/dev/{self.device}" if re.fullmatch(_SHORT, self.device) else self.device
         if self.type == "swap":
             options = "sw,nofail" if self.options == _DEFAULTS else self.options
@@ -85,7 +85,7 @@ class Options(Record):
     """Options of `mounts`.
 
     Attributes:
-        entries: the lines, in their order, each with device, path, type, options, dump and check.
+        entries: the lines, in this order, each with `device`, `path`, `type`, `options`, `dump` and `check`.
     """
 
     entries: tuple[Mount, ...] = ()
@@ -93,15 +93,15 @@ class Options(Record):
     def __post_init__(self) -> None:
         keys = [mount.entry().key for mount in self.entries]
         if len(set(keys)) != len(keys):
-            raise ValueError("entries has two with one path")
+            raise ValueError("entries has the same path twice")
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Enter the lines, make the mount points, mount.
+    """Add the lines, create the mount points, mount.
 
     Raises:
-        HandlerError: there is no /etc, or what has no `nofail` could not be mounted.
-        FileError: a mount point or the table could not be written.
+        HandlerError: there is no /etc, a mount point is not a folder, or an entry without `nofail` was not mounted.
+        FileError: a mount point could not be created, or /etc/fstab not written.
     """
     if not options.entries:
         return
@@ -112,7 +112,7 @@ def apply(ctx: Context, options: Options) -> None:
         foreign = table.foreign(entry)
         if foreign is not None and (foreign.device, foreign.kind) != (entry.device, entry.kind):
             what = entry.path if entry.path != "none" else entry.device
-            ctx.note(f"{fstab.PATH} has somebody else's line for {what}: it stays, and this one is left out")
+            ctx.note(f"{what} is skipped: {fstab.PATH} has another line for it, which azurelite did not write")
             continue
         entries.append(entry)
         if foreign is None:
@@ -131,23 +131,23 @@ def apply(ctx: Context, options: Options) -> None:
 
 
 def _check_place(ctx: Context, path: str) -> None:
-    """There is a folder at the path, or can be. Raises HandlerError."""
+    """Check that the path is a folder, or that one can be created there. Raises HandlerError."""
     files = ctx.system.files
     while not files.exists(path) and path != "/":
         path = path.rpartition("/")[0] or "/"
     if not files.is_dir(path):
-        raise HandlerError(f"{path} is no folder, so nothing can be mounted there: move it away, or change `path`")
+        raise HandlerError(f"{path} is not a folder, so nothing can be mounted there: move it, or change `path`")
 
 
 def _mount(ctx: Context, entry: fstab.Entry) -> Optional[str]:
-    """Mount it now; why that failed, if it may not."""
+    """Mount it now. Returns the failure of an entry without `nofail`, otherwise None."""
     words = entry.options.split(",")
     if "noauto" in words or (entry.path != "none" and mounted_on(ctx.system.root, entry.path) is not None):
         return None
     device = _node(entry.device)
     try:
         if device is not None and not ctx.system.files.exists(device):
-            failure = f"{entry.device} is not there"
+            failure = f"{entry.device} does not exist"
         elif entry.path == "none":
             SwapFile(ctx.system, device or entry.device).switch_on()
             return None
@@ -163,10 +163,10 @@ def _mount(ctx: Context, entry: fstab.Entry) -> Optional[str]:
 
 
 def _node(device: str) -> Optional[str]:
-    """The path at which a device turns up, or None for what is no device: a server's share, memory."""
+    """The path of the device's node; None for entries without a device, such as network shares and tmpfs."""
     kind, _, value = device.partition("=")
     if kind in _BY:
-        # udev writes what may not stand in a name as \xNN
+        # udev writes characters that are not allowed in a file name as \xNN
         safe = re.sub(r"[^A-Za-z0-9#+.:=@_/-]|/", lambda m: "".join(f"\\x{b:02x}" for b in m[0].encode()), value)
         return f"/dev/disk/{_BY[kind]}/{safe}"
     return device if device.startswith("/") and not device.startswith("//") else None

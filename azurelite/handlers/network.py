@@ -1,12 +1,12 @@
-"""`network`: the NICs that IMDS lists, as configuration of the guest's own network program.
+"""`network`: configure the NICs that IMDS lists, in the files of the guest's own network program.
 
-Not needed for a VM whose image asks DHCP on its NIC. It serves those with more than one NIC or address: DHCP hands out
-only the first address of a NIC, and says nothing of which NIC comes first.
+A VM with one NIC and one address does not need it if the image uses DHCP. It is for VMs with several NICs or
+addresses: DHCP assigns only the first address of a NIC, and does not say which NIC is the primary one.
 
-A NIC is known by its MAC and its driver, never by its name. The first NIC is the one that the routes to Azure leave by,
-for IMDS's order is not guaranteed; the order found once is kept for the VM's life, so that a NIC added later changes
-nothing of the others. With `frequency: boot` such a NIC is found. The program is chosen by what is installed and
-starts at boot, not by the distribution's name.
+A NIC is identified by its MAC and its driver, never by its name. The first NIC is the one with the routes to Azure,
+because the order in IMDS is not guaranteed. The order is stored for the life of the VM, so that adding a NIC does not
+change the others; with `frequency: boot` a new NIC is found. The network program is chosen by what is installed and
+enabled, not by the distribution's name.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from azurelite.system.network.nics import LocalNic, local_nics, nic_of
 from azurelite.system.network.reach import ROUTES, read_routes
 from azurelite.system.services.services import Services
 
-SUMMARY = "configure the NICs that IMDS lists: DHCP, further addresses, route metrics"
+SUMMARY = "configure the NICs that IMDS lists: DHCP, secondary addresses, route metrics"
 NEEDS = ("network",)
 FREQUENCY: Frequency = "instance"
-REQUIRED = False  # the VM was reached without it
+REQUIRED = False  # the VM has a working network without it
 
-_ORDER = "network-order"  # in the memory: the MACs, the primary one first
+_ORDER = "network-order"  # key in the memory; its value is the MACs, the primary NIC's first
 _AZURE = (0xA83F8110, 0xA9FEA9FE)  # 168.63.129.16 and 169.254.169.254
 _BINARIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 _NETWORKD = ("/usr/lib/systemd/systemd-networkd", "/lib/systemd/systemd-networkd")
@@ -40,7 +40,7 @@ _HOW = {
     "networkd": "`networkctl reload`",
     "netplan": "`netplan apply`",
     "networkmanager": "`nmcli connection reload` and `nmcli connection up`",
-    "ifupdown": "`ifdown` and `ifup` of the NIC",
+    "ifupdown": "`ifdown` and `ifup` for the NIC",
 }
 
 
@@ -48,16 +48,16 @@ class Options(Record):
     """Options of `network`.
 
     Attributes:
-        renderer: whose files are written: "networkd", "netplan", "networkmanager" or "ifupdown"; "auto": the one that
-            is installed and in charge, and a failure where there is none.
-        secondary_addresses: configure the addresses behind a NIC's first one, which DHCP does not hand out; each
-            stands alone (/32, /128), so that the first one stays the source of what is sent.
+        renderer: the network program to write files for: "networkd", "netplan", "networkmanager" or "ifupdown";
+            "auto": the one that is installed and enabled (an error if there is none).
+        secondary_addresses: configure the addresses of a NIC after its first one, which DHCP does not assign. They
+            get the prefix /32 or /128, so that the first address stays the source of outgoing connections.
         route_metrics: 100 for the routes of the primary NIC, 200 for the next, and so on, so that two NICs in one
-            subnet do not take turns.
-        set_name: name the NICs eth0, eth1, … in that order, by netplan or a udev rule, from the next boot on. Names
-            of that kind are the kernel's as well and can clash; better left off.
-        apply: on the running system, put further addresses in place and let the renderer take up new NICs at once.
-            What it knows of the primary NIC is left alone until the next boot. Without it, all waits for that.
+            subnet do not alternate.
+        set_name: name the NICs eth0, eth1, … in that order from the next boot on, by netplan or a udev rule. The
+            kernel uses such names too and they can clash; leave it off if you can.
+        apply: also change the running system: add the secondary addresses and let the renderer configure new NICs.
+            The primary NIC's other settings change at the next boot. When false, everything does.
     """
 
     renderer: Literal["auto", "networkd", "netplan", "networkmanager", "ifupdown"] = "auto"
@@ -68,12 +68,12 @@ class Options(Record):
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Write what is new, and remove azurelite's own files about NICs that are gone.
+    """Write the files that changed, and remove azurelite's files for NICs that are gone.
 
     Raises:
-        HandlerError: no program that configures the network was found, or it does not read azurelite's file.
+        HandlerError: no network program was found, or it does not read azurelite's file.
         FileError: a file could not be written.
-        CommandError: with `apply`, a program refused.
+        CommandError: with `apply`, a program failed.
     """
     if ctx.metadata.network is None:
         return
@@ -82,35 +82,35 @@ def apply(ctx: Context, options: Options) -> None:
         ctx.note(problem)
     if not listing.nics:
         return
-    renderer = options.renderer if options.renderer != "auto" else _in_charge(ctx)
+    renderer = options.renderer if options.renderer != "auto" else _find_renderer(ctx)
     local = {nic.mac: nic_of(nic.mac, local_nics(ctx.system.root)) for nic in listing.nics}
     order = _order(ctx, listing, local)
     by_mac = {nic.mac: nic for nic in listing.nics}
     nics = [_placed(by_mac[mac], rank, local[mac], options) for rank, mac in enumerate(order) if mac in by_mac]
     files = _render(ctx, renderer, nics)
-    # A NIC that could not be read, or not be seen, is not gone.
+    # A NIC whose entry in IMDS is unreadable, or that is not visible here, is not gone.
     complete = listing.complete and not (renderer == "ifupdown" and any(nic.name is None for nic in nics))
     removed = complete and _remove_stale(ctx, files)
     primary = order[0] if options.apply and renderer != "networkmanager" else None
     later = [file for file in files if file.mac is not None and file.mac == primary]
     written = [file for file in files if file not in later and _write(ctx, file)]
     if options.apply and (written or removed):
-        _tell(ctx, renderer)
-    # What azurelite's own reload is not to take up: networkd gives the lease of a NIC back whose file has changed.
+        _reload(ctx, renderer)
+    # Written after the reload on purpose: networkd releases the lease of a NIC whose file has changed.
     written += [file for file in later if _write(ctx, file)]
     if options.apply:
         _put_addresses(ctx, written, nics, local)
         if ctx.system.root.is_host and any(file.mac == order[0] for file in written):
-            ctx.note("the primary NIC has its further addresses now; its route metric follows at the next boot")
+            ctx.note("the secondary addresses of the primary NIC are set; its route metric changes at the next boot")
     elif (written or removed) and ctx.system.root.is_host:
-        ctx.note(f"the files for {renderer} take effect at the next boot, or by {_HOW[renderer]}")
+        ctx.note(f"the files for {renderer} take effect at the next boot: to apply them now, run {_HOW[renderer]}")
     ctx.memory.remember(_ORDER, " ".join(order))
 
 
-def _in_charge(ctx: Context) -> str:
+def _find_renderer(ctx: Context) -> str:
     files, services = ctx.system.files, Services(ctx.system)
     if _installed(ctx, "netplan") and files.is_dir("/etc/netplan"):
-        return "networkmanager" if _netplan_hands_on(ctx) else "netplan"
+        return "networkmanager" if _netplan_uses_networkmanager(ctx) else "netplan"
     if _installed(ctx, "NetworkManager") and services.enabled("NetworkManager"):
         return "networkmanager"
     if any(files.is_executable(path) for path in _NETWORKD) and services.enabled("systemd-networkd"):
@@ -118,8 +118,8 @@ def _in_charge(ctx: Context) -> str:
     if _installed(ctx, "ifup") and files.exists(ifupdown.MAIN):
         return "ifupdown"
     raise HandlerError(
-        "neither netplan, NetworkManager, systemd-networkd nor ifupdown is installed and starts at boot: "
-        "name one by `renderer`, or leave `network` out"
+        "neither netplan, NetworkManager, systemd-networkd nor ifupdown is installed and enabled: "
+        "set `renderer`, or remove the entry `network`"
     )
 
 
@@ -127,27 +127,29 @@ def _installed(ctx: Context, program: str) -> bool:
     return any(ctx.system.files.is_executable(f"{folder}/{program}") for folder in _BINARIES)
 
 
-def _netplan_hands_on(ctx: Context) -> bool:
+def _netplan_uses_networkmanager(ctx: Context) -> bool:
     paths = (f"{folder}/{name}" for folder in netplan.FOLDERS for name in ctx.system.files.names(folder))
     return netplan.hands_on(_text(ctx, path) for path in paths if path.endswith(".yaml"))
 
 
 def _order(ctx: Context, listing: Listing, local: Mapping[str, Optional[LocalNic]]) -> list[str]:
-    """The MACs, the primary NIC's first: as remembered, else as the routes say, else as IMDS lists them.
+    """The MACs, the primary NIC's first: in the stored order, else by the routes, else in the order of IMDS.
 
-    While an entry cannot be read, one that is remembered keeps its place, and so the others theirs.
+    While IMDS has an unreadable entry, stored MACs that it does not list keep their position, so that no NIC moves.
     """
     listed = [nic.mac for nic in listing.nics]
     remembered = (ctx.memory.recall(_ORDER) or "").split()
     known = [mac for mac in remembered if mac in listed or not listing.complete]
     stays = bool(known) and known[0] == remembered[0]
-    first = known[:1] if stays else _leading(ctx, listed, local)
+    first = known[:1] if stays else _primary(ctx, listed, local)
     return list(dict.fromkeys([*first, *known, *listed]))
 
 
-def _leading(ctx: Context, listed: Sequence[str], local: Mapping[str, Optional[LocalNic]]) -> list[str]:
-    """The MAC of the NIC that the routes to Azure's own addresses leave by, which DHCP hands to the primary NIC alone;
-    without those, that the default route leaves by. Of several that are equal, IMDS's first. None where there is none.
+def _primary(ctx: Context, listed: Sequence[str], local: Mapping[str, Optional[LocalNic]]) -> list[str]:
+    """The MAC of the NIC with the routes to Azure's own addresses, or else of the one with the default route.
+
+    DHCP gives the routes to Azure's addresses to the primary NIC only. If several NICs have the same metric, the first
+    in IMDS's order is taken. The list is empty if there is no such route.
     """
     by_name = {nic.name: mac for mac, nic in local.items() if nic is not None}
     routes = read_routes(ctx.system.files.read(ROUTES) or b"")
@@ -163,12 +165,13 @@ def _leading(ctx: Context, listed: Sequence[str], local: Mapping[str, Optional[L
 
 
 def _placed(nic: Nic, rank: int, local: Optional[LocalNic], options: Options) -> Nic:
-    """The NIC with what its rank and the machine add to it."""
+    """The NIC with its rank, metric, driver and name."""
     return replace(
         nic,
         rank=rank,
         metric=(rank + 1) * METRIC_STEP if options.route_metrics else None,
-        # One that cannot be seen from here is Hyper-V's, as every NIC on Azure; its twin must not be taken for it.
+        # A NIC that is not visible here is a Hyper-V NIC, as all on Azure. With accelerated networking a second
+        # device has the same MAC; the driver excludes that one.
         driver=NETVSC if local is None else local.driver,
         name=f"eth{rank}" if options.set_name else local.name if local is not None else None,
         renamed=options.set_name,
@@ -177,9 +180,9 @@ def _placed(nic: Nic, rank: int, local: Optional[LocalNic], options: Options) ->
 
 def _render(ctx: Context, renderer: str, nics: Sequence[Nic]) -> tuple[File, ...]:
     if renderer == "netplan":
-        if _netplan_hands_on(ctx):
+        if _netplan_uses_networkmanager(ctx):
             raise HandlerError(
-                "netplan renders for NetworkManager here and then matches no drivers: set `renderer: networkmanager`"
+                "netplan uses NetworkManager here, for which it cannot match drivers: set `renderer: networkmanager`"
             )
         return netplan.render(nics)
     if renderer == "networkd":
@@ -194,9 +197,9 @@ def _for_ifupdown(ctx: Context, nics: Sequence[Nic]) -> tuple[File, ...]:
     main = _text(ctx, ifupdown.MAIN)
     if not ifupdown.takes_in(main):
         raise HandlerError(
-            f"{ifupdown.MAIN} does not take in {ifupdown.FOLDER}: add the line `source {ifupdown.FOLDER}/*` to it"
+            f"{ifupdown.MAIN} does not include {ifupdown.FOLDER}: add the line `source {ifupdown.FOLDER}/*` to it"
         )
-    taken = ifupdown.interfaces_named(_taken_in(ctx, ifupdown.MAIN).values())
+    taken = ifupdown.interfaces_named(_included_files(ctx, ifupdown.MAIN).values())
     busybox = any(
         ctx.system.root.host_path(f"{folder}/ifup").endswith("/busybox")
         for folder in _BINARIES
@@ -208,8 +211,8 @@ def _for_ifupdown(ctx: Context, nics: Sequence[Nic]) -> tuple[File, ...]:
     return ifupdown.render(nics, taken=taken, busybox=busybox)
 
 
-def _taken_in(ctx: Context, main: str) -> dict[str, str]:
-    """Path -> text of that file of ifupdown's and of all that it takes in, azurelite's own left out."""
+def _included_files(ctx: Context, main: str) -> dict[str, str]:
+    """Path -> text of ifupdown's main file and of all files that it includes, without azurelite's own."""
     files = ctx.system.files
     texts: dict[str, str] = {}
     pending = [main]
@@ -234,7 +237,10 @@ def _write(ctx: Context, file: File) -> bool:
 
 
 def _remove_stale(ctx: Context, files: Iterable[File]) -> bool:
-    """Remove what azurelite wrote for NICs that are gone, or for another renderer; by name and by its first line."""
+    """Remove files that azurelite wrote for NICs that are gone or for another renderer.
+
+    A file is azurelite's if both its name and its first line say so.
+    """
     wanted = {file.path for file in files}
     removed = False
     for folder, prefix in PLACES:
@@ -246,8 +252,8 @@ def _remove_stale(ctx: Context, files: Iterable[File]) -> bool:
     return removed
 
 
-def _tell(ctx: Context, renderer: str) -> None:
-    """Let the running program read its files again; one that does not run reads them when it starts."""
+def _reload(ctx: Context, renderer: str) -> None:
+    """Make the running network program reload its files; one that is not running reads them when it starts."""
     if not ctx.system.root.is_host:
         return
     exists = ctx.system.files.exists
@@ -262,7 +268,7 @@ def _tell(ctx: Context, renderer: str) -> None:
 def _put_addresses(
     ctx: Context, written: Sequence[File], nics: Sequence[Nic], local: Mapping[str, Optional[LocalNic]]
 ) -> None:
-    """Give the interfaces their further addresses, those whose file is new; `replace` bears that they are there."""
+    """Add the secondary addresses of the NICs whose file was written. `ip address replace` accepts existing ones."""
     if not ctx.system.root.is_host:
         return
     macs = {file.mac for file in written}

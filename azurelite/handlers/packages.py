@@ -1,7 +1,9 @@
-"""`packages`: packages by the distribution's own tool: apt, dnf, yum, tdnf, zypper, apk, pacman, xbps, emerge, …
+"""`packages`: install packages with the distribution's own tool.
 
-What is installed already is not asked for again, so a later run needs no network. In a foreign root nothing is
-installed: its tools are not this machine's.
+Supported are apt, dnf, yum, tdnf, zypper, apk, pacman, xbps, emerge and others.
+
+Packages that are installed are not requested again, so a later run needs no network. In a foreign root nothing is
+installed, because its tools cannot be run on this machine.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from azurelite.handlers import Context
 from azurelite.record import Record
 from azurelite.system.packages import Package, Packages, find_manager
 
-SUMMARY = "install packages by the distribution's own tool"
+SUMMARY = "install packages with the distribution's own tool"
 NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
 
-_NAME = r"@?[A-Za-z0-9][A-Za-z0-9+._:/~-]{0,199}(?<!-)"  # apt removes what a `-` stands behind
+_NAME = r"@?[A-Za-z0-9][A-Za-z0-9+._:/~-]{0,199}(?<!-)"  # apt removes a package whose name ends with `-`
 _VERSION = r"[A-Za-z0-9][A-Za-z0-9+._:~^-]{0,99}"
 _REASON = "failed to install packages"
 
@@ -29,10 +31,11 @@ class Options(Record):
     """Options of `packages`.
 
     Attributes:
-        install: names; for a certain version "NAME=VERSION" or [NAME, VERSION], as the distribution writes it.
-        update: fetch the list of what there is first, when something is to be installed or upgraded.
-        upgrade: bring all packages up to date.
-        timeout: seconds that each of these may take.
+        install: names of packages; for a specific version "NAME=VERSION" or [NAME, VERSION] in the distribution's
+            notation.
+        update: download the package lists first, if something is to be installed or upgraded.
+        upgrade: upgrade all packages.
+        timeout: seconds for each of the three: update, upgrade, install.
     """
 
     install: tuple[Union[str, tuple[str, ...]], ...] = ()
@@ -46,42 +49,42 @@ class Options(Record):
         self.packages()
 
     def packages(self) -> list[Package]:
-        """What is to be installed, each once. Raises ValueError: it cannot be the name of a package."""
+        """The packages to install, without duplicates. Raises ValueError: a name or version is invalid."""
         found = []
         for number, entry in enumerate(self.install):
             words = entry.split("=", 1) if isinstance(entry, str) else list(entry)
             if not 1 <= len(words) <= 2 or not re.fullmatch(_NAME, words[0]):
-                raise ValueError(f"install[{number}] must be a package's name, NAME=VERSION or [NAME, VERSION]")
+                raise ValueError(f"install[{number}] must be the name of a package, NAME=VERSION or [NAME, VERSION]")
             if len(words) == 2 and not re.fullmatch(_VERSION, words[1]):
-                raise ValueError(f"install[{number}] has a version that no package can have")
+                raise ValueError(f"install[{number}] has an invalid version")
             found.append(Package(*words))
         return list(dict.fromkeys(found))
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Install what is missing.
+    """Install the missing packages.
 
     Raises:
-        HandlerError: no package manager that is known here, or it could not do it; with its last words.
+        HandlerError: no supported package manager is installed, or it failed (with the end of its output).
     """
     wanted = options.packages()
     if not wanted and not options.upgrade:
         return
     if not ctx.system.root.is_host:
-        ctx.note("packages are installed on the running system only")
+        ctx.note("packages are not installed in a foreign root: install them on the running system")
         return
     manager = find_manager(ctx.system)
     if manager is None:
-        raise HandlerError("no package manager that azurelite knows is here: put the packages into the image")
+        raise HandlerError("no supported package manager is installed: add the packages to the image")
     if manager.version is None and any(package.version for package in wanted):
-        raise HandlerError(f"{manager.name} installs no certain versions: leave them out of `install`")
+        raise HandlerError(f"{manager.name} cannot install specific versions: remove the versions from `install`")
     packages = Packages(ctx.system, manager)
     try:
         missing = packages.missing(wanted)
         if options.update and (missing or options.upgrade):
             packages.update(timeout=options.timeout)
         if options.upgrade and not packages.upgrade(timeout=options.timeout):
-            ctx.note(f"{manager.name} cannot upgrade everything at once: nothing is upgraded")
+            ctx.note(f"{manager.name} has no command that upgrades all packages: `upgrade` is skipped")
         if missing:
             _install(ctx, packages, missing, options.timeout)
     except CommandError as error:
@@ -94,5 +97,5 @@ def _install(ctx: Context, packages: Packages, missing: list[Package], timeout: 
     except CommandError as error:
         if packages.missing(missing):
             raise
-        # zypper, for one, ends with 102 when it is done and a reboot is advised.
+        # A non-zero status can be success: zypper returns 102 when everything is installed and a reboot is advised.
         ctx.note(f"the packages are installed, but {error}")

@@ -1,6 +1,6 @@
-"""`passwords`: passwords for accounts that exist, each for itself: one that is refused does not stop the rest.
+"""`passwords`: set passwords of existing accounts. If one is refused, the others are still set.
 
-Nobody's password is made up here: it would have to be printed to be of use, and what azurelite prints others may read.
+azurelite generates no passwords: it would have to print them, and others can read what it prints.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ REQUIRED = False
 
 
 class Entry(Record):
-    """A password of an account.
+    """The password of one account.
 
     Attributes:
-        name: an account that exists; `root` may be named too.
-        password: the hash or the text.
-        type: "hash": as crypt(5) knows them, "text": the password itself, "RANDOM": refused.
+        name: an existing account; `root` is allowed.
+        password: the hash or the password itself.
+        type: "hash": `password` is a hash as in crypt(5); "text": it is the password itself; "RANDOM": refused.
     """
 
     name: str = ""
@@ -39,9 +39,9 @@ class Options(Record):
     """Options of `passwords`.
 
     Attributes:
-        users: accounts, each with `name`, `password` and `type`: "hash" (as crypt(5) knows them, the usual) or "text".
-            "RANDOM" is refused, for such a password would have to be printed.
-        expire: these passwords must be changed at the first login.
+        users: accounts, each with `name`, `password` and `type`: "hash" (as in crypt(5), the default) or "text" (the
+            password itself). "RANDOM" is refused, because such a password would have to be printed.
+        expire: force users to change these passwords at the first login.
     """
 
     users: tuple[Entry, ...] = ()
@@ -52,7 +52,7 @@ def apply(ctx: Context, options: Options) -> None:
     """Set the passwords that are not set yet.
 
     Raises:
-        HandlerError: some were refused or failed; it names them by place and name, and the others are set.
+        HandlerError: some were refused or failed; it lists their positions and names. The others are set.
     """
     refused = []
     for number, entry in enumerate(options.users):
@@ -70,9 +70,9 @@ def apply(ctx: Context, options: Options) -> None:
 
 def _wrong(ctx: Context, entry: Entry) -> Optional[str]:
     if entry.type == "RANDOM":
-        return "a random password would have to be printed, and secrets are not: give a hash, or use SSH keys"
+        return "type RANDOM is refused, azurelite prints no passwords: give a hash, or use SSH keys"
     if not entry.name or ctx.system.accounts.user(entry.name) is None:
-        return "there is no such account: name it in `users` first"
+        return "the account does not exist: create it with the handler `users` first"
     if entry.password is None:
         return "password is missing"
     if entry.type == "text":
@@ -82,7 +82,7 @@ def _wrong(ctx: Context, entry: Entry) -> Optional[str]:
         fit = is_hash(entry.password.reveal_bytes().decode())
     except UnicodeError:
         fit = False
-    return None if fit else "password is no hash as crypt(5) describes them: set `type: text` if it is the password"
+    return None if fit else "`password` is not a hash as in crypt(5): set `type: text` if it is the password itself"
 
 
 def _set(ctx: Context, entry: Entry, *, expire: bool) -> None:

@@ -1,8 +1,8 @@
-"""`power_state`: reboot, power off or halt, once azurelite has ended and Azure knows that the VM is ready.
+"""`power_state`: reboot, power off or halt after azurelite has finished and Azure has accepted Ready.
 
-It comes after everything else, wherever the entry stands: the machine goes down when azurelite's process has ended and
-its records are written; where `report_ready` was still to come, only if Azure has accepted Ready by then. Powered off
-from inside, an Azure VM is "stopped" and still paid for.
+The position of the entry in the list does not matter: the machine goes down after azurelite's process has ended and
+its records are written. If `report_ready` comes later in the list, it goes down only if Azure has accepted Ready by
+then. An Azure VM that is powered off from inside is "stopped", not deallocated, and is still billed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from azurelite import layout
 from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
-from azurelite.handlers.support.ready import ahead, reported, too_early
+from azurelite.handlers.support.ready import report_pending, reported, why_wait
 from azurelite.record import Record
 from azurelite.system.scripts import Scripts
 from azurelite.system.services.power import switch
 
-SUMMARY = "reboot or switch off when all is done"
+SUMMARY = "reboot, power off or halt after azurelite has finished"
 NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
@@ -32,10 +32,11 @@ class Options(Record):
 
     Attributes:
         mode: "reboot", "poweroff" or "halt".
-        delay: "now", or the minutes to wait after azurelite has ended, as 5 or "+5".
-        message: what users who are logged in are told.
-        condition: false: do nothing; a program as a list, or text for /bin/sh: do it only if that ends with status 0.
-        timeout: seconds that the condition's program may take.
+        delay: "now", or the minutes to wait after azurelite has finished, for example 5 or "+5".
+        message: text shown to users who are logged in.
+        condition: false: do nothing. A program with arguments as a list, or a command for /bin/sh as text: reboot or
+            power off only if it exits with status 0.
+        timeout: seconds that the program of `condition` may run.
     """
 
     mode: Literal["reboot", "poweroff", "halt"] = "reboot"
@@ -49,7 +50,7 @@ class Options(Record):
         if self.message is not None and not (self.message.isprintable() and not self.message.startswith("-")):
             raise ValueError("message must be one line of text that does not begin with `-`")
         if self.condition in ("", ()) or (not isinstance(self.condition, bool) and "\0" in "".join(self.condition)):
-            raise ValueError("condition must be true, false, a program with its arguments, or text for a shell")
+            raise ValueError("condition must be true, false, a list of a program and arguments, or a shell command")
         if self.timeout <= 0:
             raise ValueError("timeout must be more than 0 seconds")
 
@@ -62,29 +63,29 @@ class Options(Record):
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Have the machine go down after the run, if the condition holds.
+    """Schedule the reboot or shutdown for the end of the run, if the condition holds.
 
     Raises:
-        HandlerError: the run has failed, or Azure has not accepted Ready: a VM that goes down unreported is taken
-            for failed.
-        CommandError: no program does it, or the condition's did not end in time.
+        HandlerError: the run has failed, or Azure has not accepted Ready. Azure treats a VM that goes down before it
+            has reported as failed.
+        CommandError: no program for it was found, or the program of `condition` did not finish in time.
     """
     if options.condition is False:
         return
     if not ctx.system.root.is_host:
-        ctx.note(f"no {options.mode}: this is not the running system")
+        ctx.note(f"{options.mode} skipped: this is not the running system")
         return
-    wait = ahead(ctx)
-    why = None if wait else too_early(ctx)
+    wait = report_pending(ctx)
+    why = None if wait else why_wait(ctx)
     if why is not None:
-        raise HandlerError(f"no {options.mode}: {why}")
+        raise HandlerError(f"{options.mode} refused: {why}")
     if not isinstance(options.condition, bool):
         shell = isinstance(options.condition, str)
         argv = ("/bin/sh", "-c", str(options.condition)) if shell else tuple(options.condition)
         scripts = Scripts(ctx.system)
         status = scripts.run(argv, name="the condition of power_state", timeout=options.timeout, log=_LOG)
         if status:
-            ctx.note(f"no {options.mode}: its condition ended with status {status}")
+            ctx.note(f"{options.mode} skipped: `condition` exited with status {status}")
             return
     only_if = (lambda: reported(ctx)) if wait else None
     switch(ctx.system, options.mode, minutes=options.minutes(), message=options.message, only_if=only_if)

@@ -1,8 +1,8 @@
-"""`random_seed`: the random bytes that the host offers go into the kernel's pool.
+"""`random_seed`: add the random bytes that the host offers to the kernel's entropy pool.
 
-A fresh VM has little randomness of its own, and keys made then must not be guessable: list it ahead of
-`ssh_host_keys`. The bytes are mixed in, which never does harm; that the kernel counts on them (`credit`) is for those
-who trust the host's word. The same bytes are not given twice.
+A new VM has little entropy of its own, and its keys must not be guessable: list this before `ssh_host_keys`. Mixing in
+bytes is always safe. Counting them as entropy (`credit`) is for those who trust the host. The same bytes are added
+only once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from azurelite.handlers import Context
 from azurelite.record import Record
 from azurelite.system.entropy import mix_in
 
-SUMMARY = "give the host's random bytes to the kernel"
+SUMMARY = "add the host's random bytes to the kernel's entropy pool"
 NEEDS = ("random_seed",)
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
@@ -24,14 +24,14 @@ class Options(Record):
     """Options of `random_seed`.
 
     Attributes:
-        credit: the kernel counts the bytes as random, so that nobody waits for more at an early boot.
+        credit: count the bytes as entropy, so that programs early in the boot do not block while waiting for it.
     """
 
     credit: bool = False
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Mix the bytes in, on the running system only. Raises MachineError: the kernel refused."""
+    """Add the bytes, on the running system only. Raises MachineError: the kernel refused them."""
     if ctx.metadata.random_seed is None or not ctx.system.root.is_host:
         return
     import hashlib

@@ -1,4 +1,4 @@
-"""`report_ready`: tell Azure that the VM is ready. Its place in the list decides when."""
+"""`report_ready`: tell Azure that the VM is ready. Its position in the list determines when."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ REQUIRED = True
 
 
 class Options(Record):
-    """There is nothing to choose."""
+    """Options of `report_ready`: none."""
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Report Ready. Raises FabricError when Azure does not accept it; in a dry run nothing is sent."""
+    """Report Ready; a dry run sends nothing. Raises FabricError if Azure does not accept it."""
     del options
     if not ctx.system.dry_run:
         ctx.report_ready()

@@ -1,12 +1,12 @@
-"""`run`: a program of the image's own, with the metadata on its standard input.
+"""`run`: run a program of the image, with the metadata on its standard input.
 
-What a program changes cannot be compared first, so it runs each time that its entry has its turn (`frequency`), unless
-`creates` names what it leaves behind. In a foreign root and in a dry run it does not run.
+What a program changes cannot be compared first, so it runs each time that `frequency` says, unless the path in
+`creates` exists. It does not run in a foreign root or in a dry run.
 
 Its environment: PATH, HOME, USER, LOGNAME, SHELL, LANG=C.UTF-8, and, where they are known, AZURELITE_VM_ID,
 AZURELITE_INSTANCE_ID, AZURELITE_HOSTNAME, AZURELITE_USERNAME, AZURELITE_REGION, AZURELITE_AVAILABILITY_ZONE,
-AZURELITE_FAULT_DOMAIN, AZURELITE_VM_SIZE, AZURELITE_ROOT, AZURELITE_METADATA (the file with the metadata, secrets
-left out) and AZURELITE_VERSION.
+AZURELITE_FAULT_DOMAIN, AZURELITE_VM_SIZE, AZURELITE_ROOT, AZURELITE_METADATA (path of the file with the metadata,
+without secrets) and AZURELITE_VERSION.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ class Options(Record):
     """Options of `run`.
 
     Attributes:
-        argv: program and arguments; no shell reads them. Everybody on the VM can see them: no secrets here.
-        shell: text for /bin/sh, in place of `argv`; the same holds for it.
+        argv: the program and its arguments, without a shell. All users of the VM can see them: put no secrets here.
+        shell: a command for /bin/sh instead of `argv`. All users can see it as well.
         stdin: "metadata": the metadata as JSON, as `azurelite metadata` prints it; "none": nothing.
-        secrets: the JSON has the secrets in clear, bytes as base64.
-        env: further variables; their values are shown nowhere.
-        timeout: seconds; then it is killed with its children, and has failed.
-        creates: path of what it leaves behind: it does not run when that is there.
+        secrets: include secrets in that JSON, in plain text (bytes as base64).
+        env: further environment variables; their values are never shown.
+        timeout: seconds; then the program and its children are killed, and the handler has failed.
+        creates: a path that the program creates: it does not run if that exists.
         cwd: the folder it starts in.
-        user: who runs it.
-        log: path of the file that takes what it prints, for root alone; when left out, one of its own below
+        user: the user it runs as.
+        log: path of the file for its output, readable by root only; when left out, a file of its own in
             /var/lib/azurelite/logs.
     """
 
@@ -73,9 +73,9 @@ class Options(Record):
 
     def __post_init__(self) -> None:
         if self.argv and self.shell is not None:
-            raise ValueError("argv and shell exclude each other: give one")
+            raise ValueError("argv and shell exclude each other: remove one")
         if any("\0" in word for word in (*self.argv, self.shell or "")) or (self.argv and not self.argv[0]):
-            raise ValueError("argv and shell must be text without NUL, and the program's name not empty")
+            raise ValueError("argv and shell must be text without NUL, and the first word of argv not empty")
         if self.timeout <= 0:
             raise ValueError("timeout must be more than 0 seconds")
         for key in ("creates", "cwd", "log"):
@@ -84,27 +84,27 @@ class Options(Record):
                 raise ValueError(f"{key} must be an absolute path without `..`")
         for name, value in expose(self.env).items():
             if not re.fullmatch(_VARIABLE, str(name)) or "\0" in value:
-                raise ValueError("env must map names of variables (letters, digits, `_`) to text")
+                raise ValueError("env must map names of variables (letters, digits, `_`) to text without NUL")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", self.user):
-            raise ValueError("user must be a user's name")
+            raise ValueError("user must be the name of a user")
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Run the program to its end.
+    """Run the program and wait for its end.
 
     Raises:
-        HandlerError: nothing to run; or it ended with another status than 0. What it said is in its log alone, for
-            that may be secret.
-        MachineError: it cannot be started or was too slow; no such user.
+        HandlerError: there is nothing to run, or the exit status is not 0. The message does not repeat the output,
+            which may be secret and is only in the log.
+        MachineError: it could not be started or ran too long, or the user does not exist.
     """
     argv = options.argv or (("/bin/sh", "-c", options.shell) if options.shell is not None else ())
     if not argv:
-        raise HandlerError("there is nothing to run: give `argv` or `shell`")
+        raise HandlerError("there is nothing to run: set `argv` or `shell`")
     name = argv[0] if options.argv else "shell"
     if options.creates is not None and ctx.system.files.exists(options.creates):
         return
     if not ctx.system.root.is_host:
-        ctx.note(f"{name} is not run: programs are run on the running system only")
+        ctx.note(f"{name} skipped: programs run on the running system only")
         return
     find_owner(ctx.system, options.user)
     user = ctx.system.accounts.user(options.user) if options.user != "root" else None
@@ -121,7 +121,7 @@ def apply(ctx: Context, options: Options) -> None:
     )
     if status:
         raise HandlerError(
-            f"{name} ended with status {status}: see {log}",
+            f"{name} exited with status {status}: see {log}",
             reason=f"the program {name} failed",
             data={"status": str(status)},
         )
@@ -135,19 +135,19 @@ def _metadata(metadata: Metadata, *, secrets: bool) -> Secret:
 
 
 def variables(ctx: Context) -> dict[str, str]:
-    """What programs are told of the VM: AZURELITE_VM_ID and the others that are listed above; nothing secret."""
+    """The environment variables about the VM, AZURELITE_VM_ID and the others listed above; none is secret."""
     told = {name: getattr(ctx.metadata, field) for name, field in _TOLD.items()}
     fixed = {
         "AZURELITE_ROOT": ctx.system.root.path,
         "AZURELITE_METADATA": layout.METADATA,
         "AZURELITE_VERSION": VERSION,
     }
-    # What comes from Azure may hold anything; a NUL cannot stand in the environment.
+    # Values from Azure are not trusted; the environment cannot hold a NUL.
     return {**{name: text.replace("\0", "") for name, text in told.items() if text is not None}, **fixed}
 
 
 def _log(options: Options) -> str:
-    """A name that is the same at each run of the same program, and another one for others."""
+    """The path of the log: the same for every run of a program, different for different programs."""
     import hashlib
 
     text = repr((options.argv, options.shell))

@@ -1,8 +1,8 @@
-"""`ssh_host_keys`: keys of this VM's own in place of those that came with the image.
+"""`ssh_host_keys`: create SSH host keys for this VM, in place of those of the image.
 
-VMs that were made from one image would all prove to be the same machine, to whoever knows the image's private keys
-too. So the keys are made anew once per VM, by `ssh-keygen` or `dropbearkey`; until all of them are made, the old
-ones stay. Certificates for host keys are left alone.
+VMs created from one image would all have the same identity, and anybody with the image would know their private keys.
+So new keys are created once per VM, by `ssh-keygen` or `dropbearkey`. The old keys are replaced only when all new
+ones exist. Certificates for host keys are not changed.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from azurelite.system.services.services import Services
 from azurelite.system.ssh import hostkeys
 from azurelite.system.ssh.sshd_config import read_config
 
-SUMMARY = "give the VM host keys of its own, and show their fingerprints"
+SUMMARY = "create the VM's own SSH host keys, and print their fingerprints"
 NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
 
 LOG = logging.getLogger(__name__)
-_MADE = "ssh_host_keys"  # the name that the memory has for it
+_MADE = "ssh_host_keys"  # key in the memory
 _REASON = "failed to provision ssh host keys"
-# cloud-init's words, for programs read them from the serial console.
+# The same lines as cloud-init's, because programs look for them on the serial console.
 _BEGIN = "-----BEGIN SSH HOST KEY FINGERPRINTS-----"
 _END = "-----END SSH HOST KEY FINGERPRINTS-----"
 
@@ -35,9 +35,9 @@ class Options(Record):
     """Options of `ssh_host_keys`.
 
     Attributes:
-        types: "auto", or a list of rsa, ecdsa and ed25519; "auto": those that `HostKey` in sshd's configuration
-            names, else all three.
-        keep: keep the keys that are there, and make those that are missing: for images that come with none.
+        types: a list of rsa, ecdsa and ed25519; "auto": the types that `HostKey` in sshd's configuration names, or
+            all three without such a line.
+        keep: keep existing keys and create only missing ones; safe only for images without host keys.
     """
 
     types: Union[Literal["auto"], tuple[Literal["rsa", "ecdsa", "ed25519"], ...]] = "auto"
@@ -45,20 +45,20 @@ class Options(Record):
 
     def __post_init__(self) -> None:
         if not self.types:
-            raise ValueError("types must have one type at least, or be auto")
+            raise ValueError("types must be auto or have at least one type")
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Make the keys, unless they were made for this VM already.
+    """Create the keys, unless they were created for this VM in an earlier run.
 
     Raises:
-        HandlerError: sshd would have no key that its configuration names.
-        CommandError: `ssh-keygen` or `dropbearkey` is not installed or failed; the old keys are there still.
+        HandlerError: sshd would have none of the keys that its configuration names.
+        CommandError: `ssh-keygen` or `dropbearkey` is not installed or failed; the old keys still exist.
         FileError: the keys could not be written.
     """
     kind = hostkeys.server(ctx.system)
     if kind is None:
-        ctx.note("there is no SSH server: no host keys are made")
+        ctx.note("no SSH server is installed: no host keys are created")
         return
     types = _types(ctx, kind, options)
     files = ctx.system.files
@@ -78,11 +78,11 @@ def apply(ctx: Context, options: Options) -> None:
     if wanted and kind == "openssh":
         Services(ctx.system).reload("sshd", "ssh")
     elif wanted:
-        Services(ctx.system).restart("dropbear")  # it reads its keys when it starts, and only then
+        Services(ctx.system).restart("dropbear")  # it reads its keys only when it starts
 
 
 def _types(ctx: Context, kind: str, options: Options) -> tuple[str, ...]:
-    """The types to make; of OpenSSH's, one at least that sshd will look for."""
+    """The types to create. For OpenSSH, at least one of them is a type that sshd's configuration uses."""
     config = read_config(ctx.system.files) if kind == "openssh" else None
     named = [setting.values[0] for setting in config.settings if setting.keyword == "hostkey"] if config else []
     named_types = tuple(t for t in hostkeys.TYPES if hostkeys.path_of(kind, t) in named)
@@ -92,24 +92,24 @@ def _types(ctx: Context, kind: str, options: Options) -> tuple[str, ...]:
         types = tuple(dict.fromkeys(options.types))
     others = [path for path in named if path not in {hostkeys.path_of(kind, t) for t in hostkeys.TYPES}]
     for path in others:
-        ctx.note(f"sshd's configuration names the host key {path}, which is left as it is")
+        ctx.note(f"the host key {path} in sshd's configuration is not changed")
     if named and not others and not set(types) & set(named_types):
         raise HandlerError(
-            "`types` has none of the types that HostKey in sshd's configuration names, so sshd would have no key: "
-            f"add one of {', '.join(named_types)}",
+            "`types` has none of the types that `HostKey` in sshd's configuration names: "
+            f"add at least one of {', '.join(named_types)}",
             reason=_REASON,
         )
     return types
 
 
 def _clean(ctx: Context, stale: list[str], *, kept: set[str]) -> None:
-    """Away with the image's keys of other types, and with public halves whose private one is gone."""
+    """Remove the image's keys of other types, and public keys without a private key."""
     for path in stale:
         if path.removesuffix(".pub") not in kept:
             ctx.system.files.delete(path)
     for path in sorted(kept):
         if ctx.system.files.exists(f"{path}-cert.pub"):
-            ctx.note(f"{path}-cert.pub certifies the key that was there before: have the new one signed")
+            ctx.note(f"{path}-cert.pub is a certificate for the old host key: have the new one signed")
 
 
 def _publics(ctx: Context, kind: str) -> list[str]:

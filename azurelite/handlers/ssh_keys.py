@@ -1,8 +1,9 @@
-"""`ssh_keys`: the administrator's public keys, in the file that sshd reads for him.
+"""`ssh_keys`: install the administrator's SSH public keys, in the file that sshd reads for that account.
 
-Keys are added, never taken away; a key that lets somebody in already is not added again. One that stands there with
-options as `command=` or `from=` is put ahead of that line without them, and that is noted. One bad key is skipped and
-named, the others land. X.509 certificates and keys in PEM are converted; OpenSSH's certificates open nothing here.
+Keys are added, never removed. A key that already permits login is not added again. If the file has a key only with
+options such as `command=` or `from=`, it is added without options before that line, and a note says so. An invalid
+key is skipped with a note; the others are installed. X.509 certificates and PEM keys are converted. OpenSSH
+certificates are skipped, because they do not permit login from this file.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from azurelite.keys.openssh import PublicKey, parse_login_key
 from azurelite.record import Record
 from azurelite.system.ssh.authorized import add_keys, keys_barred
 
-SUMMARY = "let the administrator's SSH keys in"
+SUMMARY = "install the administrator's SSH keys"
 NEEDS = ("username",)
 USES = ("public_ssh_keys", "password", "disable_password_authentication")
 FREQUENCY: Frequency = "instance"
@@ -33,9 +34,9 @@ class Options(Record):
     """Options of `ssh_keys`.
 
     Attributes:
-        keys: further public keys for the administrator, beside those that Azure gives.
-        path: the file, from the root or from his home, with sshd's tokens %u (name), %h (home), %U (number) and %%;
-            "auto": where sshd looks, by `AuthorizedKeysFile` in its configuration, else .ssh/authorized_keys.
+        keys: further public keys for the administrator, in addition to those from Azure.
+        path: the file, absolute or relative to the home folder, with sshd's tokens %u (user name), %h (home), %U
+            (user id) and %%; "auto": the `AuthorizedKeysFile` of sshd's configuration, else .ssh/authorized_keys.
     """
 
     keys: tuple[str, ...] = ()
@@ -45,45 +46,45 @@ class Options(Record):
         if not self.path.strip() or not self.path.isprintable() or self.path.endswith("/"):
             raise ValueError("path must be the path of a file")
         if ".." in self.path.split("/"):
-            raise ValueError("path must not have `..`")
+            raise ValueError("path must not contain `..`")
         if re.search("%(?![%hUu])", self.path):
-            raise ValueError("path has a `%` that is none of %u, %h, %U and %%")
+            raise ValueError("path has an unknown token after `%`: use %u, %h, %U or %%")
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Add the keys that are missing.
+    """Add the missing keys.
 
     Raises:
-        HandlerError: there is neither a key that sshd would take nor a password to enter by, no key could be used,
-            there is no account to give them to, or it is one of the system's.
-        MachineError: sshd reads no file of keys for the administrator, or one for everybody.
-        FileError: the file could not be written; a link below the home is not followed.
+        HandlerError: there is neither a key that sshd would accept nor a password to log in with, no key is valid,
+            or the account does not exist or is a system account.
+        MachineError: sshd reads no key file for the administrator, or one file for all users.
+        FileError: the file could not be written; symbolic links in the home folder are not followed.
     """
     if not ctx.metadata.public_ssh_keys and not options.keys:
-        _expect_another_way_in(ctx, "Azure gave no SSH key")
+        _require_password(ctx, "Azure gave no SSH key")
         return
     name, user = administrator(ctx)
     if user is None:
-        raise HandlerError(f"there is no account {name} to give keys to", reason=_REASON)
+        raise HandlerError(f"the account {name} does not exist: list `user` before `ssh_keys`", reason=_REASON)
     barred = keys_barred(ctx.system, user)
     if barred is not None:
-        _expect_another_way_in(ctx, barred)
+        _require_password(ctx, barred)
     path: Optional[str] = None if options.path == "auto" else options.path
     add_keys(ctx.system, user, _usable_keys(ctx, options), note=ctx.note, path=path)
 
 
-def _expect_another_way_in(ctx: Context, lacking: str) -> None:
-    """Without a key, the password that Azure gave is the way in, where the account has it."""
+def _require_password(ctx: Context, lacking: str) -> None:
+    """Check that the administrator can log in with Azure's password instead of a key. Raises HandlerError."""
     if password_works(ctx):
-        LOG.info("%s: the password is the way in", lacking)
+        LOG.info("ssh_keys: %s: the administrator can log in with the password", lacking)
         return
     why = "Azure gave no password"
     if ctx.metadata.disable_password_authentication is True:
         why = "Azure forbids passwords"
     elif ctx.metadata.password:
-        why = "the account does not have the password that it gave (`user` sets it, ahead of ssh_keys)"
+        why = "the account does not have Azure's password (list `user` before `ssh_keys`)"
     raise HandlerError(
-        f"{lacking}, and {why}: nobody could enter (`required: false` if somebody can all the same)",
+        f"{lacking}, and {why}, so nobody could log in: set `required: false` if there is another way",
         reason=_REASON,
     )
 
@@ -98,7 +99,7 @@ def _usable_keys(ctx: Context, options: Options) -> list[PublicKey]:
         try:
             usable.append(parse_login_key(text))
         except ValueError as error:
-            wrong.append(f"{place} is skipped: {error}")
+            wrong.append(f"{place} skipped: {error}")
     if not usable:
         raise HandlerError("; ".join(wrong), reason=_REASON, data={"error": "no usable key"})
     for said in wrong:

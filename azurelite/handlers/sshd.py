@@ -1,8 +1,9 @@
-"""`sshd`: whether it takes passwords, as Azure says, and further settings of its own.
+"""`sshd`: set whether sshd accepts passwords, as Azure says, and further sshd settings.
 
-The first value that sshd meets wins. So the settings go into a drop-in where the main file includes such, else to the
-head of the main file, ahead of every Match; and only where what is there does not say the same already. sshd itself
-checks the result before it is kept. Passwords are never turned off while the administrator has no key to enter by.
+sshd uses the first value that it reads. So the settings go into a drop-in if the main file includes drop-ins, else to
+the top of the main file, before every Match; nothing is written if the configuration already has the same effect.
+sshd itself checks the result before it is written. Passwords are never disabled while the administrator has no key to
+log in with.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FREQUENCY: Frequency = "instance"
 REQUIRED = False
 
 _REASON = "failed to update sshd config"
-# Where PAM asks for the password, it comes as keyboard-interactive: the two go together, as in Azure's own agent.
+# With PAM, passwords arrive as keyboard-interactive, so both are set together, as Azure's own agent does.
 _PASSWORD_KEYWORDS = ("PasswordAuthentication", "KbdInteractiveAuthentication")
 _DROPBEAR_FLAGS = ("/etc/default/dropbear", "/etc/conf.d/dropbear", "/etc/sysconfig/dropbear")
 
@@ -35,11 +36,11 @@ class Options(Record):
     """Options of `sshd`.
 
     Attributes:
-        password_authentication: "auto": as Azure says, and kept where it says nothing; "yes" or "no"; "keep": left
-            as it is.
-        file: the drop-in's name; sshd reads them in their order, and the first value wins. With 50-cloud-init.conf,
-            "Reset password" in Azure's portal still works, for its extension knows that name.
-        settings: further settings by their keyword, as {PermitRootLogin: "no", ClientAliveInterval: 180}.
+        password_authentication: "yes" or "no": permit or forbid passwords; "keep": leave sshd's setting unchanged;
+            "auto": as Azure says, or unchanged if Azure says nothing.
+        file: the name of the drop-in; sshd reads drop-ins by name, and the first value wins. With
+            50-cloud-init.conf, "Reset password" in Azure's portal still works, because its extension changes that file.
+        settings: further settings by keyword, for example {PermitRootLogin: "no", ClientAliveInterval: 180}.
     """
 
     password_authentication: Union[bool, Literal["auto", "yes", "no", "keep"]] = "auto"  # noqa: S105 (a switch)
@@ -48,12 +49,12 @@ class Options(Record):
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.conf", self.file):
-            raise ValueError("file must be a file's name that ends in .conf")
+            raise ValueError("file must be the name of a file that ends in .conf")
         for keyword, value in self.settings.items():
             if not re.fullmatch("[A-Za-z][A-Za-z0-9]*", keyword):
-                raise ValueError("settings has a keyword that sshd cannot have")
+                raise ValueError("settings must have keywords of letters and digits")
             if keyword_of(keyword) in ("match", "include"):
-                raise ValueError(f"settings cannot have {keyword}: write a drop-in of your own for it")
+                raise ValueError(f"settings cannot have {keyword}: write your own drop-in for it")
             if keyword_of(keyword) in map(str.lower, _PASSWORD_KEYWORDS):
                 raise ValueError(f"settings cannot have {keyword}: use password_authentication")
             if isinstance(value, str) and (not value.isprintable() or not value.strip()):
@@ -61,13 +62,13 @@ class Options(Record):
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """See to it that sshd does as wished.
+    """Write the settings and reload sshd.
 
     Raises:
-        HandlerError: passwords cannot be turned off without shutting the administrator out, sshd refuses the
-            settings, or its configuration lies where nothing is written.
+        HandlerError: disabling passwords would lock out the administrator, sshd rejects the settings, or its
+            configuration is in /usr/etc without drop-ins.
         FileError: a file could not be read or written.
-        CommandError: the running sshd could not be told.
+        CommandError: the running sshd could not be reloaded.
     """
     passwords = _passwords(ctx, options)
     config = read_config(ctx.system.files)
@@ -81,35 +82,38 @@ def apply(ctx: Context, options: Options) -> None:
     for keyword, value in options.settings.items():
         wanted[keyword] = str({True: "yes", False: "no"}[value] if isinstance(value, bool) else value).strip()
     if passwords is not None:
-        _tell_of_matches(ctx, config, user, passwords)
+        _note_matches(ctx, config, user, passwords)
     if not _in_effect(config, wanted):
         _write(ctx, options, config, wanted)
 
 
 def _passwords(ctx: Context, options: Options) -> Optional[str]:
-    """ "yes", "no", or None where they are left as they are."""
+    """The value for sshd: "yes", "no", or None for unchanged."""
     asked = options.password_authentication
-    if isinstance(asked, bool):  # YAML's own reading of yes and no
+    if isinstance(asked, bool):  # YAML reads yes and no as booleans
         return "yes" if asked else "no"
     if asked != "auto":
         return None if asked == "keep" else asked
     known = ctx.metadata
     if known.disable_password_authentication is None:
-        # Nothing said; but a password with no key beside it is meant to be used.
+        # Azure does not say. A password without a key is meant to be used.
         return "yes" if known.password and not known.public_ssh_keys else None
     return "no" if known.disable_password_authentication else "yes"
 
 
 def _may_forbid(ctx: Context, options: Options, config: SshdConfig, user: Optional[User]) -> bool:
-    """Passwords are off already, or the administrator can enter without one."""
+    """Whether passwords may be disabled: they already are, or the administrator can log in with a key.
+
+    Raises HandlerError if the configuration asks to disable them and they may not be disabled.
+    """
     if all(config.value(keyword.lower()) == "no" for keyword in _PASSWORD_KEYWORDS) or _has_key(ctx, config, user):
         return True
     whose = f"the administrator {ctx.metadata.username}" if ctx.metadata.username else "an administrator"
-    text = f"sshd finds no key of {whose}, and without a password nobody could enter: let ssh_keys run ahead of sshd"
+    text = f"sshd has no usable key for {whose}, so nobody could log in: list `ssh_keys` before `sshd`"
     asked = options.password_authentication
     if asked != "auto":
-        raise HandlerError(f"passwords cannot be turned off: {text}", reason=_REASON)
-    ctx.note(f"passwords are not turned off: {text}")
+        raise HandlerError(f"passwords cannot be disabled: {text}", reason=_REASON)
+    ctx.note(f"passwords stay enabled: {text}")
     return False
 
 
@@ -122,20 +126,21 @@ def _has_key(ctx: Context, config: SshdConfig, user: Optional[User]) -> bool:
     methods = config.for_user("authenticationmethods", user.name, groups)
     if methods is not None and not {"any", "publickey"}.intersection(map(str.lower, methods.values)):
         return False  # a key alone is not enough
-    for keyword in ("authorizedkeyscommand", "trustedusercakeys"):  # keys from elsewhere, which no file here shows
+    for keyword in ("authorizedkeyscommand", "trustedusercakeys"):  # keys that do not come from a key file
         if config.value(keyword) not in ("", "none"):
             return True
     return has_usable_key(ctx.system, user)
 
 
-def _tell_of_matches(ctx: Context, config: SshdConfig, user: Optional[User], passwords: str) -> None:
+def _note_matches(ctx: Context, config: SshdConfig, user: Optional[User], passwords: str) -> None:
+    """Note settings in Match blocks that override the new value, all of them or those for the administrator."""
     groups = frozenset(ctx.system.accounts.groups_of(user.name)) if user is not None else frozenset()
     for keyword in _PASSWORD_KEYWORDS:
         for setting in config.matched(keyword.lower()):
             value = "".join(setting.values[:1]).lower()
-            his = user is not None and config.for_user(keyword.lower(), user.name, groups) is setting
-            if value != passwords and (passwords == "no" or his):
-                ctx.note(f"{setting.place} has `{keyword} {value}` inside a Match, which wins where that holds")
+            applies = user is not None and config.for_user(keyword.lower(), user.name, groups) is setting
+            if value != passwords and (passwords == "no" or applies):
+                ctx.note(f"{setting.place} has `{keyword} {value}` inside a Match block, which overrides the setting")
 
 
 def _in_effect(config: Optional[SshdConfig], wanted: Mapping[str, str]) -> bool:
@@ -161,13 +166,13 @@ def _write(ctx: Context, options: Options, config: SshdConfig, wanted: Mapping[s
         candidate = text
         if path.startswith("/usr/etc/"):
             raise HandlerError(
-                f"{path} is the distribution's and includes no drop-in that would win: copy it to /etc/ssh/sshd_config",
+                f"{path} belongs to the distribution and includes no drop-ins first: copy it to /etc/ssh/sshd_config",
                 reason=_REASON,
             )
     words = complaint(ctx.system, config.path, candidate, present)
     if words is not None:
         raise HandlerError(
-            f"sshd refuses the settings, so they are not written: {words}: correct `settings`", reason=_REASON
+            f"sshd rejects the settings: correct `settings` (nothing was written; sshd says: {words})", reason=_REASON
         )
     files.mkdirs(path.rpartition("/")[0])
     files.rewrite(path, text.encode(errors="surrogateescape"), mode=0o600)
@@ -175,7 +180,7 @@ def _write(ctx: Context, options: Options, config: SshdConfig, wanted: Mapping[s
 
 
 def _without_openssh(ctx: Context, passwords: Optional[str]) -> None:
-    """Dropbear has no configuration: whether it takes passwords is said where it is started."""
+    """Note that Dropbear accepts passwords. It has no configuration file, only the arguments it is started with."""
     from azurelite.system.ssh.hostkeys import server
 
     if passwords != "no" or server(ctx.system) != "dropbear":
@@ -183,6 +188,4 @@ def _without_openssh(ctx: Context, passwords: Optional[str]) -> None:
     for path in _DROPBEAR_FLAGS:
         if re.search(r"""(?m)^[^#\n]*[\s"'=]-[A-Za-z]*s""", text_of(ctx.system.files, path)):
             return
-    ctx.note(
-        "dropbear takes passwords unless it is started with -s: add that to its arguments, as in /etc/default/dropbear"
-    )
+    ctx.note("dropbear accepts passwords: add -s to its arguments, for example in /etc/default/dropbear")

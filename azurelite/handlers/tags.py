@@ -1,7 +1,7 @@
-"""`tags`: the VM's tags and other metadata as variables in a file, for shells and for systemd's `EnvironmentFile=`.
+"""`tags`: write the VM's tags and other metadata as variables to a file, for shells and systemd's `EnvironmentFile=`.
 
-Each line is NAME="value", quoted so that both read the same. A tag's name becomes one of A-Z, 0-9 and `_`. There is
-never a secret in it: everybody may read the file.
+Each line is NAME="value", quoted so that both read the same value. The name of a tag is changed to A-Z, 0-9 and `_`.
+The file never holds a secret, because everybody may read it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from azurelite.handlers import Context
 from azurelite.record import Record
 from azurelite.system.owners import shared_folder
 
-SUMMARY = "write the VM's tags to a file of variables"
-NEEDS = ("region",)  # without an answer of IMDS the file stays as it is
+SUMMARY = "write the VM's tags and metadata as variables to a file"
+NEEDS = ("region",)  # only IMDS has it; without IMDS the file is not changed
 USES = (
     "vm_id",
     "instance_id",
@@ -27,7 +27,7 @@ USES = (
     "username",
     "tags",
 )
-FREQUENCY: Frequency = "boot"  # tags change while the VM lives, and /run is empty after a boot
+FREQUENCY: Frequency = "boot"  # tags can change at any time, and /run is empty after a boot
 REQUIRED = False
 
 Field = Literal[
@@ -47,9 +47,9 @@ class Options(Record):
     """Options of `tags`.
 
     Attributes:
-        path: the file; folders on the way are made.
-        prefix: how each name begins: a tag `role` becomes AZURE_TAG_ROLE, the field `region` AZURE_REGION.
-        fields: metadata that is told beside the tags.
+        path: the file; missing folders are created.
+        prefix: prefix of each name: the tag `role` becomes AZURE_TAG_ROLE, the field `region` AZURE_REGION.
+        fields: metadata fields to write in addition to the tags.
     """
 
     path: str = "/run/azurelite/tags.env"
@@ -59,9 +59,9 @@ class Options(Record):
     def __post_init__(self) -> None:
         parts = self.path.split("/")
         if parts[0] or len(parts) < 2 or any(part in ("", ".", "..") for part in parts[1:]) or "\0" in self.path:
-            raise ValueError("path must be absolute and without `..`, as /run/azurelite/tags.env")
+            raise ValueError("path must be an absolute path without `..`, such as /run/azurelite/tags.env")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", self.prefix):
-            raise ValueError("prefix must be letters, digits and `_`, and begin with no digit")
+            raise ValueError("prefix must be letters, digits and `_`, and must not begin with a digit")
 
 
 def apply(ctx: Context, options: Options) -> None:
@@ -75,7 +75,7 @@ def apply(ctx: Context, options: Options) -> None:
     for tag, value in sorted((ctx.metadata.tags or {}).items()):
         name = f"{options.prefix}TAG_{_usable(tag)}"
         if name in owner:
-            ctx.note(f"the tags {_shown(owner[name])} and {_shown(tag)} are both {name}: the first is told")
+            ctx.note(f"the tags {_shown(owner[name])} and {_shown(tag)} both become {name}: the second is skipped")
         else:
             owner[name] = tag
             lines.append(_line(name, value))
@@ -97,7 +97,7 @@ def _usable(tag: str) -> str:
 
 
 def _line(name: str, value: str) -> str:
-    """One line: what is special in double quotes to either reader gets a backslash, and a line break is a blank."""
+    """One line. Characters that are special in double quotes get a backslash; control characters become blanks."""
     text = "".join(letter if letter.isprintable() else " " for letter in value)
     quoted = re.sub(r'(["\\$`])', r"\\\1", text)
     return f'{name}="{quoted}"\n'

@@ -1,8 +1,8 @@
-"""`time_sync`: the program that keeps the clock reads the host's clock, and the servers that are wanted.
+"""`time_sync`: set the time sources: the host's clock, and time servers.
 
-Hyper-V shows a VM the host's clock as a PTP device, which needs no network. chrony alone reads it. The program that
-is installed is used (chrony, ntpd, ntpsec, OpenNTPD, systemd-timesyncd, BusyBox's ntpd); one that runs is restarted,
-none is started.
+Hyper-V gives a VM the host's clock as a PTP device, which needs no network. Only chrony can use it. The installed
+time program is configured (chrony, ntpd, ntpsec, OpenNTPD, systemd-timesyncd, BusyBox's ntpd). It is restarted if it
+is running, and not started otherwise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from azurelite.system.timekeeping import TimeKeeper, configure, find_time_keeper
 
 LOG = logging.getLogger(__name__)
 
-SUMMARY = "keep the clock by the host's clock and by time servers"
+SUMMARY = "synchronize the clock with the host's clock and time servers"
 NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
@@ -34,10 +34,10 @@ class Options(Record):
     """Options of `time_sync`.
 
     Attributes:
-        ptp: "auto": chrony reads the host's clock where there is one; true: it must be there, and chrony (an image
-            that is not running gets the setting in any case); false: it is not used.
-        servers: time servers, names or addresses; they and `pools` take the place of those that are set.
-        pools: names that stand for several servers each, as "pool.ntp.org".
+        ptp: "auto": chrony uses the host's clock if there is one; true: the host's clock and chrony are required (an
+            image that is not running gets the setting in any case); false: the host's clock is not used.
+        servers: time servers, names or addresses; together with `pools` they replace the configured ones.
+        pools: names that resolve to several servers each, for example "pool.ntp.org".
     """
 
     ptp: Union[bool, Literal["auto"]] = "auto"
@@ -48,39 +48,39 @@ class Options(Record):
         for key, names in (("servers", self.servers), ("pools", self.pools)):
             for name in names:
                 if len(name) > 253 or not (re.fullmatch(_NAME, name) or re.fullmatch(_ADDRESS, name)):
-                    raise ValueError(f"{key} must be names or addresses of hosts")
+                    raise ValueError(f"{key} must be host names or addresses")
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Set the sources of the time.
+    """Set the time sources.
 
     Raises:
-        HandlerError: nothing is installed that could use what is asked for, or there is no such clock.
-        MachineError: a file cannot be written, or the service did not come back.
+        HandlerError: no installed program can use the sources, or the host's clock does not exist.
+        MachineError: a file cannot be written, or the service could not be restarted.
     """
     keeper = find_time_keeper(ctx.system.files)
     clock = _clock(ctx, keeper, options)
     if keeper is None:
         if options.servers or options.pools:
-            raise HandlerError("no program is installed that keeps the clock: add chrony to the image")
-        LOG.info("no program is installed that keeps the clock")
+            raise HandlerError("no time program is installed: add chrony to the image")
+        LOG.info("time_sync: skipped: no time program is installed")
         return
     if configure(ctx.system.files, keeper, clock=clock, servers=options.servers, pools=options.pools):
         Services(ctx.system).restart(*keeper.services)
 
 
 def _clock(ctx: Context, keeper: Optional[TimeKeeper], options: Options) -> Optional[str]:
-    """The device of the host's clock, where it is to be used."""
+    """The device of the host's clock, or None if it is not to be used."""
     if options.ptp is False:
         return None
     chrony = keeper is not None and keeper.name == "chrony"
     clock = hyperv_clock(ctx.system.files)
     if options.ptp == "auto":
         if clock is not None and not chrony:
-            LOG.info("the host's clock %s is not used: chrony alone reads it", clock)
+            LOG.info("time_sync: the host's clock %s is not used: only chrony can read it", clock)
         return clock if chrony else None
     if not chrony:
-        raise HandlerError("the host's clock is read by chrony alone: add it to the image, or set `ptp: auto`")
-    if clock is None and ctx.system.root.is_host:  # chrony does not start with a device that is not there
-        raise HandlerError("there is no Hyper-V clock (/dev/ptp_hyperv): load the module hv_utils, or set `ptp: auto`")
+        raise HandlerError("`ptp: true` requires chrony: add it to the image, or set `ptp: auto`")
+    if clock is None and ctx.system.root.is_host:  # chrony does not start if the device does not exist
+        raise HandlerError("/dev/ptp_hyperv does not exist: load the module hv_utils, or set `ptp: auto`")
     return clock or _USUAL_CLOCK

@@ -1,6 +1,6 @@
-"""`timezone`: the zone of the system's clock, in /etc/localtime and wherever else this system keeps it.
+"""`timezone`: set the system's time zone, in /etc/localtime and in the other files where this system stores it.
 
-The zone must be one of the guest's own; its files come with the distribution's package of time zones.
+The zone must exist in the guest; the distribution's package for time zones installs them.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ class Options(Record):
     """Options of `timezone`.
 
     Attributes:
-        zone: its name below /usr/share/zoneinfo, as "Europe/Berlin".
+        zone: the name of a file in /usr/share/zoneinfo, for example "Europe/Berlin".
     """
 
     zone: str = "UTC"
 
     def __post_init__(self) -> None:
         if len(self.zone) > 64 or not re.fullmatch(_NAME, self.zone):
-            raise ValueError("zone must be a name as Europe/Berlin or UTC")
-        if self.zone.rpartition("/")[2] == "localtime":  # Debian has it there, as a link to /etc/localtime
-            raise ValueError("zone must be a zone by its own name, and localtime is whichever holds")
+            raise ValueError("zone must be a name such as Europe/Berlin or UTC")
+        if self.zone.rpartition("/")[2] == "localtime":  # Debian has it in zoneinfo, as a link to /etc/localtime
+            raise ValueError("zone must be the name of a zone, and localtime is a link to the current one")
 
 
 def apply(ctx: Context, options: Options) -> None:
     """Set the time zone.
 
     Raises:
-        HandlerError: there is no such zone on this system.
-        FileError: a place that names the zone cannot be written.
+        HandlerError: the zone does not exist on this system.
+        FileError: one of the files cannot be written.
     """
     files = ctx.system.files
     data = zone_data(files, options.zone)
@@ -54,9 +54,9 @@ def apply(ctx: Context, options: Options) -> None:
         set_zone(files, options.zone, data)
     elif files.is_dir(ZONEINFO):
         similar = similar_zone(files, options.zone)
-        remedy = f"did you mean {similar}?" if similar else f"the folders of {ZONEINFO} show the names"
-        raise HandlerError(f"there is no time zone {options.zone}: {remedy}")
+        remedy = f"did you mean {similar}?" if similar else f"choose a name from {ZONEINFO}"
+        raise HandlerError(f"the time zone {options.zone} does not exist: {remedy}")
     elif options.zone in _UTC and files.root.link_target(LOCALTIME) is None and not files.exists(LOCALTIME):
-        LOG.info("no time zones are installed, and without any the clock shows UTC")
+        LOG.info("timezone: skipped: no time zones are installed, so the system uses UTC")
     else:
-        raise HandlerError(f"there is no {ZONEINFO}: install the package tzdata (`timezone-data`, `zoneinfo`)")
+        raise HandlerError(f"{ZONEINFO} does not exist: install the package tzdata (`timezone-data`, `zoneinfo`)")

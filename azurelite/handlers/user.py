@@ -1,10 +1,10 @@
-"""`user`: the administrator's account, with the password that Azure gives or one that no password fits.
+"""`user`: create the administrator's account, with Azure's password or with password login locked.
 
-An existing account is adopted: it gains the groups and the rule for sudo or doas, and Azure's password where it has
-none that works; it keeps everything else as it is. Accounts of the system (root, daemon, …) are refused.
+An existing account is adopted: it is added to the groups, gets the rule for sudo or doas, and gets Azure's password if
+it has no usable one; nothing else is changed. System accounts (root, daemon, …) are refused.
 
-The password is set even where Azure forbids passwords over SSH, as its own agent and cloud-init do: the serial console
-of the portal and `sudo: password` ask for it, and sshd is told by the handler `sshd`.
+The password is set even if Azure forbids passwords over SSH, as Azure's own agent and cloud-init do: the portal's
+serial console and `sudo: password` need it. The handler `sshd` sets whether sshd accepts it.
 """
 
 from __future__ import annotations
@@ -36,17 +36,16 @@ class Options(Record):
     """Options of `user`.
 
     Attributes:
-        groups: further groups, as "wheel".
-        create_groups: make those of `groups` that do not exist; otherwise they are noted and left out.
-        sudo: "nopasswd" or "password": the rule that is written, and sudo or doas must be there; "none": no rule;
-            "auto": "nopasswd" where sudo is installed or has its folder /etc/sudoers.d, or else doas is there; else
-            none.
-        sudo_by: "sudo" or "doas": the one of them that gets the rule; "auto": sudo where it is there, else doas.
-        shell: the login shell; the first of bash, ash and sh that exists when left out.
-        home_mode: permissions of a home that is made, in quotes, as "0750"; the system's own habit when left out.
-        comment: the full name of an account that is made.
-        password: when Azure's password is set. "auto": for an account that is made, and for an adopted one that has no
-            password yet; "always": for any, in place of its own; "never".
+        groups: further groups, for example "wheel".
+        create_groups: create those of `groups` that do not exist; otherwise they are skipped with a note.
+        sudo: "nopasswd" or "password": write such a rule; sudo or doas must be installed. "none": no rule. "auto":
+            "nopasswd" if sudo is installed or has its folder /etc/sudoers.d, or if doas is installed; else none.
+        sudo_by: the tool that gets the rule: "sudo" or "doas"; "auto": sudo if it is installed, else doas.
+        shell: the login shell; when left out, the first of bash, ash and sh that exists.
+        home_mode: permissions of a new home folder, in quotes, for example "0750"; the system's default when left out.
+        comment: the full name, for a new account.
+        password: when to set Azure's password. "auto": for a new account, and for an adopted one that has no
+            password yet; "always": for any account, replacing its password; "never".
     """
 
     groups: tuple[str, ...] = ()
@@ -61,23 +60,22 @@ class Options(Record):
     def __post_init__(self) -> None:
         for group in self.groups:
             if not re.fullmatch(GROUP, group):
-                raise ValueError("groups has a name that no group can have")
+                raise ValueError("groups must be names of letters, digits, `_`, `.` and `-`")
         if self.shell is not None and not re.fullmatch(r"(/[A-Za-z0-9_.+-]+)+", self.shell):
             raise ValueError("shell must be an absolute path")
         if self.home_mode is not None and octal(self.home_mode) is None:
-            raise ValueError('home_mode must be permissions in quotes, as "0750"')
+            raise ValueError('home_mode must be octal permissions in quotes, such as "0750"')
         wrong = wrong_comment(self.comment)
         if wrong is not None:
             raise ValueError(wrong)
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """See to it that the account exists, with its groups, its password and its rule for sudo or doas.
+    """Create or complete the account, with its groups, its password and its rule for sudo or doas.
 
     Raises:
-        HandlerError: a name that no person's account may have, a password that none can have, or sudo asked for
-            and not installed.
-        MachineError: the account could not be made.
+        HandlerError: the name or the password is not allowed, or sudo is requested and not installed.
+        MachineError: the account could not be created.
     """
     name, user = administrator(ctx)
     password = _usable_password(ctx, name, user, options)
@@ -92,43 +90,43 @@ def apply(ctx: Context, options: Options) -> None:
         ctx.system.accounts.complete(user)
         for group in groups:
             ctx.system.accounts.ensure_member(user, group)
-    if password is not None and _is_to_have(ctx, name, password, options):
+    if password is not None and _should_set(ctx, name, password, options):
         ctx.system.accounts.passwords.set_text(name, password)
     grant(ctx, right)
 
 
 def _usable_password(ctx: Context, name: str, user: Optional[User], options: Options) -> Optional[Secret]:
-    """Azure's password, when it is wished at all. Raises HandlerError where it cannot be set."""
+    """Azure's password, or None if there is none to set. Raises HandlerError if it cannot be set."""
     password = ctx.metadata.password
     if not password or options.password == "never":  # noqa: S105
         return None
     wrong = unfit(password)
     if wrong is not None:
-        raise HandlerError(f"the password that Azure gave for {name} is refused: {wrong}", reason=_REASON)
+        raise HandlerError(f"the password of {name} is refused because {wrong}: use another password", reason=_REASON)
     passwords = ctx.system.accounts.passwords
     if user is None or options.password == "always" or passwords.state(name) in ("none", "empty"):  # noqa: S105
         obstacle = passwords.obstacle()
         if obstacle is not None:
-            raise HandlerError(f"{obstacle}; `password: never` does without", reason=_REASON)
+            raise HandlerError(f"{obstacle}, or set `password: never`", reason=_REASON)
     return password
 
 
-def _is_to_have(ctx: Context, name: str, password: Secret, options: Options) -> bool:
-    """Whoever has a password already keeps it, unless told otherwise: nobody is re-keyed by accident."""
+def _should_set(ctx: Context, name: str, password: Secret, options: Options) -> bool:
+    """Whether to set the password. An account that has one keeps it, unless `password` is "always"."""
     passwords = ctx.system.accounts.passwords
     if options.password == "always" or passwords.fits(name, password):  # noqa: S105
         return True
     state = passwords.state(name)
     if state in ("none", "empty"):
         return True
-    what = {"set": "has a password", "locked": "has a locked password"}.get(state, "has its password elsewhere")
-    ctx.note(f"the account {name} {what} and keeps it; `password: always` would give it Azure's")
+    kept = {"set": "its password", "locked": "its locked password"}.get(state, "its password from another database")
+    ctx.note(f"the account {name} exists and keeps {kept}: set `password: always` to replace it with Azure's")
     return False
 
 
 def _shell(ctx: Context, options: Options) -> str:
     if options.shell is not None and not ctx.system.files.is_executable(options.shell):
-        raise HandlerError(f"the shell {options.shell} is not there: install it, or change `shell`")
+        raise HandlerError(f"the shell {options.shell} does not exist: install it, or change `shell`")
     return options.shell or find_shell(ctx)
 
 
@@ -156,5 +154,5 @@ def _usable_groups(ctx: Context, options: Options) -> tuple[str, ...]:
         if ctx.system.accounts.has_group(group):
             usable.append(group)
         else:
-            ctx.note(f"the group {group} does not exist and is left out: make it, or set create_groups")
+            ctx.note(f"the group {group} does not exist and is skipped: create it, or set `create_groups: true`")
     return tuple(usable)

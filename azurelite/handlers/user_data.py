@@ -1,8 +1,8 @@
-"""`user_data`: what the owner of the VM handed to it is kept, unpacked, and done: scripts and #cloud-config.
+"""`user_data`: store the VM's user data, unpack it, and run its scripts and #cloud-config.
 
-A part that fails stops no other one; all that failed is told at the end, in one error. Parts of a kind and keys of
-#cloud-config that azurelite does not know are named in one note. Nothing that the data says of values is repeated
-anywhere: it may hold secrets. A script is begun once per VM, whatever became of it and whatever `frequency` says.
+If a part fails, the others still run; one error at the end lists all failures. One note lists the kinds of parts and
+the keys of #cloud-config that azurelite does not support. No message repeats a value from the data, which may be
+secret. A script is started once per VM, whether it succeeds or not and whatever `frequency` says.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-SUMMARY = "keep user data (or else custom data) and run it: scripts, MIME, the #cloud-config subset"
+SUMMARY = "store and run user data, or else custom data: scripts, MIME, a subset of #cloud-config"
 NEEDS: tuple[str, ...] = ()
 USES = ("user_data", "custom_data")
 FREQUENCY: Frequency = "instance"
@@ -36,8 +36,8 @@ REQUIRED = False
 Source = Literal["user_data", "custom_data"]
 Action = Literal["run", "save", "ignore"]
 LOG_DIR = "/var/log/azurelite"
-_SHOWN = 20  # things left out that one note names
-_WHOLE = b"azurelite: whole"  # is printed behind what was unpacked when zstd was content to its end
+_SHOWN = 20  # unsupported items that one note lists
+_WHOLE = b"azurelite: whole"  # printed after the unpacked data if zstd succeeded
 _UNZSTD = f'{{ zstd -dcq && printf "%s" "{_WHOLE.decode()}"; }} | head -c "$0" | base64'
 
 
@@ -45,14 +45,15 @@ class Options(Record):
     """Options of `user_data`.
 
     Attributes:
-        sources: where it is looked for, in this order; the first that is there is used. Custom data is left alone where
-            the configuration lists `custom_data` as a handler of its own.
-        action: "run": keep it, unpack it, run its scripts and apply its #cloud-config; "save": only keep it, below
-            /var/lib/azurelite/vms, where root alone can look; "ignore": neither. A script is begun once per VM, even
-            if it fails or reboots the machine; removing ID/memory/*-scripts there lets all of them run again.
-        save: a second place to keep it at (mode 0600), as /var/lib/waagent/CustomData for programs that look there.
-        timeout: seconds that each script has; it is killed then. While Azure waits for Ready (the entry stands ahead
-            of `report_ready`), `datasource.deadline` ends it earlier.
+        sources: where to look for data, in this order; the first that is not empty is used. Custom data is skipped if
+            the configuration lists the handler `custom_data`.
+        action: "run": store it, unpack it, run its scripts and apply its #cloud-config; "save": only store it, in
+            /var/lib/azurelite/vms, readable by root only; "ignore": do nothing. A script is started once per VM, even
+            if it fails or reboots the machine; to run all scripts again, remove ID/memory/*-scripts there.
+        save: also store it in this file (mode 0600), for example /var/lib/waagent/CustomData for programs that
+            read it there.
+        timeout: seconds that each script may run before it is killed. In an entry before `report_ready`,
+            `datasource.deadline` may end it earlier.
     """
 
     sources: tuple[Source, ...] = ("user_data", "custom_data")
@@ -63,22 +64,22 @@ class Options(Record):
     def __post_init__(self) -> None:
         check(self.save, self.timeout)
         if len(set(self.sources)) != len(self.sources):
-            raise ValueError("sources names one source twice")
+            raise ValueError("sources has the same source twice")
 
 
 def check(save: Optional[str], timeout: float) -> None:
-    """Refuse options that cannot be. Raises ValueError."""
+    """Check the options `save` and `timeout`. Raises ValueError."""
     if save is not None and (not save.startswith("/") or save.endswith("/") or ".." in save.split("/")):
         raise ValueError("save must be the absolute path of a file, without `..`")
     if not 0 < timeout <= 7 * 86400:
-        raise ValueError("timeout must be more than 0 and at most a week, in seconds")
+        raise ValueError("timeout must be more than 0 and at most 604800 seconds (a week)")
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Keep and do what is there; nothing at all where nothing was given.
+    """Store the data and run it; do nothing if there is none.
 
     Raises:
-        HandlerError: names everything that failed.
+        HandlerError: lists everything that failed.
     """
     own = any(entry.name == "custom_data" for entry in ctx.config.handlers)
     sources = tuple(source for source in options.sources if not (own and source == "custom_data"))
@@ -86,17 +87,17 @@ def apply(ctx: Context, options: Options) -> None:
 
 
 def use(ctx: Context, sources: tuple[Source, ...], *, action: Action, save: Optional[str], timeout: float) -> None:
-    """Keep and do the first of `sources` that is there.
+    """Store and run the first of `sources` that is not empty.
 
     Args:
-        ctx: the run.
+        ctx: the context of the run.
         sources: fields of the metadata.
-        action: what becomes of it.
-        save: a further place to keep it at.
+        action: the option `action`.
+        save: path of a further file to store it in.
         timeout: seconds for each script.
 
     Raises:
-        HandlerError: names everything that failed.
+        HandlerError: lists everything that failed.
     """
     source = next((name for name in sources if getattr(ctx.metadata, name)), None)
     if source is None or action == "ignore":
@@ -115,7 +116,7 @@ def use(ctx: Context, sources: tuple[Source, ...], *, action: Action, save: Opti
 
 
 class _Work:
-    """One document, on its way to the machine."""
+    """Storing and running one document."""
 
     def __init__(self, ctx: Context, source: Source, timeout: float) -> None:
         from azurelite.userdata.ledger import Ledger
@@ -125,16 +126,16 @@ class _Work:
         self.timeout = timeout
         self.failed: list[str] = []
         self._ledger = Ledger(ctx.memory.recall(f"{source}-scripts"))
-        self._foreign: list[str] = []  # scripts that are not run, for this is not their machine
+        self._foreign: list[str] = []  # scripts that are skipped because the root is not the running system
         self._folder = ctx.memory.vm_folder
 
     def take(self, error: Optional[AzureliteError], what: str = "") -> None:
-        """Remember a failure."""
+        """Add the error, if any, to the failures, after the text `what`."""
         if error is not None:
             self.failed.append(f"{what}{error}")
 
     def keep(self, data: bytes, save: Optional[str]) -> None:
-        """Keep a copy that root alone can read."""
+        """Store copies that only root can read."""
         files = self.ctx.system.files
 
         def write(path: str) -> None:
@@ -146,7 +147,7 @@ class _Work:
         self.take(guard(lambda: self._put(self.source, data, mode=0o600)))
 
     def run(self, data: bytes) -> None:
-        """Take it apart and do what it says. Raises HandlerError where nothing of it can be read."""
+        """Split the document and run its parts. Raises HandlerError if the document as a whole cannot be read."""
         from azurelite.userdata.reading import read
         from azurelite.userdata.translate import Translation
 
@@ -161,12 +162,12 @@ class _Work:
         steps = translation.steps()
         self.failed += [f"{part.name} {part.why}" for part in parts if part.kind == "broken"]
         refused = [f"{part.name} is {part.why}" for part in parts if part.kind == "refused"]
-        self._name_left_out([*refused, *reading.unknown, *translation.left_out])
+        self._note_unsupported([*refused, *reading.unknown, *translation.left_out])
         self.failed += [*reading.problems, *translation.problems]
         for step in steps:
             self._do(step)
         if self._foreign:
-            self.ctx.note(f"not run, for the root is not the running system: {', '.join(self._foreign)}")
+            self.ctx.note(f"scripts skipped, because this is not the running system: {', '.join(self._foreign)}")
 
     def _parts(self, data: bytes) -> list[Part]:
         from azurelite.userdata.decode import decode
@@ -187,14 +188,15 @@ class _Work:
                 self.take(error)
             else:
                 found += [
-                    replace(p, kind="refused", why="an archive in another") if p.kind == "archive" else p for p in inner
+                    replace(p, kind="refused", why="an archive inside another") if p.kind == "archive" else p
+                    for p in inner
                 ]
         return found
 
-    def _name_left_out(self, names: list[str]) -> None:
+    def _note_unsupported(self, names: list[str]) -> None:
         if names:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            self.ctx.note(f"left out, azurelite does not do it: {'; '.join(names[:_SHOWN])}{more}")
+            more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            self.ctx.note(f"skipped (unsupported or repeated): {'; '.join(names[:_SHOWN])}{more}")
 
     def _do(self, step: Step) -> None:
         from azurelite.userdata.steps import HandlerStep, ScriptStep
@@ -216,7 +218,7 @@ class _Work:
             handler.apply(self.ctx, handler.options)
 
         error = guard(apply_handler)
-        if isinstance(error, ConfigProblemsError):  # each begins with its place
+        if isinstance(error, ConfigProblemsError):  # each problem begins with its file and line
             self.failed += map(str, error.problems)
         else:
             self.take(error, f"{config.document.place(path)}: `{step.section}`: ")
@@ -225,19 +227,19 @@ class _Work:
         if not self.ctx.system.root.is_host:
             self._foreign.append(step.name)
         elif self._ledger.knows(step):
-            self._pass_over(step)
+            self._report_earlier(step)
         else:
             self.take(guard(lambda: self._run_script(step)))
 
-    def _pass_over(self, step: ScriptStep) -> None:
-        """What became of it in an earlier run is told again: a failure stays one."""
+    def _report_earlier(self, step: ScriptStep) -> None:
+        """Report the result of a script that was started in an earlier run. A failed script fails this run as well."""
         from azurelite.userdata.ledger import BEGUN
 
         status = self._ledger.status(step)
         if status == BEGUN:
-            self.ctx.note(f"the script {step.name} was interrupted in an earlier run, and is not run again")
+            self.ctx.note(f"the script {step.name} was interrupted in an earlier run and is not run again")
         elif status:
-            self.failed.append(f"{self._ending(step, status)} (in an earlier run, it is not run again)")
+            self.failed.append(f"{self._ending(step, status)} (in an earlier run; it is not run again)")
 
     def _run_script(self, step: ScriptStep) -> None:
         from azurelite.system.scripts import Scripts
@@ -245,13 +247,13 @@ class _Work:
 
         limit = self.ctx.system.commands.limit
         if limit is not None and limit.remaining() <= 0:
-            raise HandlerError(f"the script {step.name} is not run: no time is left, Azure waits for Ready")
+            raise HandlerError(f"the script {step.name} skipped: the provisioning deadline has passed")
         path = f"{self._folder}/{self.source}-scripts/{step.name}"
         self._put(f"{self.source}-scripts/{step.name}", step.data, mode=0o700)
         argv = [*_interpreter(step.data), path]
         if not self._remember(step, BEGUN):
             raise HandlerError(
-                f"the script {step.name} is not run: it cannot be remembered, and would run at each boot"
+                f"the script {step.name} skipped: its start cannot be recorded, so it would run again at every boot"
             )
         name = f"{self.source} script {step.name}"
         try:
@@ -270,14 +272,14 @@ class _Work:
 
     def _ending(self, step: ScriptStep, status: Status) -> str:
         if isinstance(status, int):
-            return f"the script {step.name} ended with status {status}: see {self._log(step)}"
+            return f"the script {step.name} exited with status {status}: see {self._log(step)}"
         return str(status)
 
     def _log(self, step: ScriptStep) -> str:
         return f"{LOG_DIR}/{self.source}-{step.name}.log"
 
     def _put(self, name: str, data: bytes, *, mode: int) -> None:
-        """Write a file of our own, unrecorded, in a folder where root alone can look."""
+        """Write a file in azurelite's own folder, which only root can read. It is not recorded as a change."""
         files = self.ctx.system.files
         path = f"{self._folder}/{name}"
         if files.read(path) == data:
@@ -290,10 +292,10 @@ class _Work:
         files.put(path, data, mode=mode, owner=None)
 
     def _env(self) -> dict[str, str]:
-        """What a script may want to know; nothing secret."""
+        """The environment variables for scripts; none is secret."""
         from azurelite.handlers.run import variables
 
-        # INSTANCE_ID is what cloud-init tells its boothooks.
+        # cloud-init sets INSTANCE_ID for boothooks.
         instance_id = (self.ctx.metadata.instance_id or "").replace("\0", "")
         return {**variables(self.ctx), "INSTANCE_ID": instance_id, "AZURELITE_SOURCE": self.source}
 
@@ -322,24 +324,24 @@ class _Work:
         for program in ("zstd", "head", "base64"):
             if commands.find(program) is None:
                 raise HandlerError(
-                    f"it is packed with zstd, and {program} is not installed: add it to the image, or use gzip"
+                    f"it is compressed with zstd, and {program} is not installed: add it to the image, or use gzip"
                 )
         most = limit + 1 + len(_WHOLE)
         out = b64decode(commands.run(["sh", "-c", _UNZSTD, str(most)], timeout=60, secret_input=Secret(data)))
         if out.endswith(_WHOLE):
             return out[: -len(_WHOLE)]
         if len(out) < most:
-            raise HandlerError("it is packed with zstd, but damaged")
-        return out  # cut off: it is too long
+            raise HandlerError("its zstd data is damaged")
+        return out  # truncated by `head`, because it is too long
 
 
 def _interpreter(data: bytes) -> list[str]:
-    """The words of a script's first line as the kernel reads them: program, and all the rest as one argument.
+    """The interpreter in a script's first line, split as the kernel does: the program, and the rest as one argument.
 
-    We start the program ourselves, for the file may lie where nothing may be executed (noexec).
+    azurelite starts the interpreter itself, because the script may be on a file system mounted with `noexec`.
     """
     line = data[2:].split(b"\n", 1)[0].decode(errors="replace").strip()
     program, _, argument = line.replace("\t", " ").partition(" ")
     if not program:
-        raise HandlerError("a script names no program behind `#!` in its first line")
+        raise HandlerError("a script has no program after `#!` in its first line: write for example `#!/bin/sh`")
     return [program, argument.strip()] if argument.strip() else [program]

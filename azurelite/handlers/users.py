@@ -1,7 +1,7 @@
-"""`users`: groups and accounts beside the administrator's, each for itself: one that is refused does not stop the rest.
+"""`users`: create groups and accounts in addition to the administrator's. If one is refused, the others still are.
 
-An account that is there already gains groups, keys, rules and a password that is given for it here; its number,
-home, shell and lock stay as they are. root and the accounts of the system are refused; they may be members of groups.
+An account that exists already is added to the groups, and gets the keys, rules and password given here. Its uid,
+home, shell and lock are not changed. root and the system accounts are refused, but may be members of groups.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from azurelite.record import Record
 from azurelite.system.accounts.users import NewUser, User
 from azurelite.system.ssh.authorized import add_keys
 
-SUMMARY = "make more groups and accounts"
+SUMMARY = "create further groups and accounts"
 NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
@@ -29,8 +29,8 @@ class Options(Record):
     """Options of `users`.
 
     Attributes:
-        groups: groups to make: `name`, and `members` that shall be in it.
-        accounts: accounts to make or complete: `name`, `comment`, `uid`, `primary_group`, `groups`, `create_groups`,
+        groups: groups to create: `name`, and `members` to add to it.
+        accounts: accounts to create or complete: `name`, `comment`, `uid`, `primary_group`, `groups`, `create_groups`,
             `shell`, `home`, `create_home`, `system`, `sudo` (as in `user`, but "none" when left out), `sudo_rules`,
             `doas_rules`, `ssh_authorized_keys`, `lock_password`, `hashed_password`, `plain_text_password`,
             `password_for_existing`, `expire_date`, `inactive`.
@@ -41,10 +41,10 @@ class Options(Record):
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Make the groups, then the accounts, then the memberships.
+    """Create the groups, then the accounts, then the memberships.
 
     Raises:
-        HandlerError: some were refused or failed; it names them by place and name, and the others are done.
+        HandlerError: some were refused or failed; it lists their positions and names. The others are created.
     """
     refused: list[str] = []
     usable = []
@@ -75,7 +75,7 @@ def apply(ctx: Context, options: Options) -> None:
 
 
 def _ensure(ctx: Context, account: Account) -> None:
-    """Make the account, or complete it. Raises AzureliteError."""
+    """Create or complete the account. Raises AzureliteError."""
     accounts = ctx.system.accounts
     name = account.name
     rights = [given_rules(ctx, name, account.sudo_rules, "sudo")] if account.sudo_rules else []
@@ -98,9 +98,9 @@ def _ensure(ctx: Context, account: Account) -> None:
         _give_password(ctx, account)
     if account.lock_password:
         accounts.passwords.lock(name)
-    for wish in (right, *rights):
-        grant(ctx, wish)
-    _let_in(ctx, account, user)
+    for rule in (right, *rights):
+        grant(ctx, rule)
+    _add_keys(ctx, account, user)
 
 
 def _home(account: Account) -> str:
@@ -130,21 +130,21 @@ def _give_password(ctx: Context, account: Account) -> None:
     if given is None:
         return
     if account.lock_password:
-        ctx.note(f"the password given for {account.name} is not set, for `lock_password` would lock it")
+        ctx.note(f"the password of {account.name} is not set, because `lock_password` is true")
     elif account.hashed_password is not None:
         passwords.set_hash(account.name, account.hashed_password)
     elif account.plain_text_password is not None:
         passwords.set_text(account.name, account.plain_text_password)
 
 
-def _let_in(ctx: Context, account: Account, user: User) -> None:
+def _add_keys(ctx: Context, account: Account, user: User) -> None:
     keys = []
     wrong = []
     for number, text in enumerate(account.ssh_authorized_keys, 1):
         try:
             keys.append(parse_login_key(text))
         except ValueError as error:
-            wrong.append(f"SSH key {number} of {account.name} is skipped: {error}")
+            wrong.append(f"SSH key {number} of {account.name} skipped: {error}")
     if wrong and not keys:
         raise HandlerError("; ".join(wrong))
     for problem in wrong:
@@ -154,11 +154,11 @@ def _let_in(ctx: Context, account: Account, user: User) -> None:
 
 
 def _join(ctx: Context, group: Group) -> Iterator[str]:
-    """Put the members into the group; what is wrong with some of them."""
+    """Add the members to the group. Yields what went wrong with some of them."""
     for name in dict.fromkeys(group.members):
         user = ctx.system.accounts.user(name)
         if user is None:
-            yield f"there is no account {shown(name)} to be a member"
+            yield f"the member {shown(name)} does not exist: create the account first"
             continue
         try:
             ctx.system.accounts.ensure_member(user, group.name)

@@ -1,8 +1,9 @@
-"""`wireserver_firewall`: root alone may speak to WireServer, which gives a VM's goal state and certificates to anybody.
+"""`wireserver_firewall`: permit only root to connect to WireServer, which gives the VM's goal state to any program.
 
-Names (port 53) stay open to all: Azure's resolver has the same address. What is only passed on, as from a container,
-has no user and is refused as well. The rules end with the boot, so this runs at every one. Where the Azure Linux
-agent has set rules of its own for the address, none are added for this machine's users and none of its are touched.
+The goal state includes certificates. DNS (port 53) stays open to all users, because Azure's resolver has the same
+address. Forwarded packets, for example from a container, belong to no user and are blocked as well. The kernel loses
+the rules at shutdown, so this handler runs at every boot. If the Azure Linux agent has set its own rules for the
+address, no rules for local users are added, and the agent's rules are not changed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from azurelite.system.network.firewall import Fence, open_backend, set_fence
 
 LOG = logging.getLogger(__name__)
 
-SUMMARY = "let root alone speak to WireServer"
+SUMMARY = "block WireServer for all users but root"
 NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "boot"
 REQUIRED = False
@@ -31,11 +32,12 @@ class Options(Record):
     """Options of `wireserver_firewall`.
 
     Attributes:
-        users: who may speak to it besides root: names, or numbers of users.
-        imds: the same for IMDS; many programs ask it for tokens and must then be among `users`.
-        forward: let packets through that this machine only passes on (containers, virtual machines inside).
-        action: "drop": others wait for nothing, as with the Azure Linux agent; "reject": they are told at once.
-        backend: the tool: "auto" is nft, and iptables where nft is not installed or the kernel cannot.
+        users: user names or user ids that may connect in addition to root.
+        imds: block IMDS in the same way; users of programs that get tokens from IMDS must then be in `users`.
+        forward: permit forwarded packets (of containers and nested virtual machines).
+        action: "drop": blocked connections time out, as with the Azure Linux agent; "reject": they fail at once.
+        backend: the tool: "nft" or "iptables"; "auto": nft, or iptables if nft is not installed or the kernel does
+            not support it.
     """
 
     users: tuple[Union[int, str], ...] = ()
@@ -46,27 +48,27 @@ class Options(Record):
 
     def __post_init__(self) -> None:
         if any(isinstance(user, int) and not 0 <= user < 2**32 - 1 for user in self.users):
-            raise ValueError("users has a number that no user can have")
+            raise ValueError("users has an invalid user id: it must be from 0 to 4294967294")
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Set the rules; in a foreign root there is nothing to set.
+    """Set the rules; a foreign root is skipped.
 
     Raises:
-        HandlerError: no such user, or no tool for rules.
-        CommandError: the kernel lacks what the rules need, or azurelite does not run as root.
+        HandlerError: a user does not exist, or no firewall tool is installed.
+        CommandError: the kernel does not support the rules, or azurelite does not run as root.
     """
     addresses = (_WIRESERVER, _IMDS) if options.imds else (_WIRESERVER,)
     fence = Fence(addresses, _uids(ctx, options), options.action, options.forward)
     if not ctx.system.root.is_host:
-        LOG.info("rules are set where the system runs: there is nothing to do in another root")
+        LOG.info("wireserver_firewall: skipped: only a running system has firewall rules")
         return
     backend = open_backend(ctx.system, options.backend, options.action)
     if backend is None:
         tool = "nft or iptables" if options.backend == "auto" else options.backend
         raise HandlerError(f"{tool} is not installed: add it to the image (nftables)")
     for address in set_fence(ctx.system, backend, fence):
-        LOG.info("%s is kept by the Azure Linux agent's rules: it gets no second ones", address)
+        LOG.info("wireserver_firewall: %s skipped: the Azure Linux agent has set rules for it", address)
 
 
 def _uids(ctx: Context, options: Options) -> tuple[int, ...]:
@@ -74,6 +76,6 @@ def _uids(ctx: Context, options: Options) -> tuple[int, ...]:
     for user in options.users:
         found = None if isinstance(user, int) else ctx.system.accounts.user(user)
         if isinstance(user, str) and found is None:
-            raise HandlerError(f"`users` names {user!r}, and there is no such user: list `users` ahead of this handler")
+            raise HandlerError(f"the user {user!r} does not exist: list the handler `users` before this one")
         uids.add(user if isinstance(user, int) else found.owner.uid)  # type: ignore[union-attr]
     return tuple(sorted(uids))

@@ -1,7 +1,7 @@
-"""`write_files`: files as the configuration spells them out.
+"""`write_files`: write files whose content is in the configuration.
 
-One entry that cannot be written is named, and the others are written all the same. In a folder that others than root
-can change (a home, /tmp) no link is followed. What a file holds is shown nowhere, for it may be a secret.
+If one file cannot be written, the others still are. In a folder that other users can change (a home, /tmp), symbolic
+links are not followed. The content of a file is never shown, because it may be secret.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Encoding = Literal["text/plain", "b64", "base64", "gz", "gzip", "gz+b64", "gz+ba
 _NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,10}"
 _OWNER = rf"({_NAME})?(:({_NAME}))?"
 _MOST = 0o7777
-# YAML reads 0644 as an octal number, and 644 as a decimal one, which would be the mode 01204. A number is taken where
-# it is one of these: no digits of one of them, its 0 forgotten, are the number of another.
+# YAML reads 0644 as an octal number, and 644 as a decimal one, which would be the mode 01204. So a number is accepted
+# only if it is one of these modes: none of them, written without its leading 0, is the number of another one.
 USUAL = (
     *(0o400, 0o440, 0o444, 0o500, 0o550, 0o555, 0o600, 0o640, 0o644, 0o660, 0o664, 0o666, 0o700, 0o710, 0o711),
     *(0o744, 0o750, 0o751, 0o755, 0o770, 0o775, 0o777, 0o1777, 0o2755, 0o2770, 0o2775, 0o4750, 0o4755),
@@ -40,15 +40,15 @@ class File(Record):
     """One file.
 
     Attributes:
-        path: absolute path. Missing folders on the way are made, with mode 0755.
-        content: what it holds.
-        encoding: how `content` is wrapped: "b64" or "base64", "gz" or "gzip", or both as "gz+b64".
-        owner: USER, USER:GROUP or :GROUP by name or number; both must exist by then. root:root when left out.
-        permissions: mode, as "0644" (in quotes), which it is when left out. Without quotes only a usual mode with its
-            leading 0 is taken.
-        append: add the content at the end instead, on a line of its own, unless the file has these lines already.
-            An existing file keeps owner and mode then, where the entry names none.
-        defer: write it after those that are not deferred.
+        path: absolute path. Missing folders are created with mode 0755.
+        content: the content of the file.
+        encoding: how `content` is encoded: "b64" or "base64", "gz" or "gzip", or both as "gz+b64".
+        owner: USER, USER:GROUP or :GROUP, by name or number; both must exist. root:root when left out.
+        permissions: the mode in quotes, for example "0644", which is the default. Without quotes only common modes
+            with their leading 0 are accepted.
+        append: add the content at the end of the file, on a new line, unless the file has these lines already. An
+            existing file keeps its owner and mode if the entry has none.
+        defer: write it after the files that are not deferred.
     """
 
     path: str = ""
@@ -62,7 +62,7 @@ class File(Record):
     def __post_init__(self) -> None:
         parts = self.path.split("/")
         if parts[0] or len(parts) < 2 or any(part in ("", ".", "..") for part in parts[1:]) or "\0" in self.path:
-            raise ValueError("path must be absolute and without `..`, as /etc/motd")
+            raise ValueError("path must be an absolute path without `..`, such as /etc/motd")
         if self.owner is not None and (not self.owner or not re.fullmatch(_OWNER, self.owner)):
             raise ValueError("owner must be USER, USER:GROUP or :GROUP")
         if self.permissions is not None:
@@ -73,15 +73,15 @@ class Options(Record):
     """Options of `write_files`.
 
     Attributes:
-        files: the files, each a mapping with `path`, `content` and, where wanted, `encoding`, `owner`,
-            `permissions`, `append` and `defer`.
+        files: the files, each a mapping with `path`, `content` and optionally `encoding`, `owner`, `permissions`,
+            `append` and `defer`.
     """
 
     files: tuple[File, ...] = ()
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Write the files. Raises HandlerError that names those which could not be written."""
+    """Write the files. Raises HandlerError, which lists those that could not be written."""
     failed = []
     for number, file in sorted(enumerate(options.files), key=lambda item: item[1].defer):
         try:
@@ -96,18 +96,18 @@ def apply(ctx: Context, options: Options) -> None:
 
 
 def decoded(content: bytes, encoding: Encoding) -> bytes:
-    """The content unwrapped. Raises ValueError: it is not what `encoding` says, or becomes too much."""
+    """The decoded content. Raises ValueError: it does not match `encoding`, or is too large."""
     if encoding.endswith(("b64", "base64")):
         import base64
 
         try:
             content = base64.b64decode(b"".join(content.split()), validate=True)
         except ValueError as error:
-            raise ValueError("its content is not base64, though `encoding` says so") from error
+            raise ValueError("its content is not valid base64: correct `encoding` or `content`") from error
     if encoding.startswith("gz"):
         content = _unzipped(content)
     if len(content) > READ_LIMIT:
-        raise ValueError(f"its content is longer than {READ_LIMIT} bytes")
+        raise ValueError(f"its content has more than {READ_LIMIT} bytes")
     return content
 
 
@@ -129,12 +129,15 @@ def _write(ctx: Context, file: File) -> None:
                 mode = found.st_mode & _MOST
     if files.write(file.path, data, mode=mode, owner=owner, beneath=beneath):
         knows = ctx.system.root.is_host and ctx.system.commands.find("restorecon") is not None
-        if knows or file.path.startswith("/home/"):  # without that program only the labels of homes are known
+        if knows or file.path.startswith("/home/"):  # without restorecon only the SELinux labels of homes are known
             relabel(ctx.system, made or file.path)
 
 
 def _make_folders(ctx: Context, file: File, owner: Owner, beneath: Optional[str]) -> Optional[str]:
-    """The missing folders on the way: the owner's own below his home, root's elsewhere. The first one made."""
+    """Create the missing folders, and return the first one created.
+
+    Those in the owner's home belong to the owner, all others to root.
+    """
     files = ctx.system.files
     user = ctx.system.accounts.user(owner.name.partition(":")[0])
     home = f"{user.home.rstrip('/')}/" if user is not None and user.uid != 0 and user.home != "/" else None
@@ -154,7 +157,7 @@ def _make_folders(ctx: Context, file: File, owner: Owner, beneath: Optional[str]
 
 
 def _appended(before: bytes, data: bytes) -> bytes:
-    """The content with `data` behind it, or as it is when it has that already: a second run adds nothing."""
+    """The content with `data` added, or unchanged if it has those lines already, so that a second run adds nothing."""
     if not data or f"\n{_text(data)}\n" in f"\n{_text(before)}\n":
         return before
     return before + (b"" if not before or before.endswith(b"\n") else b"\n") + data
@@ -165,13 +168,13 @@ def _text(data: bytes) -> str:
 
 
 def _mode(permissions: Union[str, int]) -> int:
-    """The permission bits. Raises ValueError, with the remedy."""
+    """The permission bits. Raises ValueError."""
     if isinstance(permissions, str):
         if not re.fullmatch(r"(0o?)?[0-7]{1,4}", permissions):
-            raise ValueError('permissions must be octal digits, as "0644"')
+            raise ValueError('permissions must be octal digits, such as "0644"')
         return int(permissions.replace("o", ""), 8)
     if permissions not in USUAL:
-        raise ValueError('permissions must be octal digits in quotes, as "0644"')
+        raise ValueError('permissions must be octal digits in quotes, such as "0644"')
     return permissions
 
 
@@ -179,15 +182,15 @@ def _unzipped(data: bytes) -> bytes:
     import zlib
 
     found = b""
-    while data:  # a gzip file may have several parts
+    while data:  # a gzip file may have several members
         unzip = zlib.decompressobj(wbits=31)
         try:
             found += unzip.decompress(data, READ_LIMIT + 1 - len(found))
         except zlib.error as error:
-            raise ValueError("its content is not gzip, though `encoding` says so") from error
+            raise ValueError("its content is not valid gzip: correct `encoding` or `content`") from error
         if len(found) > READ_LIMIT:
-            raise ValueError(f"its content becomes more than {READ_LIMIT} bytes")
+            raise ValueError(f"its content has more than {READ_LIMIT} bytes when unpacked")
         if not unzip.eof:
-            raise ValueError("its content is a gzip file that breaks off")
+            raise ValueError("its content is a truncated gzip file: correct `content`")
         data = unzip.unused_data.lstrip(b"\0")
     return found

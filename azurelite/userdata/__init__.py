@@ -1,4 +1,4 @@
-"""User data: what the owner of a VM hands to it, taken apart into scripts and wishes for handlers.
+"""User data: parse it and translate it into scripts and options of handlers.
 
-Pure: bytes and text in, frozen values out. It touches no machine and knows no `Context`.
+All functions are pure: they take bytes and text and return frozen values, without the machine and without `Context`.
 """

@@ -1,6 +1,6 @@
-"""The part of #cloud-config that azurelite knows, as dataclasses: field names are the keys, types what a key takes.
+"""The subset of #cloud-config that azurelite supports, as typed values: the field names are the keys.
 
-What a section leads to is not known here; see `translate`.
+What each section does is in `translate`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal, Mapping, Optional, Union
 from azurelite.metadata import Secret
 from azurelite.record import Record
 
-Words = Union[str, tuple[str, ...]]  # one text with commas, or a list
+Words = Union[str, tuple[str, ...]]  # a text separated by commas, or a list
 Number = Union[int, str]
 _Members = Mapping[str, Optional[Words]]
 CommandLine = Union[str, tuple[Union[str, int, float, bool], ...], None]
@@ -55,7 +55,7 @@ class PasswordEntry(Record):
 
 
 class Chpasswd(Record):
-    """`chpasswd`. `list` is its older form: lines of `name:password`."""
+    """`chpasswd`. `list` is its older form, with lines `name:password`."""
 
     expire: bool = True
     users: tuple[PasswordEntry, ...] = ()
@@ -111,7 +111,7 @@ class GrowPart(Record):
 
 
 class CloudConfig(Record):
-    """The top level."""
+    """The top-level keys."""
 
     bootcmd: Optional[tuple[CommandLine, ...]] = None
     write_files: Optional[tuple[FileEntry, ...]] = None

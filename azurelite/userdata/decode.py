@@ -1,6 +1,6 @@
-"""Bytes as Azure hands them over -> the plain document inside: unpacked, and in UTF-8.
+"""Decompress user data and convert it to UTF-8.
 
-Knows packing and encodings, with a limit on what comes out; what the document says is not its business.
+The size of the result is limited. The content of the document is not examined.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Callable
 from azurelite.errors import HandlerError
 from azurelite.record import Record
 
-LIMIT = 16 * 1024 * 1024  # bytes; Azure takes 64 KiB, which a bomb unpacks to gigabytes
+LIMIT = 16 * 1024 * 1024  # bytes; Azure accepts 64 KiB, which can decompress to gigabytes (a decompression bomb)
 _MOST_LAYERS = 4
-_MEMORY_LIMIT = 128 * 1024 * 1024  # bytes that xz may ask for
+_MEMORY_LIMIT = 128 * 1024 * 1024  # bytes that the xz decoder may allocate
 _MAGIC = (
     (b"\x1f\x8b", "gzip"),
     (b"BZh", "bzip2"),
@@ -30,11 +30,11 @@ _BYTE_ORDER_MARKS = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
 class Decoded(Record):
-    """What came out.
+    """The decompressed document.
 
     Attributes:
         data: the document.
-        notes: what was odd on the way.
+        notes: messages about oddities that were corrected.
     """
 
     data: bytes
@@ -42,15 +42,15 @@ class Decoded(Record):
 
 
 def decode(data: bytes, *, unzstd: Callable[[bytes, int], bytes]) -> Decoded:
-    """Unpack user data.
+    """Decompress user data and convert it to UTF-8.
 
     Args:
-        data: as Azure gave it, its own base64 already taken off.
-        unzstd: unpacks zstd: (packed bytes, the most bytes to return) -> bytes; returns one byte more than
-            that when there is more. Raises AzureliteError.
+        data: the data from Azure, with Azure's own base64 already decoded.
+        unzstd: decompresses zstd: (compressed bytes, maximum n) -> bytes; returns n + 1 bytes if there are more than
+            n. Raises AzureliteError.
 
     Raises:
-        HandlerError: damaged, too large, or packed in a way that cannot be unpacked here.
+        HandlerError: the data is damaged, too large, or in an unsupported format.
     """
     notes = []
     for _ in range(_MOST_LAYERS):
@@ -59,16 +59,16 @@ def decode(data: bytes, *, unzstd: Callable[[bytes, int], bytes]) -> Decoded:
             data = _unpack(kind, data, unzstd)
         elif _is_base64(data):
             data = _from_base64(data)
-            notes.append("the data was in base64 twice: one is enough, Azure's tools add it themselves")
+            notes.append("the data is base64-encoded twice: do not encode it yourself, Azure's tools already do")
         else:
             return Decoded(_in_utf8(data), tuple(notes))
-    raise _refused(f"it is packed more than {_MOST_LAYERS} times over: pack it once")
+    raise _refused(f"it is compressed or encoded more than {_MOST_LAYERS} times: compress it once")
 
 
 def _packed_as(data: bytes) -> str | None:
     for magic, kind in _OTHER_MAGIC:
         if data.startswith(magic):
-            raise _refused(f"it is packed with {kind}, which is not supported: use gzip, bzip2, xz or zstd")
+            raise _refused(f"it is compressed with {kind}, which is not supported: use gzip, bzip2, xz or zstd")
     return next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
 
 
@@ -77,11 +77,11 @@ def _unpack(kind: str, data: bytes, unzstd: Callable[[bytes, int], bytes]) -> by
     try:
         out = unzstd(data, LIMIT) if kind == "zstd" else unpackers[kind](data)
     except ImportError as error:
-        raise _refused(f"it is packed with {kind}, and this Python was built without it: use gzip") from error
+        raise _refused(f"it is compressed with {kind}, which this Python does not support: use gzip") from error
     except (ValueError, OSError, EOFError) as error:
-        raise _refused(f"it is packed with {kind}, but damaged") from error
+        raise _refused(f"its {kind} data is damaged") from error
     if len(out) > LIMIT:
-        raise _refused(f"unpacked it has more than {LIMIT} bytes")
+        raise _refused(f"it has more than {LIMIT} bytes when decompressed")
     return out
 
 
@@ -89,7 +89,7 @@ def _gunzip(data: bytes) -> bytes:
     import zlib
 
     out = b""
-    while data.startswith(b"\x1f\x8b"):  # more than one member may follow
+    while data.startswith(b"\x1f\x8b"):  # a gzip file may have several members
         unpacker = zlib.decompressobj(wbits=31)
         try:
             out += unpacker.decompress(data, LIMIT + 1 - len(out))
@@ -132,7 +132,7 @@ def _unxz(data: bytes) -> bytes:
 
 
 def _is_base64(data: bytes) -> bool:
-    """It is base64 of something that is known: a text that merely looks like base64 stays as it is."""
+    """Whether it is base64 of a supported format. Other text that looks like base64 is left unchanged."""
     first = data[:1]
     if not (first.isalnum() or first in (b"+", b"/")) or not _from_base64(data[:64]):
         return False
@@ -141,7 +141,7 @@ def _is_base64(data: bytes) -> bool:
 
 
 def _from_base64(data: bytes) -> bytes:
-    """The bytes inside, b"" where it is no base64."""
+    """The decoded bytes, b"" if it is not base64."""
     import base64
 
     packed = b"".join(data.split())
@@ -152,12 +152,12 @@ def _from_base64(data: bytes) -> bytes:
 
 
 def _in_utf8(data: bytes) -> bytes:
-    for mark, encoding in _BYTE_ORDER_MARKS:  # what PowerShell writes unless told otherwise
+    for mark, encoding in _BYTE_ORDER_MARKS:  # PowerShell writes UTF-16 by default
         if data.startswith(mark):
             try:
                 return data[len(mark) :].decode(encoding).encode()
             except UnicodeDecodeError as error:
-                raise _refused("it begins as UTF-16, but is damaged: save it as UTF-8") from error
+                raise _refused("its UTF-16 text is damaged: save it as UTF-8") from error
     return data[3:] if data.startswith(b"\xef\xbb\xbf") else data
 
 

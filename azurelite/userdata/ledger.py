@@ -1,7 +1,7 @@
-"""Which scripts of the user data were begun, and how each ended, as one text that is remembered from run to run.
+"""A record of the scripts in user data: which ones were started and how they ended, as one text to store.
 
-A script is noted before it is started, so that one that takes the machine down (`reboot`) is not begun again at each
-boot. It is known by its name and its content: another content under the same name is another script.
+A script is recorded before it is started, so that one that reboots the machine is not started again at every boot. It
+is identified by its name and its content: the same name with other content is another script.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any, Optional, Union
 
 from azurelite.userdata.steps import ScriptStep
 
-Status = Union[int, str, None]  # how it ended; in words where it came to no end of its own
+Status = Union[int, str, None]  # exit status; a message if the script could not be started or was killed
 BEGUN = "begun"
 
 
 class Ledger:
-    """What is known of the scripts of one document.
+    """The record of the scripts of one document.
 
     Args:
-        text: as an earlier ledger's `text` gave it; None where there was none.
+        text: the `text` of an earlier ledger; None if there is none.
     """
 
     def __init__(self, text: Optional[str]) -> None:
@@ -31,22 +31,22 @@ class Ledger:
         self._known: dict[str, Any] = known if isinstance(known, dict) else {}
 
     def knows(self, script: ScriptStep) -> bool:
-        """The script was begun, at least."""
+        """Whether the script was started."""
         entry = self._known.get(script.name)
         return isinstance(entry, dict) and entry.get("sha256") == _digest(script)
 
     def status(self, script: ScriptStep) -> Status:
-        """How a script that is known has ended; BEGUN where nobody saw its end."""
+        """How a recorded script ended; BEGUN if its end was not recorded."""
         status: Status = self._known[script.name].get("status")
         return status
 
     def note(self, script: ScriptStep, status: Status) -> None:
-        """Take down that the script has begun, or has ended."""
+        """Record that the script has started or ended."""
         self._known[script.name] = {"sha256": _digest(script), "status": status}
 
     @property
     def text(self) -> str:
-        """All of it, to be remembered."""
+        """The whole record, to be stored."""
         return json.dumps(self._known) + "\n"
 
 

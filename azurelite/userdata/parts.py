@@ -1,6 +1,6 @@
-"""The document -> its parts, each with its kind: MIME taken apart, kinds told by content type or first line.
+"""Split user data into parts: parse MIME, and determine the kind of each part by its content type or first line.
 
-It does not know what is in a part, nor what is done with one.
+The content of a part is not examined further.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ Kind = Literal["script", "boothook", "cloud-config", "archive", "refused", "brok
 
 _MOST_PARTS = 200
 _MOST_LINES = 500_000  # the parser takes some microseconds for each
-_HEAD = 4096  # bytes in which the MIME headers stand
-# How the standard library's parser chokes on what nobody should have sent.
-_CHOKES = (RecursionError, ValueError, LookupError, TypeError, AttributeError)
-# First lines, the longer ones ahead of those that they begin with.
+_HEAD = 4096  # bytes at the start that are examined to recognize a kind
+# The exceptions that the standard library's parser raises for malformed messages.
+_PARSER_ERRORS = (RecursionError, ValueError, LookupError, TypeError, AttributeError)
+# First lines. A longer one comes before a shorter one that it begins with.
 _FIRST_LINES: tuple[tuple[bytes, Kind, str], ...] = (
     (b"#!", "script", ""),
     (b"#cloud-config-archive", "archive", ""),
     (b"#cloud-config-jsonp", "refused", "a JSON patch of cloud-config"),
     (b"#cloud-config", "cloud-config", ""),
     (b"#cloud-boothook", "boothook", ""),
-    (b"#include", "refused", "a list of addresses to fetch"),
-    (b"#part-handler", "refused", "a handler for other parts"),
-    (b"#upstart-job", "refused", "a job for upstart"),
-    (b"#ps1", "refused", "a script for PowerShell"),
+    (b"#include", "refused", "a list of URLs to download"),
+    (b"#part-handler", "refused", "a part handler"),
+    (b"#upstart-job", "refused", "an Upstart job"),
+    (b"#ps1", "refused", "a PowerShell script"),
 )
 _TYPES: dict[str, tuple[Kind, str]] = {
     "text/x-shellscript": ("script", ""),
@@ -41,12 +41,12 @@ _TYPES: dict[str, tuple[Kind, str]] = {
     "text/cloud-config": ("cloud-config", ""),
     "text/cloud-config-archive": ("archive", ""),
     "text/cloud-boothook": ("boothook", ""),
-    "text/x-include-url": ("refused", "a list of addresses to fetch"),
-    "text/x-include-once-url": ("refused", "a list of addresses to fetch"),
-    "text/jinja2": ("refused", "a jinja template"),
-    "text/part-handler": ("refused", "a handler for other parts"),
+    "text/x-include-url": ("refused", "a list of URLs to download"),
+    "text/x-include-once-url": ("refused", "a list of URLs to download"),
+    "text/jinja2": ("refused", "a Jinja template"),
+    "text/part-handler": ("refused", "a part handler"),
     "text/cloud-config-jsonp": ("refused", "a JSON patch of cloud-config"),
-    "text/upstart-job": ("refused", "a job for upstart"),
+    "text/upstart-job": ("refused", "an Upstart job"),
 }
 
 
@@ -54,10 +54,10 @@ class Part(Record):
     """One piece of user data.
 
     Attributes:
-        name: its file name, made harmless; "part-001" and so on where it has none.
-        kind: what it is; "refused": nothing that azurelite does; "broken": it cannot be read.
+        name: its file name, with unsafe characters replaced; "part-001" and so on if it has none.
+        kind: what it is; "refused": a kind that azurelite does not support; "broken": it cannot be read.
         data: its content.
-        why: of a refused one: what it is; of a broken one: what is wrong with it. For people.
+        why: text for a message: what a "refused" part is, or what is wrong with a "broken" one.
     """
 
     name: str
@@ -67,14 +67,14 @@ class Part(Record):
 
 
 def split(data: bytes, *, unpack: Callable[[bytes], bytes]) -> list[Part]:
-    """Take a document apart, in its order.
+    """Split a document into its parts, in their order.
 
     Args:
         data: the document, in UTF-8.
-        unpack: takes the packing off a part of a MIME document. Raises HandlerError.
+        unpack: decompresses a part of a MIME document. Raises HandlerError.
 
     Raises:
-        HandlerError: MIME that cannot be taken apart.
+        HandlerError: the MIME document cannot be parsed.
     """
     if not _is_mime(data):
         return [] if not data.strip() else [_part(data, "part-001", "text/plain")]
@@ -91,7 +91,7 @@ def split(data: bytes, *, unpack: Callable[[bytes], bytes]) -> list[Part]:
 
 
 def part_of(content: bytes, *, name: str, content_type: Optional[str] = None) -> Part:
-    """A part from elsewhere (an archive), told by its type or else its first line."""
+    """A part from another source (an archive). Its kind is determined by its content type, or else its first line."""
     return _part(content, _harmless(name) or "part", content_type or "text/plain")
 
 
@@ -104,7 +104,7 @@ def _leaf(piece: Message, number: str, unpack: Callable[[bytes], bytes]) -> Part
         content = unpack(payload if isinstance(payload, bytes) else b"")
     except HandlerError as error:
         return Part(name, "broken", b"", f"cannot be read: {error.message.partition(': ')[2] or error.message}")
-    except _CHOKES:
+    except _PARSER_ERRORS:
         return Part(name, "broken", b"", "cannot be read: its headers or its transfer encoding are damaged")
     return _part(content, name, kind)
 
@@ -113,7 +113,7 @@ def _part(data: bytes, name: str, content_type: str) -> Part:
     data = _unix_lines(data)
     kind: Kind = "refused"
     if re.match(rb"##\s*template:\s*jinja", data):
-        return Part(name, "refused", data, "a jinja template")
+        return Part(name, "refused", data, "a Jinja template")
     if content_type in _TYPES:
         kind, why = _TYPES[content_type]
         if kind == "script" and not data.startswith(b"#!"):
@@ -127,10 +127,10 @@ def _part(data: bytes, name: str, content_type: str) -> Part:
 
 def _guess(data: bytes) -> str:
     if re.match(rb"\s*\{", data):
-        return "JSON, maybe for Ignition" if b'"ignition"' in data[:_HEAD] else "JSON"
+        return "JSON, perhaps an Ignition configuration" if b'"ignition"' in data[:_HEAD] else "JSON"
     if re.match(rb"variant:", data) or b"\nvariant:" in data[:_HEAD]:
-        return "a Butane configuration, which is to be made Ignition first"
-    return "of a kind that is not known: begin it with `#!` or `#cloud-config`"
+        return "a Butane configuration, which has to be converted to Ignition"
+    return "of an unknown kind: begin it with `#!` or `#cloud-config`"
 
 
 def _is_mime(data: bytes) -> bool:
@@ -151,14 +151,14 @@ def _leaves(data: bytes) -> Iterator[Message]:
         for piece in message.walk():
             if not piece.is_multipart():
                 if piece.get_content_maintype() == "multipart":
-                    raise _refused("it says that it has parts, and there is none: is the boundary right?")
+                    raise _refused("it is declared as multipart but has no part: check the boundary")
                 yield piece
-    except _CHOKES as error:
-        raise _refused(f"not valid MIME ({type(error).__name__})") from error
+    except _PARSER_ERRORS as error:
+        raise _refused(f"it is not valid MIME ({type(error).__name__})") from error
 
 
 def _harmless(name: Optional[str]) -> str:
-    """The name as a file in one of our own folders may have it."""
+    """The name with unsafe characters replaced, for a file in azurelite's own folder."""
     last = (name or "").replace("\\", "/").rpartition("/")[2]
     return re.sub(r"[^A-Za-z0-9._-]", "_", last).lstrip(".-")[:64]
 
@@ -172,10 +172,10 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _unix_lines(data: bytes) -> bytes:
-    """As an editor on Windows should have saved it: `#!/bin/sh\\r` names no program."""
+    """The text with Windows line ends converted: `#!/bin/sh\\r` names a program that does not exist."""
     first = data.find(b"\n")
     return data.replace(b"\r\n", b"\n") if first > 0 and data[first - 1 : first] == b"\r" else data
 
 
 def _refused(why: str) -> HandlerError:
-    return HandlerError(f"the user data cannot be taken apart: {why}", reason="failed to read user data")
+    return HandlerError(f"the user data cannot be read: {why}", reason="failed to read user data")

@@ -1,4 +1,4 @@
-"""`users`, `groups` and passwords of cloud-config -> options of the handlers `users` and `passwords`."""
+"""Translate `users`, `groups` and passwords of cloud-config into options of the handlers `users` and `passwords`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _NUMBERS = ("uid", "inactive")
 
 
 def words(value: Optional[Words]) -> list[str]:
-    """A text with commas, or a list, as a list."""
+    """A text separated by commas, or a list, as a list."""
     if value is None:
         return []
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else list(value)
 
 
 def clear(secret: Secret) -> str:
-    """The text of a secret, to be looked into."""
+    """The text of a secret, for parsing it."""
     return secret.reveal_bytes().decode()
 
 
@@ -56,7 +56,7 @@ def account(entry: UserEntry, name: str) -> dict[str, Any]:
 
 
 def groups(value: Any) -> list[dict[str, Any]]:
-    """The groups of the handler `users`."""
+    """The option `groups` of the handler `users`."""
     found: dict[str, list[str]] = {}
     for item in [value] if isinstance(value, (str, Mapping)) else value or ():
         if isinstance(item, Mapping):
@@ -69,12 +69,12 @@ def groups(value: Any) -> list[dict[str, Any]]:
 
 
 def passwords(config: CloudConfig, administrator: Optional[str]) -> Optional[dict[str, Any]]:
-    """Options of the handler `passwords`, or None where there is none to set. Raises ValueError."""
+    """Options of the handler `passwords`, or None if there is no password to set. Raises ValueError."""
     users: list[dict[str, Any]] = []
     chpasswd = config.chpasswd or Chpasswd()
     if config.password is not None:
         if administrator is None:
-            raise ValueError("`password` is for the administrator, and Azure names none")
+            raise ValueError("`password` is for the administrator, but Azure gave no user name: use `chpasswd.users`")
         users.append(_password(administrator, clear(config.password)))
     users += _listed(chpasswd.list)
     for entry in chpasswd.users:
@@ -84,7 +84,7 @@ def passwords(config: CloudConfig, administrator: Optional[str]) -> Optional[dic
 
 
 def whole(value: Union[int, str], key: str) -> int:
-    """A whole number that may have been put in quotes. Raises ValueError."""
+    """A whole number, which may be in quotes. Raises ValueError."""
     if isinstance(value, int):
         return value
     if not (value.isascii() and value.isdigit() and len(value) <= 10):
@@ -97,7 +97,7 @@ def _own_password(entry: UserEntry) -> dict[str, Any]:
     hashed = entry.hashed_passwd or entry.passwd
     if hashed:
         options["hashed_password"] = hashed
-    if hashed and not entry.hashed_passwd:  # `passwd` is for an account that is made now, `hashed_passwd` for any
+    if hashed and not entry.hashed_passwd:  # `passwd` applies to new accounts only, `hashed_passwd` to all
         options["password_for_existing"] = False
     if entry.plain_text_passwd:
         options["plain_text_password"] = entry.plain_text_passwd
@@ -106,7 +106,7 @@ def _own_password(entry: UserEntry) -> dict[str, Any]:
 
 def _rules(entry: UserEntry) -> dict[str, Any]:
     if entry.sudo is True:
-        raise ValueError('`sudo` must be a rule, as "ALL=(ALL) NOPASSWD:ALL", or false')
+        raise ValueError('`sudo` must be a rule such as "ALL=(ALL) NOPASSWD:ALL", or false')
     options: dict[str, Any] = {"sudo": "none"}
     for key, given in (("sudo_rules", entry.sudo), ("doas_rules", entry.doas)):
         rules = [given] if isinstance(given, str) else list(given or ())

@@ -1,7 +1,7 @@
-"""The cloud-config parts of user data -> one typed `CloudConfig`, section by section.
+"""Read the cloud-config parts of user data into one typed `CloudConfig`, section by section.
 
-A section with a wrong type is refused with its line, and the others stay. Parts are laid over each other key by
-key, the later one wins, as cloud-init does it unless told otherwise.
+A section with a wrong type is refused with its line; the others are used. Parts are merged key by key, and the later
+one wins, as in cloud-init by default.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from azurelite.userdata.cloudconfig import CloudConfig, FileEntry, UserEntry
 from azurelite.userdata.parts import Part, part_of
 from azurelite.userdata.tidy import Tidier
 
-# Lists of which one bad item is refused and the others stay.
+# Lists in which an invalid item is refused and the others are used.
 _ITEMS: dict[str, Any] = {"users": UserEntry, "write_files": FileEntry}
 _COMMANDS = ("bootcmd", "runcmd")
-_COLON = ': a line with ": " in it is a mapping to YAML, put it in quotes'
+_COLON = ': YAML reads a line with ": " in it as a mapping, so put the line in quotes'
 _BINARY = "!!binary"
 _MOST_EVENTS = 50_000  # more than a document may have
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Reading(Record):
-    """What the cloud-config says.
+    """The content of the cloud-config.
 
     Attributes:
-        config: what could be read of it.
-        document: the plain values, with their places.
-        unknown: what is passed over, in words.
-        problems: what is refused, in words.
-        indexes: of a list of which items were refused: where the others stand.
-        packed: positions in `write_files` of content that YAML itself holds in base64.
+        config: the valid sections.
+        document: the plain values, with their files and lines.
+        unknown: messages about ignored keys.
+        problems: messages about refused sections and items.
+        indexes: for lists whose invalid items are refused: the original positions of the valid items.
+        packed: positions in `write_files` of content that is tagged `!!binary` (base64) in YAML.
     """
 
     config: CloudConfig
@@ -54,7 +54,7 @@ def read(parts: Sequence[Part], *, label: str) -> Reading:
 
     Args:
         parts: those of the kind "cloud-config", in order.
-        label: what places are called by, as "user_data".
+        label: name of the document in messages, for example "user_data".
     """
     problems: list[str] = []
     repeated: list[str] = []
@@ -83,7 +83,7 @@ def read(parts: Sequence[Part], *, label: str) -> Reading:
 
 def unarchive(part: Part, *, label: str) -> list[Part]:
     """The parts that a #cloud-config-archive lists. Raises ConfigError."""
-    # The list becomes the value of a key in the place of the first line, so that all lines keep their numbers.
+    # The first line is replaced by a key whose value is the list, so that the line numbers stay correct.
     text = re.sub(rb"\A#cloud-config-archive[^\n]*", b"items:", part.data)
     text = text if text.startswith(b"items:") else b"items:\n" + text
     document = parse_document(text, file=f"{label}/{part.name}")
@@ -102,8 +102,8 @@ def unarchive(part: Part, *, label: str) -> list[Part]:
 
 
 def _again(place: str, key: str) -> str:
-    """The later one counts, as for every reader of cloud-config; what the earlier one said is lost."""
-    return f"an earlier `{quotable(key)}`, for it is given again ({place})"
+    """The message about a repeated key. The last one wins, as in every reader of cloud-config."""
+    return f"an earlier `{quotable(key)}`, because the key is repeated ({place})"
 
 
 def _bind_sections(
@@ -129,9 +129,9 @@ def _bind_items(key: str, items: list[Any], document: Document, tidier: Tidier, 
     good = {}
     for i, item in enumerate(items):
         path = (key, i)
-        if (*path, "source") in tidier.dropped:  # content from elsewhere: an empty file would be worse than none
+        if (*path, "source") in tidier.dropped:  # content to download: an empty file would be worse than none
             place = document.place(path)
-            problems.append(f"{place}: `{quotable_path(path)}` is not written: fetching its `source` is not supported")
+            problems.append(f"{place}: `{quotable_path(path)}`: `source` is not supported: use `content`")
             continue
         try:
             good[i] = item if key == "users" and isinstance(item, str) else bind(_ITEMS[key], item, document, path)
@@ -146,7 +146,10 @@ def _overlay(below: Document, above: Document) -> Document:
 
 
 def _without_binary_tags(data: bytes) -> tuple[bytes, set[int]]:
-    """The text with `!!binary` blanked out, and the lines where it stood: the document takes plain kinds only."""
+    """The text with each `!!binary` replaced by blanks, and the lines that had one.
+
+    The document's parser accepts no tags.
+    """
     if _BINARY.encode() not in data:
         return data, set()
     lines: set[int] = set()
@@ -158,7 +161,7 @@ def _without_binary_tags(data: bytes) -> tuple[bytes, set[int]]:
                 if mark is not None and text.startswith(_BINARY, mark.index):
                     text = text[: mark.index] + " " * len(_BINARY) + text[mark.index + len(_BINARY) :]
                     lines.add(mark.line + 1)
-    except (UnicodeDecodeError, yaml.YAMLError):  # whoever parses the document finds the words for it
+    except (UnicodeDecodeError, yaml.YAMLError):  # the document's parser reports it
         return data, set()
     return text.encode(), lines
 

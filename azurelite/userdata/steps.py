@@ -1,4 +1,4 @@
-"""What user data leads to: steps, in the order in which they are taken."""
+"""The steps that user data is translated into."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from azurelite.record import Record, field
 
 
 class HandlerStep(Record):
-    """A handler with options.
+    """Run a handler.
 
     Attributes:
-        section: the key of the cloud-config that asks for it.
-        handler: its name.
-        options: its options as YAML would say them; they may hold secrets.
-        places: where options stand in the cloud-config.
+        section: the key of the cloud-config that it comes from.
+        handler: the handler's name.
+        options: its options, as in the YAML of the configuration; they may hold secrets.
+        places: the files and lines of the options in the cloud-config.
     """
 
     section: str
@@ -25,10 +25,10 @@ class HandlerStep(Record):
 
 
 class ScriptStep(Record):
-    """A script.
+    """Run a script.
 
     Attributes:
-        name: of its file and its log.
+        name: the name of its file and of its log.
         data: its content; it begins with `#!`.
     """
 
@@ -37,7 +37,7 @@ class ScriptStep(Record):
 
 
 class MessageStep(Record):
-    """A text for the console, with words like `$uptime` still in it."""
+    """Print a text to the log; variables such as `$uptime` are not replaced yet."""
 
     text: str
 

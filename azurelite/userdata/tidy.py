@@ -1,7 +1,7 @@
-"""A mapping as people write it -> one that the dataclasses take, and the keys that they do not know.
+"""Normalize a cloud-config mapping before it is checked against the types.
 
-Other readers of cloud-config are lenient: `ssh-authorized-keys` is `ssh_authorized_keys`, "yes" in quotes is
-true, and a key that nobody knows is passed over in silence. Here it is passed over as well, and named.
+Other readers of cloud-config are lenient: `ssh-authorized-keys` is `ssh_authorized_keys`, "yes" in quotes is true, and
+unknown keys are ignored without a message. Here unknown keys are ignored as well, but listed.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 
 
 class Tidier:
-    """Tidies the values of one document.
+    """Normalizes the values of one document.
 
     Args:
-        document: where they come from.
+        document: the document.
 
     Attributes:
-        unknown: what was passed over, in words: the key, its place, and the nearest key that there is.
-        dropped: their paths.
-        places: where the values stand, those that were renamed too.
+        unknown: a text for each ignored key: the key, its file and line, and the most similar known key.
+        dropped: the paths of the ignored keys.
+        places: the files and lines of all values, including those of renamed keys.
     """
 
     def __init__(self, document: Document) -> None:
@@ -34,8 +34,8 @@ class Tidier:
         self.places: dict[KeyPath, Place] = dict(document.places)
 
     def tidy(self, wanted: Any, value: Any, path: KeyPath) -> Any:
-        """The value for a field of the type `wanted`."""
-        if isinstance(value, datetime.date):  # an unquoted 2030-01-31 is no text to YAML
+        """The value, normalized for a field of the type `wanted`."""
+        if isinstance(value, datetime.date):  # YAML reads an unquoted 2030-01-31 as a date
             return value.isoformat()
         origin, arguments = get_origin(wanted), get_args(wanted)
         if origin is Union:
@@ -55,14 +55,14 @@ class Tidier:
         for key, item in value.items():
             name = key if key in known else key.replace("-", "_")
             if name not in known or (name != key and name in value):
-                self._pass_over((*path, key), known)
+                self._ignore((*path, key), known)
                 continue
             if name != key and (*path, key) in self.places:
                 self.places[(*path, name)] = self.places[(*path, key)]
             kept[name] = self.tidy(types[name], item, (*path, name))
         return kept
 
-    def _pass_over(self, path: KeyPath, known: set[str]) -> None:
+    def _ignore(self, path: KeyPath, known: set[str]) -> None:
         self.dropped.append(path)
         key = str(path[-1])
         near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.8)

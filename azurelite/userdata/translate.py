@@ -1,6 +1,6 @@
-"""Cloud-config -> handlers with options, scripts and a message, in the order in which cloud-init's modules run.
+"""Translate cloud-config into steps (handlers with options, scripts, a message) in the order of cloud-init's modules.
 
-It knows which section is which handler's and nothing of how a handler works. What has no handler is named.
+This module knows which handler each section belongs to. Keys without a handler are listed in `left_out`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence
 
 from azurelite.config.document import KeyPath, Place, quotable_path
-from azurelite.userdata import people, wishes
+from azurelite.userdata import people, sections
 from azurelite.userdata.cloudconfig import CloudConfig, CommandLine, FileEntry, UserEntry
 from azurelite.userdata.parts import Part
 from azurelite.userdata.reading import Reading
@@ -17,17 +17,17 @@ from azurelite.userdata.steps import HandlerStep, MessageStep, ScriptStep, Step
 
 
 class Translation:
-    """One cloud-config, being translated.
+    """The translation of one cloud-config.
 
     Args:
-        reading: what it says.
-        administrator: the name of the administrator's account, whom cloud-init calls the default user.
+        reading: the cloud-config.
+        administrator: the name of the administrator's account, which cloud-init calls the default user.
         scripts: parts that are scripts.
-        boothooks: parts that are to run ahead of everything.
+        boothooks: parts to run before everything else.
 
     Attributes:
-        problems: sections that are refused, in words.
-        left_out: what is known and cannot be done, in words.
+        problems: messages about refused sections.
+        left_out: texts about values that are valid in cloud-init but not supported here.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Translation:
                 done += section()
             except ValueError as error:
                 self.problems.append(f"{self._place((key,))}: `{key}`: {error}")
-        return list(_with_names_of_their_own(done))
+        return list(_with_unique_names(done))
 
     def _place(self, path: KeyPath) -> str:
         return self._reading.document.place(path)
@@ -84,13 +84,13 @@ class Translation:
     def _step(
         self, section: str, handler: str, options: dict[str, Any], moved: Optional[Mapping[KeyPath, KeyPath]] = None
     ) -> HandlerStep:
-        """A handler's step, with the places of its options.
+        """The step of a handler, with the files and lines of its options.
 
         Args:
-            section: the key.
+            section: the key of the cloud-config.
             handler: the handler's name.
             options: its options.
-            moved: option path -> path in the cloud-config, where the two differ.
+            moved: path of an option -> path in the cloud-config, for options that come from there.
         """
         known = self._reading.document.places
         places: dict[KeyPath, Place] = {(): known[(section,)]} if (section,) in known else {}
@@ -111,25 +111,25 @@ class Translation:
         return self._write(lambda entry: entry.defer)
 
     def _write(self, wanted: Callable[[FileEntry], bool]) -> Iterator[Step]:
-        """A step for each file, so that a refused one is left out alone."""
+        """One step per file, so that a refused file does not stop the others."""
         for i, entry in zip(self._reading.indexes.get("write_files", ()), self._config.write_files or ()):
             if wanted(entry):
-                file = wishes.file(entry, packed=i in self._reading.packed)
+                file = sections.file(entry, packed=i in self._reading.packed)
                 yield self._step("write_files", "write_files", {"files": [file]}, {("files", 0): ("write_files", i)})
 
     def _growroot(self) -> Iterator[Step]:
         grow, resize = self._config.growpart, self._config.resize_rootfs
         section = "growpart" if grow is not None else "resize_rootfs"
         if grow is not None and grow.devices != ("/",):
-            self._leave_out(("growpart", "devices"), "only the root file system grows")
-        off = grow.mode in wishes.OFF if grow is not None else resize in (None, *wishes.OFF)
-        if grow is not None and not off and resize in wishes.OFF:
-            self._leave_out(("resize_rootfs",), "the file system grows with its partition")
+            self._leave_out(("growpart", "devices"), "only the root file system is grown")
+        off = grow.mode in sections.OFF if grow is not None else resize in (None, *sections.OFF)
+        if grow is not None and not off and resize in sections.OFF:
+            self._leave_out(("resize_rootfs",), "the file system is always grown with its partition")
         if not off:
             yield self._step(section, "growroot", {})
 
     def _swap(self) -> Iterator[Step]:
-        options = wishes.swap(self._config.swap)
+        options = sections.swap(self._config.swap)
         if options:
             yield self._step("swap", "swap", options)
 
@@ -137,9 +137,9 @@ class Translation:
         entries: list[dict[str, Any]] = []
         moved: dict[KeyPath, KeyPath] = {}
         for i, given in enumerate(self._config.mounts or ()):
-            fields = wishes.mount_fields(given, self._config.mount_default_fields or ())
+            fields = sections.mount_fields(given, self._config.mount_default_fields or ())
             if fields and re.match(r"ephemeral\d", fields["device"]):
-                self._leave_out(("mounts", i), "the temporary disk is the business of the handler resource_disk")
+                self._leave_out(("mounts", i), "use the handler resource_disk for the temporary disk")
             elif fields:
                 moved[("entries", len(entries))] = ("mounts", i)
                 entries.append(fields)
@@ -147,7 +147,7 @@ class Translation:
             yield self._step("mounts", "mounts", {"entries": entries}, moved)
 
     def _hostname(self) -> Iterator[Step]:
-        options = wishes.hostname(self._config)
+        options = sections.hostname(self._config)
         if options:
             section = next((key for key in ("hostname", "fqdn") if getattr(self._config, key)), "manage_etc_hosts")
             yield self._step(section, "hostname", options, {("name",): (section,)})
@@ -183,11 +183,11 @@ class Translation:
                 raise ValueError("`name` is missing")
             name = self._administrator if entry.name in (None, "default") else entry.name
             if name is None:
-                raise ValueError("it is for the administrator, and Azure names none")
+                raise ValueError("it is for the administrator, but Azure gave no user name: add `name`")
             yield people.account(entry, name)
             return
         for name in people.words(entry):
-            if name not in ("default", self._administrator):  # the administrator is there: the handler `user` made him
+            if name not in ("default", self._administrator):  # the handler `user` creates the administrator's account
                 yield people.account(UserEntry(), name)
 
     def _keys(self) -> Iterator[Step]:
@@ -206,8 +206,8 @@ class Translation:
 
     def _sshd(self) -> Iterator[Step]:
         if self._config.disable_root is False:
-            self._leave_out(("disable_root",), "root gets no keys")
-        wanted = wishes.password_authentication(self._config.ssh_pwauth)
+            self._leave_out(("disable_root",), "SSH keys are never added to root")
+        wanted = sections.password_authentication(self._config.ssh_pwauth)
         if wanted is not None:
             yield self._step("ssh_pwauth", "sshd", {"password_authentication": wanted})
 
@@ -231,14 +231,14 @@ class Translation:
             yield self._step("ntp", "time_sync", options, {(key,): ("ntp", key) for key in options})
 
     def _packages(self) -> Iterator[Step]:
-        options = wishes.packages(self._config)
+        options = sections.packages(self._config)
         if options:
             keys = ("packages", "package_update", "package_upgrade", "apt_update", "apt_upgrade")
             section = next(key for key in keys if getattr(self._config, key))
             yield self._step(section, "packages", options, {("install",): ("packages",)})
 
     def _final_scripts(self) -> Iterator[Step]:
-        """By name, as cloud-init's folder of scripts is run: that is what `10-first.sh` is called so for."""
+        """The scripts sorted by name, as cloud-init runs them: that is the purpose of names such as `10-first.sh`."""
         found = [ScriptStep(part.name, part.data) for part in self._scripts]
         if self._config.runcmd:
             found.append(shell_script(self._config.runcmd, name="runcmd"))
@@ -257,8 +257,8 @@ class Translation:
             yield self._step("power_state", "power_state", options, {(key,): ("power_state", key) for key in options})
 
 
-def _with_names_of_their_own(steps: Sequence[Step]) -> Iterator[Step]:
-    """Scripts get files and logs by their names, so no two may have the same."""
+def _with_unique_names(steps: Sequence[Step]) -> Iterator[Step]:
+    """The steps, with a number added to repeated names of scripts, because files and logs are named after them."""
     taken: set[str] = set()
     for step in steps:
         if isinstance(step, ScriptStep):
@@ -275,9 +275,9 @@ _HOOK = b"#cloud-boothook"
 
 
 def shell_script(commands: Iterable[CommandLine], *, name: str) -> ScriptStep:
-    """One script of all commands: a text is a line for the shell, a list is taken word for word.
+    """One script of all commands: a text is a line for the shell, a list is a program with its arguments.
 
-    One script, so that a `cd` or a variable lasts to the next line; a failing line stops none of those behind it.
+    All commands are in one script, so that `cd` and variables affect the next lines. A failing line does not stop it.
     """
     lines = ["#!/bin/sh"]
     for command in commands:
@@ -289,7 +289,7 @@ def shell_script(commands: Iterable[CommandLine], *, name: str) -> ScriptStep:
 
 
 def boothook(part: Part) -> ScriptStep:
-    """The script in a part of the kind "boothook": without `#!` it is for the shell."""
+    """The script of a part of the kind "boothook"; without `#!` it is run by /bin/sh."""
     data = part.data[len(_HOOK) :].lstrip() if part.data.startswith(_HOOK) else part.data
     return ScriptStep(part.name, data if data.startswith(b"#!") else b"#!/bin/sh\n" + data)
 

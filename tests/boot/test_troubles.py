@@ -53,7 +53,7 @@ def test_a_required_step_that_fails(start: Start, init: str) -> None:
     seen = machine.look()
     assert [(report["state"], report["accepted"]) for report in seen["reports"]] == [("NotReady", True)]
     for told in (seen["reports"][0]["description"], seen["console"]):
-        assert "sh ended with status 7" in told
+        assert "sh exited with status 7" in told
     assert machine.ssh("hostname; sudo -n id -u").split() == [NAME, "0"]  # what came before it is there
 
 

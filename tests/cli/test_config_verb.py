@@ -203,7 +203,7 @@ datasource:
         assert main(["config", "check", str(path)]) == 2
         lines = capsys.readouterr().err.splitlines()
         assert [line.partition(": ")[0] for line in lines] == [f"{path}:3:3", f"{path}:4:3"]
-        assert all("is required but stands after 'report_ready'" in line for line in lines)
+        assert all("is required but comes after 'report_ready'" in line for line in lines)
 
     def test_each_file_has_its_own_verdict(self, tmp_path: Path, capsys: Any) -> None:
         texts = ["a: 1\nb: 2", "datasource: {}", "handlers: ]", "\x00", "handlers: [nope]"]

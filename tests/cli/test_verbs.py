@@ -120,7 +120,7 @@ class TestProvision:
     def test_failure_is_exit_1(self, guest: Guest, capsys: Any) -> None:
         with Simulator(Scenario.from_dict({"vm": {"username": "root"}})) as fabric:
             assert main(["provision", "--root", guest.on_azure().configure(fabric).root]) == 1
-        assert "belongs to an account of the system" in capsys.readouterr().out
+        assert "is the name of a system account" in capsys.readouterr().out
 
     def test_debug_shows_where_an_error_comes_from(self, guest: Guest, capsys: Any) -> None:
         guest.on_azure().put({"etc/azurelite/azurelite.yaml": "nonsense: 1\n"})

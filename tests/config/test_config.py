@@ -249,7 +249,7 @@ class TestErrors:
             ),
             ("handlers: [{user: {groups: wheel}}]", "`handlers[0].user.groups` must be a list"),
             ("handlers: [{user: {groups: [5]}}]", "`handlers[0].user.groups[0]` must be text"),
-            ("handlers: [{user: {groups: ['a b']}}]", "`handlers[0].user`: groups has a name that no group can have"),
+            ("handlers: [{user: {groups: ['a b']}}]", "`handlers[0].user`: groups must be names of letters"),
             ("handlers: [{user: {create_groups: 1}}]", "`handlers[0].user.create_groups` must be true or false"),
             (
                 "handlers: [{user: {sudo: true}}]",
@@ -376,7 +376,7 @@ handlers:
     )
     def test_nothing_required_may_stand_behind_report_ready(self, guest, text, behind):
         message = error(guest, text)
-        assert f"'{behind}' is required but stands after 'report_ready'" in message
+        assert f"'{behind}' is required but comes after 'report_ready'" in message
         assert message.startswith(f"/{ADMIN}:1:")
 
     @pytest.mark.parametrize(
@@ -439,7 +439,7 @@ handlers:
             ("handlers: [{run: {id: ''}}]", ":1:19: `id` must be at most 63 letters"),
             ("handlers: [{run: {id: größe}}]", ":1:19: `id` must be at most 63 letters"),
             (f"handlers: [{{run: {{id: {'x' * 64}}}}}]", ":1:19: `id` must be at most 63 letters"),
-            ("handlers: [{run: {id: user}}]", "the `id` 'user' is a handler's name: take another one"),
+            ("handlers: [{run: {id: user}}]", "the `id` 'user' is the name of a handler: choose another id"),
             (
                 "handlers:\n- run: {id: x}\n- swap: {id: x}",
                 ":3:3: `handlers` lists 'x' twice: give one of them its own `id`",

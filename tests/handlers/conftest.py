@@ -1,4 +1,4 @@
-"""What the tests of handlers share: a context made by hand."""
+"""Fixtures for the tests of handlers: a context and its notes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from azurelite.system.machine import System
 
 @pytest.fixture
 def notes() -> list[str]:
-    """What the handlers said beside their work."""
+    """The notes of the handlers."""
     return []
 
 
 @pytest.fixture
 def context(guest: Guest, notes: list[str]) -> Callable[..., Context]:
-    """Makes a context on the guest; keywords are metadata. Each call opens the machine anew."""
+    """A function that creates a context on the guest; keywords are metadata. Each call opens the machine again."""
 
     def make(*, dry_run: bool = False, **known: Any) -> Context:
         system = System(guest.root, dry_run=dry_run, clock=FastClock())

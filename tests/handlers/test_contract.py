@@ -1,4 +1,4 @@
-"""What every handler promises: its module's names, and that a dry run tells the truth and a second run does nothing."""
+"""The contract of all handlers: names of the module, a dry run that reports all changes, a second run without any."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ KNOWN = contractkit.known(
     },
 )
 
-WISHES = Path(__file__).parent / "wishes"  # NAME.yaml: further options and worlds that the handler NAME is run with
+WISHES = Path(__file__).parent / "wishes"  # NAME.yaml: further options and guest files to run the handler NAME with
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A handler with options as YAML says them, in a world.
+    """A handler with its options in YAML, and the files of the guest.
 
     Attributes:
         name: the handler.
         options: its options.
-        files: guest path -> text, put into the world first.
-        before: handlers that run ahead of it, with their defaults.
+        files: guest path -> text, written to the guest first.
+        before: handlers that run before it, with their defaults.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Case:
 
 
 def cases() -> list[Any]:
-    """The defaults of every handler, and what is wished beside them."""
+    """The cases: every handler with its defaults, and with the options of its YAML file."""
     found = []
     for name in BUILTIN:
         path = WISHES / f"{name}.yaml"
@@ -100,13 +100,13 @@ def cases() -> list[Any]:
     ]
 )
 def kind(request: pytest.FixtureRequest) -> str:
-    """What is in the root: files for the direct edit, those that shadow-utils want besides, or nothing at all."""
+    """The content of the root: files to edit directly, also the files that shadow-utils need, or nothing."""
     return str(request.param)
 
 
 @pytest.fixture(params=["new", "adopted"])
 def world(request: pytest.FixtureRequest, guest: Guest, kind: str, tmp_path: Path) -> list[Guest]:
-    """Twins: a guest without and with an account of the administrator's name."""
+    """Two equal guests, without or with an account of the administrator's name."""
     if kind == "shadow":
         guest.put({"etc/login.defs": "UID_MIN 1000\nUID_MAX 60000\n"})
     if kind == "empty":
@@ -121,13 +121,13 @@ def world(request: pytest.FixtureRequest, guest: Guest, kind: str, tmp_path: Pat
 
 
 def run(steps: list[tuple[ModuleType, Any]], root: str, *, dry_run: bool) -> tuple[tuple[Change, ...], list[str]]:
-    """Apply handlers, one after the other, on one machine; what changed, and what was noted or went wrong."""
+    """Apply the handlers in order on one machine. Returns the changes, and the notes and errors."""
     return contractkit.run(KNOWN, steps, System(root, dry_run=dry_run, clock=FastClock()))
 
 
 @pytest.mark.parametrize("name", BUILTIN)
 class TestModule:
-    def test_it_says_what_it_is(self, name: str) -> None:
+    def test_its_module_has_the_required_names(self, name: str) -> None:
         module = MODULES[name]
         assert module.__doc__
         assert isinstance(module.SUMMARY, str)
@@ -144,7 +144,7 @@ class TestModule:
         assert options() == options()
         assert options.__doc__
         for field in fields_of(options):
-            assert f"{field.name}:" in options.__doc__, f"{field.name} is not told of in the docstring"
+            assert f"{field.name}:" in options.__doc__, f"{field.name} is not in the docstring"
 
     def test_apply_takes_a_context_and_options(self, name: str) -> None:
         apply = MODULES[name].apply
@@ -155,7 +155,7 @@ class TestModule:
 @pytest.mark.spawns
 @pytest.mark.thorough
 @pytest.mark.parametrize("case", cases())
-def test_a_dry_run_leaves_nothing_and_tells_the_truth_and_a_second_run_changes_nothing(
+def test_a_dry_run_changes_nothing_but_reports_all_changes_and_a_second_run_has_none(
     world: list[Guest], case: Case
 ) -> None:
     for guest in world:
@@ -171,7 +171,7 @@ def test_a_dry_run_leaves_nothing_and_tells_the_truth_and_a_second_run_changes_n
 
 
 @pytest.mark.spawns
-def test_all_of_them_in_one_run_keep_the_same_promises(world: list[Guest], kind: str) -> None:
+def test_all_handlers_in_one_run_keep_the_contract(world: list[Guest], kind: str) -> None:
     order = ["hostname", "user", "ssh_keys", *sorted(set(BUILTIN) - {"hostname", "user", "ssh_keys", "report_ready"})]
     steps = [(MODULES[name], MODULES[name].Options()) for name in [*order, "report_ready"]]
     before = world[0].snapshot()
@@ -187,7 +187,7 @@ def test_all_of_them_in_one_run_keep_the_same_promises(world: list[Guest], kind:
 
 @pytest.mark.spawns
 @pytest.mark.parametrize("mode", [0o700, 0o755])
-def test_a_key_folder_from_skel_is_told_of_as_it_will_be(world: list[Guest], mode: int) -> None:
+def test_a_dry_run_knows_a_key_folder_from_skel(world: list[Guest], mode: int) -> None:
     for guest in world:
         guest.put({"etc/skel/.ssh/authorized_keys": "# from skel\n"}).path("etc/skel/.ssh").chmod(mode)
     steps = [(MODULES[name], MODULES[name].Options()) for name in ("user", "ssh_keys")]
@@ -195,7 +195,7 @@ def test_a_key_folder_from_skel_is_told_of_as_it_will_be(world: list[Guest], mod
 
 
 @pytest.mark.spawns
-def test_the_same_handler_twice_in_one_run_is_told_of_as_it_will_be(world: list[Guest]) -> None:
+def test_a_dry_run_knows_what_the_same_handler_did_before(world: list[Guest]) -> None:
     steps = [(MODULES["user"], MODULES["user"].Options(groups=("wheel",))) for _ in range(2)]
     assert run(steps, world[0].root, dry_run=True) == run(steps, world[1].root, dry_run=False)
 

@@ -1,4 +1,4 @@
-"""`certificates`: from the simulator's encrypted package, by the real openssl, to files."""
+"""`certificates`: the simulator's encrypted package is decrypted by the real openssl and written to files."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_certificate_and_its_key_become_two_files(
     assert len(again.system.journal) == 0
 
 
-def test_a_dry_run_asks_and_tells_what_the_real_one_does(guest: Guest, asking: Callable[..., Context]) -> None:
+def test_a_dry_run_fetches_and_reports_the_same_changes(guest: Guest, asking: Callable[..., Context]) -> None:
     told, before = [], guest.snapshot()
     for dry_run in (True, False):
         ctx = asking(dry_run=dry_run)
@@ -81,15 +81,17 @@ def test_a_dry_run_asks_and_tells_what_the_real_one_does(guest: Guest, asking: C
         ("write", "crt"),
         ("write", "key"),
     ]
-    # The simulator's certificate is the same one throughout, or the records would differ.
+    # The simulator's certificate does not change during the test, otherwise the records would differ.
     assert told[0] == told[1]
 
 
-def test_only_those_that_are_named_and_the_missing_one_is_said(guest: Guest, asking: Callable[..., Context]) -> None:
+def test_only_listed_certificates_are_written_and_missing_ones_are_an_error(
+    guest: Guest, asking: Callable[..., Context]
+) -> None:
     apply(asking(), Options())
     (thumbprint,) = {path.name.partition(".")[0] for path in guest.path(FOLDER).iterdir()}
     missing = "0" * 40
-    with pytest.raises(HandlerError, match=rf"no certificate {missing} for this VM \(1 others\)"):
+    with pytest.raises(HandlerError, match=rf"this VM has no certificate {missing} \(1 others\)"):
         apply(asking(), Options(directory="/srv/a", thumbprints=(missing, thumbprint.lower())))
     assert len(list(guest.path("srv/a").iterdir())) == 2
     with pytest.raises(HandlerError, match="no certificate"):
@@ -107,7 +109,7 @@ def test_a_vm_without_certificates_is_noted(guest: Guest, context: Callable[...,
     assert guest.snapshot() == before
 
 
-def test_without_openssl_or_an_owner_nothing_is_made(guest: Guest, asking: Callable[..., Context]) -> None:
+def test_without_openssl_or_the_owner_nothing_is_written(guest: Guest, asking: Callable[..., Context]) -> None:
     before = guest.snapshot()
     ctx = asking()
     ctx.system.commands.search_path = "/nonexistent"
@@ -129,7 +131,7 @@ def test_without_openssl_or_an_owner_nothing_is_made(guest: Guest, asking: Calla
         {"thumbprints": ("../../etc/passwd",)},
     ],
 )
-def test_options_that_make_no_sense_are_refused(bad: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))) as caught:
         Options(**bad)
     assert "canary" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""`disable_service`: azurelite's own unit and others; never ahead of Ready. How: test_system_services."""
+"""`disable_service`: azurelite's own unit and others, never before Ready. The init systems: test_system_services."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from azurelite.state import marker
 
 @pytest.fixture
 def installed(guest: Guest) -> Guest:
-    """A guest of systemd's kind with azurelite's unit and another one, both enabled."""
+    """A guest with systemd, azurelite's unit and another one, both enabled."""
     guest.put({"usr/lib/systemd/systemd": "", "etc/machine-id": "1\n"})
     wants = guest.path("etc/systemd/system/multi-user.target.wants")
     wants.mkdir(parents=True)
@@ -45,7 +45,7 @@ def test_azurelite_does_not_start_again(installed: Guest, context: Callable[...,
     ("listed", "outcome"),
     [(("disable_service", "report_ready"), "provisioned"), (("report_ready", "disable_service"), "failed")],
 )
-def test_its_own_service_stays_while_there_is_something_to_report(
+def test_its_own_service_stays_enabled_until_ready_is_reported(
     installed: Guest, context: Callable[..., Context], listed: tuple[str, ...], outcome: str
 ) -> None:
     before = installed.snapshot()
@@ -58,7 +58,7 @@ def test_its_own_service_stays_while_there_is_something_to_report(
     assert [path.name for path in wants.iterdir()] == ["azurelite.service"]
 
 
-def test_once_ready_was_accepted_its_own_service_can_go_wherever_the_entry_stands(
+def test_after_ready_its_own_service_can_be_disabled_from_any_position(
     installed: Guest, context: Callable[..., Context]
 ) -> None:
     installed.put({marker.marker_path(VM_ID).lstrip("/"): "\n"})
@@ -68,14 +68,12 @@ def test_once_ready_was_accepted_its_own_service_can_go_wherever_the_entry_stand
     assert [path.name for path in wants.iterdir()] == ["web.service"]
 
 
-def test_a_service_that_is_not_there_is_noted(
-    installed: Guest, context: Callable[..., Context], notes: list[str]
-) -> None:
+def test_a_missing_service_is_noted(installed: Guest, context: Callable[..., Context], notes: list[str]) -> None:
     apply(context(), Options(service="walinuxagent"))
-    assert notes == ["there is no service walinuxagent here (init system: systemd): nothing to disable"]
+    assert notes == ["the service walinuxagent does not exist (init system: systemd): nothing to disable"]
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "-a", "a b", "a.service", "a\n"])
-def test_what_cannot_be_a_service_is_refused(name: str) -> None:
+def test_invalid_service_names_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="service"):
         Options(service=name)

@@ -1,4 +1,4 @@
-"""`eject_media`: when, and when not. The system call itself is tested with the engine, which ejects, too."""
+"""`eject_media`: when the disc is ejected. The system call itself is tested with the whole run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STEP = StepResult("report_ready", "done", required=True)
 
 @pytest.fixture
 def host(context: Callable[..., Context]) -> Callable[..., Context]:
-    """A context on this machine's own root, dry unless said otherwise."""
+    """A context on this machine's own root, by default a dry run."""
 
     def make(
         outcome: Outcome, *, config: Config = LISTED, dry_run: bool = True, device: Optional[str] = "/dev/no-drive"
@@ -38,13 +38,13 @@ def host(context: Callable[..., Context]) -> Callable[..., Context]:
     ("outcome", "config"),
     [
         (Outcome("provisioned", "", report=READY, steps=(STEP,)), LISTED),
-        # Accepted in an earlier run, or a dry run: the step is behind us.
+        # Accepted in an earlier run, or a dry run: the step has run.
         (Outcome("provisioned", "", steps=(STEP,)), LISTED),
         (Outcome("provisioned", "", steps=(replace(STEP, status="skipped"),)), LISTED),
         (Outcome("provisioned", ""), SILENT),
     ],
 )
-def test_after_ready_the_disc_goes(host: Callable[..., Context], outcome: Outcome, config: Config) -> None:
+def test_after_ready_the_disc_is_ejected(host: Callable[..., Context], outcome: Outcome, config: Config) -> None:
     ctx = host(outcome, config=config)
     apply(ctx, Options())
     assert [str(change) for change in ctx.system.journal.since(0)] == ["eject /dev/no-drive"]
@@ -53,14 +53,14 @@ def test_after_ready_the_disc_goes(host: Callable[..., Context], outcome: Outcom
 @pytest.mark.parametrize(
     ("outcome", "match"),
     [
-        (Outcome("provisioned", ""), "move it behind `report_ready`"),
+        (Outcome("provisioned", ""), "move the entry after `report_ready`"),
         (Outcome("provisioned", "", steps=(replace(STEP, status="failed"),)), "has not accepted Ready"),
         (Outcome("provisioned", "", report=ReportResult("Ready", accepted=False)), "has not accepted Ready"),
         (Outcome("provisioned", "", report=ReportResult("NotReady", accepted=True)), "has not accepted Ready"),
         (Outcome("failed", "", report=ReportResult("NotReady", accepted=True)), "provisioning has failed"),
     ],
 )
-def test_before_that_it_stays(host: Callable[..., Context], outcome: Outcome, match: str) -> None:
+def test_before_ready_the_disc_is_not_ejected(host: Callable[..., Context], outcome: Outcome, match: str) -> None:
     ctx = host(outcome)
     with pytest.raises(HandlerError, match=match):
         apply(ctx, Options())
@@ -77,6 +77,6 @@ def test_without_a_disc_or_in_a_foreign_root_there_is_nothing_to_do(
     assert notes == []
 
 
-def test_a_drive_that_is_not_there_is_one_clear_failure(host: Callable[..., Context]) -> None:
+def test_a_missing_drive_is_an_error(host: Callable[..., Context]) -> None:
     with pytest.raises(MachineError, match="cannot eject /dev/no-drive: No such file"):
         apply(host(Outcome("provisioned", "", report=READY), dry_run=False), Options())

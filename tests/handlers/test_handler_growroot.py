@@ -1,4 +1,4 @@
-"""`growroot` where there is nothing to grow. On real partitions: test_disks_live."""
+"""`growroot` without anything to grow. Real partitions: test_disks_live."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from disktree import GEN2_OS, MIB, DiskTree
 from kit import Guest
 
 from azurelite.handlers import Context
-from azurelite.handlers.growroot import Options, apply, tell_of_room
+from azurelite.handlers.growroot import Options, apply, note_free_space
 from azurelite.system.disks.blockdevices import BlockDevices
 from azurelite.system.root import Root
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "overlay", "tmpfs"])
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_a_foreign_root_stays_as_it_is_without_a_word(
+def test_a_foreign_root_is_not_changed_and_nothing_is_noted(
     guest: Guest, context: Callable[..., Context], notes: list[str], kind: str, dry_run: bool
 ) -> None:
     DiskTree(guest).scsi("sda", GEN2_OS, 0, size=900 * MIB, parts=[(1, MIB, 10 * MIB)])
@@ -28,7 +28,7 @@ def test_a_foreign_root_stays_as_it_is_without_a_word(
 
 
 @pytest.mark.parametrize(("size", "said"), [(100 * MIB, False), (900 * MIB, True)])
-def test_what_stands_on_lvm_is_left_alone_and_said_where_there_is_room(
+def test_lvm_is_not_grown_and_free_space_is_noted(
     guest: Guest, context: Callable[..., Context], notes: list[str], size: int, said: bool
 ) -> None:
     tree = DiskTree(guest)
@@ -37,7 +37,7 @@ def test_what_stands_on_lvm_is_left_alone_and_said_where_there_is_room(
     tree.virtual("dm-1", kind="dm", slaves=[crypt])
     devices = BlockDevices(Root(guest.root))
     root = next(disk for disk in devices.disks() if disk.name == "dm-1")
-    tell_of_room(context(), devices, root)
+    note_free_space(context(), devices, root)
     assert len(notes) == int(said)
     for note in notes:
         assert "805 MiB of /dev/sda are free" in note

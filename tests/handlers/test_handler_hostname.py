@@ -1,4 +1,4 @@
-"""`hostname`: what names become, and which are beyond repair."""
+"""`hostname`: how names are repaired, and which are refused."""
 
 from __future__ import annotations
 
@@ -67,8 +67,10 @@ def test_a_name_is_used_as_it_is_or_repaired(
         apply(context(local_hostname=given), Options(fqdn=fqdn))  # type: ignore[arg-type]
         assert guest.text("etc/hostname") == f"{expected}\n"
         assert guest.mode("etc/hostname") == 0o644
-        # Who reads the console must learn that the name is not the one that was asked for.
-        assert notes == ([] if expected == given else [f"Azure's host name {given[:100]!r} became {expected!r}"])
+        # The console must say that the name is not the requested one.
+        assert notes == (
+            [] if expected == given else [f"the host name {given[:100]!r} from Azure was changed to {expected!r}"]
+        )
 
 
 @pytest.mark.parametrize("given", ["", " ", "-", "---", ".", "...", "___", "ü", "\n", "-.-", "\0", "漢字"])
@@ -77,14 +79,14 @@ def test_a_name_of_which_nothing_is_left_is_refused(
     guest: Guest, context: Callable[..., Context], given: str, fqdn: str
 ) -> None:
     before = guest.snapshot()
-    with pytest.raises(HandlerError, match="cannot be made a host name") as caught:
+    with pytest.raises(HandlerError, match="cannot be used as host name") as caught:
         apply(context(local_hostname=given), Options(fqdn=fqdn))  # type: ignore[arg-type]
     assert caught.value.reason == "failed to provision hostname"
     assert caught.value.data == {"error": "invalid host name"}
     assert guest.snapshot() == before
 
 
-def test_whatever_comes_in_what_goes_out_is_a_host_name() -> None:
+def test_every_result_is_a_valid_host_name() -> None:
     label = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
     for letters in itertools.product("a-._ Ü\n", repeat=4):
         for repeat, keep in itertools.product((1, 30), (False, True)):
@@ -98,7 +100,7 @@ def test_whatever_comes_in_what_goes_out_is_a_host_name() -> None:
                 assert len(name) <= 64
 
 
-def test_the_name_that_is_there_already_is_not_written_again(guest: Guest, context: Callable[..., Context]) -> None:
+def test_the_same_name_is_not_written_again(guest: Guest, context: Callable[..., Context]) -> None:
     guest.put({"etc/hostname": "vm\n"}).path("etc/hostname").chmod(0o644)
     ctx = context(local_hostname="vm")
     apply(ctx, Options())
@@ -115,7 +117,7 @@ def test_the_name_that_is_there_already_is_not_written_again(guest: Guest, conte
         ("a" * 52, "corp.example", "a" * 52),  # 65 characters would be too many for the kernel
     ],
 )
-def test_a_domain_may_be_given(
+def test_a_domain_is_appended(
     guest: Guest, context: Callable[..., Context], notes: list[str], given: str, domain: str, expected: str
 ) -> None:
     apply(context(local_hostname=given), Options(fqdn="domain", domain=domain))
@@ -124,15 +126,15 @@ def test_a_domain_may_be_given(
 
 
 @pytest.mark.parametrize("azure", [None, "of-azure"])
-def test_a_name_in_the_configuration_takes_the_place_of_azures(
+def test_a_name_in_the_configuration_replaces_azures(
     guest: Guest, context: Callable[..., Context], notes: list[str], azure: Any
 ) -> None:
     apply(context(local_hostname=azure), Options(name="my_own"))
     assert guest.text("etc/hostname") == "my-own\n"
-    assert notes == ["the configuration's host name 'my_own' became 'my-own'"]
+    assert notes == ["the host name 'my_own' from the configuration was changed to 'my-own'"]
 
 
-def test_without_a_name_in_the_configuration_azures_is_needed() -> None:
+def test_without_a_name_in_the_configuration_azures_name_is_needed() -> None:
     assert needs(Options()) == NEEDS == ("local_hostname",)
     assert needs(Options(name="own")) == ()
 
@@ -141,8 +143,8 @@ def test_without_a_name_in_the_configuration_azures_is_needed() -> None:
     ("wrong", "words"),
     [
         ({"name": "-"}, "name needs a letter"),
-        ({"fqdn": "domain"}, "needs a `domain`"),
-        ({"domain": "corp.example", "fqdn": "keep"}, "does not go with"),
+        ({"fqdn": "domain"}, "needs `domain`"),
+        ({"domain": "corp.example", "fqdn": "keep"}, "cannot be combined with"),
         ({"domain": "corp..example"}, "domain must be"),
         ({"domain": "corp.example\n"}, "domain must be"),
         ({"domain": "-.example"}, "domain must be"),
@@ -150,7 +152,7 @@ def test_without_a_name_in_the_configuration_azures_is_needed() -> None:
         ({"domain": "a" * 64}, "domain must be"),
     ],
 )
-def test_options_that_make_no_name_are_refused(wrong: dict[str, Any], words: str) -> None:
+def test_invalid_options_are_refused(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Options(**wrong)
 
@@ -173,7 +175,7 @@ LOCAL = "127.0.0.1 localhost\n"
         ("auto", "10.0.0.4 VM\n", None, "10.0.0.4 VM\n"),
     ],
 )
-def test_the_line_in_etc_hosts(
+def test_the_line_in_etc_hosts_depends_on_the_option(
     guest: Guest, context: Callable[..., Context], hosts: Any, before: Any, nsswitch: Any, after: Any
 ) -> None:
     guest.put({f"etc/{name}": text for name, text in (("hosts", before), ("nsswitch.conf", nsswitch)) if text})
@@ -182,20 +184,20 @@ def test_the_line_in_etc_hosts(
     assert (path.read_text() if path.exists() else None) == after
 
 
-def test_etc_hosts_that_cannot_be_written_is_a_failure_only_where_it_was_asked_for(
+def test_an_unwritable_etc_hosts_is_an_error_only_if_hosts_is_true(
     guest: Guest, context: Callable[..., Context], notes: list[str]
 ) -> None:
     guest.path("etc/hosts").mkdir()
     apply(context(local_hostname="vm"), Options())
     assert len(notes) == 1
-    assert notes[0].startswith("the host name is not in /etc/hosts: cannot read /etc/hosts")
+    assert notes[0].startswith("the host name was not added to /etc/hosts: cannot read /etc/hosts")
     with pytest.raises(Exception, match="cannot read /etc/hosts"):
         apply(context(local_hostname="vm"), Options(hosts=True))
 
 
 @pytest.fixture
 def at_boot(context: Callable[..., Context]) -> Callable[..., Context]:
-    """Makes a context of a run whose configuration has the handler at every boot."""
+    """A function that creates a context with `frequency: boot` for the handler."""
 
     def make(**known: Any) -> Context:
         config = Config(handlers=(HandlerEntry("hostname", frequency="boot"),))
@@ -204,7 +206,7 @@ def at_boot(context: Callable[..., Context]) -> Callable[..., Context]:
     return make
 
 
-def test_a_name_that_somebody_gave_the_machine_since_stays(
+def test_a_name_that_somebody_set_later_is_kept(
     guest: Guest, at_boot: Callable[..., Context], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -214,26 +216,26 @@ def test_a_name_that_somebody_gave_the_machine_since_stays(
     apply(ctx, Options())
     assert len(ctx.system.journal) == 0
     assert guest.text("etc/hostname") == "# by hand\nmine\n"
-    assert "changed to mine since azurelite set vm" in caplog.text
+    assert "mine is kept: somebody changed the name after azurelite set vm" in caplog.text
 
 
 @pytest.mark.parametrize("left", ["", "localhost\n", "localhost.localdomain\n"])
-def test_a_name_that_was_taken_away_is_given_again(guest: Guest, at_boot: Callable[..., Context], left: str) -> None:
+def test_a_removed_name_is_set_again(guest: Guest, at_boot: Callable[..., Context], left: str) -> None:
     apply(at_boot(local_hostname="vm"), Options())
     guest.put({"etc/hostname": left})
     apply(at_boot(local_hostname="vm"), Options())
     assert guest.text("etc/hostname") == "vm\n"
 
 
-def test_a_new_wish_counts_more_than_a_name_from_before(guest: Guest, at_boot: Callable[..., Context]) -> None:
+def test_a_new_option_overrides_a_kept_name(guest: Guest, at_boot: Callable[..., Context]) -> None:
     apply(at_boot(local_hostname="vm"), Options())
     guest.put({"etc/hostname": "mine\n"})
     apply(at_boot(local_hostname="vm"), Options(name="other"))
     assert guest.text("etc/hostname") == "other\n"
 
 
-def test_where_it_runs_once_per_vm_nothing_is_remembered(guest: Guest, context: Callable[..., Context]) -> None:
-    """Writing it down takes as long as all the rest, and Azure waits."""
+def test_with_frequency_instance_nothing_is_remembered(guest: Guest, context: Callable[..., Context]) -> None:
+    """Storing it would take as long as everything else, while Azure waits for Ready."""
     apply(context(local_hostname="vm"), Options())
     assert not guest.path("var/lib/azurelite").exists()
 

@@ -1,4 +1,4 @@
-"""`locale`: which files name the language and the keyboard, and locales that are there, can be made, or cannot."""
+"""`locale`: the files for language and keyboard, and locales that exist, can be generated, or are refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PLACES: dict[str, tuple[dict[str, str], tuple[str, ...], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("case", sorted(PLACES))
-def test_the_language_goes_where_this_system_keeps_it(guest: Guest, context: Callable[..., Context], case: str) -> None:
+def test_the_language_is_set_in_the_systems_file(guest: Guest, context: Callable[..., Context], case: str) -> None:
     files, tools, after = PLACES[case]
     guest.put(files)
     programs(guest, *tools)
@@ -61,7 +61,7 @@ def test_the_language_goes_where_this_system_keeps_it(guest: Guest, context: Cal
     assert len(again.system.journal) == 0
 
 
-def test_of_two_names_for_one_file_one_is_written(guest: Guest, context: Callable[..., Context]) -> None:
+def test_of_two_paths_to_one_file_one_is_written(guest: Guest, context: Callable[..., Context]) -> None:
     guest.put({"etc/locale.conf": "LANG=C\n", "etc/default/x": ""})
     guest.path("etc/default/locale").symlink_to("../locale.conf")
     for dry_run in (True, False):
@@ -79,7 +79,7 @@ def test_of_two_names_for_one_file_one_is_written(guest: Guest, context: Callabl
         ({"etc/rc.conf": "KEYMAP=us\n"}, 'KEYMAP="de-latin1"\n'),
     ],
 )
-def test_the_keyboard(
+def test_the_keyboard_is_set_in_the_systems_file(
     guest: Guest, context: Callable[..., Context], notes: list[str], files: dict[str, str], after: str
 ) -> None:
     guest.put({"etc/locale.conf": "", **files})
@@ -88,12 +88,12 @@ def test_the_keyboard(
     assert notes == []
 
 
-def test_a_keyboard_that_nothing_reads_is_noted(
+def test_a_keyboard_without_a_settings_file_is_noted(
     guest: Guest, context: Callable[..., Context], notes: list[str]
 ) -> None:
     guest.put({"etc/locale.conf": "", "etc/rc.conf": "#KEYMAP=us\n"})
     apply(context(), Options(keymap="de"))
-    assert notes == ["no file is known that would set the keyboard here: `keymap` is left out"]
+    assert notes == ["no file for the keyboard setting was found: `keymap` is skipped"]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_keyboard_that_nothing_reads_is_noted(
     [{"locale": ""}, {"locale": "de DE"}, {"locale": "de_DE.UTF-8\n"}, {"locale": "../x"}, {"locale": "de_DE.a/b"},
      {"locale": "a" * 65}, {"locale": "$(x)"}, {"keymap": ""}, {"keymap": "de;x"}, {"keymap": "../de"}],
 )  # fmt: skip
-def test_what_is_no_name_is_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_names_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a name"):
         Options(**wrong)
 
@@ -119,22 +119,22 @@ def glibc(guest: Guest, **more: str) -> Guest:
 
 
 @pytest.mark.parametrize("there", ["usr/lib/locale/de_DE.utf8/LC_CTYPE", "usr/lib/locale/de_DE.UTF-8/LC_CTYPE"])
-def test_a_locale_that_is_there_is_taken(guest: Guest, context: Callable[..., Context], there: str) -> None:
+def test_an_existing_locale_is_used(guest: Guest, context: Callable[..., Context], there: str) -> None:
     glibc(guest, **{there: ""})
     apply(context(), Options(locale=DE))
     assert guest.text("etc/locale.conf") == f"LANG={DE}\n"
 
 
-def test_a_locale_in_the_archive_is_taken(guest: Guest, context: Callable[..., Context]) -> None:
+def test_a_locale_in_the_archive_is_used(guest: Guest, context: Callable[..., Context]) -> None:
     glibc(guest, **{"usr/lib/locale/locale-archive": "x\0de_DE.utf8\0y"})
     apply(context(), Options(locale=DE))
-    with pytest.raises(HandlerError, match="is not there"):
+    with pytest.raises(HandlerError, match="is missing"):
         apply(context(), Options(locale="E.UTF-8"))
 
 
-def test_where_locales_come_in_packages_a_missing_one_is_refused(guest: Guest, context: Callable[..., Context]) -> None:
+def test_without_locale_gen_a_missing_locale_is_refused(guest: Guest, context: Callable[..., Context]) -> None:
     before = glibc(guest).snapshot()
-    with pytest.raises(HandlerError, match=r"de_DE\.UTF-8 is not there: install its package"):
+    with pytest.raises(HandlerError, match=r"de_DE\.UTF-8 is missing: install its package"):
         apply(context(), Options(locale=DE))
     assert guest.snapshot() == before
 
@@ -149,26 +149,26 @@ def test_where_locales_come_in_packages_a_missing_one_is_refused(guest: Guest, c
         ("de_DE.UTF-8 UTF-8\n", DE, "de_DE.UTF-8 UTF-8\n"),
     ],
 )
-def test_in_an_image_a_missing_one_is_put_on_the_list(
+def test_in_an_image_a_missing_locale_is_added_to_locale_gen(
     guest: Guest, context: Callable[..., Context], notes: list[str], gen: str, locale: str, after: str
 ) -> None:
     glibc(guest, **{"etc/locale.gen": gen})
     apply(context(), Options(locale=locale))
     assert guest.text("etc/locale.gen") == after
-    assert notes == [f"the locale {locale} is not there until `locale-gen` has run in the image"]
+    assert notes == [f"the locale {locale} is not generated yet: run `locale-gen` in the image"]
     assert guest.text("etc/locale.conf") == f"LANG={locale}\n"
 
 
-def test_one_that_cannot_be_made_is_refused(guest: Guest, context: Callable[..., Context]) -> None:
+def test_an_unsupported_locale_is_refused(guest: Guest, context: Callable[..., Context]) -> None:
     glibc(guest, **{"etc/locale.gen": GEN, "usr/share/i18n/SUPPORTED": "de_DE.UTF-8 UTF-8\n"})
     before = guest.snapshot()
-    with pytest.raises(HandlerError, match=r"xx_XX\.UTF-8 cannot be made here"):
+    with pytest.raises(HandlerError, match=r"xx_XX\.UTF-8 is not supported"):
         apply(context(), Options(locale="xx_XX.UTF-8"))
     assert guest.snapshot() == before
 
 
 def here(guest: Guest, shims: Path, *, dry_run: bool = False) -> Context:
-    """A context on a folder that is taken for the running system."""
+    """A context on a folder that is treated as the running system."""
     system = System(guest.root, dry_run=dry_run, search_path=str(shims), clock=FastClock())
     system.root.is_host = True
     memory = Memory(system.files, VM_ID)
@@ -176,7 +176,7 @@ def here(guest: Guest, shims: Path, *, dry_run: bool = False) -> Context:
 
 
 @pytest.mark.spawns
-def test_on_the_running_system_it_is_made_once(guest: Guest, tmp_path: Path) -> None:
+def test_on_the_running_system_the_locale_is_generated_once(guest: Guest, tmp_path: Path) -> None:
     glibc(guest, **{"etc/locale.gen": GEN})
     made = guest.path("usr/lib/locale/de_DE.utf8")
     log = shim(tmp_path, "locale-gen", script=f"mkdir {made}")
@@ -184,7 +184,7 @@ def test_on_the_running_system_it_is_made_once(guest: Guest, tmp_path: Path) -> 
     apply(dry, Options(locale=DE))
     assert not log.exists()
     apply(real, Options(locale=DE))
-    assert "run locale-gen (make de_DE.UTF-8)" in [str(change) for change in real.system.journal.since(0)]
+    assert "run locale-gen (generate de_DE.UTF-8)" in [str(change) for change in real.system.journal.since(0)]
     assert dry.system.journal.since(0) == real.system.journal.since(0)
     apply(again, Options(locale=DE))
     assert len(again.system.journal) == 0
@@ -192,7 +192,7 @@ def test_on_the_running_system_it_is_made_once(guest: Guest, tmp_path: Path) -> 
 
 
 @pytest.mark.spawns
-def test_a_locale_that_could_not_be_made_is_not_named(guest: Guest, tmp_path: Path) -> None:
+def test_a_locale_that_could_not_be_generated_is_not_set(guest: Guest, tmp_path: Path) -> None:
     glibc(guest, **{"etc/locale.gen": GEN})
     shim(tmp_path, "locale-gen", exit_code=1, script="echo no space left >&2")
     with pytest.raises(CommandError, match="no space left"):

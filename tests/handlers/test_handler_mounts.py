@@ -1,4 +1,4 @@
-"""`mounts`: what an entry may say, and what becomes of it. On a live system: test_disks_live."""
+"""`mounts`: valid and invalid entries and their lines in /etc/fstab. Real mounts: test_disks_live."""
 
 from __future__ import annotations
 
@@ -48,41 +48,41 @@ def test_an_entry_and_its_line(guest: Guest, context: Callable[..., Context], en
     [
         ({}, "device is missing"),
         ({"path": "/data"}, "device is missing"),
-        ({"device": "a\nb", "path": "/data"}, "device is missing, or holds"),
-        ({"device": "a\tb", "path": "/data"}, "device is missing, or holds"),
-        ({"device": "# x", "path": "/data"}, "device is missing, or holds"),
-        ({"device": "ephemeral0", "path": "/mnt"}, "use the handlers resource_disk"),
-        ({"device": "ephemeral0.1", "path": "/mnt"}, "use the handlers resource_disk"),
-        ({"device": "swap", "path": "none"}, "resource_disk and swap"),
+        ({"device": "a\nb", "path": "/data"}, "device is missing or has"),
+        ({"device": "a\tb", "path": "/data"}, "device is missing or has"),
+        ({"device": "# x", "path": "/data"}, "device is missing or has"),
+        ({"device": "ephemeral0", "path": "/mnt"}, "use the handler resource_disk"),
+        ({"device": "ephemeral0.1", "path": "/mnt"}, "use the handler resource_disk"),
+        ({"device": "swap", "path": "none"}, "resource_disk or swap"),
         ({"device": "x"}, "path must be an absolute path"),
         ({"device": "x", "path": "data"}, "path must be an absolute path"),
         ({"device": "x", "path": "/data\n/evil"}, "path must be an absolute path"),
         ({"device": "x", "path": "/data/../../etc"}, "path must be an absolute path"),
-        ({"device": "x", "path": "/"}, "path must not be the root"),
-        ({"device": "x", "path": "//"}, "path must not be the root"),
+        ({"device": "x", "path": "/"}, "path must not be `/`"),
+        ({"device": "x", "path": "//"}, "path must not be `/`"),
         ({"device": "x", "path": "/x", "type": "swap"}, "path must be left out for swap"),
         ({"device": "x", "path": "/x", "type": "ext4 x"}, "type must be"),
         ({"device": "x", "path": "/x", "type": ""}, "type must be"),
-        ({"device": "x", "path": "/x", "options": "a b"}, "options must be words"),
-        ({"device": "x", "path": "/x", "options": "a\nb"}, "options must be words"),
-        ({"device": "x", "path": "/x", "options": "a#"}, "options must be words"),
-        ({"device": "x", "path": "/x", "options": ""}, "options must be words"),
+        ({"device": "x", "path": "/x", "options": "a b"}, "options must be separated by commas"),
+        ({"device": "x", "path": "/x", "options": "a\nb"}, "options must be separated by commas"),
+        ({"device": "x", "path": "/x", "options": "a#"}, "options must be separated by commas"),
+        ({"device": "x", "path": "/x", "options": ""}, "options must be separated by commas"),
         ({"device": "x", "path": "/x", "dump": -1}, "dump and check"),
         ({"device": "x", "path": "/x", "check": 10}, "dump and check"),
         ({"device": "x", "path": "/x", "check": "2"}, "must be a whole number"),
     ],
 )
-def test_what_no_line_can_hold_is_refused(entry: dict[str, Any], words: str) -> None:
+def test_invalid_entries_are_refused(entry: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         options(entry)
 
 
-def test_two_entries_for_one_place_are_refused() -> None:
-    with pytest.raises(ConfigError, match="entries has two with one path"):
+def test_two_entries_for_one_mount_point_are_refused() -> None:
+    with pytest.raises(ConfigError, match="entries has the same path twice"):
         options({"device": "UUID=1", "path": "/data"}, {"device": "UUID=2", "path": "/data/"})
 
 
-def test_somebody_elses_line_stays_and_ours_is_left_out(
+def test_another_line_for_the_mount_point_is_kept_and_ours_skipped(
     guest: Guest, context: Callable[..., Context], notes: list[str]
 ) -> None:
     guest.put({"etc/fstab": "LABEL=theirs /data xfs ro 0 0\n"})
@@ -90,11 +90,11 @@ def test_somebody_elses_line_stays_and_ours_is_left_out(
     assert guest.text("etc/fstab") == (
         "LABEL=theirs /data xfs ro 0 0\nUUID=2 /more auto defaults,nofail 0 2 # azurelite\n"
     )
-    assert notes == ["/etc/fstab has somebody else's line for /data: it stays, and this one is left out"]
+    assert notes == ["/data is skipped: /etc/fstab has another line for it, which azurelite did not write"]
     assert not guest.path("data").exists()
 
 
-def test_the_same_line_without_our_mark_is_as_good(
+def test_the_same_line_without_our_mark_is_kept(
     guest: Guest, context: Callable[..., Context], notes: list[str]
 ) -> None:
     guest.put({"etc/fstab": "UUID=1 /data auto ro 0 0\n"})
@@ -103,7 +103,7 @@ def test_the_same_line_without_our_mark_is_as_good(
     assert notes == []
 
 
-def test_our_line_is_replaced_when_the_wish_changed(guest: Guest, context: Callable[..., Context]) -> None:
+def test_our_line_is_replaced_when_the_options_change(guest: Guest, context: Callable[..., Context]) -> None:
     for entry in ({"device": "UUID=1", "path": "/data"}, {"device": "UUID=2", "path": "/data", "type": "xfs"}):
         apply(context(), options(entry))
     assert guest.text("etc/fstab") == "UUID=2 /data xfs defaults,nofail 0 2 # azurelite\n"
@@ -113,7 +113,7 @@ def test_a_mount_point_that_cannot_be_made_leaves_everything_as_it_was(
     guest: Guest, context: Callable[..., Context]
 ) -> None:
     before = guest.snapshot()
-    with pytest.raises(HandlerError, match="/etc/hostname is no folder"):
+    with pytest.raises(HandlerError, match="/etc/hostname is not a folder"):
         apply(
             context(),
             options({"device": "UUID=1", "path": "/data"}, {"device": "UUID=2", "path": "/etc/hostname/x"}),
@@ -121,7 +121,7 @@ def test_a_mount_point_that_cannot_be_made_leaves_everything_as_it_was(
     assert guest.snapshot() == before
 
 
-def test_nothing_wished_for_is_nothing_done(guest: Guest, context: Callable[..., Context]) -> None:
+def test_without_options_nothing_is_done(guest: Guest, context: Callable[..., Context]) -> None:
     before = guest.snapshot()
     apply(context(), options())
     assert guest.snapshot() == before

@@ -1,4 +1,4 @@
-"""`network`: whose files are written, which NIC comes first, what is cleared away and what is left alone."""
+"""`network`: the choice of the renderer and of the primary NIC, and which files are written and removed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DHCP_ETH0 = "source /etc/network/interfaces.d/*\nauto eth0\niface eth0 inet dhcp
 
 
 def entry(number: int, *further: str) -> dict[str, Any]:
-    """IMDS's words about a NIC: its own subnet, DHCP's address, and further ones."""
+    """A NIC as in IMDS: its subnet, the address from DHCP, and secondary addresses."""
     addresses = [f"10.0.{number}.4", *further]
     return {
         "macAddress": MACS[number].replace(":", "").upper(),
@@ -49,13 +49,13 @@ def plug(guest: Guest, name: str, mac: str, driver: str = "hv_netvsc") -> None:
 
 
 def install(guest: Guest, *paths: str) -> None:
-    """Programs, as far as being there goes."""
+    """Create empty executable files as programs."""
     for path in paths:
         guest.put({path: ""}).path(path).chmod(0o755)
 
 
 def route(guest: Guest, *lines: tuple[str, str, int]) -> None:
-    """The kernel's table, by (interface, destination, metric); "default" or an address."""
+    """Write the kernel's routes: (interface, "default" or an address, metric)."""
     text = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n"
     for name, to, metric in lines:
         number = "00000000" if to == "default" else bytes(map(int, to.split(".")))[::-1].hex().upper()
@@ -65,7 +65,7 @@ def route(guest: Guest, *lines: tuple[str, str, int]) -> None:
 
 
 def written(ctx: Context) -> list[str]:
-    """The paths of files that were written or removed, in order."""
+    """The paths of written and removed files, in order."""
     return [change.target for change in ctx.system.journal.since(0) if change.kind in ("write", "delete")]
 
 
@@ -106,7 +106,7 @@ class TestWhichRenderer:
             ),
         ],
     )
-    def test_the_one_that_is_installed_and_in_charge(
+    def test_the_renderer_that_is_installed_and_enabled_is_used(
         self, guest: Guest, context: Callable[..., Context], programs: list[str], files: dict[str, str], first: str
     ) -> None:
         install(guest.put(files), *programs)
@@ -119,12 +119,12 @@ class TestWhichRenderer:
     @pytest.mark.parametrize(
         "programs", [[], ["usr/sbin/netplan"], ["usr/lib/systemd/systemd-networkd"], ["sbin/ifup"]]
     )
-    def test_none_is_a_failure_with_a_remedy(
+    def test_without_a_renderer_it_is_an_error_with_a_remedy(
         self, guest: Guest, context: Callable[..., Context], programs: list[str]
     ) -> None:
         install(guest, *programs)
         before = guest.snapshot()
-        with pytest.raises(HandlerError, match="name one by `renderer`"):
+        with pytest.raises(HandlerError, match="set `renderer`, or remove"):
             apply(context(network=NETWORK), Options())
         assert guest.snapshot() == before
 
@@ -136,7 +136,7 @@ class TestWhichRenderer:
             apply(context(network=NETWORK), Options(renderer="netplan"))
 
     @pytest.mark.parametrize("main", [None, "auto lo\n", "source /etc/network/interfaces.d/*.cfg\n"])
-    def test_ifupdown_must_take_the_file_in(self, guest: Guest, context: Callable[..., Context], main: str) -> None:
+    def test_ifupdown_must_include_the_folder(self, guest: Guest, context: Callable[..., Context], main: str) -> None:
         if main is not None:
             guest.put({"etc/network/interfaces": main})
         with pytest.raises(HandlerError, match=r"add the line `source /etc/network/interfaces\.d/\*`"):
@@ -145,14 +145,14 @@ class TestWhichRenderer:
 
 class TestWhichNic:
     def metrics(self, guest: Guest) -> dict[str, str]:
-        """MAC → metric, as networkd's files say."""
+        """MAC → metric in networkd's files."""
         found = {}
         for path in guest.path("etc/systemd/network").glob("05-azurelite-000d*"):
             lines = dict(line.split("=") for line in path.read_text().splitlines() if "=" in line)
             found[lines["MACAddress"]] = lines.get("RouteMetric", "")
         return found
 
-    def test_without_a_view_of_the_machine_imds_order_stands(
+    def test_without_visible_nics_the_order_of_imds_is_used(
         self, guest: Guest, context: Callable[..., Context]
     ) -> None:
         apply(context(network=NETWORK), Options(renderer="networkd"))
@@ -174,7 +174,7 @@ class TestWhichNic:
             ([("eth9", "168.63.129.16", 100)], 0),
         ],
     )
-    def test_the_routes_say_which_is_first_whatever_imds_order_is(
+    def test_the_routes_determine_the_primary_nic_whatever_the_order_of_imds(
         self, guest: Guest, context: Callable[..., Context], lines: list[tuple[str, str, int]], first: int
     ) -> None:
         plug(guest, "eth0", MACS[1])
@@ -183,7 +183,7 @@ class TestWhichNic:
         apply(context(network=NETWORK), Options(renderer="networkd"))
         assert self.metrics(guest) == {MACS[first]: "100", MACS[1 - first]: "200"}
 
-    def test_the_order_found_once_stays_and_a_new_nic_goes_behind(
+    def test_the_stored_order_is_kept_and_a_new_nic_comes_last(
         self, guest: Guest, context: Callable[..., Context]
     ) -> None:
         apply(context(network=NETWORK), Options(renderer="networkd"))
@@ -208,7 +208,7 @@ class TestWhichNic:
         assert guest.text("etc/systemd/network/05-azurelite-000d3a5e7b21.network") == before
         assert [note for note in notes if "network.interface[0]" in note]
 
-    def test_a_nic_that_is_gone_makes_room_and_its_file_goes(
+    def test_the_file_of_a_removed_nic_is_deleted_and_ranks_move_up(
         self, guest: Guest, context: Callable[..., Context]
     ) -> None:
         apply(context(network=NETWORK), Options(renderer="networkd"))
@@ -233,7 +233,7 @@ class TestWhichNic:
         assert guest.snapshot() == before
         assert notes
 
-    def test_another_renderer_leaves_nothing_of_the_first_one(
+    def test_changing_the_renderer_removes_the_files_of_the_old_one(
         self, guest: Guest, context: Callable[..., Context]
     ) -> None:
         for renderer in ("networkd", "netplan", "networkmanager"):
@@ -245,7 +245,7 @@ class TestWhichNic:
         assert guest.mode("etc/NetworkManager/system-connections/azurelite-000d3a5e7b21.nmconnection") == 0o600
 
 
-class TestTwins:
+class TestDrivers:
     @pytest.mark.parametrize(
         ("plugged", "driver"),
         [
@@ -269,7 +269,7 @@ class TestTwins:
         assert (f"\nDriver={driver}\n" if driver else "[Match]") in text
         assert ("Driver" in text) is (driver is not None)
 
-    def test_local_nics(self, guest: Guest) -> None:
+    def test_local_nics_are_read_with_their_drivers(self, guest: Guest) -> None:
         plug(guest, "eth1", MACS[1])
         plug(guest, "eth0", MACS[0])
         plug(guest, "enP1", MACS[0], "mlx5_core")
@@ -288,7 +288,7 @@ def _root(guest: Guest) -> Any:
 
 
 class TestIfupdown:
-    def test_it_goes_by_the_name_of_the_synthetic_nic(
+    def test_it_uses_the_name_of_the_synthetic_nic(
         self, guest: Guest, context: Callable[..., Context], notes: list[str]
     ) -> None:
         guest.put({"etc/network/interfaces": DHCP_ETH0})
@@ -317,7 +317,7 @@ class TestIfupdown:
             ("source /etc/network/interfaces\n", {"etc/network/interfaces.d/x": "iface eth0 inet dhcp\n"}),
         ],
     )
-    def test_a_stanza_in_any_file_that_is_taken_in_counts(
+    def test_stanzas_in_all_included_files_count(
         self, guest: Guest, context: Callable[..., Context], main: str, files: dict[str, str]
     ) -> None:
         guest.put({"etc/network/interfaces": f"{main}source /etc/network/interfaces.d/*\n", **files})
@@ -331,7 +331,7 @@ class TestIfupdown:
             assert "iface eth0 inet dhcp" not in text
             assert "auto eth1\niface eth1 inet dhcp\n" in text
 
-    def test_what_cannot_be_seen_is_not_gone(self, guest: Guest, context: Callable[..., Context]) -> None:
+    def test_a_nic_that_is_not_visible_keeps_its_file(self, guest: Guest, context: Callable[..., Context]) -> None:
         guest.put({"etc/network/interfaces": DHCP_ETH0})
         guest.put({"etc/network/interfaces.d/azurelite": "# written by azurelite\nauto eth5\n"})
         before = guest.text("etc/network/interfaces.d/azurelite")
@@ -353,7 +353,7 @@ class TestIfupdown:
 
 
 @pytest.mark.parametrize("renderer", ["networkd", "networkmanager", "ifupdown"])
-def test_names_go_by_a_rule_of_udev_where_the_renderer_cannot_rename(
+def test_a_udev_rule_sets_names_if_the_renderer_cannot(
     guest: Guest, context: Callable[..., Context], renderer: Any
 ) -> None:
     guest.put({"etc/network/interfaces": "source interfaces.d/*\n"})
@@ -366,7 +366,7 @@ def test_names_go_by_a_rule_of_udev_where_the_renderer_cannot_rename(
     assert not guest.path("etc/udev/rules.d/70-azurelite-net.rules").exists()
 
 
-def test_a_file_in_the_place_of_the_folder_is_one_clear_failure(guest: Guest, context: Callable[..., Context]) -> None:
+def test_a_file_instead_of_the_folder_is_an_error(guest: Guest, context: Callable[..., Context]) -> None:
     guest.put({"etc/netplan": "not a folder"})
     before = guest.snapshot()
     for dry_run in (True, False):
@@ -382,7 +382,7 @@ DAMAGED = {"interface": [*NETWORK["interface"], {"macAddress": "damaged"}]}
 @pytest.mark.parametrize("network", [NETWORK, DAMAGED], ids=["good", "damaged"])
 @pytest.mark.parametrize("seen", [True, False], ids=["seen", "unseen"])
 @pytest.mark.parametrize("wish", WISHES, ids=range(len(WISHES)))
-def test_the_wishes_keep_the_contract_with_nics_in_them(
+def test_the_cases_keep_the_contract_on_a_guest_with_nics(
     guest: Guest,
     context: Callable[..., Context],
     notes: list[str],
@@ -417,9 +417,7 @@ def test_the_wishes_keep_the_contract_with_nics_in_them(
     assert guest.snapshot() == after
 
 
-def test_the_running_system_is_not_told_of_a_foreign_root(
-    guest: Guest, context: Callable[..., Context], tmp_path: Path
-) -> None:
+def test_no_program_is_run_for_a_foreign_root(guest: Guest, context: Callable[..., Context], tmp_path: Path) -> None:
     logs = [shim(tmp_path / "bin", name) for name in ("networkctl", "nmcli", "netplan", "ip")]
     guest.put({"run/systemd/netif/state": "", "run/NetworkManager/devices/.keep": ""})
     for renderer in ("networkd", "netplan", "networkmanager"):

@@ -1,4 +1,4 @@
-"""`packages`: what is asked of the manager. It is a shim that keeps books; the real apt is in tests/live."""
+"""`packages`: the calls of the package manager, a shim that records packages. The real apt: tests/live."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from azurelite.handlers.packages import Options, apply
 from azurelite.record import replace
 from azurelite.system.machine import System
 
-# An apk that knows web, db and cache, and remembers what it has installed in a file beside it.
+# An apk with the packages web, db and cache, which records in a file what it has installed.
 APK = """
 books={folder}/installed
 case $1 in
@@ -34,7 +34,7 @@ esac
 
 @pytest.fixture
 def host(context: Callable[..., Context], tmp_path: Path) -> Callable[..., Context]:
-    """A context on this machine's own root, where no program is to be found but the shim."""
+    """A context on this machine's own root, with the shim as its only program."""
     folder = tmp_path / "bin"
     shim(folder, "apk", script=f"PATH=/usr/bin:/bin\n{APK.format(folder=tmp_path)}")
     (tmp_path / "installed").write_text("base-1.0-r0\n")
@@ -56,7 +56,7 @@ def changes(ctx: Context) -> list[str]:
 
 
 @pytest.mark.spawns
-def test_what_is_missing_is_installed_once(host: Callable[..., Context], tmp_path: Path) -> None:
+def test_missing_packages_are_installed_once(host: Callable[..., Context], tmp_path: Path) -> None:
     wish = options(install=["web", "base", ["db"], "web"])
     expected = ["package the package index (update, by apk)", "package web db (install, by apk)"]
     dry = host(dry_run=True)
@@ -71,7 +71,7 @@ def test_what_is_missing_is_installed_once(host: Callable[..., Context], tmp_pat
 
 
 @pytest.mark.spawns
-def test_a_certain_version(host: Callable[..., Context]) -> None:
+def test_a_specific_version_is_installed(host: Callable[..., Context]) -> None:
     for entry in ("web=1.1-r0", ["web", "1.1-r0"]):
         ctx = host(dry_run=True)
         apply(ctx, options(install=[entry], update=False))
@@ -79,7 +79,7 @@ def test_a_certain_version(host: Callable[..., Context]) -> None:
 
 
 @pytest.mark.spawns
-def test_upgrade_alone_and_nothing_at_all(host: Callable[..., Context]) -> None:
+def test_upgrade_alone_updates_and_upgrades_and_without_options_nothing_is_done(host: Callable[..., Context]) -> None:
     ctx = host()
     apply(ctx, options())
     apply(ctx, options(update=True))
@@ -89,7 +89,7 @@ def test_upgrade_alone_and_nothing_at_all(host: Callable[..., Context]) -> None:
 
 
 @pytest.mark.spawns
-def test_the_managers_words_are_in_the_failure(host: Callable[..., Context]) -> None:
+def test_the_error_has_the_managers_output(host: Callable[..., Context]) -> None:
     for wish, match in (
         (options(install=["web", "nonsense"]), "no such package: nonsense"),
         (options(install=["web"], update=False), "no index"),
@@ -102,7 +102,7 @@ def test_the_managers_words_are_in_the_failure(host: Callable[..., Context]) -> 
 
 
 @pytest.mark.spawns
-def test_a_manager_that_complains_of_success_is_noted(
+def test_a_failing_manager_that_installed_everything_is_noted(
     host: Callable[..., Context], tmp_path: Path, notes: list[str]
 ) -> None:
     script = (
@@ -113,19 +113,19 @@ def test_a_manager_that_complains_of_success_is_noted(
     assert notes == ["the packages are installed, but apk failed with status 102: it said nothing"]
 
 
-def test_no_manager_or_one_without_versions_is_said(host: Callable[..., Context], tmp_path: Path) -> None:
+def test_a_missing_manager_or_one_without_versions_is_an_error(host: Callable[..., Context], tmp_path: Path) -> None:
     (tmp_path / "bin" / "apk").rename(tmp_path / "bin" / "pacman")
-    with pytest.raises(HandlerError, match="pacman installs no certain versions"):
+    with pytest.raises(HandlerError, match="pacman cannot install specific versions"):
         apply(host(), options(install=["web=1"]))
     (tmp_path / "bin" / "pacman").unlink()
-    with pytest.raises(HandlerError, match="no package manager that azurelite knows"):
+    with pytest.raises(HandlerError, match="no supported package manager is installed"):
         apply(host(), options(install=["web"]))
 
 
 def test_in_a_foreign_root_nothing_is_installed(context: Callable[..., Context], notes: list[str]) -> None:
     ctx = context()
     apply(ctx, options(install=["web"]))
-    assert notes == ["packages are installed on the running system only"]
+    assert notes == ["packages are not installed in a foreign root: install them on the running system"]
     assert changes(ctx) == []
 
 
@@ -136,6 +136,6 @@ def test_in_a_foreign_root_nothing_is_installed(context: Callable[..., Context],
         *(["curl-", "1"], [], ["a", "1", "2"], ["-a"], ["a", ""], 5),
     ],
 )
-def test_what_cannot_be_a_package_is_refused_with_its_place(entry: Any) -> None:
+def test_invalid_packages_are_refused_with_their_position(entry: Any) -> None:
     with pytest.raises(ConfigError, match=r"install"):
         options(install=["web", entry])

@@ -1,4 +1,4 @@
-"""`passwords`: each for itself; what nobody can have is refused without being repeated."""
+"""`passwords`: invalid ones are refused without repeating them, and the others are set."""
 
 from __future__ import annotations
 
@@ -56,20 +56,20 @@ def test_text_and_hash_are_set_once(guest: Guest, context: Make, expire: bool) -
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
-        ({"name": "nosuch", "password": HASH}, "there is no such account"),
-        ({"name": "", "password": HASH}, "there is no such account"),
-        ({"name": "a\nroot", "password": HASH}, "there is no such account"),
+        ({"name": "nosuch", "password": HASH}, "the account does not exist"),
+        ({"name": "", "password": HASH}, "the account does not exist"),
+        ({"name": "a\nroot", "password": HASH}, "the account does not exist"),
         ({"name": "b"}, "password is missing"),
-        ({"name": "b", "password": "canary"}, "password is no hash"),
-        ({"name": "b", "password": "$6$canary$x\nroot:y"}, "password is no hash"),
-        ({"name": "b", "password": "*"}, "password is no hash"),
+        ({"name": "b", "password": "canary"}, "`password` is not a hash"),
+        ({"name": "b", "password": "$6$canary$x\nroot:y"}, "`password` is not a hash"),
+        ({"name": "b", "password": "*"}, "`password` is not a hash"),
         ({"name": "b", "password": "canary\nroot:x", "type": "text"}, "password: it has a line end"),
         ({"name": "b", "password": "", "type": "text"}, "password: it is empty"),
-        ({"name": "b", "type": "RANDOM"}, "a random password would have to be printed"),
-        ({"name": "b", "password": "canary", "type": "RANDOM"}, "a random password would have to be printed"),
+        ({"name": "b", "type": "RANDOM"}, "type RANDOM is refused"),
+        ({"name": "b", "password": "canary", "type": "RANDOM"}, "type RANDOM is refused"),
     ],
 )
-def test_what_is_refused_is_named_and_the_others_are_set(
+def test_a_refused_password_is_named_and_the_others_are_set(
     guest: Guest, context: Make, bad: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(HandlerError, match=why) as caught:
@@ -81,7 +81,7 @@ def test_what_is_refused_is_named_and_the_others_are_set(
     assert fields(guest, "b")[2] == "19000"
 
 
-def test_one_line_per_account_stays(guest: Guest, context: Make) -> None:
+def test_each_account_keeps_one_line(guest: Guest, context: Make) -> None:
     before = guest.text("etc/shadow").count("\n")
     apply(context(), options({"name": "a", "password": "x:0:0", "type": "text"}))
     assert guest.text("etc/shadow").count("\n") == before

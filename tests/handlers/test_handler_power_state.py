@@ -1,4 +1,4 @@
-"""`power_state`: only after Ready, only if the condition holds. Dry runs: how it goes down is in test_system_power."""
+"""`power_state`: only after Ready, only if the condition holds. The shutdown itself: test_system_power."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READY = Outcome("provisioned", "", report=ReportResult("Ready", accepted=True))
 
 @pytest.fixture
 def host(context: Callable[..., Context], tmp_path: Path) -> Callable[..., Context]:
-    """A dry run on this machine's own root, where nothing but a shim could be called."""
+    """A dry run on this machine's own root, with a shim as its only program."""
     shim(tmp_path / "bin", "shutdown")
 
     def make(outcome: Outcome = READY) -> Context:
@@ -64,7 +64,7 @@ def test_it_goes_down_after_the_run(host: Callable[..., Context], values: dict[s
     assert [str(change) for change in ctx.system.journal.since(0)] == expected
 
 
-def test_ahead_of_ready_it_is_wished_for_and_hangs_on_ready(host: Callable[..., Context]) -> None:
+def test_before_ready_it_is_scheduled_on_condition_of_ready(host: Callable[..., Context]) -> None:
     ctx = host(Outcome("provisioned", ""))
     apply(ctx, options(delay=5))
     (change,) = ctx.system.journal.since(0)
@@ -80,9 +80,9 @@ def test_ahead_of_ready_it_is_wished_for_and_hangs_on_ready(host: Callable[..., 
         Outcome("provisioned", "", steps=(StepResult("report_ready", "failed", required=True),)),
     ],
 )
-def test_not_before_azure_knows_that_the_vm_is_ready(host: Callable[..., Context], outcome: Outcome) -> None:
+def test_it_is_refused_until_azure_has_accepted_ready(host: Callable[..., Context], outcome: Outcome) -> None:
     ctx = host(outcome)
-    with pytest.raises(HandlerError, match="no reboot: "):
+    with pytest.raises(HandlerError, match="reboot refused: "):
         apply(ctx, options())
     assert len(ctx.system.journal) == 0
 
@@ -93,7 +93,7 @@ def test_in_a_foreign_root_it_is_noted(
 ) -> None:
     ctx = context()
     apply(ctx, options(**values))
-    assert notes == ["no reboot: this is not the running system"]
+    assert notes == ["reboot skipped: this is not the running system"]
     assert len(ctx.system.journal) == 0
 
 
@@ -116,6 +116,6 @@ def test_in_a_foreign_root_it_is_noted(
         ({"timeout": 0}, "timeout"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(values: dict[str, Any], match: str) -> None:
+def test_invalid_options_are_refused(values: dict[str, Any], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         options(**values)

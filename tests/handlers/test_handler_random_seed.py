@@ -1,4 +1,4 @@
-"""`random_seed`: given once, never shown. What the kernel is told is tested with `system/entropy.py`."""
+"""`random_seed`: added once, never shown. The system call is tested with `system/entropy.py`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def host(guest: Guest, context: Callable[..., Context]) -> Callable[..., Context
 
 
 @pytest.mark.parametrize(("credit", "said"), [(False, "mixed in"), (True, "counted as random")])
-def test_the_same_bytes_are_given_once(host: Callable[..., Context], credit: bool, said: str) -> None:
+def test_the_same_bytes_are_added_once(host: Callable[..., Context], credit: bool, said: str) -> None:
     ctx = host(SEED)
     apply(ctx, Options(credit=credit))
     assert [str(change) for change in ctx.system.journal.since(0)] == [f"seed /dev/urandom (110 bytes {said})"]
@@ -42,7 +42,7 @@ def test_the_same_bytes_are_given_once(host: Callable[..., Context], credit: boo
     assert len(other.system.journal) == 1
 
 
-def test_what_is_remembered_does_not_give_the_seed_away(host: Callable[..., Context], guest: Guest) -> None:
+def test_the_memory_does_not_reveal_the_seed(host: Callable[..., Context], guest: Guest) -> None:
     apply(host(SEED), Options())
     kept = [content for _, _, _, content in guest.snapshot().values()]
     assert not any(b"canary" in content for content in kept)

@@ -1,4 +1,4 @@
-"""`resource_disk`: which disk is the temporary one. What is done with it: test_disks_live, on real devices."""
+"""`resource_disk`: which disk is the temporary one. Formatting and mounting real devices: test_disks_live."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_dvd_at_the_same_controller_is_no_disk(guest: Guest) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root makes device nodes")
 @pytest.mark.parametrize("link", ["azure/resource", "cloud/azure_resource"])
-def test_udevs_link_helps_where_sysfs_says_nothing(guest: Guest, link: str) -> None:
+def test_the_link_of_udev_is_used_if_sysfs_does_not_identify_the_disk(guest: Guest, link: str) -> None:
     tree = DiskTree(guest)
     tree.virtual("vda")
     tree.virtual("vdb")
@@ -110,11 +110,11 @@ def test_a_foreign_root_has_no_disks(guest: Guest, context: Callable[..., Contex
         ({"format": "now"}, "must be one of: fresh, always, never"),
     ],
 )
-def test_what_cannot_be_is_refused(keys: dict[str, Any], words: str) -> None:
+def test_invalid_options_are_refused(keys: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         bind(Options, keys, Document({}, {}), ("resource_disk",))
 
 
 @pytest.mark.parametrize("keys", [{"swap": "1G", "mode": "1777"}, {"swap": 0, "mode": "0777"}, {"mode": "755"}])
-def test_what_can_be_is_taken(keys: dict[str, Any]) -> None:
+def test_valid_options_are_accepted(keys: dict[str, Any]) -> None:
     bind(Options, keys, Document({}, {}), ("resource_disk",))

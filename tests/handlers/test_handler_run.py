@@ -1,4 +1,4 @@
-"""`run`: what a program is given, and what comes of it. It runs on this machine, and touches the test's folder only."""
+"""`run`: input, environment and result of a program. It runs on this machine and writes to the test's folder only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KNOWN: dict[str, Any] = {
 
 @pytest.fixture
 def host(context: Callable[..., Context]) -> Callable[..., Context]:
-    """A context on this machine's own root: without it nothing runs."""
+    """A context on this machine's own root, because programs run only there."""
 
     def make(*, dry_run: bool = False) -> Context:
         return replace(context(**KNOWN), system=System("/", dry_run=dry_run, clock=FastClock()))
@@ -52,7 +52,7 @@ def test_the_metadata_comes_on_standard_input(host: Callable[..., Context], tmp_
 
 
 @pytest.mark.spawns
-def test_what_is_known_is_in_the_environment(host: Callable[..., Context], tmp_path: Path) -> None:
+def test_the_environment_has_the_known_metadata(host: Callable[..., Context], tmp_path: Path) -> None:
     env = {"STAGE": Secret("1"), "AZURELITE_HOSTNAME": Secret("mine")}
     options = Options(argv=("env",), env=env, log=str(tmp_path / "log"))
     apply(host(), options)
@@ -70,14 +70,14 @@ def test_what_is_known_is_in_the_environment(host: Callable[..., Context], tmp_p
 
 
 @pytest.mark.spawns
-def test_a_failure_says_its_status_and_its_log_and_nothing_that_it_printed(
+def test_a_failure_names_the_status_and_the_log_but_not_the_output(
     host: Callable[..., Context], tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
     options = Options(shell='set -x; echo "$TOKEN" >&2; cat; exit 3', env={"TOKEN": Secret("canary")}, log=str(log))
     with pytest.raises(HandlerError) as caught:
         apply(host(), options)
-    assert str(caught.value) == f"shell ended with status 3: see {log}"
+    assert str(caught.value) == f"shell exited with status 3: see {log}"
     assert caught.value.reason == "the program shell failed"
     assert caught.value.data == {"status": "3"}
     assert "canary" in log.read_text()
@@ -86,7 +86,7 @@ def test_a_failure_says_its_status_and_its_log_and_nothing_that_it_printed(
 
 
 @pytest.mark.spawns
-def test_too_slow_or_not_there(host: Callable[..., Context], tmp_path: Path) -> None:
+def test_a_slow_or_missing_program_is_an_error(host: Callable[..., Context], tmp_path: Path) -> None:
     log = str(tmp_path / "log")
     with pytest.raises(CommandError, match="did not end in time"):
         apply(host(), Options(argv=("sleep", "60"), timeout=0.3, log=log))
@@ -95,7 +95,7 @@ def test_too_slow_or_not_there(host: Callable[..., Context], tmp_path: Path) -> 
 
 
 @pytest.mark.spawns
-def test_it_does_not_run_where_it_left_what_it_makes(host: Callable[..., Context], tmp_path: Path) -> None:
+def test_it_does_not_run_if_creates_exists(host: Callable[..., Context], tmp_path: Path) -> None:
     options = Options(shell=f"echo x >> {tmp_path}/made", creates=f"{tmp_path}/made", log=str(tmp_path / "log"))
     for _ in range(2):
         ctx = host()
@@ -113,17 +113,17 @@ def test_a_dry_run_names_the_program_and_runs_nothing(host: Callable[..., Contex
         told.append(ctx.system.journal.since(0))
         assert (tmp_path / "canary").exists() is not dry_run
     assert told[0] == told[1]
-    assert [str(change) for change in told[0]] == ["run touch"], "arguments may be anybody's secret"
+    assert [str(change) for change in told[0]] == ["run touch"], "arguments may be secret"
 
 
-def test_nobody_unknown_runs_it(host: Callable[..., Context]) -> None:
+def test_an_unknown_user_is_refused(host: Callable[..., Context]) -> None:
     with pytest.raises(Exception, match="there is no user nobodyknows"):
         apply(host(dry_run=True), Options(argv=("true",), user="nobodyknows"))
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_nothing_to_run_is_an_error(host: Callable[..., Context], dry_run: bool) -> None:
-    with pytest.raises(HandlerError, match="give `argv` or `shell`"):
+    with pytest.raises(HandlerError, match="set `argv` or `shell`"):
         apply(host(dry_run=dry_run), Options())
 
 
@@ -132,7 +132,7 @@ def test_nothing_to_run_is_an_error(host: Callable[..., Context], dry_run: bool)
     [
         ({"argv": ("a",), "shell": "b"}, "exclude each other"),
         ({"argv": ("a\0",)}, "NUL"),
-        ({"argv": ("",)}, "name not empty"),
+        ({"argv": ("",)}, "argv not empty"),
         ({"timeout": 0.0}, "timeout"),
         ({"creates": "x"}, "creates"),
         ({"cwd": "/a/../b"}, "cwd"),
@@ -142,7 +142,7 @@ def test_nothing_to_run_is_an_error(host: Callable[..., Context], dry_run: bool)
         ({"user": "a b"}, "user"),
     ],
 )
-def test_options_that_make_no_sense_are_refused_unquoted(bad: dict[str, Any], match: str) -> None:
+def test_invalid_options_are_refused_without_repeating_them(bad: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match) as caught:
         Options(**bad)
     assert "canary" not in str(caught.value)

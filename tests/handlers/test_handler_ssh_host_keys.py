@@ -1,4 +1,4 @@
-"""`ssh_host_keys`: new keys once per VM, the old ones until all new are there, fingerprints as OpenSSH shows them."""
+"""`ssh_host_keys`: new keys once per VM, old keys until all new ones exist, fingerprints as OpenSSH prints them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from azurelite.system.ssh.hostkeys import fingerprint
 Make = Callable[..., Context]
 MAIN = "etc/ssh/sshd_config"
 TYPES = ("rsa", "ecdsa", "ed25519")
-NO_RSA = Options(types=("ecdsa", "ed25519"))  # which is made in no time
+NO_RSA = Options(types=("ecdsa", "ed25519"))  # RSA keys take seconds to create
 KEYGEN = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen: install openssh-client")
 DROPBEARKEY = pytest.mark.skipif(shutil.which("dropbearkey") is None, reason="needs dropbearkey: install dropbear-bin")
 OLD = {f"etc/ssh/ssh_host_{t}_key{s}": "from the image\n" for t in (*TYPES, "dsa") for s in ("", ".pub")}
@@ -35,12 +35,12 @@ OLD = {f"etc/ssh/ssh_host_{t}_key{s}": "from the image\n" for t in (*TYPES, "dsa
 
 @pytest.fixture
 def image(guest: Guest) -> Guest:
-    """A guest with the keys that came with its image."""
+    """A guest with the host keys of its image."""
     return guest.put({MAIN: "UsePAM yes\n", "etc/ssh/moduli": "", "etc/ssh/ssh_config": "", **OLD})
 
 
 def machine(guest: Guest, notes: list[str], *, vm_id: str = VM_ID, **options: Any) -> Context:
-    """A context of any VM, with programs from a folder ahead of the usual ones."""
+    """A context for a given VM id; `search_path` adds a folder with programs before the usual ones."""
     system = System(guest.root, clock=FastClock(), **options)
     outcome = Outcome("applied", "")
     memory = Memory(system.files, vm_id)
@@ -52,7 +52,7 @@ def listed(guest: Guest) -> list[str]:
 
 
 def shown(guest: Guest, name: str) -> str:
-    """What ssh-keygen says of a key: bits, fingerprint, comment, type."""
+    """The output of `ssh-keygen -l` for a key: bits, fingerprint, comment, type."""
     words = ["ssh-keygen", "-l", "-f", str(guest.path(name))]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -91,7 +91,7 @@ def test_once_per_vm_and_again_for_another(image: Guest, notes: list[str]) -> No
 
 @pytest.mark.spawns
 @KEYGEN
-def test_what_is_lost_is_made_and_the_rest_kept(image: Guest, context: Make) -> None:
+def test_a_lost_key_is_created_again_and_the_others_kept(image: Guest, context: Make) -> None:
     apply(context(), NO_RSA)
     kept = image.text("etc/ssh/ssh_host_ecdsa_key")
     image.path("etc/ssh/ssh_host_ed25519_key").unlink()
@@ -125,7 +125,7 @@ def test_keep_makes_only_what_is_missing(image: Guest, context: Make) -> None:
         ("HostKey /keys/other\nHostKey /etc/ssh/ssh_host_ed25519_key\n", "auto", ["ed25519"]),
     ],
 )
-def test_the_types_are_those_that_sshd_will_look_for(
+def test_the_types_are_those_that_sshds_configuration_names(
     image: Guest, context: Make, config: str, types: Any, expected: list[str]
 ) -> None:
     image.put({MAIN: config})
@@ -133,35 +133,35 @@ def test_the_types_are_those_that_sshd_will_look_for(
     assert [name for name in listed(image) if not name.endswith(".pub")] == [f"ssh_host_{t}_key" for t in expected]
 
 
-def test_types_with_which_sshd_would_have_no_key_are_refused(image: Guest, context: Make) -> None:
+def test_types_that_leave_sshd_without_a_key_are_refused(image: Guest, context: Make) -> None:
     before = image.put({MAIN: "HostKey /etc/ssh/ssh_host_ed25519_key\n"}).snapshot()
     for dry_run in (True, False):
-        with pytest.raises(HandlerError, match="add one of ed25519"):
+        with pytest.raises(HandlerError, match="add at least one of ed25519"):
             apply(context(dry_run=dry_run), Options(types=("rsa",)))
     assert image.snapshot() == before
 
 
 @pytest.mark.spawns
 @KEYGEN
-def test_certificates_are_left_alone_and_named(image: Guest, context: Make, notes: list[str]) -> None:
+def test_host_certificates_are_kept_and_noted(image: Guest, context: Make, notes: list[str]) -> None:
     image.put({"etc/ssh/ssh_host_ed25519_key-cert.pub": "certificate\n"})
     apply(context(), Options(types=("ed25519",)))
     assert image.text("etc/ssh/ssh_host_ed25519_key-cert.pub") == "certificate\n"
     assert notes == [
-        "/etc/ssh/ssh_host_ed25519_key-cert.pub certifies the key that was there before: have the new one signed"
+        "/etc/ssh/ssh_host_ed25519_key-cert.pub is a certificate for the old host key: have the new one signed"
     ]
 
 
 FAILING = [
-    "echo no entropy >&2; exit 1",  # at the first
-    'case "$*" in *ecdsa*) ;; *) echo no entropy >&2; exit 1;; esac; exec {real} "$@"',  # at the second
+    "echo no entropy >&2; exit 1",  # fails for the first key
+    'case "$*" in *ecdsa*) ;; *) echo no entropy >&2; exit 1;; esac; exec {real} "$@"',  # fails for the second key
 ]
 
 
 @pytest.mark.spawns
 @KEYGEN
 @pytest.mark.parametrize("script", FAILING)
-def test_the_old_keys_stay_where_a_new_one_cannot_be_made(
+def test_the_old_keys_stay_if_a_new_one_cannot_be_created(
     image: Guest, notes: list[str], tmp_path: Path, script: str
 ) -> None:
     shim(tmp_path / "bin", "ssh-keygen", script=script.format(real=shutil.which("ssh-keygen")))
@@ -169,20 +169,20 @@ def test_the_old_keys_stay_where_a_new_one_cannot_be_made(
     with pytest.raises(CommandError, match="no entropy"):
         apply(machine(image, notes, search_path=str(tmp_path / "bin")), NO_RSA)
     assert image.snapshot() == before
-    apply(machine(image, notes), NO_RSA)  # and the next run makes them
+    apply(machine(image, notes), NO_RSA)  # the next run creates them
     assert "(ED25519)" in shown(image, "etc/ssh/ssh_host_ed25519_key")
 
 
-def test_a_guest_without_a_server_needs_none(guest: Guest, context: Make, notes: list[str]) -> None:
+def test_without_an_ssh_server_no_keys_are_created(guest: Guest, context: Make, notes: list[str]) -> None:
     before = guest.put({"etc/ssh/ssh_config": ""}).snapshot()
     apply(context(), Options())
     assert guest.snapshot() == before
-    assert notes == ["there is no SSH server: no host keys are made"]
+    assert notes == ["no SSH server is installed: no host keys are created"]
 
 
 @pytest.mark.spawns
 @KEYGEN
-def test_a_link_leads_to_where_the_keys_are_kept(image: Guest, context: Make) -> None:
+def test_a_link_to_the_key_is_followed(image: Guest, context: Make) -> None:
     image.put({"persist/key": "from the image\n"})
     image.path("etc/ssh/ssh_host_ed25519_key").unlink()
     image.path("etc/ssh/ssh_host_ed25519_key").symlink_to("/persist/key")
@@ -212,7 +212,7 @@ def test_dropbears_keys_are_made_by_its_own_program(guest: Guest, context: Make,
 
 
 @pytest.mark.parametrize("options", [{"types": []}, {"types": ["dsa"]}, {"types": "all"}, {"keep": "yes"}])
-def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         bind(Options, options, Document({}, {}), ("ssh_host_keys",))
 
@@ -234,13 +234,13 @@ def test_fingerprints_are_those_of_ssh_keygen(tmp_path: Path, key_type: str, bit
 @pytest.mark.parametrize(
     "text", ["", "ssh-rsa", "ssh-rsa !", "ssh-rsa AAAA", "ssh-ed25519 AAAAB3NzaC1yc2EAAAADAQAB", "x y z"]
 )
-def test_what_is_no_key_has_no_fingerprint(text: str) -> None:
+def test_text_that_is_not_a_key_has_no_fingerprint(text: str) -> None:
     assert fingerprint(text) is None
 
 
 @pytest.mark.spawns
 def test_a_missing_program_is_named_and_the_keys_stay(image: Guest, notes: list[str]) -> None:
-    """Where it is not installed at all: the search path is taken away, not only put behind another."""
+    """The program is not installed at all, so the search path is replaced instead of extended."""
     before = image.snapshot()
     for dry_run in (True, False):
         ctx = machine(image, notes, dry_run=dry_run)

@@ -1,4 +1,4 @@
-"""`ssh_keys`: keys are added once and never taken away, one bad key costs no other, and no link is followed."""
+"""`ssh_keys`: keys are added once and never removed, an invalid key stops no other, and no link is followed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def given(*texts: str) -> dict[str, object]:
 
 @pytest.fixture
 def home(guest: Guest) -> Guest:
-    """The guest with an account `azure` that belongs to whoever runs the tests, as its files do."""
+    """The guest with an account `azure` with the uid of the user who runs the tests, who also owns its files."""
     number = os.geteuid() or 1500
     guest.put({"etc/passwd": BASE["etc/passwd"] + f"azure:x:{number}:{number}::/home/azure:/bin/sh\n"})
     guest.put({"etc/login.defs": "UID_MIN 1\n", "home/azure/.profile": ""})
@@ -47,7 +47,7 @@ def home(guest: Guest) -> Guest:
 
 
 @pytest.mark.parametrize("count", [1, 2, 20])
-def test_every_key_lands_in_its_order(home: Guest, context: Make, notes: list[str], count: int) -> None:
+def test_keys_are_written_in_their_order(home: Guest, context: Make, notes: list[str], count: int) -> None:
     apply(context(**given(*map(key, range(count)))), Options())
     assert home.text(FILE) == "".join(f"{key(number)}\n" for number in range(count))
     assert (home.mode("home/azure/.ssh"), home.mode(FILE), notes) == (0o700, 0o600, [])
@@ -56,9 +56,9 @@ def test_every_key_lands_in_its_order(home: Guest, context: Make, notes: list[st
         assert status.st_uid == (os.geteuid() or 1500)
 
 
-def test_no_key_at_all_harms_no_file(home: Guest, context: Make) -> None:
+def test_without_any_key_the_file_is_not_changed(home: Guest, context: Make) -> None:
     home.put({FILE: "mine\n"})
-    with pytest.raises(HandlerError, match="nobody could enter"):
+    with pytest.raises(HandlerError, match="nobody could log in"):
         apply(context(**given()), Options())
     assert home.text(FILE) == "mine\n"
 
@@ -75,7 +75,7 @@ def test_no_key_at_all_harms_no_file(home: Guest, context: Make) -> None:
         f"{ED25519}\r\n",
     ],
 )
-def test_a_key_that_is_there_is_not_added_again(home: Guest, context: Make, existing: str) -> None:
+def test_an_existing_key_is_not_added_again(home: Guest, context: Make, existing: str) -> None:
     home.path("home/azure/.ssh").mkdir()
     home.path(FILE).write_bytes(existing.encode())
     apply(context(**given(ED25519, f"{ED25519} new comment")), Options())
@@ -114,7 +114,7 @@ def test_other_lines_are_kept_and_the_key_has_a_line_of_its_own(home: Guest, con
     "line",
     [f'command="/bin/false",restrict {ED25519}', f'from="10.0.0.0/8" {ED25519}', f"restrict {ED25519} x"],
 )
-def test_a_key_that_opens_no_shell_as_it_stands_is_put_ahead(
+def test_a_key_with_restricting_options_is_added_before_that_line(
     home: Guest, context: Make, notes: list[str], line: str
 ) -> None:
     home.put({FILE: f"# mine\n{line}\n"})
@@ -133,21 +133,21 @@ def test_a_key_that_opens_no_shell_as_it_stands_is_put_ahead(
     assert (len(again.system.journal), notes) == (0, [])
 
 
-def test_a_certificate_is_skipped_for_it_opens_nothing(home: Guest, context: Make, notes: list[str]) -> None:
-    """ssh-keygen -s ca -I x -n azure key.pub"""
+def test_an_openssh_certificate_is_skipped(home: Guest, context: Make, notes: list[str]) -> None:
+    """Such certificates are made by `ssh-keygen -s ca -I x -n azure key.pub`."""
     fields = [b"ssh-ed25519-cert-v01@openssh.com", b"n" * 32, b"k" * 32]
-    tail = [b"", b"", b"\0" * 16, b"", b"", b"", b"authority", b"signature"]  # validity has no length of its own
+    tail = [b"", b"", b"\0" * 16, b"", b"", b"", b"authority", b"signature"]  # the validity has no length field
     pack = [len(field).to_bytes(4, "big") + field for field in fields]
     pack += [b"\0" * 8, b"\0\0\0\1", *(f if len(f) == 16 else len(f).to_bytes(4, "big") + f for f in tail)]
     certificate = f"{fields[0].decode()} {base64.b64encode(b''.join(pack)).decode()}"
     apply(context(**given(certificate, ED25519)), Options())
     assert home.text(FILE) == f"{ED25519}\n"
     assert notes == [
-        "SSH key 1 of 2 is skipped: an OpenSSH certificate does not work in authorized_keys: give the public key itself"
+        "SSH key 1 of 2 skipped: an OpenSSH certificate does not work in authorized_keys: give the public key itself"
     ]
 
 
-def test_duplicates_land_once(home: Guest, context: Make) -> None:
+def test_duplicate_keys_are_added_once(home: Guest, context: Make) -> None:
     apply(context(**given(f"{ED25519} a", ED25519, f"{ED25519} b\r\n", key(1))), Options())
     assert home.text(FILE) == f"{ED25519} a\n{key(1)}\n"
 
@@ -181,19 +181,19 @@ BAD = {
 
 @pytest.mark.parametrize(("bad", "why"), BAD.items())
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_bad_key_is_skipped_and_named_and_the_others_land(
+def test_a_bad_key_is_skipped_and_noted_and_the_others_are_installed(
     home: Guest, context: Make, notes: list[str], bad: str, why: str, place: int
 ) -> None:
     texts = [ED25519, ECDSA]
     texts.insert(place, bad)
     apply(context(**given(*texts)), Options())
     assert home.text(FILE) == f"{ED25519}\n{ECDSA}\n"
-    assert notes == [f"SSH key {place + 1} of 3 is skipped: {why}"]
+    assert notes == [f"SSH key {place + 1} of 3 skipped: {why}"]
 
 
 def test_only_bad_keys_are_an_error_and_change_nothing(home: Guest, context: Make) -> None:
     before = home.snapshot()
-    with pytest.raises(HandlerError, match=r"SSH key 1 of 2 is skipped: .*; SSH key 2 of 2 is skipped: ") as caught:
+    with pytest.raises(HandlerError, match=r"SSH key 1 of 2 skipped: .*; SSH key 2 of 2 skipped: ") as caught:
         apply(context(**given("nonsense", "ssh-rsa AAAAB3NzaC1yc2EAAAADAQ")), Options())
     assert (caught.value.reason, caught.value.data) == ("failed to provision ssh keys", {"error": "no usable key"})
     assert "AAAAB3" not in caught.value.message
@@ -202,16 +202,16 @@ def test_only_bad_keys_are_an_error_and_change_nothing(home: Guest, context: Mak
 
 def test_without_the_account_it_is_an_error(guest: Guest, context: Make) -> None:
     before = guest.snapshot()
-    with pytest.raises(HandlerError, match="there is no account azure to give keys to") as caught:
+    with pytest.raises(HandlerError, match="the account azure does not exist") as caught:
         apply(context(**given(ED25519)), Options())
     assert caught.value.reason == "failed to provision ssh keys"
     assert guest.snapshot() == before
 
 
 @pytest.mark.parametrize("name", ["root", "daemon", "nobody"])
-def test_an_account_of_the_system_gets_no_key(guest: Guest, context: Make, name: str) -> None:
+def test_a_system_account_gets_no_key(guest: Guest, context: Make, name: str) -> None:
     before = guest.snapshot()
-    with pytest.raises(HandlerError, match="it belongs to an account of the system"):
+    with pytest.raises(HandlerError, match="it is the name of a system account"):
         apply(context(username=name, public_ssh_keys=(SshKey(ED25519),)), Options())
     assert guest.snapshot() == before
 
@@ -252,14 +252,14 @@ def test_a_home_that_is_a_link_is_refused(home: Guest, context: Make) -> None:
     assert home.snapshot() == before
 
 
-def test_a_home_reached_through_a_link_of_the_systems_is_fine(home: Guest, context: Make) -> None:
+def test_a_link_above_the_home_is_followed(home: Guest, context: Make) -> None:
     home.path("home").rename(home.path("var/home"))
     home.path("home").symlink_to("/var/home")
     apply(context(**given(ED25519)), Options())
     assert home.text("var/home/azure/.ssh/authorized_keys") == f"{ED25519}\n"
 
 
-def test_rights_that_are_too_wide_for_sshd_are_narrowed(home: Guest, context: Make) -> None:
+def test_permissions_that_sshd_rejects_are_restricted(home: Guest, context: Make) -> None:
     home.put({FILE: f"{ED25519}\n"})
     home.path("home/azure/.ssh").chmod(0o777)
     home.path(FILE).chmod(0o666)
@@ -324,7 +324,7 @@ def test_the_keys_go_where_sshd_looks(home: Guest, context: Make, config: str, w
     assert len(again.system.journal) == 0
 
 
-def test_a_folder_of_roots_is_made_as_strictmodes_wants_it(home: Guest, context: Make) -> None:
+def test_a_key_folder_of_root_satisfies_strictmodes(home: Guest, context: Make) -> None:
     home.put({CONFIG: "AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u\n"})
     apply(context(**given(ED25519)), Options())
     assert home.mode("etc/ssh/authorized_keys.d") == 0o755
@@ -334,7 +334,7 @@ def test_a_folder_of_roots_is_made_as_strictmodes_wants_it(home: Guest, context:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444])
-def test_a_file_of_roots_that_is_there_can_be_read_afterwards_and_written_by_root_alone(
+def test_an_existing_key_file_of_root_becomes_readable_and_is_writable_by_root_only(
     home: Guest, context: Make, mode: int
 ) -> None:
     home.put({CONFIG: "AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u\n", ROOTS_OWN: f"# kept\n{key(1)}\n"})
@@ -359,7 +359,9 @@ def test_a_folder_that_others_may_write_is_refused_because_sshd_refuses_it(home:
     [("none", "reads no file of keys for azure"), ("/etc/ssh/all", "reads /etc/ssh/all for every user alike")],
 )
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_no_file_of_his_own_is_a_clear_failure(home: Guest, context: Make, words: str, why: str, dry_run: bool) -> None:
+def test_without_a_key_file_per_user_it_is_an_error(
+    home: Guest, context: Make, words: str, why: str, dry_run: bool
+) -> None:
     home.put({CONFIG: f"AuthorizedKeysFile {words}\n"})
     before = home.snapshot()
     with pytest.raises(MachineError, match=why) as caught:
@@ -368,7 +370,7 @@ def test_no_file_of_his_own_is_a_clear_failure(home: Guest, context: Make, words
     assert home.snapshot() == before
 
 
-def test_a_key_in_another_of_his_files_is_not_added_again(home: Guest, context: Make) -> None:
+def test_a_key_in_another_key_file_of_the_user_is_not_added_again(home: Guest, context: Make) -> None:
     home.put({CONFIG: "AuthorizedKeysFile .ssh/a /etc/ssh/keys/%u\n", "etc/ssh/keys/azure": f"{ED25519}\n"})
     apply(context(**given(ED25519, key(1))), Options())
     assert home.text("home/azure/.ssh/a") == f"{key(1)}\n"
@@ -383,7 +385,9 @@ def test_a_key_in_another_of_his_files_is_not_added_again(home: Guest, context: 
         ),
     ],
 )
-def test_what_keeps_keys_out_is_said(home: Guest, context: Make, notes: list[str], config: str, note: str) -> None:
+def test_settings_that_prevent_key_login_are_noted(
+    home: Guest, context: Make, notes: list[str], config: str, note: str
+) -> None:
     home.put({CONFIG: config})
     apply(context(**given(ED25519)), Options())
     assert len(notes) == 1
@@ -394,7 +398,7 @@ def test_what_keeps_keys_out_is_said(home: Guest, context: Make, notes: list[str
 NO_KEYS = "/etc/ssh/sshd_config line 1 has `PubkeyAuthentication no`"
 
 
-def test_where_sshd_takes_no_key_the_password_is_the_way_in(home: Guest, context: Make, notes: list[str]) -> None:
+def test_without_key_login_the_password_suffices(home: Guest, context: Make, notes: list[str]) -> None:
     home.put({CONFIG: "PubkeyAuthentication NO\n", "etc/shadow": BASE["etc/shadow"] + "azure:*::0:99999:7:::\n"})
     known = {**given(ED25519), "password": PASSWORD}
     ctx = context(**known)
@@ -403,18 +407,20 @@ def test_where_sshd_takes_no_key_the_password_is_the_way_in(home: Guest, context
     assert home.text(FILE) == f"{ED25519}\n"
     assert notes == [f"{NO_KEYS}: sshd takes no key until that is changed"]
     before = home.snapshot()
-    with pytest.raises(HandlerError, match="PubkeyAuthentication no`, and Azure forbids passwords: nobody could enter"):
+    with pytest.raises(
+        HandlerError, match="PubkeyAuthentication no`, and Azure forbids passwords, so nobody could log in"
+    ):
         apply(context(disable_password_authentication=True, **known), Options())
     assert home.snapshot() == before
 
 
-def test_where_sshd_takes_no_key_and_there_is_no_password_nobody_could_enter(home: Guest, context: Make) -> None:
+def test_without_key_login_and_password_it_is_an_error(home: Guest, context: Make) -> None:
     home.put({CONFIG: "PubkeyAuthentication no\n"})
     before = home.snapshot()
     for dry_run in (True, False):
         with pytest.raises(HandlerError) as caught:
             apply(context(dry_run=dry_run, **given(ED25519)), Options())
-        assert caught.value.message.startswith(f"{NO_KEYS}, and Azure gave no password: nobody could enter")
+        assert caught.value.message.startswith(f"{NO_KEYS}, and Azure gave no password, so nobody could log in")
     assert home.snapshot() == before
 
 
@@ -427,7 +433,7 @@ def test_where_sshd_takes_no_key_and_there_is_no_password_nobody_could_enter(hom
         ("/etc/keys/%u", "/etc/keys/azure", True),
     ],
 )
-def test_the_path_may_be_given(
+def test_the_path_option_is_used(
     home: Guest, context: Make, notes: list[str], path: str, where: str, noted: bool
 ) -> None:
     apply(context(**given(ED25519)), Options(path=path))
@@ -436,30 +442,30 @@ def test_the_path_may_be_given(
 
 
 @pytest.mark.parametrize("path", ["", " ", "a\nb", "../x", ".ssh/", "a/../b", "%x", "a%"])
-def test_a_path_that_none_can_be_is_refused(path: str) -> None:
+def test_an_invalid_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="path"):
         Options(path=path)
 
 
-def test_keys_of_the_configuration_land_behind_azures(home: Guest, context: Make, notes: list[str]) -> None:
+def test_keys_of_the_configuration_come_after_azures(home: Guest, context: Make, notes: list[str]) -> None:
     apply(context(**given(ED25519)), Options(keys=(key(1), "nonsense", key(2))))
     assert home.text(FILE) == f"{ED25519}\n{key(1)}\n{key(2)}\n"
-    assert notes == ["`keys[1]` is skipped: it does not begin with the type of an OpenSSH public key"]
+    assert notes == ["`keys[1]` skipped: it does not begin with the type of an OpenSSH public key"]
 
 
-def test_keys_of_the_configuration_are_a_way_in_without_azures(home: Guest, context: Make) -> None:
+def test_keys_of_the_configuration_suffice_without_azures(home: Guest, context: Make) -> None:
     apply(context(username="azure", disable_password_authentication=True), Options(keys=(key(1),)))
     assert home.text(FILE) == f"{key(1)}\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it gives the home to somebody else")
-def test_a_home_of_somebody_elses_is_noted(home: Guest, context: Make, notes: list[str]) -> None:
+def test_a_home_that_belongs_to_another_user_is_noted(home: Guest, context: Make, notes: list[str]) -> None:
     os.chown(home.path("home/azure"), 1700, 1700)
     apply(context(**given(ED25519)), Options())
     assert notes == ["/home/azure belongs to somebody else, and sshd then takes no key from there: give it to azure"]
 
 
-def test_a_missing_home_is_named(home: Guest, context: Make) -> None:
+def test_a_missing_home_is_an_error(home: Guest, context: Make) -> None:
     shutil.rmtree(home.path("home/azure"))
     for dry_run in (True, False):
         with pytest.raises(MachineError, match="the home of azure, /home/azure, is not there"):
@@ -476,14 +482,14 @@ PASSWORD = Secret("canary-password")
         ({"disable_password_authentication": True}, "forbids passwords"),
         ({"disable_password_authentication": False}, "no password"),
         ({}, "no password"),
-        ({"password": PASSWORD}, "does not have the password"),
-        ({"password": PASSWORD, "disable_password_authentication": False}, "does not have the password"),
+        ({"password": PASSWORD}, "does not have Azure's password"),
+        ({"password": PASSWORD, "disable_password_authentication": False}, "does not have Azure's password"),
     ],
 )
-def test_with_neither_key_nor_password_nobody_could_enter(
+def test_without_key_and_password_it_is_an_error(
     home: Guest, context: Make, known: dict[str, object], why: str
 ) -> None:
-    with pytest.raises(HandlerError, match=f"{why}.*nobody could enter") as caught:
+    with pytest.raises(HandlerError, match=f"{why}.*nobody could log in") as caught:
         apply(context(username="azure", **known), Options())
     assert "canary" not in str(caught.value)
 
@@ -491,7 +497,7 @@ def test_with_neither_key_nor_password_nobody_could_enter(
 @pytest.mark.spawns
 @pytest.mark.parametrize("flag", [None, False])
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_without_keys_the_password_that_user_set_is_the_way_in(
+def test_without_keys_the_password_that_user_set_suffices(
     guest: Guest, context: Make, notes: list[str], flag: object, dry_run: bool
 ) -> None:
     known = {"username": "azure", "password": PASSWORD, "disable_password_authentication": flag}

@@ -1,4 +1,4 @@
-"""`sshd`: passwords as Azure says, the first value wins, sshd checks before anything is kept, nobody is shut out."""
+"""`sshd`: passwords as Azure says, the first value wins, sshd checks the result, nobody is locked out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def effective(guest: Guest, keyword: str = "passwordauthentication") -> str:
     return config.value(keyword)
 
 
-# The main file and drop-ins; what is written for "no": a drop-in, the main file, or nothing.
+# The main file and drop-ins, and where "no" is written: to a drop-in, to the main file, or nowhere.
 PLACES: list[tuple[str, dict[str, str], str]] = [
     ("drop-in", {MAIN: INCLUDE + "UsePAM yes\n"}, DROP_IN),
     ("drop-in ahead of cloud-init's", {MAIN: INCLUDE, "etc/ssh/sshd_config.d/50-cloud-init.conf": ON}, DROP_IN),
@@ -75,7 +75,7 @@ def put(guest: Guest, files: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(("name", "files", "where"), PLACES, ids=[name for name, _, _ in PLACES])
-def test_the_setting_is_put_where_it_wins(
+def test_the_setting_is_written_where_it_takes_effect(
     keyed: Guest, context: Make, notes: list[str], name: str, files: dict[str, str], where: str
 ) -> None:
     put(keyed, files)
@@ -86,7 +86,7 @@ def test_the_setting_is_put_where_it_wins(
     written = [change.target for change in ctx.system.journal.since(0) if change.kind == "write"]
     assert written == ([f"/{where}"] if where else [])
     for path, data in before.items():
-        assert keyed.path(path).read_bytes().endswith(data)  # nothing of anybody's is lost
+        assert keyed.path(path).read_bytes().endswith(data)  # the existing content is kept
     if where == DROP_IN:
         assert keyed.text(where) == HEAD + OFF + TAIL
         assert keyed.mode(where) == 0o600
@@ -97,7 +97,7 @@ def test_the_setting_is_put_where_it_wins(
 
 
 @pytest.mark.parametrize(("name", "files", "where"), PLACES, ids=[name for name, _, _ in PLACES])
-def test_and_can_be_turned_round(keyed: Guest, context: Make, name: str, files: dict[str, str], where: str) -> None:
+def test_the_setting_can_be_reversed(keyed: Guest, context: Make, name: str, files: dict[str, str], where: str) -> None:
     put(keyed, files)
     for _ in range(2):
         apply(context(**FORBID), Options())
@@ -107,7 +107,7 @@ def test_and_can_be_turned_round(keyed: Guest, context: Make, name: str, files: 
         assert keyed.path(MAIN).read_bytes().count(b"azurelite: begin") == 1
 
 
-def test_the_mode_of_a_file_that_is_there_is_kept(keyed: Guest, context: Make) -> None:
+def test_the_mode_of_an_existing_file_is_kept(keyed: Guest, context: Make) -> None:
     keyed.put({MAIN: "UsePAM yes\n"}).path(MAIN).chmod(0o640)
     apply(context(**FORBID), Options())
     assert keyed.mode(MAIN) == 0o640
@@ -128,13 +128,15 @@ def test_the_mode_of_a_file_that_is_there_is_kept(keyed: Guest, context: Make) -
     ],
 )
 @pytest.mark.parametrize("image", ["yes", "no"])
-def test_who_decides(keyed: Guest, context: Make, known: Any, asked: Any, expected: str, image: str) -> None:
+def test_azure_or_the_option_decides_about_passwords(
+    keyed: Guest, context: Make, known: Any, asked: Any, expected: str, image: str
+) -> None:
     keyed.put({MAIN: f"PasswordAuthentication {image}\nKbdInteractiveAuthentication {image}\n"})
     apply(context(username="azure", disable_password_authentication=known), Options(password_authentication=asked))
     assert effective(keyed) == (image if expected == "kept" else expected)
 
 
-def test_a_password_alone_is_meant_to_be_used(keyed: Guest, context: Make) -> None:
+def test_a_password_without_keys_enables_passwords(keyed: Guest, context: Make) -> None:
     keyed.put({MAIN: OFF})
     apply(context(username="azure", password=Secret("x"), public_ssh_keys=(SshKey(ED25519),)), Options())
     assert effective(keyed) == "no"
@@ -167,7 +169,7 @@ LOCKED_OUT: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", LOCKED_OUT)
-def test_passwords_stay_where_nobody_could_enter_without(
+def test_passwords_stay_enabled_if_nobody_could_log_in_without_one(
     keyed: Guest, context: Make, notes: list[str], name: str
 ) -> None:
     files, known = LOCKED_OUT[name]
@@ -176,8 +178,8 @@ def test_passwords_stay_where_nobody_could_enter_without(
     apply(context(**known), Options())
     assert keyed.snapshot() == before
     assert len(notes) == 1
-    assert notes[0].startswith("passwords are not turned off: sshd finds no key of ")
-    with pytest.raises(HandlerError, match=r"passwords cannot be turned off: .*let ssh_keys run ahead of sshd"):
+    assert notes[0].startswith("passwords stay enabled: sshd has no usable key for ")
+    with pytest.raises(HandlerError, match=r"passwords cannot be disabled: .*list `ssh_keys` before `sshd`"):
         apply(context(**known), Options(password_authentication="no"))
     assert keyed.snapshot() == before
 
@@ -188,7 +190,9 @@ STRICT = ["home/azure", "home/azure/.ssh", "home/azure/.ssh/authorized_keys"]
 @pytest.mark.parametrize("path", STRICT)
 @pytest.mark.parametrize("strict", ["", "StrictModes yes\n", "StrictModes no\n"])
 @pytest.mark.parametrize("mode", [0o775, 0o757])
-def test_a_key_that_strictmodes_bars_is_none(keyed: Guest, context: Make, path: str, strict: str, mode: int) -> None:
+def test_a_key_that_strictmodes_rejects_does_not_count(
+    keyed: Guest, context: Make, path: str, strict: str, mode: int
+) -> None:
     keyed.put({MAIN: strict}).path(path).chmod(mode)
     apply(context(**FORBID), Options())
     assert effective(keyed) == ("no" if "no" in strict else "yes")
@@ -197,7 +201,7 @@ def test_a_key_that_strictmodes_bars_is_none(keyed: Guest, context: Make, path: 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it gives files to somebody else")
 @pytest.mark.parametrize("path", STRICT)
 @pytest.mark.parametrize(("uid", "expected"), [(1700, "yes"), (1500, "no"), (0, "no")])
-def test_a_key_is_one_only_where_he_or_root_could_have_put_it(
+def test_a_key_counts_only_if_the_user_or_root_owns_the_file(
     keyed: Guest, context: Make, path: str, uid: int, expected: str
 ) -> None:
     os.chown(keyed.put({MAIN: ""}).path(path), uid, uid)
@@ -206,13 +210,15 @@ def test_a_key_is_one_only_where_he_or_root_could_have_put_it(
 
 
 @pytest.mark.parametrize(("path", "expected"), [("etc/keys", "yes"), ("etc", "yes"), ("home/azure", "no")])
-def test_outside_the_home_all_folders_count(keyed: Guest, context: Make, path: str, expected: str) -> None:
+def test_outside_the_home_the_modes_of_all_folders_count(keyed: Guest, context: Make, path: str, expected: str) -> None:
     keyed.put({MAIN: "AuthorizedKeysFile /etc/keys/%u\n", "etc/keys/azure": f"{ED25519}\n"}).path(path).chmod(0o777)
     apply(context(**FORBID), Options())
     assert effective(keyed) == expected
 
 
-def test_a_dry_run_counts_with_what_ssh_keys_would_mend(keyed: Guest, context: Make, notes: list[str]) -> None:
+def test_a_dry_run_assumes_the_permissions_that_ssh_keys_would_set(
+    keyed: Guest, context: Make, notes: list[str]
+) -> None:
     keyed.put({MAIN: ""}).path("home/azure/.ssh").chmod(0o777)
     keyed.path("home/azure/.ssh/authorized_keys").chmod(0o666)
     told = []
@@ -225,7 +231,7 @@ def test_a_dry_run_counts_with_what_ssh_keys_would_mend(keyed: Guest, context: M
     assert (effective(keyed), notes) == ("no", [])
 
 
-def test_a_link_in_place_of_the_keys_counts_as_no_key(keyed: Guest, context: Make, notes: list[str]) -> None:
+def test_a_link_instead_of_the_key_file_counts_as_no_key(keyed: Guest, context: Make, notes: list[str]) -> None:
     keyed.put({MAIN: "UsePAM yes\n"})
     keyed.path("home/azure/.ssh/authorized_keys").rename(keyed.path("root/keys"))
     keyed.path("home/azure/.ssh/authorized_keys").symlink_to("/root/keys")
@@ -235,7 +241,7 @@ def test_a_link_in_place_of_the_keys_counts_as_no_key(keyed: Guest, context: Mak
 
 
 @pytest.mark.parametrize("line", ["AuthorizedKeysCommand /usr/bin/keys", "TrustedUserCAKeys /etc/ssh/ca.pub"])
-def test_keys_from_elsewhere_are_keys(keyed: Guest, context: Make, line: str) -> None:
+def test_keys_from_a_command_or_an_authority_count(keyed: Guest, context: Make, line: str) -> None:
     keyed.put({MAIN: f"{line}\n", "home/azure/.ssh/authorized_keys": ""})
     apply(context(**FORBID), Options())
     assert effective(keyed) == "no"
@@ -250,7 +256,7 @@ def test_keys_from_elsewhere_are_keys(keyed: Guest, context: Make, line: str) ->
         ("Match User git\nPasswordAuthentication no\n", ALLOW, False),
     ],
 )
-def test_a_match_that_wins_is_named(
+def test_a_match_block_that_overrides_the_setting_is_noted(
     keyed: Guest, context: Make, notes: list[str], match: str, known: dict[str, Any], noted: bool
 ) -> None:
     keyed.put({MAIN: f"# first\n{match}"})
@@ -281,17 +287,15 @@ def test_without_sshd_there_is_nothing_to_do(
         ("DROPBEAR_OPTS=-s\n", False),
     ],
 )
-def test_dropbear_takes_its_word_from_its_arguments(
+def test_dropbear_without_the_argument_s_is_noted(
     keyed: Guest, context: Make, notes: list[str], flags: str, noted: bool
 ) -> None:
     keyed.put({"etc/dropbear/dropbear_rsa_host_key": "", "etc/default/dropbear": flags})
     apply(context(**FORBID), Options())
-    assert [note.partition(":")[0] for note in notes] == (
-        ["dropbear takes passwords unless it is started with -s"] if noted else []
-    )
+    assert [note.partition(":")[0] for note in notes] == (["dropbear accepts passwords"] if noted else [])
 
 
-def test_the_vendors_own_file_is_not_written(keyed: Guest, context: Make) -> None:
+def test_the_distributions_own_file_is_not_written(keyed: Guest, context: Make) -> None:
     before = keyed.put({"usr/etc/ssh/sshd_config": "UsePAM yes\n"}).snapshot()
     for dry_run in (True, False):
         with pytest.raises(HandlerError, match="copy it to /etc/ssh/sshd_config"):
@@ -299,8 +303,8 @@ def test_the_vendors_own_file_is_not_written(keyed: Guest, context: Make) -> Non
     assert keyed.snapshot() == before
 
 
-def test_azures_reset_of_passwords_finds_the_file_that_it_knows(keyed: Guest, context: Make) -> None:
-    """The extension turns lines of sshd_config and 50-cloud-init.conf that begin with the keyword to `yes`."""
+def test_azures_password_reset_finds_the_file_50_cloud_init_conf(keyed: Guest, context: Make) -> None:
+    """The extension sets lines of sshd_config and 50-cloud-init.conf that begin with the keyword to `yes`."""
     name = "etc/ssh/sshd_config.d/50-cloud-init.conf"
     keyed.put({MAIN: INCLUDE})
     apply(context(**FORBID), Options(file="50-cloud-init.conf"))
@@ -317,7 +321,7 @@ def test_other_lines_of_the_named_drop_in_stay(keyed: Guest, context: Make) -> N
     assert keyed.text(name) == HEAD + OFF + TAIL + "PasswordAuthentication yes\nX11Forwarding no\n"
 
 
-def test_further_settings_go_along(keyed: Guest, context: Make) -> None:
+def test_further_settings_are_written(keyed: Guest, context: Make) -> None:
     keyed.put({MAIN: INCLUDE + "X11Forwarding no\n"})
     settings = {"PermitRootLogin": "no", "ClientAliveInterval": 180, "X11Forwarding": False, "AllowUsers": "a b"}
     options = Options(password_authentication="keep", settings=settings)
@@ -351,12 +355,12 @@ def bound(options: dict[str, Any]) -> Any:
         ({"settings": {"Banner": ""}}, "settings.Banner"),
     ],
 )
-def test_options_that_cannot_be_are_refused(options: dict[str, Any], why: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         bound(options)
 
 
-def test_yamls_own_yes_and_no_are_taken() -> None:
+def test_yes_and_no_without_quotes_are_accepted() -> None:
     assert bound({"password_authentication": False}).password_authentication is False
     assert bound({"password_authentication": "no"}).password_authentication == "no"
 
@@ -369,7 +373,7 @@ def test_a_configuration_that_cannot_be_read_is_one_clear_failure(keyed: Guest, 
 
 
 CHECKS = [
-    # what sshd says of the candidate (it has the word "new"), of what is there; what comes of it
+    # sshd's output for the new file (it has the word "new") and for the present one; the expected complaint
     ("exit 0", None),
     ('echo "no hostkeys available -- exiting." >&2; exit 1', None),
     ('grep -q new "$3" || exit 0; echo "$3: line 7: Bad configuration option: new" >&2; exit 255', "Bad configuration"),
@@ -380,7 +384,7 @@ CHECKS = [
 
 @pytest.mark.spawns
 @pytest.mark.parametrize(("script", "expected"), CHECKS)
-def test_sshd_judges_what_is_new_and_not_what_was_wrong_before(tmp_path: Path, script: str, expected: Any) -> None:
+def test_only_new_complaints_of_sshd_count(tmp_path: Path, script: str, expected: Any) -> None:
     log = shim(tmp_path / "bin", "sshd", script=script)
     system = System("/", dry_run=True, search_path=str(tmp_path / "bin"))
     words = complaint(system, "/etc/ssh/sshd_config", "new\n", "old\n")
@@ -400,7 +404,9 @@ def test_the_hosts_sshd_is_not_asked_about_a_foreign_root(guest: Guest, tmp_path
 @pytest.mark.namespaces
 @pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="needs sshd: install openssh-server")
 @pytest.mark.parametrize(("name", "files", "where"), PLACES, ids=[name for name, _, _ in PLACES])
-def test_sshd_itself_thinks_so(keyed: Guest, context: Make, name: str, files: dict[str, str], where: str) -> None:
+def test_sshd_itself_reports_the_new_values(
+    keyed: Guest, context: Make, name: str, files: dict[str, str], where: str
+) -> None:
     if os.geteuid() != 0:
         pytest.skip("making namespaces needs root")
     put(keyed, files)

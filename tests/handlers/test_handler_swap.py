@@ -1,4 +1,4 @@
-"""`swap`: which sizes are taken, what is left alone, what stands in /etc/fstab then. Live: test_disks_live."""
+"""`swap`: valid sizes, existing files, and the line in /etc/fstab. Real swap: test_disks_live."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def options(**keys: Any) -> Options:
         ({"size": "1M", "path": "/var/a b"}, MIB, LINE.replace("/swapfile", "/var/a\\040b")),
     ],
 )
-def test_a_file_and_a_line(
+def test_the_file_and_its_line_in_fstab_are_created(
     guest: Guest, context: Callable[..., Context], keys: dict[str, Any], size: int, line: str
 ) -> None:
     guest.put({"etc/fstab": "LABEL=root / ext4 defaults 0 1\n"})
@@ -61,26 +61,26 @@ def test_a_file_and_a_line(
         ({"size": True}, "must be a whole number or text"),
     ],
 )
-def test_what_no_swap_file_can_be_is_refused(keys: dict[str, Any], words: str) -> None:
+def test_invalid_options_are_refused(keys: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         options(**keys)
 
 
-def test_zero_is_no_swap_file(guest: Guest, context: Callable[..., Context]) -> None:
+def test_size_zero_creates_no_swap_file(guest: Guest, context: Callable[..., Context]) -> None:
     before = guest.snapshot()
     apply(context(), options(size=0))
     assert guest.snapshot() == before
 
 
-def test_something_else_at_the_path_stays(guest: Guest, context: Callable[..., Context]) -> None:
+def test_another_file_at_the_path_is_kept(guest: Guest, context: Callable[..., Context]) -> None:
     guest.put({"swapfile": "the administrator's"})
     before = guest.snapshot()
-    with pytest.raises(HandlerError, match="/swapfile is there and is no swap file"):
+    with pytest.raises(HandlerError, match="/swapfile is not a swap file"):
         apply(context(), options(size="1M"))
     assert guest.snapshot() == before
 
 
-def test_a_swap_file_of_another_size_stays_and_is_said(
+def test_a_swap_file_of_another_size_is_kept_and_noted(
     guest: Guest, context: Callable[..., Context], notes: list[str]
 ) -> None:
     apply(context(), options(size="1M"))
@@ -88,28 +88,28 @@ def test_a_swap_file_of_another_size_stays_and_is_said(
     apply(context(), options(size="2M"))
     assert guest.snapshot() == before
     (note,) = notes
-    assert "/swapfile has 1 MiB already" in note
+    assert "/swapfile exists and keeps its size of 1 MiB" in note
     notes.clear()
-    apply(context(), options())  # with "auto" any size will do
+    apply(context(), options())  # with "auto" any size is accepted
     assert notes == []
 
 
-def test_the_images_own_line_for_the_file_is_as_good(guest: Guest, context: Callable[..., Context]) -> None:
+def test_an_existing_line_for_the_file_is_kept(guest: Guest, context: Callable[..., Context]) -> None:
     guest.put({"etc/fstab": "/swapfile swap swap defaults 0 0\n/dev/sdz none swap sw 0 0\n"})
     apply(context(), options(size="1M"))
     assert guest.text("etc/fstab") == "/swapfile swap swap defaults 0 0\n/dev/sdz none swap sw 0 0\n"
 
 
-def test_more_than_there_is_room_for_is_refused_before_anything_is_made(
+def test_a_size_above_the_free_space_is_refused_before_any_change(
     guest: Guest, context: Callable[..., Context]
 ) -> None:
     before = guest.snapshot()
-    with pytest.raises(HandlerError, match="which are not free: make it smaller"):
+    with pytest.raises(HandlerError, match="are not free: reduce `size`"):
         apply(context(), options(size="900T", path="/new/folder/swap"))
     assert guest.snapshot() == before
 
 
-def test_auto_needs_the_machine_itself(guest: Guest, context: Callable[..., Context]) -> None:
-    with pytest.raises(HandlerError, match="give `size`"):
+def test_auto_needs_the_running_system(guest: Guest, context: Callable[..., Context]) -> None:
+    with pytest.raises(HandlerError, match="set `size`"):
         apply(context(), options())
     assert not guest.path("swapfile").exists()

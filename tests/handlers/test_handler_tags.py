@@ -1,4 +1,4 @@
-"""`tags`: names, quoting that two readers understand, and what is never told."""
+"""`tags`: names, quoting that shells and systemd read alike, and secrets that are never written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NASTY = {
 
 
 def systemd_reads(text: str) -> dict[str, str]:
-    """EnvironmentFile= as systemd.exec(5) tells it, for values in double quotes."""
+    """Parse an `EnvironmentFile=` as systemd.exec(5) describes it, for values in double quotes."""
     found = {}
     for line in text.splitlines():
         name, _, rest = line.partition("=")
@@ -41,7 +41,7 @@ def systemd_reads(text: str) -> dict[str, str]:
                 value += following if following in '"\\`$' else "\\" + following
             else:
                 value += letter
-        assert next(letters, None) is None, "something stands behind the quotes"
+        assert next(letters, None) is None, "there is text after the quotes"
         found[name] = value
     return found
 
@@ -79,18 +79,18 @@ def test_a_tags_name_becomes_a_variables(
     assert notes == []
 
 
-def test_of_two_tags_with_one_name_the_first_is_told_and_both_are_named(
+def test_of_two_tags_with_one_name_the_first_is_written_and_both_are_noted(
     guest: Guest, context: Callable[..., Context], notes: list[str]
 ) -> None:
     apply(context(region="r", tags={"a_b": "2", "a-b": "1", "A.B": "0"}), Options(fields=()))
     assert guest.text(ENV) == 'AZURE_TAG_A_B="0"\n'
     assert notes == [
-        "the tags 'A.B' and 'a-b' are both AZURE_TAG_A_B: the first is told",
-        "the tags 'A.B' and 'a_b' are both AZURE_TAG_A_B: the first is told",
+        "the tags 'A.B' and 'a-b' both become AZURE_TAG_A_B: the second is skipped",
+        "the tags 'A.B' and 'a_b' both become AZURE_TAG_A_B: the second is skipped",
     ]
 
 
-def test_fields_that_are_not_known_are_left_out_and_secrets_cannot_be_chosen(
+def test_unknown_fields_are_skipped_and_secrets_cannot_be_selected(
     guest: Guest, context: Callable[..., Context]
 ) -> None:
     known: dict[str, Any] = {"region": "r", "username": "u", "password": Secret("canary"), "custom_data": Secret(b"x")}
@@ -109,6 +109,6 @@ def test_tags_that_changed_are_written_again(guest: Guest, context: Callable[...
 @pytest.mark.parametrize(
     "bad", [{"path": "x"}, {"path": "/a/../b"}, {"prefix": "1A"}, {"prefix": ""}, {"prefix": "A-"}]
 )
-def test_options_that_make_no_sense_are_refused(bad: dict[str, str]) -> None:
+def test_invalid_options_are_refused(bad: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         Options(**bad)  # type: ignore[arg-type]

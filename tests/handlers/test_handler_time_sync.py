@@ -1,4 +1,4 @@
-"""`time_sync`: the host's clock and servers in the files of each program, as the real chronyd reads them."""
+"""`time_sync`: the host's clock and servers in the files of each program; chrony's are read by the real chronyd."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def program(guest: Guest, path: str) -> None:
 
 
 def debian(guest: Guest, *, clock: bool = True, main: str = MAIN) -> Guest:
-    """chrony as Debian has it, with the folder for further files."""
+    """chrony as in Debian, with a drop-in folder."""
     program(guest, "usr/sbin/chronyd")
     guest.put({"etc/chrony/chrony.conf": f"confdir /etc/chrony/conf.d\n{main}", "etc/chrony/conf.d/README": ""})
     return guest.put({"dev/ptp_hyperv": ""}) if clock else guest
 
 
 def settled(guest: Guest, context: Callable[..., Context], options: Options) -> None:
-    """Apply, and see that doing so again changes nothing."""
+    """Apply the options twice, and check that the second time changes nothing."""
     apply(context(), options)
     again = context()
     apply(again, options)
@@ -81,19 +81,19 @@ def test_without_udev_the_clock_is_found_by_its_name(
         ("etc/chrony/conf.d/step.conf", "makestep 1 3", f"{CLOCK}\n"),
     ],
 )
-def test_what_the_image_has_of_its_own_is_not_doubled(
+def test_settings_of_the_image_are_not_repeated(
     guest: Guest, context: Callable[..., Context], where: str, line: str, expected: str
 ) -> None:
     settled(debian(guest).put({where: f"{line}\n"}), context, Options())
     assert guest.text(OWN) == f"# written by azurelite\n{expected}"
 
 
-def test_an_image_that_has_all_of_it_gets_no_file(guest: Guest, context: Callable[..., Context]) -> None:
+def test_an_image_with_all_settings_gets_no_file(guest: Guest, context: Callable[..., Context]) -> None:
     settled(debian(guest, main=f"{MAIN}{CLOCK}\nmakestep 1.0 3\n"), context, Options())
     assert not guest.path(OWN).exists()
 
 
-def test_servers_take_the_place_of_those_that_are_set(guest: Guest, context: Callable[..., Context]) -> None:
+def test_servers_replace_the_configured_ones(guest: Guest, context: Callable[..., Context]) -> None:
     settled(debian(guest), context, WISH)
     assert guest.text(OWN) == f"# written by azurelite\n{CLOCK}\n{STEP}\n{SOURCES}"
     assert guest.text("etc/chrony/chrony.conf") == f"confdir /etc/chrony/conf.d\n{OUT}{REST}"
@@ -102,7 +102,7 @@ def test_servers_take_the_place_of_those_that_are_set(guest: Guest, context: Cal
 
 
 @pytest.mark.parametrize("include", ["include /etc/chrony.d/*.conf", "confdir /etc/gone /etc/chrony.d"])
-def test_other_folders_for_further_files(guest: Guest, context: Callable[..., Context], include: str) -> None:
+def test_other_drop_in_folders_are_found(guest: Guest, context: Callable[..., Context], include: str) -> None:
     program(guest, "usr/bin/chronyd")
     guest.put({"etc/chrony.conf": f"{include}\n", "etc/chrony.d/README": "", "dev/ptp_hyperv": ""})
     settled(guest, context, Options())
@@ -110,7 +110,7 @@ def test_other_folders_for_further_files(guest: Guest, context: Callable[..., Co
 
 
 @pytest.mark.parametrize("head", ["", "#confdir /etc/chrony.d\n", "confdir /etc/chrony.d\n"])
-def test_without_such_a_folder_the_file_itself_gets_a_part(
+def test_without_a_drop_in_folder_the_main_file_gets_a_block(
     guest: Guest, context: Callable[..., Context], head: str
 ) -> None:
     program(guest, "usr/sbin/chronyd")
@@ -182,15 +182,15 @@ def test_the_servers_of_other_programs(guest: Guest, context: Callable[..., Cont
         guest.put({conf: before})
     guest.put({"dev/ptp_hyperv": ""})
     untouched = guest.snapshot()
-    settled(guest, context, Options())  # none of them reads the host's clock
+    settled(guest, context, Options())  # none of these programs can use the host's clock
     assert guest.snapshot() == untouched
     settled(guest, context, WISH)
     assert guest.text(conf) == after.replace("@", "# azurelite: begin\n", 1).replace("@", "# azurelite: end\n")
-    with pytest.raises(HandlerError, match="read by chrony alone"):
+    with pytest.raises(HandlerError, match="requires chrony"):
         apply(context(), Options(ptp=True))
 
 
-def test_servers_of_timesyncd_are_taken_back(guest: Guest, context: Callable[..., Context]) -> None:
+def test_servers_of_timesyncd_are_removed_again(guest: Guest, context: Callable[..., Context]) -> None:
     program(guest, "lib/systemd/systemd-timesyncd")
     settled(guest, context, WISH)
     settled(guest, context, Options())
@@ -207,7 +207,7 @@ def test_without_a_program_the_remedy_is_named(guest: Guest, context: Callable[.
     assert guest.snapshot() == before
 
 
-def test_an_image_gets_the_clock_that_it_will_have(guest: Guest, context: Callable[..., Context]) -> None:
+def test_an_image_gets_the_usual_clock_device(guest: Guest, context: Callable[..., Context]) -> None:
     settled(debian(guest, clock=False), context, Options(ptp=True))
     assert CLOCK in guest.text(OWN)
 
@@ -216,8 +216,8 @@ def test_an_image_gets_the_clock_that_it_will_have(guest: Guest, context: Callab
 @pytest.mark.parametrize(
     "name", ["", "a b", "a\nserver evil", "a#", "-a", "a/b", "a" * 254, "a.example\n", "fd00::1 x"]
 )
-def test_what_is_no_name_of_a_host_is_refused(key: str, name: str) -> None:
-    with pytest.raises(ValueError, match=f"{key} must be names"):
+def test_invalid_host_names_are_refused(key: str, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{key} must be host names"):
         Options(**{key: ("good.example", name)})
 
 
@@ -244,13 +244,13 @@ def test_a_service_that_runs_is_restarted_and_none_is_started(guest: Guest, tmp_
     assert again.system.journal.since(0) == ()
 
 
-def test_on_the_running_system_a_clock_that_is_not_there_is_refused(guest: Guest, tmp_path: Path) -> None:
+def test_on_the_running_system_a_missing_clock_is_an_error(guest: Guest, tmp_path: Path) -> None:
     """chronyd does not start with one."""
     system = System(debian(guest, clock=False).root, search_path=str(tmp_path), clock=FastClock())
     system.root.is_host = True
     memory = Memory(system.files, VM_ID)
     ctx = Context(Metadata(), system, Fabric(0), Outcome("applied", ""), lambda _: None, lambda: None, memory)
     before = guest.snapshot()
-    with pytest.raises(HandlerError, match="no Hyper-V clock"):
+    with pytest.raises(HandlerError, match="ptp_hyperv does not exist"):
         apply(ctx, Options(ptp=True))
     assert guest.snapshot() == before

@@ -1,4 +1,4 @@
-"""`user`: whose account is made, what of an existing one is left alone, and whose name is never touched."""
+"""`user`: new and adopted accounts, and names that are refused."""
 
 from __future__ import annotations
 
@@ -121,21 +121,19 @@ class TestAdoption:
         assert "wheel:x:10:azure" in old.text("etc/group").splitlines()
         assert set(before) <= set(after)
 
-    def test_without_wishes_only_the_rule_is_written(self, old: Guest, context: Make) -> None:
+    def test_without_options_only_the_rule_is_written(self, old: Guest, context: Make) -> None:
         before = old.snapshot()
         apply(context(username="azure"), Options())
         assert old.snapshot(without=("/" + SUDOERS,)) == before
 
-    def test_a_group_of_his_name_is_not_re_numbered_for_a_main_group_without_a_line(
-        self, old: Guest, context: Make
-    ) -> None:
+    def test_the_users_group_keeps_its_gid_when_the_main_group_has_no_line(self, old: Guest, context: Make) -> None:
         old.put({"etc/group": BASE["etc/group"] + "azure:x:1777:daemon\n"})
         old.put({"etc/gshadow": BASE["etc/gshadow"] + "azure:secret:root:daemon\n"})
         before = old.snapshot()
         apply(context(username="azure"), Options(sudo="none"))
         assert old.snapshot() == before
 
-    def test_one_who_is_in_the_group_is_not_added_again(self, old: Guest, context: Make) -> None:
+    def test_a_member_is_not_added_again(self, old: Guest, context: Make) -> None:
         old.put({"etc/group": BASE["etc/group"] + "old:x:1600:\nadm:x:4:azure\n"})
         ctx = context(username="azure")
         apply(ctx, Options(groups=("adm",), sudo="none"))
@@ -143,27 +141,27 @@ class TestAdoption:
 
 
 class TestGroups:
-    def test_those_that_exist_are_joined_and_the_others_noted(
+    def test_existing_groups_are_joined_and_missing_ones_noted(
         self, guest: Guest, context: Make, notes: list[str]
     ) -> None:
         apply(context(username="azure"), Options(groups=("wheel", "docker", "daemon")))
         found = guest.text("etc/group").splitlines()
         assert found == ["root:x:0:", "daemon:x:1:azure", "wheel:x:10:azure", "nogroup:x:65534:", "azure:x:1000:"]
-        assert notes == ["the group docker does not exist and is left out: make it, or set create_groups"]
+        assert notes == ["the group docker does not exist and is skipped: create it, or set `create_groups: true`"]
 
-    def test_one_named_twice_is_joined_once(self, guest: Guest, context: Make) -> None:
+    def test_a_group_named_twice_is_joined_once(self, guest: Guest, context: Make) -> None:
         ctx = context(username="azure")
         apply(ctx, Options(groups=("wheel", "wheel"), sudo="none"))
         assert "wheel:x:10:azure" in guest.text("etc/group").splitlines()
         made = "user azure (create, home /home/azure, shell /bin/sh, groups wheel)"
         assert [str(change) for change in ctx.system.journal.since(0)] == [made]
 
-    def test_missing_ones_are_made_on_demand(self, guest: Guest, context: Make, notes: list[str]) -> None:
+    def test_missing_groups_are_created_with_create_groups(self, guest: Guest, context: Make, notes: list[str]) -> None:
         apply(context(username="azure"), Options(groups=("docker", "wheel"), create_groups=True))
         members = dict(line.split(":")[::3] for line in guest.text("etc/group").splitlines())
         assert (members["docker"], members["wheel"], notes) == ("azure", "azure", [])
 
-    def test_a_group_of_the_users_name_becomes_his(self, guest: Guest, context: Make) -> None:
+    def test_a_group_with_the_users_name_becomes_the_primary_group(self, guest: Guest, context: Make) -> None:
         guest.put({"etc/group": BASE["etc/group"] + "azure:x:1777:\n"})
         apply(context(username="azure"), Options())
         assert guest.text("etc/passwd").endswith("azure:x:1000:1777::/home/azure:/bin/sh\n")
@@ -181,7 +179,7 @@ class TestGroups:
 
     @pytest.mark.parametrize("group", ["", "-x", "a b", "a,b", "a:b", "a\n", "ü", "1x", "a" * 33])
     def test_a_name_that_no_group_can_have_is_refused_in_the_options(self, group: str) -> None:
-        with pytest.raises(ValueError, match="groups has a name that no group can have"):
+        with pytest.raises(ValueError, match="groups must be names of letters"):
             Options(groups=("wheel", group))
 
 
@@ -194,7 +192,7 @@ class TestSudo:
         [("auto", RULE.format("NOPASSWD: ")), ("nopasswd", RULE.format("NOPASSWD: ")), ("password", RULE.format(""))],
     )
     @pytest.mark.parametrize("program", [None, "usr/bin/sudo", "run/wrappers/bin/sudo"])
-    def test_the_rule_is_written_where_sudo_is(
+    def test_the_rule_is_written_if_sudo_is_installed(
         self, guest: Guest, context: Make, sudo: Any, rule: str, program: Optional[str]
     ) -> None:
         if program is not None:
@@ -206,33 +204,37 @@ class TestSudo:
         if program is not None:
             assert guest.mode("etc/sudoers.d") == 0o750
 
-    def test_without_sudo_the_default_notes_it_and_goes_on(self, guest: Guest, context: Make, notes: list[str]) -> None:
+    def test_without_sudo_the_default_is_a_note(self, guest: Guest, context: Make, notes: list[str]) -> None:
         without_sudo(guest)
         apply(context(username="azure"), Options())
-        assert notes == ["sudo is not installed: the user gets no rule for it"]
+        assert notes == ["sudo is not installed: no rule for azure is written"]
         assert not guest.path("etc/sudoers.d").exists()
 
     @pytest.mark.parametrize("sudo", ["nopasswd", "password"])
-    def test_without_sudo_a_rule_that_was_asked_for_is_an_error(self, guest: Guest, context: Make, sudo: Any) -> None:
+    def test_without_sudo_a_requested_rule_is_an_error(self, guest: Guest, context: Make, sudo: Any) -> None:
         without_sudo(guest)
         with pytest.raises(HandlerError, match="sudo is not installed: install it, or set `sudo: none`"):
             apply(context(username="azure"), Options(sudo=sudo))
 
     @pytest.mark.parametrize("there", [True, False])
-    def test_none_writes_and_says_nothing(self, guest: Guest, context: Make, notes: list[str], there: bool) -> None:
+    def test_sudo_none_writes_and_notes_nothing(
+        self, guest: Guest, context: Make, notes: list[str], there: bool
+    ) -> None:
         if not there:
             without_sudo(guest)
         apply(context(username="azure"), Options(sudo="none"))
         assert (guest.path(SUDOERS).exists(), notes) == (False, [])
 
-    def test_an_administrator_from_before_keeps_the_rule(self, guest: Guest, context: Make) -> None:
+    def test_an_earlier_administrator_keeps_the_rule(self, guest: Guest, context: Make) -> None:
         apply(context(username="first"), Options())
         apply(context(username="azure"), Options(sudo="password"))
         first = '"first" ALL=(ALL:ALL) NOPASSWD: ALL'
         assert guest.text(SUDOERS).splitlines() == ["# written by azurelite", first, '"azure" ALL=(ALL:ALL) ALL']
 
     @pytest.mark.parametrize(("before", "after"), [("nopasswd", "password"), ("password", "nopasswd")])
-    def test_a_changed_wish_replaces_the_users_rule(self, guest: Guest, context: Make, before: Any, after: Any) -> None:
+    def test_a_changed_option_replaces_the_users_rule(
+        self, guest: Guest, context: Make, before: Any, after: Any
+    ) -> None:
         for sudo in (before, after):
             apply(context(username="azure"), Options(sudo=sudo))
         assert guest.text(SUDOERS) == RULE.format("NOPASSWD: " if after == "nopasswd" else "")
@@ -263,7 +265,9 @@ class TestShell:
             (["bin/sh", "bin/bash", "usr/bin/bash"], "/bin/bash"),
         ],
     )
-    def test_the_best_that_is_there_is_taken(self, guest: Guest, context: Make, there: list[str], shell: str) -> None:
+    def test_the_first_shell_that_exists_is_used(
+        self, guest: Guest, context: Make, there: list[str], shell: str
+    ) -> None:
         executable(guest, *there)
         apply(context(username="azure"), Options())
         assert guest.text("etc/passwd").splitlines()[-1].split(":")[6] == shell
@@ -273,25 +277,25 @@ class TestShell:
         apply(context(username="azure"), Options())
         assert guest.text("etc/passwd").splitlines()[-1].split(":")[6] == "/bin/sh"
 
-    def test_the_chosen_one_is_used(self, guest: Guest, context: Make) -> None:
+    def test_the_configured_shell_is_used(self, guest: Guest, context: Make) -> None:
         executable(guest, "bin/bash", "usr/bin/fish")
         apply(context(username="azure"), Options(shell="/usr/bin/fish"))
         assert guest.text("etc/passwd").splitlines()[-1].split(":")[6] == "/usr/bin/fish"
 
-    def test_a_chosen_one_that_is_not_there_is_an_error_and_no_account(self, guest: Guest, context: Make) -> None:
+    def test_a_missing_shell_is_an_error_and_no_account_is_created(self, guest: Guest, context: Make) -> None:
         before = guest.snapshot()
-        with pytest.raises(HandlerError, match="the shell /usr/bin/fish is not there: install it, or change `shell`"):
+        with pytest.raises(HandlerError, match="the shell /usr/bin/fish does not exist: install it, or change `shell`"):
             apply(context(username="azure"), Options(shell="/usr/bin/fish"))
         assert guest.snapshot() == before
 
     @pytest.mark.parametrize("shell", ["", "bash", "/bin/ba:sh", "/bin/sh\n", "/bin/sh -c x", "//", "/bin/sh;x"])
-    def test_what_is_no_path_is_refused_in_the_options(self, shell: str) -> None:
+    def test_an_invalid_path_is_refused_in_the_options(self, shell: str) -> None:
         with pytest.raises(ValueError, match="shell must be an absolute path"):
             Options(shell=shell)
 
 
 @pytest.mark.parametrize("linked", ["bin/bash", "usr/bin/sudo"])
-def test_links_in_a_circle_are_no_programs(guest: Guest, context: Make, linked: str) -> None:
+def test_circular_links_are_not_programs(guest: Guest, context: Make, linked: str) -> None:
     guest.path(linked).parent.mkdir(parents=True)
     guest.path(linked).symlink_to(f"/{linked}")
     apply(context(username="azure"), Options())

@@ -1,4 +1,4 @@
-"""`user_data` and `custom_data` in a foreign root: what is kept, done and refused, and that it is the same twice."""
+"""`user_data` and `custom_data` in a foreign root: what is stored, applied and refused, and that a rerun is idle."""
 
 # ruff: noqa: E501  # tables
 
@@ -32,7 +32,7 @@ Options = user_data.Options
 
 @pytest.fixture
 def admin(guest: Guest) -> Guest:
-    """A guest where the administrator is there already, as behind the handlers of the default plan."""
+    """A guest where the administrator's account exists, as after the handlers of the default plan."""
     guest.put({"etc/passwd": BASE["etc/passwd"] + "azureuser:x:1500:1500::/home/azureuser:/bin/sh\n"})
     guest.put({"etc/shadow": BASE["etc/shadow"] + "azureuser:*:19000:0:99999:7:::\n"})
     guest.put({"home/azureuser/.profile": "", "etc/group": BASE["etc/group"] + "azureuser:x:1500:\n"})
@@ -47,7 +47,7 @@ def admin(guest: Guest) -> Guest:
 
 
 class Said:
-    """What a run changed and said."""
+    """The changes, notes and error of a run."""
 
     def __init__(self, ctx: Context, notes: list[str], error: Optional[AzureliteError]) -> None:
         self.changes = ctx.system.journal.since(0)
@@ -134,7 +134,7 @@ def check_keys(guest: Guest) -> None:
 
 def check_chpasswd(guest: Guest) -> None:
     assert "azureuser:$6$canary$hash:" in guest.text("etc/shadow")
-    assert not guest.path("etc/ssh/sshd_config.d/10-azurelite.conf").exists()  # sshd's own default lets them in
+    assert not guest.path("etc/ssh/sshd_config.d/10-azurelite.conf").exists()  # sshd accepts passwords by default
 
 
 def check_list(guest: Guest) -> None:
@@ -178,10 +178,10 @@ def check_nothing(guest: Guest) -> None:
     assert guest.text("etc/fstab") == "# kept\n"
 
 
-# example -> what it did, words of the one note about what is left out, words of the error, words of other notes
+# example -> check of the result, parts of the note about unsupported keys, parts of the error, parts of other notes
 EXAMPLE_CASES: list[tuple[str, Callable[[Guest], None], list[str], list[str], list[str]]] = [
     ("users-groups", check_users, ["`users[3].ssh_import_id` (user_data:24:5)"], [], []),
-    ("write-files", check_files, ["`write_files[5].source` (user_data:24:5)"], ["user_data:23:5: `write_files[5]` is not written"], []),
+    ("write-files", check_files, ["`write_files[5].source` (user_data:24:5)"], ["user_data:23:5: `write_files[5]`: `source` is not supported"], []),
     ("commands", check_nothing, [], [], ["bootcmd, runcmd"]),
     ("packages", check_nothing, ["`package_reboot_if_required` (user_data:4:1)"], [], ["packages"]),
     ("ssh-keys", check_keys, ["`ssh_keys`", "`no_ssh_fingerprints`"], [], []),
@@ -204,8 +204,8 @@ EXAMPLE_CASES: list[tuple[str, Callable[[Guest], None], list[str], list[str], li
         ["user_data:3:1: `hostname`", "user_data:5:1: `runcmd`", "user_data:8:5: `users[1]`", "user_data:10:5: `write_files.files[0]`", "user_data:11:1: `ssh_pwauth`"],
         [],
     ),
-    ("template", check_nothing, ["part-001 is a jinja template"], [], []),
-    ("archive", check_place, ["part-001-003 is a list of addresses"], [], ["part-001-002"]),
+    ("template", check_nothing, ["part-001 is a Jinja template"], [], []),
+    ("archive", check_place, ["part-001-003 is a list of URLs"], [], ["part-001-002"]),
 ]  # fmt: skip
 
 
@@ -214,7 +214,7 @@ EXAMPLE_CASES: list[tuple[str, Callable[[Guest], None], list[str], list[str], li
     ("name", "check", "left_out", "problems", "notes"), EXAMPLE_CASES, ids=[case[0] for case in EXAMPLE_CASES]
 )
 class TestExamples:
-    def test_each_runs_or_is_refused_with_the_key_named(
+    def test_each_example_runs_or_is_refused_with_its_key(
         self,
         admin: Guest,
         name: str,
@@ -225,7 +225,7 @@ class TestExamples:
     ) -> None:
         said = run(admin, user_data=example(name))
         check(admin)
-        named = [note for note in said.notes if "left out" in note]
+        named = [note for note in said.notes if "skipped (unsupported" in note]
         assert len(named) == (1 if left_out else 0)
         for words in left_out:
             assert words in named[0]
@@ -236,7 +236,7 @@ class TestExamples:
             assert any(words in note for note in said.notes), said.notes
         assert "canary" not in str(said)
 
-    def test_a_dry_run_tells_the_same_and_a_second_run_changes_nothing(
+    def test_a_dry_run_reports_the_same_and_a_second_run_changes_nothing(
         self,
         admin: Guest,
         tmp_path: Path,
@@ -257,7 +257,7 @@ class TestExamples:
         assert again.changes == ()
         assert Guest(tmp_path / "twin").snapshot() == after
 
-    def test_an_empty_root_is_borne(
+    def test_an_empty_root_is_handled(
         self,
         tmp_path: Path,
         name: str,
@@ -292,14 +292,16 @@ SCRIPT = b"#!/bin/sh\necho canary\n"
         ({}, ("user_data", "custom_data"), None),
     ],
 )
-def test_the_first_source_that_is_there_is_used(guest: Guest, known: Any, sources: Any, kept: Optional[str]) -> None:
+def test_the_first_source_that_is_not_empty_is_used(
+    guest: Guest, known: Any, sources: Any, kept: Optional[str]
+) -> None:
     said = run(guest, options=Options(sources=sources), **known)
     found = sorted(path.name for path in guest.path(KEPT).iterdir()) if guest.path(KEPT).exists() else []
     assert found == ([kept] if kept else [])
     assert bool(said.notes) == bool(kept)
 
 
-def test_nothing_given_is_nothing_done(guest: Guest) -> None:
+def test_without_data_nothing_is_done(guest: Guest) -> None:
     before = guest.snapshot()
     for handler in (user_data, custom_data):
         said = run(guest, handler=handler)
@@ -319,7 +321,7 @@ def test_custom_data_is_left_to_its_own_handler_where_that_is_listed(guest: Gues
 
 @pytest.mark.parametrize("handler", [user_data, custom_data])
 @pytest.mark.parametrize("action", ["run", "save", "ignore"])
-def test_what_becomes_of_it(admin: Guest, handler: Any, action: Any) -> None:
+def test_each_action_stores_and_runs_what_it_should(admin: Guest, handler: Any, action: Any) -> None:
     data = b"#cloud-config\ntimezone: UTC\n"
     said = run(
         admin,
@@ -340,7 +342,7 @@ def test_what_becomes_of_it(admin: Guest, handler: Any, action: Any) -> None:
         assert admin.mode("var/lib/waagent/CustomData") == 0o600
 
 
-def test_a_file_that_is_refused_is_left_out_alone(admin: Guest) -> None:
+def test_a_refused_file_does_not_stop_the_others(admin: Guest) -> None:
     entries = (
         "{path: /etc/a1, content: canary, encoding: none}",
         "{path: /etc/a2, content: two, permissions: 0640}",
@@ -358,11 +360,11 @@ def test_a_file_that_is_refused_is_left_out_alone(admin: Guest) -> None:
     for line, words in ((3, "encoding"), (5, "path"), (6, "owner"), (7, "permissions"), (8, "perm"), (9, "perm")):
         assert re.search(rf"user_data:{line}:\d+: [^;]*{words}", said.error), said.error
     assert "/etc/a8: there is no user nobodyknows" in said.error
-    assert 'in quotes, as "0644"' in said.error
+    assert 'in quotes, such as "0644"' in said.error
     assert "canary" not in str(said)
 
 
-def test_that_it_cannot_be_saved_is_told_and_stops_nothing(admin: Guest) -> None:
+def test_a_failure_to_store_the_data_is_reported_and_stops_nothing(admin: Guest) -> None:
     said = run(admin, options=Options(save="/etc/passwd/x"), user_data=b"#cloud-config\ntimezone: UTC\n")
     assert "/etc/passwd" in said.error
     assert said.reason == "failed to apply user data"
@@ -372,13 +374,13 @@ def test_that_it_cannot_be_saved_is_told_and_stops_nothing(admin: Guest) -> None
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"hello", "part-001 is of a kind that is not known"),
-        (b'{"ignition": {"version": "3.4.0"}}', "part-001 is JSON, maybe for Ignition"),
-        (b"#include\nhttps://example.org/\n", "part-001 is a list of addresses to fetch"),
-        (b"\x00\xff canary", "part-001 is of a kind"),
+        (b"hello", "part-001 is of an unknown kind"),
+        (b'{"ignition": {"version": "3.4.0"}}', "part-001 is JSON, perhaps an Ignition configuration"),
+        (b"#include\nhttps://example.org/\n", "part-001 is a list of URLs to download"),
+        (b"\x00\xff canary", "part-001 is of an unknown kind"),
     ],
 )
-def test_what_is_of_no_use_here_is_kept_and_said(guest: Guest, data: bytes, words: str) -> None:
+def test_unsupported_data_is_stored_and_noted(guest: Guest, data: bytes, words: str) -> None:
     said = run(guest, user_data=data)
     assert said.error == ""
     assert len(said.notes) == 1
@@ -391,21 +393,21 @@ def test_what_is_of_no_use_here_is_kept_and_said(guest: Guest, data: bytes, word
     [
         (gzip.compress(b"#!/bin/sh\n")[:-6], "damaged"),
         (gzip.compress(b"\0" * (17 << 20)), "more than 16777216 bytes"),
-        (b"Content-Type: multipart/mixed\n\nx", "cannot be taken apart"),
+        (b"Content-Type: multipart/mixed\n\nx", "cannot be read: it is declared as multipart"),
         (b"PK\x03\x04", "zip"),
     ],
 )
-def test_what_cannot_be_read_is_kept_and_is_an_error(guest: Guest, data: bytes, words: str) -> None:
+def test_unreadable_data_is_stored_and_an_error(guest: Guest, data: bytes, words: str) -> None:
     said = run(guest, user_data=data)
     assert words in said.error
     assert said.changes == ()
     assert guest.path(f"{KEPT}/user_data").read_bytes() == data
 
 
-def test_scripts_are_not_run_in_a_foreign_root_and_that_is_said_once(guest: Guest) -> None:
+def test_scripts_are_not_run_in_a_foreign_root_and_one_note_says_so(guest: Guest) -> None:
     mime = b'Content-Type: multipart/mixed; boundary="b"\nMIME-Version: 1.0\n\n--b\n\n#!/bin/sh\n--b\n\n#cloud-boothook\nx\n--b--\n'
     said = run(guest, user_data=mime)
-    assert said.notes == ["not run, for the root is not the running system: part-002, part-001"]
+    assert said.notes == ["scripts skipped, because this is not the running system: part-002, part-001"]
     assert said.changes == ()
 
 
@@ -425,10 +427,10 @@ class TestZstd:
         ("spoil", "words"),
         [(lambda data: data[:-4], "damaged"), (lambda data: data[:9] + b"\xff" + data[10:], "damaged")],
     )
-    def test_damage_is_told(self, guest: Guest, spoil: Callable[[bytes], bytes], words: str) -> None:
+    def test_damaged_data_is_an_error(self, guest: Guest, spoil: Callable[[bytes], bytes], words: str) -> None:
         assert words in run(guest, user_data=spoil(self.pack(SCRIPT * 50))).error
 
-    def test_a_bomb_is_refused(self, guest: Guest) -> None:
+    def test_a_decompression_bomb_is_refused(self, guest: Guest) -> None:
         assert "more than 16777216 bytes" in run(guest, user_data=self.pack(b"\0" * (1 << 25))).error
         assert run(guest, user_data=self.pack(b"#" + b"\0" * ((16 << 20) - 1))).error == ""
 
@@ -447,7 +449,7 @@ def test_without_the_program_zstd_is_an_error_with_a_remedy(guest: Guest) -> Non
         user_data.apply(ctx, Options())
 
 
-def test_the_last_message_is_said_with_its_words(guest: Guest, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_final_message_is_printed_with_its_variables(guest: Guest, caplog: pytest.LogCaptureFixture) -> None:
     guest.put({"proc/uptime": "12.34 5.6\n"})
     with caplog.at_level(logging.INFO):
         run(
@@ -468,7 +470,7 @@ def test_the_last_message_is_said_with_its_words(guest: Guest, caplog: pytest.Lo
         {"timeout": float("inf")}, {"timeout": float("nan")}, {"sources": ("user_data", "user_data")},
     ],
 )  # fmt: skip
-def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"save|timeout|sources"):
         Options(**options)
     if "sources" not in options:
@@ -476,7 +478,7 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
             custom_data.Options(**options)
 
 
-def test_very_much_that_is_unknown_is_cut_short(guest: Guest) -> None:
+def test_a_long_list_of_unsupported_keys_is_cut(guest: Guest) -> None:
     keys = "".join(f"nobody_knows_{i}: 1\n" for i in range(100))
     (note,) = run(guest, user_data=f"#cloud-config\n{keys}".encode()).notes
     assert note.endswith("and 80 more")

@@ -1,4 +1,4 @@
-"""`user`: when Azure's password becomes an account's, when it does not, and that nothing ever repeats it."""
+"""`user`: when Azure's password is set, when it is not, and that no message repeats it."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def test_a_new_account_gets_azures_password(
     fits = ctx.system.accounts.passwords.fits("azure", Secret(GIVEN))
     assert fits is (option != "never")
     assert (stored(guest) == "*") is (option == "never")
-    # Over SSH it is of use only where Azure does not forbid it; the console and sudo ask for it all the same.
+    # Over SSH it is usable only if Azure does not forbid it; the console and sudo use it in any case.
     assert password_works(ctx) is (fits and forbidden is not True)
     again = context(**known)
     apply(again, Options(password=option))
     assert len(again.system.journal) == 0
 
 
-def test_without_a_password_none_fits(guest: Guest, context: Make) -> None:
+def test_without_a_password_the_account_has_none(guest: Guest, context: Make) -> None:
     ctx = context(username="azure")
     apply(ctx, Options())
     assert stored(guest) == "*"
@@ -87,7 +87,9 @@ def test_an_adopted_account_with_a_password_keeps_it_unless_told_otherwise(
 
 
 @pytest.mark.parametrize("option", ["auto", "always"])
-def test_one_who_has_it_already_is_left_alone(guest: Guest, context: Make, notes: list[str], option: Any) -> None:
+def test_an_account_with_the_same_password_is_not_changed(
+    guest: Guest, context: Make, notes: list[str], option: Any
+) -> None:
     before = adopted(guest, make_hash(Commands(), Secret(GIVEN))).snapshot()
     ctx = context(username="azure", password=Secret(GIVEN))
     apply(ctx, Options(password=option, sudo="none"))
@@ -97,9 +99,9 @@ def test_one_who_has_it_already_is_left_alone(guest: Guest, context: Make, notes
 
 
 @pytest.mark.parametrize("bad", ["a\nroot:b", "a\r\n", "x\0y", "ü" * 200])
-def test_a_password_that_nobody_can_have_is_refused_ahead_of_everything(guest: Guest, context: Make, bad: str) -> None:
+def test_an_invalid_password_is_refused_before_any_change(guest: Guest, context: Make, bad: str) -> None:
     before = guest.snapshot()
-    with pytest.raises(HandlerError, match="the password that Azure gave for azure is refused: ") as caught:
+    with pytest.raises(HandlerError, match="the password of azure is refused because ") as caught:
         apply(context(username="azure", password=Secret(bad)), Options(groups=("docker",), create_groups=True))
     assert caught.value.reason == "failed to provision password"
     assert bad not in str(caught.value)
@@ -107,18 +109,16 @@ def test_a_password_that_nobody_can_have_is_refused_ahead_of_everything(guest: G
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_a_guest_that_has_no_place_for_it_is_told_ahead_of_everything(
-    guest: Guest, context: Make, dry_run: bool
-) -> None:
+def test_a_guest_without_a_shadow_file_is_refused_before_any_change(guest: Guest, context: Make, dry_run: bool) -> None:
     guest.path("etc/shadow").unlink()
     before = guest.snapshot()
-    with pytest.raises(HandlerError, match=r"there is no /etc/shadow, .*`password: never` does without"):
+    with pytest.raises(HandlerError, match=r"there is no /etc/shadow, .*set `password: never`"):
         apply(context(dry_run=dry_run, username="azure", password=Secret(GIVEN)), Options())
     assert guest.snapshot() == before
     apply(context(dry_run=dry_run, username="azure", password=Secret(GIVEN)), Options(password="never"))
 
 
-def test_a_shadow_line_that_a_crash_kept_from_the_account_is_made_and_filled(guest: Guest, context: Make) -> None:
+def test_a_missing_shadow_line_is_added_with_the_password(guest: Guest, context: Make) -> None:
     adopted(guest, "*").put({"etc/shadow": BASE["etc/shadow"]})
     ctx = context(username="azure", password=Secret(GIVEN))
     apply(ctx, Options())
@@ -137,7 +137,7 @@ def test_in_a_dry_run_the_password_counts_for_what_comes_after(guest: Guest, con
 
 
 @pytest.mark.parametrize(("mode", "bits"), [("0750", 0o750), ("755", 0o755), ("0700", 0o700)])
-def test_the_homes_mode_is_the_wished_one(guest: Guest, context: Make, mode: str, bits: int) -> None:
+def test_the_home_gets_the_configured_mode(guest: Guest, context: Make, mode: str, bits: int) -> None:
     apply(context(username="azure"), Options(home_mode=mode, comment="An Admin, 1st"))
     assert guest.mode("home/azure") == bits
     assert guest.text("etc/passwd").splitlines()[-1].split(":")[4] == "An Admin, 1st"
@@ -146,15 +146,15 @@ def test_the_homes_mode_is_the_wished_one(guest: Guest, context: Make, mode: str
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"home_mode": "rwx"}, "home_mode must be permissions"),
-        ({"home_mode": "04755"}, "home_mode must be permissions"),
-        ({"home_mode": "9"}, "home_mode must be permissions"),
+        ({"home_mode": "rwx"}, "home_mode must be octal permissions"),
+        ({"home_mode": "04755"}, "home_mode must be octal permissions"),
+        ({"home_mode": "9"}, "home_mode must be octal permissions"),
         ({"comment": "a:b"}, "comment must be one line"),
         ({"comment": "a\nroot::0:0"}, "comment must be one line"),
         ({"comment": "x" * 300}, "comment must be one line"),
     ],
 )
-def test_wrong_options_are_refused(wrong: dict[str, str], why: str) -> None:
+def test_invalid_options_are_refused(wrong: dict[str, str], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         Options(**wrong)  # type: ignore[arg-type]
 
@@ -173,7 +173,7 @@ def test_a_home_that_is_a_link_is_refused_and_nothing_changes(
 
 @pytest.mark.parametrize("dry_run", [True, False])
 @pytest.mark.parametrize("sudo", ["nopasswd", "password"])
-def test_a_rule_that_cannot_be_is_told_ahead_of_everything(
+def test_a_rule_without_sudo_is_refused_before_any_change(
     guest: Guest, context: Make, sudo: Any, dry_run: bool
 ) -> None:
     guest.path("etc/sudoers.d/README").unlink()
@@ -188,7 +188,7 @@ def test_a_rule_that_cannot_be_is_told_ahead_of_everything(
     ("sudo", "line"),
     [("auto", "permit nopass keepenv"), ("nopasswd", "permit nopass keepenv"), ("password", "permit keepenv")],
 )
-def test_where_there_is_doas_and_no_sudo_it_gets_the_rule(
+def test_doas_gets_the_rule_if_sudo_is_missing(
     guest: Guest, context: Make, notes: list[str], sudo: Any, line: str
 ) -> None:
     guest.path("etc/sudoers.d/README").unlink()
@@ -202,7 +202,7 @@ def test_where_there_is_doas_and_no_sudo_it_gets_the_rule(
     assert notes == []
 
 
-def test_who_wants_doas_gets_doas(guest: Guest, context: Make) -> None:
+def test_sudo_by_doas_writes_a_doas_rule(guest: Guest, context: Make) -> None:
     guest.put({"etc/doas.conf": ""})
     apply(context(username="azure"), Options(sudo_by="doas"))
     assert guest.text("etc/doas.conf").endswith('permit nopass keepenv "azure"\n')

@@ -1,4 +1,4 @@
-"""`users`: each account for itself, and nothing that comes in breaks out of its field."""
+"""`users`: one refused account stops no other, and no value can change another field or line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def options(*accounts: dict[str, Any], groups: Any = ()) -> Options:
 
 
 def entry(guest: Guest, name: str, table: str = "passwd") -> list[str]:
-    """The line of an account in a table, as fields; empty where there is none."""
+    """The fields of an account's line in a table; empty if there is no line."""
     found = [line.split(":") for line in guest.text(f"etc/{table}").splitlines() if line.split(":")[0] == name]
     assert len(found) < 2
     return found[0] if found else []
@@ -64,7 +64,7 @@ def test_an_account_with_everything(guest: Guest, context: Make, notes: list[str
     assert guest.text("etc/sudoers.d/90-azurelite").splitlines()[1:] == ['"alice" ALL=(ALL:ALL) NOPASSWD: ALL']
     assert guest.text("srv/alice/.ssh/authorized_keys") == f"{ED25519}\n"
     assert len(notes) == 1
-    assert notes[0].startswith("SSH key 2 of alice is skipped")
+    assert notes[0].startswith("SSH key 2 of alice skipped")
     before = guest.snapshot()
     again = context()
     apply(again, wish)
@@ -73,24 +73,24 @@ def test_an_account_with_everything(guest: Guest, context: Make, notes: list[str
 
 
 REFUSED = [
-    ({"name": ""}, "a name has letters"),
-    ({"name": "a b"}, "a name has letters"),
-    ({"name": "a\nroot ALL=(ALL) ALL"}, "a name has letters"),
-    ({"name": "../x"}, "a name has letters"),
-    ({"name": "-x"}, "a name has letters"),
-    ({"name": "a:b"}, "a name has letters"),
-    ({"name": "%wheel"}, "a name has letters"),
-    ({"name": "ALL"}, "sudo takes the name ALL for everybody"),
-    ({"name": "root"}, "it belongs to an account of the system"),
-    ({"name": "toor", "system": True}, "it belongs to an account of the system"),
-    ({"name": "daemon"}, "it belongs to an account of the system"),
-    ({"name": "nobody"}, "it belongs to an account of the system"),
-    ({"name": "wheel"}, "it belongs to a group of the system"),
-    ({"name": "x", "uid": 0}, "uid must be a number from 1 on"),
-    ({"name": "x", "uid": -1}, "uid must be a number from 1 on"),
-    ({"name": "x", "uid": 65534}, "uid must be a number from 1 on"),
-    ({"name": "x", "uid": 2**40}, "uid must be a number from 1 on"),
-    ({"name": "x", "uid": 1}, "uid 1 belongs to daemon"),
+    ({"name": ""}, "name must be at most 32 letters"),
+    ({"name": "a b"}, "name must be at most 32 letters"),
+    ({"name": "a\nroot ALL=(ALL) ALL"}, "name must be at most 32 letters"),
+    ({"name": "../x"}, "name must be at most 32 letters"),
+    ({"name": "-x"}, "name must be at most 32 letters"),
+    ({"name": "a:b"}, "name must be at most 32 letters"),
+    ({"name": "%wheel"}, "name must be at most 32 letters"),
+    ({"name": "ALL"}, "name must not be ALL"),
+    ({"name": "root"}, "it is a system account"),
+    ({"name": "toor", "system": True}, "it is a system account"),
+    ({"name": "daemon"}, "it is a system account"),
+    ({"name": "nobody"}, "it is a system account"),
+    ({"name": "wheel"}, "it is the name of a system group"),
+    ({"name": "x", "uid": 0}, "uid must be from 1 to 2147483646"),
+    ({"name": "x", "uid": -1}, "uid must be from 1 to 2147483646"),
+    ({"name": "x", "uid": 65534}, "uid must be from 1 to 2147483646"),
+    ({"name": "x", "uid": 2**40}, "uid must be from 1 to 2147483646"),
+    ({"name": "x", "uid": 1}, "uid 1 is the account daemon"),
     ({"name": "x", "comment": "a:b"}, "comment must be one line"),
     ({"name": "x", "comment": "a\nroot::0:0:::"}, "comment must be one line"),
     ({"name": "x", "home": "home"}, "home must be an absolute path"),
@@ -102,23 +102,23 @@ REFUSED = [
     ({"name": "x", "home": "/home/other"}, "/home/other is the home of other already"),
     ({"name": "x", "home": "/home/link"}, "is a symbolic link, which is not followed"),
     ({"name": "x", "home": "/etc/passwd"}, "is not a folder"),
-    ({"name": "x", "shell": "/bin/none"}, "the shell /bin/none is not there"),
+    ({"name": "x", "shell": "/bin/none"}, "the shell /bin/none does not exist"),
     ({"name": "x", "shell": "sh\n"}, "shell must be an absolute path"),
-    ({"name": "x", "groups": ["a,b"]}, "a group's name has letters"),
-    ({"name": "x", "groups": ["-x"]}, "a group's name has letters"),
-    ({"name": "x", "primary_group": "a:b"}, "a group's name has letters"),
+    ({"name": "x", "groups": ["a,b"]}, "name must be at most 32 letters"),
+    ({"name": "x", "groups": ["-x"]}, "name must be at most 32 letters"),
+    ({"name": "x", "primary_group": "a:b"}, "name must be at most 32 letters"),
     ({"name": "x", "groups": ["nosuch"], "create_groups": False}, "the group nosuch does not exist"),
     ({"name": "x", "primary_group": "nosuch", "create_groups": False}, "the group nosuch does not exist"),
     ({"name": "x", "sudo_rules": ["ALL=(ALL) ALL\nroot ALL=(ALL) ALL"]}, r"sudo_rules\[0\] must be one line"),
     ({"name": "x", "sudo_rules": ["ALL=(ALL) ALL, \\"]}, r"sudo_rules\[0\] must be one line"),
-    ({"name": "x", "sudo_rules": ["ALL=(ALL) ALL", "#include /tmp/x=1"]}, r"sudo_rules\[1\] must have the shape"),
-    ({"name": "x", "sudo_rules": ["@include /tmp/x = y"]}, r"sudo_rules\[0\] must have the shape"),
-    ({"name": "x", "sudo_rules": [""]}, r"sudo_rules\[0\] must have the shape"),
-    ({"name": "x", "doas_rules": ["permit nopass other"]}, r"doas_rules\[0\] must be about the account itself"),
-    ({"name": "x", "doas_rules": ["permit nopass :x"]}, r"doas_rules\[0\] must be about the account itself"),
-    ({"name": "x", "doas_rules": ["permit setenv { A=x } other cmd x"]}, "must be about the account itself"),
+    ({"name": "x", "sudo_rules": ["ALL=(ALL) ALL", "#include /tmp/x=1"]}, r"sudo_rules\[1\] must have the form"),
+    ({"name": "x", "sudo_rules": ["@include /tmp/x = y"]}, r"sudo_rules\[0\] must have the form"),
+    ({"name": "x", "sudo_rules": [""]}, r"sudo_rules\[0\] must have the form"),
+    ({"name": "x", "doas_rules": ["permit nopass other"]}, r"doas_rules\[0\] must be a rule for this account"),
+    ({"name": "x", "doas_rules": ["permit nopass :x"]}, r"doas_rules\[0\] must be a rule for this account"),
+    ({"name": "x", "doas_rules": ["permit setenv { A=x } other cmd x"]}, "must be a rule for this account"),
     ({"name": "x", "doas_rules": ["permit x\npermit nopass :wheel"]}, r"doas_rules\[0\] must be one line"),
-    ({"name": "x", "doas_rules": ["permit nopass x"]}, "doas is not installed: install it, or leave `doas_rules` out"),
+    ({"name": "x", "doas_rules": ["permit nopass x"]}, "doas is not installed: install it, or remove `doas_rules`"),
     ({"name": "x", "expire_date": "soon"}, "expire_date must be a date"),
     ({"name": "x", "expire_date": "2030-13-40"}, "expire_date must be a date"),
     ({"name": "x", "inactive": "-1"}, "inactive must be a number of days"),
@@ -126,15 +126,15 @@ REFUSED = [
     ({"name": "x", "inactive": "7\n"}, "inactive must be a number of days"),
     ({"name": "x", "plain_text_password": "canary\nroot:y"}, "plain_text_password: it has a line end"),
     ({"name": "x", "plain_text_password": ""}, "plain_text_password: it is empty"),
-    ({"name": "x", "hashed_password": "canary"}, "hashed_password is no hash"),
-    ({"name": "x", "hashed_password": "$6$canary$b:0:0"}, "hashed_password is no hash"),
+    ({"name": "x", "hashed_password": "canary"}, "hashed_password is not a hash"),
+    ({"name": "x", "hashed_password": "$6$canary$b:0:0"}, "hashed_password is not a hash"),
     ({"name": "x", "hashed_password": HASH, "plain_text_password": "canary"}, "exclude each other"),
-    ({"name": "x", "ssh_authorized_keys": ["canary-key"]}, "SSH key 1 of x is skipped"),
+    ({"name": "x", "ssh_authorized_keys": ["canary-key"]}, "SSH key 1 of x skipped"),
 ]
 
 
 @pytest.mark.parametrize(("bad", "why"), REFUSED)
-def test_what_is_refused_is_named_and_the_others_land(
+def test_a_refused_account_is_named_and_the_others_are_created(
     guest: Guest, context: Make, bad: dict[str, Any], why: str
 ) -> None:
     guest.put({"etc/passwd": BASE["etc/passwd"] + "toor:x:0:0::/t:/bin/sh\nother:x:1700:1::/home/other:/bin/sh\n"})
@@ -167,7 +167,7 @@ def test_a_refused_home_leaves_no_groups_behind(guest: Guest, context: Make) -> 
 @pytest.mark.parametrize(
     ("second", "why"),
     [
-        ({"uid": 3001, "groups": ["g7"]}, "uid 3001 belongs to first"),
+        ({"uid": 3001, "groups": ["g7"]}, "uid 3001 is the account first"),
         ({"home": "/home/first"}, "/home/first is the home of first already"),
     ],
 )
@@ -186,7 +186,7 @@ def test_a_dry_run_knows_the_accounts_of_the_same_run(
 
 @pytest.mark.spawns
 @pytest.mark.skipif(VISUDO is None, reason="needs visudo: install sudo")
-def test_rules_that_sudo_refuses_stop_the_account_ahead_of_everything(guest: Guest, context: Make) -> None:
+def test_rules_that_sudo_rejects_are_refused_before_any_change(guest: Guest, context: Make) -> None:
     bad = {"name": "x", "sudo_rules": ["ALL=(ALL NOPASSWD: ALL"]}
     good = {"name": "y", "sudo_rules": ["ALL=(root) NOPASSWD: /sbin/reboot", "ALL=(root) /bin/ls"]}
     with pytest.raises(HandlerError, match=r"accounts\[0\] 'x': visudo refuses the rules of x"):
@@ -205,13 +205,13 @@ class TestExisting:
         guest.put({"etc/group": BASE["etc/group"] + "old:x:1500:\n", "home/old/.profile": ""})
         return guest.put({"etc/shadow": BASE["etc/shadow"] + f"old:{HASH}:19000:0:99999:7:::\n"})
 
-    def test_it_keeps_what_it_is_and_gains_what_is_wished(self, old: Guest, context: Make, notes: list[str]) -> None:
+    def test_an_existing_account_is_kept_and_completed(self, old: Guest, context: Make, notes: list[str]) -> None:
         wish = {"name": "old", "uid": 7, "shell": None, "comment": "New", "home": "/home/new", "groups": ["wheel"]}
         apply(context(), options(wish))
         assert entry(old, "old") == ["old", "x", "1500", "1500", "Old", "/home/old", "/bin/zsh"]
         assert entry(old, "wheel", "group")[3] == "old"
         assert entry(old, "old", "shadow")[1] == HASH
-        assert notes == ["the account old keeps its number 1500"]
+        assert notes == ["the account old exists and keeps its uid 1500"]
 
     @pytest.mark.parametrize(
         ("wish", "field"),
@@ -223,9 +223,9 @@ class TestExisting:
             ({"hashed_password": "$6$other$hash", "password_for_existing": False}, HASH),
             ({"hashed_password": "$6$other$hash", "lock_password": True}, f"!{HASH}"),
         ],
-        ids=range(6),  # the hash is another one in every process
+        ids=range(6),  # the hash differs in every process
     )
-    def test_its_password_and_lock_change_only_by_an_own_word(
+    def test_the_password_and_the_lock_change_only_by_their_options(
         self, old: Guest, context: Make, wish: dict[str, Any], field: str
     ) -> None:
         for _ in range(2):
@@ -236,7 +236,7 @@ class TestExisting:
 
 
 class TestGroups:
-    def test_they_are_made_and_filled_after_the_accounts(self, guest: Guest, context: Make) -> None:
+    def test_groups_get_their_members_after_the_accounts_are_created(self, guest: Guest, context: Make) -> None:
         groups = [{"name": "crew", "members": ["alice", "daemon", "alice"]}, {"name": "empty"}, {"name": "wheel"}]
         ctx = context()
         apply(ctx, options({"name": "alice"}, groups=groups))
@@ -245,19 +245,21 @@ class TestGroups:
         apply(again := context(), options({"name": "alice"}, groups=groups))
         assert len(again.system.journal) == 0
 
-    def test_wrong_names_and_absent_members_are_named_and_the_rest_is_done(self, guest: Guest, context: Make) -> None:
+    def test_invalid_names_and_missing_members_are_listed_and_the_rest_is_done(
+        self, guest: Guest, context: Make
+    ) -> None:
         groups = [{"name": "a b"}, {"name": "crew", "members": ["nosuch", "daemon", "x\ny"]}]
         with pytest.raises(HandlerError) as caught:
             apply(context(), options(groups=groups))
         assert caught.value.message.split("; ") == [
-            "groups[0] 'a b': a group's name has letters, digits, `_`, `.`, `-`, at most 32",
-            "groups[1] 'crew': there is no account 'nosuch' to be a member",
-            r"groups[1] 'crew': there is no account 'x\ny' to be a member",
+            "groups[0] 'a b': name must be at most 32 letters, digits, `_`, `.` and `-`, with a letter or `_` first",
+            "groups[1] 'crew': the member 'nosuch' does not exist: create the account first",
+            r"groups[1] 'crew': the member 'x\ny' does not exist: create the account first",
         ]
         assert entry(guest, "crew", "group")[3] == "daemon"
 
 
-def test_an_account_of_a_service_gets_a_low_number_and_no_home(guest: Guest, context: Make) -> None:
+def test_a_service_account_gets_a_low_uid_and_no_home(guest: Guest, context: Make) -> None:
     ctx = context()
     apply(ctx, options({"name": "svc", "system": True, "create_home": False, "home": "/var/lib/svc"}))
     name, _, uid, gid, _, home, _ = entry(guest, "svc")
@@ -275,7 +277,7 @@ def test_a_key_folder_is_never_made_in_somebody_elses_home(guest: Guest, context
     assert not guest.path("root/.ssh").exists()
 
 
-def test_without_wishes_nothing_is_done(guest: Guest, context: Make) -> None:
+def test_without_options_nothing_is_done(guest: Guest, context: Make) -> None:
     before = guest.snapshot()
     apply(context(), Options())
     assert guest.snapshot() == before

@@ -32,14 +32,14 @@ class Nothing(Commands):
 
 
 def here(guest: Guest, shims: Path, *, dry_run: bool = False) -> Context:
-    """A context on a folder that is taken for the running system; its programs are shims."""
+    """A context on a folder that is treated as the running system; its programs are shims."""
     system = System(guest.root, dry_run=dry_run, search_path=str(shims), clock=FastClock())
     system.root.is_host = True
     memory = Memory(system.files, VM_ID)
     return Context(Metadata(), system, Fabric(0), Outcome("applied", ""), lambda _: None, lambda: None, memory)
 
 
-def test_it_runs_at_every_boot_for_the_rules_end_with_it() -> None:
+def test_it_runs_at_every_boot() -> None:
     assert FREQUENCY == "boot"
 
 
@@ -60,7 +60,7 @@ def test_without_a_tool_the_remedy_is_named(guest: Guest, tmp_path: Path, backen
 
 
 @pytest.mark.spawns
-def test_where_the_kernel_refuses_nft_iptables_is_taken(guest: Guest, tmp_path: Path) -> None:
+def test_iptables_is_used_if_the_kernel_refuses_nft(guest: Guest, tmp_path: Path) -> None:
     shim(tmp_path, "nft", script=NO_NFT)
     log = shim(tmp_path, "iptables", script=NO_TABLE)
     ctx = here(guest, tmp_path)
@@ -68,7 +68,7 @@ def test_where_the_kernel_refuses_nft_iptables_is_taken(guest: Guest, tmp_path: 
     (change,) = ctx.system.journal.since(0)
     assert str(change) == "firewall 168.63.129.16 (for uid 0 only, by iptables)"
     calls = [words.split("\n") for words in log.read_text().strip("\n-").split("\n--\n")]
-    # The chain is whole before packets are sent through it.
+    # The chain is complete before packets are sent through it.
     verbs = [words[3] for words in calls if words[2] == "filter"]
     assert verbs == ["-S", "-N", "-A", "-A", "-A", "-A", "-A", "-N", "-A", "-A", "-A", "-A", "-I", "-I"]
     with pytest.raises(CommandError, match="cannot initialize netlink"):
@@ -84,7 +84,7 @@ def test_a_dry_run_sets_nothing(guest: Guest, tmp_path: Path) -> None:
     apply(real, Options())
     assert dry.system.journal.since(0) == real.system.journal.since(0)
     script = log.read_text().split("--\n")[2]
-    # All of it is one transaction, which never leaves the address open.
+    # All rules are set in one transaction, so the address is never unprotected.
     assert script.startswith("add table ip azurelite; delete table ip azurelite; add table ip azurelite; ")
     assert script.count("\n") == 1
 
@@ -98,25 +98,25 @@ def test_a_tool_that_fails_fails_the_handler(guest: Guest, tmp_path: Path, tool:
 
 
 @pytest.mark.spawns
-def test_users_are_let_in_by_name_and_by_number(guest: Guest, tmp_path: Path) -> None:
+def test_users_are_permitted_by_name_and_by_uid(guest: Guest, tmp_path: Path) -> None:
     guest.put({"etc/passwd": BASE["etc/passwd"] + "agent:x:1500:1500::/:/bin/sh\n"})
     log = shim(tmp_path, "nft")
     apply(here(guest, tmp_path), Options(users=("agent", 7, "root")))
     assert "meta skuid != { 0, 7, 1500 } drop" in log.read_text()
 
 
-def test_a_user_that_is_not_there_is_refused_in_any_root(guest: Guest, context: Callable[..., Context]) -> None:
-    with pytest.raises(HandlerError, match="`users` names 'ghost', and there is no such user"):
+def test_a_missing_user_is_refused_in_any_root(guest: Guest, context: Callable[..., Context]) -> None:
+    with pytest.raises(HandlerError, match="the user 'ghost' does not exist"):
         apply(context(), Options(users=("ghost",)))
 
 
 @pytest.mark.parametrize("number", [-1, 2**32 - 1, 2**40])
-def test_a_number_that_no_user_can_have_is_refused(number: int) -> None:
-    with pytest.raises(ValueError, match="users has a number"):
+def test_an_invalid_user_id_is_refused(number: int) -> None:
+    with pytest.raises(ValueError, match="users has an invalid user id"):
         Options(users=(number,))
 
 
-def test_users_are_names_or_numbers_in_yaml() -> None:
+def test_users_can_be_names_or_uids_in_yaml() -> None:
     assert bind(Options, {"users": ["agent", 7]}, Document({}, {}), ()).users == ("agent", 7)
 
 
@@ -129,15 +129,13 @@ AGENT = "-A OUTPUT -d 168.63.129.16/32 -p tcp -m conntrack --ctstate INVALID,NEW
     [
         (AGENT, True),
         (AGENT.replace("168.63.129.16", "10.0.0.9"), False),
-        (AGENT.replace("-p tcp", "-p tcp -m tcp --dport 32526"), False),  # somebody's rule for one port
+        (AGENT.replace("-p tcp", "-p tcp -m tcp --dport 32526"), False),  # an administrator's rule for one port
         (AGENT.replace("INVALID,NEW", "INVALID"), False),
         (AGENT.replace("OUTPUT", "INPUT"), False),
         ("-A OUTPUT -d 168.63.129.16/32 -p udp -j DROP", False),
     ],
 )
-def test_only_the_agents_own_rule_takes_the_place_of_ours(
-    guest: Guest, tmp_path: Path, rule: str, guards: bool
-) -> None:
+def test_only_the_agents_own_rule_replaces_ours(guest: Guest, tmp_path: Path, rule: str, guards: bool) -> None:
     script = f'case "$*" in *security*-S*) echo "{rule}" ;; esac'
     log = shim(tmp_path, "iptables", script=script)
     apply(here(guest, tmp_path), Options(backend="iptables"))

@@ -1,4 +1,4 @@
-"""`write_files`: what is written, whose it is, what is refused, and that one bad entry stops none of the others."""
+"""`write_files`: content, owner and mode of files, what is refused, and that one bad entry stops no other."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def options(*files: dict[str, Any]) -> Options:
         ("gzip+b64", PACKED, b"packed\n"),
     ],
 )
-def test_content_is_unwrapped(
+def test_content_is_decoded(
     guest: Guest, context: Callable[..., Context], encoding: str, content: str, expected: bytes
 ) -> None:
     apply(context(), options({"path": "/etc/it", "content": content, "encoding": encoding}))
@@ -57,16 +57,18 @@ def test_gzip_without_base64_and_in_several_parts() -> None:
 @pytest.mark.parametrize(
     ("content", "encoding", "match"),
     [
-        (b"canary!", "b64", "not base64"),
-        (b"canary", "gz", "not gzip"),
-        (gzip.compress(b"canary" * 50, mtime=0)[:-9], "gz", "breaks off"),
-        (gzip.compress(b"\0" * (READ_LIMIT + 1), mtime=0), "gz", "becomes more than"),
-        (gzip.compress(b"\0" * READ_LIMIT, mtime=0) * 2, "gz", "becomes more than"),
-        (base64.b64encode(b"canary"), "gz+b64", "not gzip"),
-        (b"\0" * (READ_LIMIT + 1), "text/plain", "longer than"),
+        (b"canary!", "b64", "not valid base64"),
+        (b"canary", "gz", "not valid gzip"),
+        (gzip.compress(b"canary" * 50, mtime=0)[:-9], "gz", "truncated"),
+        (gzip.compress(b"\0" * (READ_LIMIT + 1), mtime=0), "gz", "bytes when unpacked"),
+        (gzip.compress(b"\0" * READ_LIMIT, mtime=0) * 2, "gz", "bytes when unpacked"),
+        (base64.b64encode(b"canary"), "gz+b64", "not valid gzip"),
+        (b"\0" * (READ_LIMIT + 1), "text/plain", "has more than"),
     ],
 )
-def test_content_that_is_not_what_it_says_is_refused_unquoted(content: bytes, encoding: Any, match: str) -> None:
+def test_content_that_does_not_match_its_encoding_is_refused_without_repeating_it(
+    content: bytes, encoding: Any, match: str
+) -> None:
     with pytest.raises(ValueError, match=match) as caught:
         decoded(content, encoding)
     assert "canary" not in str(caught.value)
@@ -88,26 +90,26 @@ def test_content_that_is_not_what_it_says_is_refused_unquoted(content: bytes, en
         (None, 0o644),
     ],
 )
-def test_permissions(guest: Guest, context: Callable[..., Context], permissions: Any, expected: int) -> None:
+def test_permissions_are_set(guest: Guest, context: Callable[..., Context], permissions: Any, expected: int) -> None:
     apply(context(), options({"path": "/etc/it", "content": "", "permissions": permissions}))
     assert guest.path("etc/it").stat().st_mode & 0o7777 == expected
 
 
-def test_no_number_that_is_taken_can_be_a_mode_whose_zero_was_forgotten() -> None:
+def test_no_accepted_number_is_a_mode_without_its_leading_zero() -> None:
     assert not {int(f"{mode:o}") for mode in USUAL} & set(USUAL)
 
 
 @pytest.mark.parametrize(
     ("entry", "match"),
     [
-        ({}, "path must be absolute"),
-        ({"path": "etc/motd"}, "path must be absolute"),
-        ({"path": "/"}, "path must be absolute"),
-        ({"path": "/etc/../motd"}, "path must be absolute"),
-        ({"path": "/etc//motd"}, "path must be absolute"),
-        ({"path": "/etc/motd/"}, "path must be absolute"),
-        ({"path": "/etc/./motd"}, "path must be absolute"),
-        ({"path": "/etc/\0"}, "path must be absolute"),
+        ({}, "path must be an absolute path"),
+        ({"path": "etc/motd"}, "path must be an absolute path"),
+        ({"path": "/"}, "path must be an absolute path"),
+        ({"path": "/etc/../motd"}, "path must be an absolute path"),
+        ({"path": "/etc//motd"}, "path must be an absolute path"),
+        ({"path": "/etc/motd/"}, "path must be an absolute path"),
+        ({"path": "/etc/./motd"}, "path must be an absolute path"),
+        ({"path": "/etc/\0"}, "path must be an absolute path"),
         ({"path": "/x", "owner": ""}, "owner must be"),
         ({"path": "/x", "owner": "a:b:c"}, "owner must be"),
         ({"path": "/x", "owner": "a b"}, "owner must be"),
@@ -116,7 +118,7 @@ def test_no_number_that_is_taken_can_be_a_mode_whose_zero_was_forgotten() -> Non
         ({"path": "/x", "permissions": "0888"}, "octal digits"),
         ({"path": "/x", "permissions": "77777"}, "octal digits"),
         *(
-            ({"path": "/x", "permissions": number}, "in quotes, as")
+            ({"path": "/x", "permissions": number}, "in quotes, such as")
             for number in (644, 755, 400, 440, 444, 500, 600, 640, 660, 700, 750, 777, 1777, 2755, 4755)
         ),
         ({"path": "/x", "permissions": 0o620}, "in quotes"),
@@ -135,7 +137,7 @@ def test_a_bad_entry_is_a_configuration_error_with_its_place(entry: dict[str, An
     assert "files[1]" in str(caught.value)
 
 
-def test_one_file_that_cannot_be_written_stops_no_other(guest: Guest, context: Callable[..., Context]) -> None:
+def test_a_file_that_cannot_be_written_does_not_stop_the_others(guest: Guest, context: Callable[..., Context]) -> None:
     guest.put({"etc/folder/x": ""})
     with pytest.raises(HandlerError) as caught:
         apply(
@@ -229,7 +231,7 @@ def test_in_a_folder_for_everybody_no_link_is_followed(guest: Guest, context: Ca
     assert guest.text("etc/precious") == "kept"
 
 
-def test_what_it_holds_is_nowhere_to_be_seen(guest: Guest, context: Callable[..., Context], notes: list[str]) -> None:
+def test_the_content_is_never_shown(guest: Guest, context: Callable[..., Context], notes: list[str]) -> None:
     ctx = context()
     wish = Options(files=(File("/etc/token", Secret("canary")),))
     apply(ctx, wish)

@@ -1,4 +1,4 @@
-"""When it is late enough for what ends or undoes the run: Azure has accepted Ready, now or in an earlier run."""
+"""Whether Azure has accepted Ready, in this run or in an earlier one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kit import VM_ID, Guest
 
 from azurelite.config.load import Config, HandlerEntry
 from azurelite.handlers import Context
-from azurelite.handlers.support.ready import ahead, reported, too_early
+from azurelite.handlers.support.ready import report_pending, reported, why_wait
 from azurelite.outcome import Outcome, ReportResult, StepResult
 from azurelite.record import replace
 from azurelite.state import marker
@@ -20,10 +20,10 @@ READY = ReportResult("Ready", accepted=True)
 
 
 @pytest.mark.parametrize(
-    ("text", "outcome", "is_ahead", "early"),
+    ("text", "outcome", "pending", "why"),
     [
-        (None, NOTHING_YET, True, "move it behind"),
-        ("unreported\n", NOTHING_YET, True, "move it behind"),
+        (None, NOTHING_YET, True, "move the entry after"),
+        ("unreported\n", NOTHING_YET, True, "move the entry after"),
         ("\n", NOTHING_YET, False, None),  # `azurelite apply` on a VM that is provisioned
         ("\n", Outcome("failed", ""), False, "provisioning has failed"),
         (None, Outcome("failed", ""), False, "provisioning has failed"),
@@ -33,23 +33,23 @@ READY = ReportResult("Ready", accepted=True)
         (None, Outcome("provisioned", "", steps=(StepResult("report_ready", "failed", required=True),)), False, "not"),
     ],
 )  # fmt: skip
-def test_what_counts_as_ready(
+def test_handlers_wait_until_azure_has_accepted_ready(
     guest: Guest,
     context: Callable[..., Context],
     text: Optional[str],
     outcome: Outcome,
-    is_ahead: bool,
-    early: Optional[str],
+    pending: bool,
+    why: Optional[str],
 ) -> None:
     if text is not None:
         guest.put({marker.marker_path(VM_ID).lstrip("/"): text})
     ctx = replace(context(vm_id=VM_ID), outcome=outcome, config=LISTED)
     assert reported(ctx) == (text == "\n")
-    assert ahead(ctx) == is_ahead
-    assert (early is None) == (too_early(ctx) is None)
-    assert early is None or early in str(too_early(ctx))
+    assert report_pending(ctx) == pending
+    assert (why is None) == (why_wait(ctx) is None)
+    assert why is None or why in str(why_wait(ctx))
 
 
-def test_where_nobody_reports_nothing_is_waited_for(context: Callable[..., Context]) -> None:
+def test_without_report_ready_in_the_list_handlers_do_not_wait(context: Callable[..., Context]) -> None:
     ctx = replace(context(), outcome=NOTHING_YET, config=Config(handlers=()))
-    assert (ahead(ctx), too_early(ctx)) == (False, None)
+    assert (report_pending(ctx), why_wait(ctx)) == (False, None)

@@ -130,7 +130,7 @@ class TestGrowroot:
         assert int(grown["out"].split()[1]) > 490 * MIB
         assert again["changes"] == []
 
-    def test_a_partition_in_the_way_is_said_and_stays(self, machine: Machine) -> None:
+    def test_a_partition_in_the_way_is_noted_and_kept(self, machine: Machine) -> None:
         (result,) = machine(
             growroot(then="sfdisk --dump $DISK 2>/dev/null | grep -c size="),
             grow_to=900,
@@ -141,7 +141,7 @@ class TestGrowroot:
         assert result["changes"] == []
         (note,) = result["notes"]
         assert "449 MiB of /dev/loop" in note
-        assert "p2 lies between them and the root" in note
+        assert "p2 is between them and the root" in note
         assert result["out"].split() == ["2"]
 
     def test_the_room_up_to_the_next_partition_is_used(self, machine: Machine) -> None:
@@ -151,13 +151,13 @@ class TestGrowroot:
         assert int(grown["out"].split()[2]) == 449 * 2048
         assert (again["changes"], again["notes"]) == ([], [])
 
-    def test_a_logical_partition_is_said_and_stays(self, machine: Machine) -> None:
+    def test_a_logical_partition_is_noted_and_kept(self, machine: Machine) -> None:
         table = "label: dos\nstart=1MiB, size=450MiB, type=5\nstart=2MiB, size=400MiB\n"
         (result,) = machine(growroot(), grow_to=900, table=table, format={"5": MAKERS["ext4"]}, root=5)
         assert result["changes"] == []
         assert "is a logical partition" in result["notes"][0]
 
-    def test_without_any_tool_it_says_what_to_install(self, machine: Machine) -> None:
+    def test_without_any_tool_the_error_says_what_to_install(self, machine: Machine) -> None:
         (result,) = machine(
             growroot(then=LOOK),
             grow_to=900,
@@ -169,7 +169,7 @@ class TestGrowroot:
         assert result["error"] == "neither growpart nor sfdisk is installed: install cloud-guest-utils, or fdisk"
         assert int(result["out"].split()[2]) == 400 * 2048
 
-    def test_an_overlay_as_root_is_none_of_its_business(self, machine: Machine) -> None:
+    def test_an_overlay_as_root_is_skipped(self, machine: Machine) -> None:
         (result,) = machine(growroot())
         assert (result["changes"], result["notes"], result["error"]) == ([], [], None)
 
@@ -184,7 +184,7 @@ WHERE = "findmnt --noheadings --output FSTYPE,SOURCE /mnt/resource; ls /mnt/reso
 
 class TestResourceDisk:
     @pytest.mark.parametrize(("attach", "kind"), [("gen1", "ext4"), ("gen2", "xfs"), ("nvme", "btrfs")])
-    def test_a_disk_of_zeros_is_made_use_of(self, machine: Machine, attach: str, kind: str) -> None:
+    def test_a_disk_of_zeros_is_formatted_and_mounted(self, machine: Machine, attach: str, kind: str) -> None:
         look = (
             "cd /mnt/resource; findmnt -no FSTYPE .; stat -c '%a %s %b' . swapfile; head -1 *README.txt; "
             "lsattr swapfile 2>/dev/null | cut -c16; cat /run/swapon.log /run/modes.log"
@@ -220,7 +220,7 @@ class TestResourceDisk:
         assert back["out"] == "mine\n"
         assert same["changes"] == []
 
-    def test_azures_ntfs_is_made_use_of(self, machine: Machine) -> None:
+    def test_azures_ntfs_is_formatted_and_mounted(self, machine: Machine) -> None:
         readme = ["sh", "-c", 'mkntfs -q -F -Q "$1" && ntfscp -q "$1" /etc/hostname DATALOSS_WARNING_README.txt', "sh"]
         told, made, again = machine(
             resource_disk(dry_run=True),
@@ -245,7 +245,7 @@ class TestResourceDisk:
                     "table": NTFS,
                     "format": {"1": ["sh", "-c", 'mkntfs -qFQ "$1" && ntfscp -q "$1" /etc/hostname my.txt', "sh"]},
                 },
-                "somebody has put files on",
+                "has files that are not Azure's",
             ),
             (
                 {
@@ -261,13 +261,13 @@ class TestResourceDisk:
                 },
                 "cannot be read",
             ),
-            ({"table": NTFS, "format": {"1": MAKERS["ext4"]}}, "holds something that is not Azure's (ext4)"),
-            ({"table": NTFS}, "holds something that is not Azure's (blank)"),
+            ({"table": NTFS, "format": {"1": MAKERS["ext4"]}}, "is not the NTFS that Azure creates (ext4)"),
+            ({"table": NTFS}, "is not the NTFS that Azure creates (blank)"),
             ({"table": "label: gpt\n,100M\n,100M\n,+\n"}, "it has 3 partitions"),
             ({"table": "label: gpt\n"}, "it has 0 partitions"),
             (
                 {"table": "label: gpt\n,100M\n,+\n", "format": {"1": MAKERS["ext4"], "2": ["mkntfs", "-qFQ"]}},
-                "p1 holds something",
+                "p1 is not empty",
             ),
             ({"format": {"0": ["mkfs.xfs", "-q", "-f"]}}, "(xfs)"),
             ({"format": {"0": ["mkfs.ext4", "-q", "-L", "data"]}}, "(ext4)"),
@@ -276,7 +276,7 @@ class TestResourceDisk:
             ({"before": "echo database | dd of=$DISK seek=1023000 conv=notrunc status=none"}, "(other)"),
         ],
     )
-    def test_what_is_not_as_azure_delivers_it_is_not_touched(
+    def test_a_disk_that_is_not_as_azure_delivers_it_is_not_changed(
         self, machine: Machine, job: dict[str, Any], words: str
     ) -> None:
         told, left = machine(resource_disk(DIGEST, dry_run=True), resource_disk(DIGEST), attach="gen2", **job)
@@ -333,7 +333,7 @@ class TestResourceDisk:
         assert "somebody in the kernel holds it" in result["error"]
         assert result["changes"] == []
 
-    def test_never_mounts_what_is_there_and_makes_nothing(self, machine: Machine) -> None:
+    def test_never_mounts_the_existing_file_system(self, machine: Machine) -> None:
         mounted, blank = (
             machine(resource_disk(format="never", then=WHERE), attach="gen1", **job)[0]
             for job in ({"table": NTFS, "format": {"1": MAKERS["xfs"]}}, {})
@@ -364,7 +364,7 @@ class TestResourceDisk:
         assert (made["error"], made["out"]) == (None, "/media/disk\n")
         assert [change.split(" ")[0] for change in again["changes"]] == ["swap"]
 
-    def test_making_it_may_be_cut_off_and_is_done_again(self, machine: Machine) -> None:
+    def test_an_interrupted_format_is_repeated(self, machine: Machine) -> None:
         cut, made = machine(
             resource_disk("rm /run/shims/mkfs.ext4"),
             resource_disk(WHERE),
@@ -385,14 +385,14 @@ class TestResourceDisk:
         assert told["error"] == failed["error"] == "mkfs.xfs is not installed: install xfsprogs"
         assert (failed["changes"], failed["out"]) == ([], told["out"])
 
-    def test_a_vm_without_one_is_as_it_should_be_and_nobody_waits(self, machine: Machine) -> None:
+    def test_a_vm_without_a_temporary_disk_is_skipped_at_once(self, machine: Machine) -> None:
         (result,) = machine(resource_disk(swap="4G"))
         assert (result["changes"], result["notes"], result["error"]) == ([], [], None)
         assert result["ran"] == []
 
-    def test_swap_that_the_disk_has_no_room_for_is_said(self, machine: Machine) -> None:
+    def test_swap_larger_than_the_disk_is_noted(self, machine: Machine) -> None:
         (result,) = machine(resource_disk(swap="4G", then="ls /mnt/resource"), attach="gen2")
-        assert "no room for a swap file of 4096 MiB" in result["notes"][0]
+        assert "the swap file of 4096 MiB is skipped" in result["notes"][0]
         assert "swapfile" not in result["out"]
 
 
@@ -429,7 +429,7 @@ class TestSwap:
         assert line == "/srv/swap/file none swap sw,nofail,pri=7 0 0 # azurelite"
         assert again["changes"] == []
 
-    def test_a_file_that_the_kernel_does_not_take_is_gone_again(self, machine: Machine) -> None:
+    def test_a_swap_file_that_the_kernel_refuses_is_removed(self, machine: Machine) -> None:
         look = "ls -A /srv; cat /etc/fstab"
         before, failed = machine(
             {"handler": "mounts", "then": look},
@@ -449,14 +449,14 @@ class TestSwap:
         assert made["error"] is None
         assert int(made["out"]) == 64 * MIB
 
-    def test_auto_makes_none_where_there_is_no_room(self, machine: Machine) -> None:
+    def test_auto_creates_no_swap_file_without_free_space(self, machine: Machine) -> None:
         _, left = machine(
             {"handler": "mounts", "then": "mount $DISK /srv"},
             swap("ls /srv", path="/srv/swapfile"),
             format={"0": MAKERS["ext4"]},
             shims={"swapon": SWAPON},
         )
-        assert "too little space" in left["notes"][0]
+        assert "too little free space" in left["notes"][0]
         assert (left["changes"], left["out"]) == ([], "lost+found\n")
 
 
@@ -485,14 +485,14 @@ class TestMounts:
         )
         assert made["changes"] == told["changes"]
         assert made["error"] is None
-        assert made["notes"] == told["notes"] == ["/srv/absent is not mounted yet: LABEL=absent is not there"]
+        assert made["notes"] == told["notes"] == ["/srv/absent is not mounted yet: LABEL=absent does not exist"]
         disk, memory, *names = made["out"].splitlines()
         assert disk.startswith("ext4 rw,noatime")
         assert memory == "tmpfs"
         assert names == ["absent", "later", "memory", "two words"]
         assert again["changes"] == []
 
-    def test_what_has_no_nofail_fails_when_it_cannot_be_mounted(self, machine: Machine) -> None:
+    def test_an_entry_without_nofail_fails_if_it_cannot_be_mounted(self, machine: Machine) -> None:
         wanted = {"device": "tmpfs", "path": "/srv/x", "type": "tmpfs", "options": "size=nonsense"}
         failed, noted = machine(
             mounts(wanted),

@@ -98,7 +98,7 @@ BACKENDS = pytest.mark.parametrize("backend", ["nft", "iptables"])
 
 
 @BACKENDS
-def test_root_alone_speaks_to_wireserver_and_names_are_open_to_all(play: Play, backend: str) -> None:
+def test_only_root_reaches_wireserver_and_dns_is_open_to_all(play: Play, backend: str) -> None:
     before, changes, root, user, again, user_again = play(
         ask(1000), fence(backend=backend), ask(0), ask(1000), fence(backend=backend), ask(1000)
     )
@@ -117,7 +117,7 @@ def test_a_dry_run_tells_of_the_rules_and_sets_none(play: Play, backend: str) ->
 
 
 @BACKENDS
-def test_other_users_may_be_let_in_and_the_rest_refused_at_once(play: Play, backend: str) -> None:
+def test_listed_users_are_permitted_and_others_rejected_at_once(play: Play, backend: str) -> None:
     options = {"users": [1000], "imds": True, "action": "reject", "backend": backend}
     _, friend, other, imds, other_imds = play(fence(**options), ask(1000), ask(1001), ask(1000, IMDS), ask(1001, IMDS))
     assert friend == imds == ALL
@@ -183,7 +183,7 @@ def test_the_agents_own_rules_are_neither_doubled_nor_touched(play: Play, backen
 
 
 @BACKENDS
-def test_what_is_only_passed_on_is_refused_too_unless_it_is_let_through(play: Play, backend: str) -> None:
+def test_forwarded_packets_are_blocked_unless_forward_is_true(play: Play, backend: str) -> None:
     inside = (
         "ip netns add box; ip link add in0 type veth peer name eth0 netns box; ip addr add 10.9.0.1/24 dev in0;"
         "ip link set in0 up; ip -n box addr add 10.9.0.2/24 dev eth0; ip -n box link set eth0 up;"

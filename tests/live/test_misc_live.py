@@ -139,7 +139,7 @@ PROGRAMS = {"runit": ("runsvdir", "runit"), "s6": ("s6-svscan", "s6"), "openrc":
         for init in SUPERVISORS
     ],
 )
-def test_a_running_service_is_told_and_kept_from_starting(stage: Stage, init: str) -> None:
+def test_a_running_service_is_reloaded_and_can_be_disabled(stage: Stage, init: str) -> None:
     jobs = [python(ASK), python(TELL), sh(TOLD), python(DISABLE), python("print(services.running('web'))")]
     start, chroot, _, *results = stage(
         {"argv": ["sh", "-c", SUPERVISORS[init], DAEMON]},

@@ -66,7 +66,7 @@ def renew(networks: list[str]) -> Renew:
 
 
 @pytest.mark.parametrize("client", [*CLIENTS, "networkd"])
-def test_the_server_hears_the_new_name_and_the_address_stays(renew: Renew, client: str) -> None:
+def test_the_dhcp_server_receives_the_new_name_and_the_address_stays(renew: Renew, client: str) -> None:
     package = CLIENTS[client][0] if client in CLIENTS else "systemd"
     if shutil.which("networkctl" if client == "networkd" else client) is None:
         pytest.skip(f"needs `{client}`: install {package}")

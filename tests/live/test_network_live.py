@@ -125,7 +125,7 @@ def complaints(log: str) -> list[str]:
     return [line for line in log.splitlines() if any(word in line for word in words)]
 
 
-def test_networkd_configures_both_nics_and_never_the_twin(play: Play) -> None:
+def test_networkd_configures_both_nics_but_not_the_accelerated_devices(play: Play) -> None:
     seen = play(
         handle(renderer="networkd")
         + "apply > /dev/null\n"
@@ -266,7 +266,7 @@ def test_it_wins_beside_the_file_of_debians_images_for_clouds(play: Play) -> Non
     assert routes(seen["route"]) == ROUTES
 
 
-def test_netplan_renames_where_it_is_wished(play: Play) -> None:
+def test_netplan_renames_with_set_name(play: Play) -> None:
     seen = play(
         "mkdir -p /etc/netplan\n"
         + handle(set_name=True)

@@ -76,7 +76,9 @@ def sh(script: str, **files: str) -> dict[str, Any]:
     ],
     ids=["drop-in", "edit", "central", "match", "two"],
 )
-def test_the_key_opens_and_a_password_is_not_even_asked_for(stage: Stage, key: tuple[str, str], config: str) -> None:
+def test_login_works_with_the_key_and_passwords_are_not_offered(
+    stage: Stage, key: tuple[str, str], config: str
+) -> None:
     private, public = key
     first, login, offered, again = stage(
         {**PROVISION, "files": {"/etc/ssh/sshd_config": config}},
@@ -101,7 +103,7 @@ OVF = """<?xml version="1.0"?><Environment xmlns="http://schemas.dmtf.org/ovf/en
     </wa:LinuxProvisioningConfigurationSet></wa:ProvisioningSection></Environment>"""
 
 
-def test_the_password_of_the_media_opens_where_there_is_no_key(stage: Stage) -> None:
+def test_without_a_key_login_works_with_the_password_of_the_media(stage: Stage) -> None:
     files = {
         "/media/disc/ovf-env.xml": OVF,
         "/etc/azurelite/azurelite.yaml": "datasource: {media: {device: /media/disc}}\n",
@@ -140,7 +142,7 @@ LINES = [
 ]
 
 
-def test_sshd_thinks_of_a_line_as_azurelite_does(stage: Stage, key: tuple[str, str]) -> None:
+def test_sshd_parses_lines_as_azurelite_does(stage: Stage, key: tuple[str, str]) -> None:
     private, public = key
     script = SSHD + "chmod 600 /root/key; cd /home/livewire/.ssh; i=0\n"
     for line, _, _ in LINES:

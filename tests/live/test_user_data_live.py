@@ -116,9 +116,9 @@ def test_a_failing_script_is_named_with_its_status_and_stops_neither_ready_nor_t
     assert first["code"] == 0
     assert [report["state"] for report in first["reports"]] == ["Ready"]
     error = str(step(first)["error"])
-    assert f"part-001 ended with status 7: see {LOGS}/user_data-part-001.log" in error
+    assert f"part-001 exited with status 7: see {LOGS}/user_data-part-001.log" in error
     assert "/nowhere/interpreter" in error
-    assert "part-003 ended with status 137" in error
+    assert "part-003 exited with status 137" in error
     assert "part-004" not in error
     assert "canary" not in first["err"] + first["out"]
     fine, record = look["out"].splitlines()
@@ -135,7 +135,7 @@ DOWN = "#!/bin/sh\necho down >>/var/ran\nkill -9 $PPID\nsleep 1\n"
 @pytest.mark.parametrize(
     "handlers", [("report_ready", "user_data"), ({"user_data": {"required": True}}, "report_ready")]
 )
-def test_a_script_that_takes_the_machine_down_is_not_begun_again(stage: Stage, handlers: tuple[Any, ...]) -> None:
+def test_a_script_that_reboots_is_not_started_again(stage: Stage, handlers: tuple[Any, ...]) -> None:
     document = mime("#!/bin/sh\necho first >>/var/ran\nexit 0", DOWN, "#!/bin/sh\necho third >>/var/ran")
     first, _, second, third, look = stage(
         document, provision(*handlers), sh("sleep 1.2"), provision(*handlers), provision(*handlers), sh("cat /var/ran")
@@ -143,7 +143,7 @@ def test_a_script_that_takes_the_machine_down_is_not_begun_again(stage: Stage, h
     assert first["code"] == -9
     assert second["code"] == 0, second["err"]
     assert step(second)["status"] == "done"
-    assert "part-002 was interrupted in an earlier run, and is not run again" in second["err"]
+    assert "part-002 was interrupted in an earlier run and is not run again" in second["err"]
     assert json.loads(third["out"])["outcome"] == "already provisioned"
     assert look["out"] == "first\ndown\nthird\n"
 
@@ -160,16 +160,16 @@ def test_a_script_that_failed_is_not_run_again_and_still_failed(stage: Stage) ->
         sh(f"cat /var/ran; rm {KEPT}/memory/*-scripts"),
         again,
     )
-    assert "part-001 ended with status 7" in str(step(first)["error"])
+    assert "part-001 exited with status 7" in str(step(first)["error"])
     assert second["code"] == 1
-    assert "status 7: see /var/log/azurelite/user_data-part-001.log (in an earlier run, it is not run" in second["err"]
+    assert "status 7: see /var/log/azurelite/user_data-part-001.log (in an earlier run; it is not run" in second["err"]
     assert "run user_data script" not in second["err"]
     assert look["out"] == "ran\nran\n"
     assert third["err"].count("run user_data script") == 2
 
 
 @pytest.mark.parametrize("accepted", [True, False])
-def test_a_reboot_wished_for_ahead_of_ready_hangs_on_ready(stage: Stage, accepted: bool) -> None:
+def test_a_reboot_listed_before_ready_happens_only_if_azure_accepts_ready(stage: Stage, accepted: bool) -> None:
     document = "#cloud-config\nwrite_files: [{path: /etc/late, content: x}]\npower_state: {mode: reboot}\n"
     run = provision({"user_data": {"required": True}}, "report_ready", deadline=12)
     env = ["env", "PATH=/shims:/usr/sbin:/usr/bin:/sbin:/bin"]
@@ -206,20 +206,20 @@ def test_a_script_that_hangs_is_killed_with_its_children(stage: Stage) -> None:
     assert look["out"] in ("begun\ngone\n", "begun\nZ\n")  # nobody waits for orphans here
 
 
-def test_ahead_of_ready_the_deadline_ends_a_script_and_required_decides(stage: Stage) -> None:
+def test_before_ready_the_deadline_ends_a_script_and_required_decides(stage: Stage) -> None:
     hanging = mime("#!/bin/sh\nsleep 900", "#!/bin/sh\ntouch /var/too-late")
     (optional,) = stage(hanging, provision("user_data", "report_ready", deadline=14))
     assert optional["code"] == 0
     assert [report["state"] for report in optional["reports"]] == ["Ready"]
     assert "part-001 did not end in time" in str(step(optional)["error"])
-    assert "part-002 is not run: no time is left" in str(step(optional)["error"])
+    assert "part-002 skipped: the provisioning deadline has passed" in str(step(optional)["error"])
     failing = "#!/bin/sh\nexit 3\n"
     (required,) = stage(failing, provision({"user_data": {"required": True}}, "report_ready"))
     assert required["code"] == 1
     assert [report["state"] for report in required["reports"]] == ["NotReady"]
 
 
-def test_scripts_run_where_nothing_may_be_executed(stage: Stage) -> None:
+def test_scripts_run_on_a_file_system_mounted_noexec(stage: Stage) -> None:
     mount = "mkdir -p /var/lib/azurelite && mount -t tmpfs -o noexec,mode=700 noexec /var/lib/azurelite"
     run = provision("report_ready", "user_data")
     first, look = stage(
@@ -256,7 +256,7 @@ apt: {sources: {}}
 """.replace("KEY", ED25519)
 
 
-def test_a_cloud_config_does_all_that_it_says(stage: Stage) -> None:
+def test_a_cloud_config_with_all_sections_is_applied(stage: Stage) -> None:
     first, look = stage(
         CLOUD_CONFIG,
         provision("report_ready", "user_data"),
@@ -268,8 +268,8 @@ def test_a_cloud_config_does_all_that_it_says(stage: Stage) -> None:
     assert first["code"] == 0
     assert first["hostname"] == "lantern"
     result = step(first)
-    assert str(result["error"]).count("ended with status") == 1
-    assert "the script runcmd ended with status 4" in str(result["error"])
+    assert str(result["error"]).count("exited with status") == 1
+    assert "the script runcmd exited with status 4" in str(result["error"])
     assert "`apt` (user_data:22:1)" in first["err"]
     assert "azurelite 0." in first["err"]
     assert "up after " in first["err"]
@@ -281,7 +281,7 @@ def test_a_cloud_config_does_all_that_it_says(stage: Stage) -> None:
     assert shadow.split(":")[1].startswith("$")
 
 
-def test_a_dry_run_runs_nothing_and_names_what_it_would(stage: Stage) -> None:
+def test_a_dry_run_runs_nothing_and_lists_the_changes(stage: Stage) -> None:
     dry, look, real = stage(
         CLOUD_CONFIG,
         {**provision("report_ready", "user_data"), "argv": [*PROVISION, "--dry-run"]},
@@ -293,8 +293,8 @@ def test_a_dry_run_runs_nothing_and_names_what_it_would(stage: Stage) -> None:
     assert step(dry)["changes"] == step(real)["changes"]
 
 
-def test_packed_user_data_is_unpacked(stage: Stage) -> None:
+def test_compressed_user_data_is_decompressed(stage: Stage) -> None:
     packed = base64.b64encode(gzip.compress(b"#!/bin/sh\necho unpacked\n")).decode()
     first, look = stage(packed, provision("report_ready", "user_data"), sh(f"cat {LOGS}/user_data-part-001.log"))
-    assert "base64 twice" in first["err"]
+    assert "base64-encoded twice" in first["err"]
     assert look["out"] == "unpacked\n"

@@ -134,8 +134,8 @@ def test_a_refused_user_is_reported_as_not_ready_with_the_reason(guest: Guest) -
     assert (report.state, report.substatus) == ("NotReady", "ProvisioningFailed")
     assert report.description is not None
     assert "reason=failed to provision user" in report.description
-    assert "belongs to an account of the system" in report.description
-    assert "belongs to an account of the system" in guest.path("var/lib/hyperv/.kvp_pool_1").read_bytes().decode()
+    assert "is the name of a system account" in report.description
+    assert "is the name of a system account" in guest.path("var/lib/hyperv/.kvp_pool_1").read_bytes().decode()
     assert not guest.path("root/.ssh").exists()
     assert guest.text("etc/hostname") == "web-1\n", "the other handlers go on"
 

@@ -68,14 +68,14 @@ def test_without_keys_and_without_passwords_the_vm_is_not_ready(guest: Guest, ke
     with scenario(imds={"compute": {"publicKeys": keys}}, disable_password_authentication=True) as fabric:
         outcome = run(guest.on_azure().configure(fabric))
     assert outcome.exit_code == 1
-    assert "nobody could enter" in (fabric.reports[0].description or "")
+    assert "nobody could log in" in (fabric.reports[0].description or "")
 
 
 def test_without_keys_and_without_a_password_nobody_could_enter(guest: Guest) -> None:
     with scenario(ssh_keys=[], disable_password_authentication=False) as fabric:
         outcome = run(guest.on_azure().configure(fabric))
     assert outcome.exit_code == 1
-    assert "no password: nobody could enter" in (fabric.reports[0].description or "")
+    assert "no password, so nobody could log in" in (fabric.reports[0].description or "")
 
 
 def test_a_run_without_report_ready_does_not_keep_a_later_one_from_reporting(guest: Guest, fabric: Simulator) -> None:
@@ -139,7 +139,7 @@ def test_a_name_of_a_system_group_is_refused(guest: Guest) -> None:
     with scenario(username="wheel") as fabric:
         outcome = run(guest.on_azure().configure(fabric))
     assert outcome.exit_code == 1
-    assert "group of the system" in (fabric.reports[0].description or "")
+    assert "the name of a system group" in (fabric.reports[0].description or "")
 
 
 def test_a_kvp_folder_that_cannot_be_looked_at_does_not_keep_ready_back(guest: Guest, fabric: Simulator) -> None:

@@ -65,7 +65,7 @@ RULES = {
     (True, True, False): Rule("imds", "imds", "media", 0, "Ready"),
     (True, True, True): Rule("imds", "certificates", "media", 0, "Ready"),
     (True, False, False): Rule("imds", "imds", None, 0, "Ready"),
-    # Which certificates are for SSH only the media says; IMDS forbids passwords, so nobody could enter.
+    # Which certificates are for SSH only the media says; IMDS forbids passwords, so nobody could log in.
     (True, False, True): Rule("imds", None, None, 1, "failed to provision ssh keys"),
     (False, True, False): Rule("media", "media", "media", 0, "Ready"),
     (False, True, True): Rule("media", "certificates", "media", 0, "Ready"),

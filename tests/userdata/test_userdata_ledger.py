@@ -1,4 +1,4 @@
-"""What is known of scripts that were begun in an earlier run."""
+"""The record of scripts that were started in an earlier run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SCRIPT = ScriptStep("runcmd", b"#!/bin/sh\nreboot\n")
 
 
 @pytest.mark.parametrize("status", [BEGUN, 0, 3, "it did not end in time", None])
-def test_what_became_of_a_script_is_known_to_the_next_run(status: object) -> None:
+def test_the_next_run_knows_how_a_script_ended(status: object) -> None:
     ledger = Ledger(None)
     assert not ledger.knows(SCRIPT)
     ledger.note(SCRIPT, BEGUN)
@@ -28,12 +28,12 @@ def test_another_name_or_content_is_another_script(other: ScriptStep) -> None:
     assert not Ledger(ledger.text).knows(other)
 
 
-def test_it_knows_no_content() -> None:
+def test_the_record_does_not_hold_the_content() -> None:
     ledger = Ledger(None)
     ledger.note(ScriptStep("x", b"#!/bin/sh\necho canary\n"), 0)
     assert "canary" not in ledger.text
 
 
 @pytest.mark.parametrize("text", ["", "x", "[]", '{"runcmd": 0}', '{"runcmd": {}}', '{"runcmd": {"sha256": 1}}'])
-def test_what_was_spoiled_knows_nothing(text: str) -> None:
+def test_a_damaged_record_is_empty(text: str) -> None:
     assert not Ledger(text).knows(SCRIPT)

@@ -1,4 +1,4 @@
-"""Taking user data apart: kinds by first line, MIME as the usual tools write it, and MIME made to hurt."""
+"""Splitting user data into parts: kinds by first line, MIME of the usual tools, and malicious MIME."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def text(content: str, subtype: str = "plain", name: Optional[str] = None) -> MI
         (b"#cloud-config\nhostname: x\n", "cloud-config", ""),
         (b"#cloud-config-archive\n- x\n", "archive", ""),
         (b"#cloud-boothook\n:\n", "boothook", ""),
-        (b"#include\nhttp://x/\n", "refused", "addresses"),
-        (b"#include-once\nhttp://x/\n", "refused", "addresses"),
+        (b"#include\nhttp://x/\n", "refused", "URLs"),
+        (b"#include-once\nhttp://x/\n", "refused", "URLs"),
         (b"#part-handler\n", "refused", "handler"),
         (b"#cloud-config-jsonp\n[]\n", "refused", "JSON patch"),
-        (b"## template: jinja\n#cloud-config\n{}\n", "refused", "jinja"),
-        (b"##template:jinja\n#!/bin/sh\n", "refused", "jinja"),
+        (b"## template: jinja\n#cloud-config\n{}\n", "refused", "Jinja"),
+        (b"##template:jinja\n#!/bin/sh\n", "refused", "Jinja"),
         (b'{"ignition": {"version": "3.4.0"}}', "refused", "Ignition"),
         (b'{"a": 1}', "refused", "JSON"),
         (b"variant: flatcar\nversion: 1.0.0\n", "refused", "Butane"),
-        (b"hello", "refused", "not known"),
-        (b"\x00\x01\x02", "refused", "not known"),
+        (b"hello", "refused", "unknown kind"),
+        (b"\x00\x01\x02", "refused", "unknown kind"),
     ],
 )
 def test_one_document_is_known_by_its_first_line(data: bytes, kind: str, why: str) -> None:
@@ -68,11 +68,11 @@ def test_one_document_is_known_by_its_first_line(data: bytes, kind: str, why: st
 
 
 @pytest.mark.parametrize("data", [b"", b" \n\t\n"])
-def test_nothing_is_nothing(data: bytes) -> None:
+def test_empty_data_has_no_parts(data: bytes) -> None:
     assert parts(data) == []
 
 
-def test_windows_line_ends_are_mended_where_the_first_line_has_one() -> None:
+def test_windows_line_ends_are_converted_if_the_first_line_has_one() -> None:
     assert parts(b"#!/bin/sh\r\necho\r\n")[0].data == b"#!/bin/sh\necho\n"
     kept = b"#!/bin/sh\nprintf 'a\r\n'\n"
     assert parts(kept)[0].data == kept
@@ -130,7 +130,7 @@ def test_headers_alone_make_a_single_part() -> None:
     assert (part.kind, part.data) == ("script", b"#!/bin/sh\necho 1\n")
 
 
-def test_a_cloud_config_that_writes_a_mail_is_no_mail() -> None:
+def test_a_cloud_config_that_contains_mime_headers_is_not_mime() -> None:
     data = b"#cloud-config\nwrite_files:\n- content: |\n    MIME-Version: 1.0\n  path: /x\n"
     assert [part.kind for part in parts(data)] == ["cloud-config"]
 
@@ -148,7 +148,7 @@ def test_a_cloud_config_that_writes_a_mail_is_no_mail() -> None:
         ("\x00", "_"),
     ],
 )
-def test_a_file_name_is_made_harmless(given: str, expected: str) -> None:
+def test_unsafe_characters_of_a_file_name_are_replaced(given: str, expected: str) -> None:
     data = (
         b'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="b"\n\n--b\nContent-Type: text/x-shellscript\n'
         b'Content-Disposition: attachment; filename="'
@@ -160,11 +160,11 @@ def test_a_file_name_is_made_harmless(given: str, expected: str) -> None:
     assert part.name == expected or "\n" in given
 
 
-def test_a_bomb_in_a_part_spoils_that_part_alone() -> None:
+def test_a_decompression_bomb_in_a_part_breaks_only_that_part() -> None:
     bomb = MIMEApplication(gzip.compress(b"\0" * (17 * 1024 * 1024)), "gzip")
     found = parts(mime(bomb, text("#!/bin/sh\n", "x-shellscript")))
     assert [part.kind for part in found] == ["broken", "script"]
-    assert found[0].why == "cannot be read: unpacked it has more than 16777216 bytes"
+    assert found[0].why == "cannot be read: it has more than 16777216 bytes when decompressed"
 
 
 def beside_another(disposition: str) -> bytes:
@@ -175,7 +175,7 @@ def beside_another(disposition: str) -> bytes:
     ).encode()
 
 
-def test_headers_that_cannot_be_read_spoil_their_part_alone() -> None:
+def test_unreadable_headers_break_only_their_part() -> None:
     found = parts(beside_another("filename*=no\0charset''a.sh"))
     assert [(part.name, part.kind) for part in found] == [("part-001", "broken"), ("part-002", "script")]
     assert "headers" in found[0].why
@@ -185,8 +185,8 @@ def test_headers_that_cannot_be_read_spoil_their_part_alone() -> None:
     "disposition",
     ["filename*=us-ascii''a.sh; filename*1=b", "filename*=a; filename*0*=x''b; filename*0=c"],
 )
-def test_headers_that_newer_pythons_can_read_make_no_other_difference(disposition: str) -> None:
-    """Up to 3.13 these are broken; 3.14's email makes a name of them."""
+def test_headers_that_only_newer_pythons_can_read_affect_only_their_part(disposition: str) -> None:
+    """Up to Python 3.13 these are broken; the email package of 3.14 reads a name from them."""
     first, second = parts(beside_another(disposition))
     assert first.kind in ("broken", "script")
     assert (second.name, second.kind) == ("part-002", "script")
@@ -201,16 +201,16 @@ def nested(depth: int) -> bytes:
 
 def test_deep_nesting_is_refused_or_read_but_never_a_crash() -> None:
     assert [part.kind for part in parts(nested(5))] == ["script"]
-    with pytest.raises(HandlerError, match=r"not valid MIME|apart"):
+    with pytest.raises(HandlerError, match=r"not valid MIME|multipart"):
         parts(nested(5000))
 
 
-def test_very_many_lines_are_refused_before_they_are_looked_at() -> None:
+def test_too_many_lines_are_refused_before_parsing() -> None:
     with pytest.raises(HandlerError, match="500000 lines"):
         parts(b"MIME-Version: 1.0\n" + b"\n" * 16_000_000)
 
 
-def test_very_many_parts_are_refused() -> None:
+def test_too_many_parts_are_refused() -> None:
     with pytest.raises(HandlerError, match="200 parts"):
         parts(mime(*(text("#!/bin/sh\n", "x-shellscript") for _ in range(201))))
 
@@ -234,7 +234,7 @@ def test_bad_mime_is_an_error_or_a_refused_part(data: bytes) -> None:
         assert all(isinstance(part, Part) for part in parts(data))
 
 
-def test_spoiled_mime_never_crashes() -> None:
+def test_damaged_mime_never_crashes() -> None:
     random.seed(7)
     base = MIMEBase("multipart", "mixed")
     whole = mime(text("#cloud-config\n{}\n", "cloud-config", "a"), text("#!/bin/sh\n", "x-shellscript", "b"), base)

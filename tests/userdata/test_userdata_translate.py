@@ -1,4 +1,4 @@
-"""What each section of cloud-config becomes: handlers with options, scripts, a message; what is refused or named."""
+"""The translation of each section of cloud-config into handlers and scripts, and what is refused or listed."""
 
 # ruff: noqa: E501, ISC004  # tables
 
@@ -26,7 +26,7 @@ HASH = "$6$salt$hashed"
 
 
 def revealed(value: Any) -> Any:
-    """The value with its secrets in clear."""
+    """The value with its secrets as plain text."""
     if isinstance(value, dict):
         return {key: revealed(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -35,7 +35,7 @@ def revealed(value: Any) -> Any:
 
 
 class Result:
-    """What became of a document."""
+    """The result of translating a document."""
 
     def __init__(self, *documents: Union[str, bytes], **more: Any) -> None:
         parts = []
@@ -55,7 +55,7 @@ class Result:
 
     @property
     def clean(self) -> bool:
-        """Nothing was refused and nothing left out."""
+        """Whether nothing was refused and nothing is unsupported."""
         return not self.problems and not self.left_out
 
 
@@ -205,10 +205,10 @@ def test_a_section_becomes_a_handler_with_options(text: str, expected: list[Any]
 
 REFUSED: list[tuple[str, str]] = [
     ("hostname: [a]", "user_data:2:1: `hostname` must be text"),
-    ("\nhostname: a\nfqdn: b.example", "user_data:3:1: `hostname`: `fqdn` must begin with `hostname`"),
+    ("\nhostname: a\nfqdn: b.example", "user_data:3:1: `hostname`: the first label of `fqdn` must be `hostname`"),
     ("ssh_pwauth: maybe", "user_data:2:1: `ssh_pwauth`: it must be true, false or"),
     ("swap: {size: lots}", "user_data:2:1: `swap`: `size` must be a number of bytes"),
-    ("packages: [[a, b, c]]", "user_data:2:1: `packages`: a list in it must be [name, version]"),
+    ("packages: [[a, b, c]]", "user_data:2:1: `packages`: an item that is a list must be [name, version]"),
     ("packages: [{snap: [x]}]", "user_data:2:12: `packages[0]` must be text or a list"),
     ("users:\n- {uid: 5}", "user_data:3:3: `users[0]`: `name` is missing"),
     ("users:\n- {name: a, uid: many}", "user_data:3:3: `users[0]`: `uid` must be a whole number"),
@@ -219,13 +219,13 @@ REFUSED: list[tuple[str, str]] = [
     ("write_files:\n- {content: x}", "user_data:3:3: `write_files[0]`: `path` is missing"),
     (
         "write_files:\n- {path: /x, source: {uri: 'http://x'}}",
-        "user_data:3:3: `write_files[0]` is not written: fetching",
+        "user_data:3:3: `write_files[0]` : `source` is not supported",
     ),
     ("chpasswd: {list: 'no colon'}", "user_data:2:1: `chpasswd`: line 1 of `chpasswd.list` must be `name:password`"),
     ("chpasswd: {users: [{name: a}]}", "`chpasswd.users[0]`: `password` is missing"),
     ("runcmd: echo", "user_data:2:1: `runcmd` must be a list"),
     ("runcmd: [{a: b}]", "user_data:2:10: `runcmd[0]` must be text or a list"),
-    ("runcmd:\n- echo a: b", 'user_data:3:3: `runcmd[0]` must be text or a list: a line with ": " in it'),
+    ("runcmd:\n- echo a: b", 'user_data:3:3: `runcmd[0]` must be text or a list: YAML reads a line with ": " in it'),
     ("power_state: {mode: sleep}", "user_data:2:15: `power_state.mode` must be one of: poweroff, reboot, halt"),
     ("mounts: [[a, b, c, d, x, y]]", "`mounts` must be a whole number"),
     ("password: 0123", "user_data:2:1: `password` must be text"),
@@ -237,13 +237,13 @@ REFUSED: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("text", "expected"), REFUSED, ids=[text[:40] for text, _ in REFUSED])
-def test_what_is_wrong_is_refused_with_its_place(text: str, expected: str) -> None:
+def test_invalid_values_are_refused_with_their_lines(text: str, expected: str) -> None:
     result = Result(f"#cloud-config\n{text}\n")
     (problem,) = result.problems
     assert expected in problem
 
 
-def test_a_wrong_section_stops_no_other() -> None:
+def test_an_invalid_section_does_not_stop_the_others() -> None:
     result = Result("#cloud-config\nhostname: []\nlocale: C\nusers: [{name: 5}, ok]\nswap: {size: x}\nruncmd: [ls]\n")
     assert len(result.problems) == 3
     assert [name for name, _ in result.handlers] == ["users", "locale"]
@@ -258,8 +258,8 @@ UNKNOWN: list[tuple[str, str]] = [
     ("users:\n- name: a\n  ssh_import_id: [x]", "`users[0].ssh_import_id` (user_data:4:3)"),
     ("ntp: {ntp_client: chrony}", "`ntp.ntp_client` (user_data:2:7)"),
     ("growpart: {devices: [/, /dev/sdb1]}", "`growpart.devices` (user_data:2:12, only the root"),
-    ("mounts: [[ephemeral0, /mnt]]", "`mounts[0]` (user_data:2:10, the temporary disk"),
-    ("disable_root: false", "`disable_root` (user_data:2:1, root gets no keys)"),
+    ("mounts: [[ephemeral0, /mnt]]", "`mounts[0]` (user_data:2:10, use the handler resource_disk"),
+    ("disable_root: false", "`disable_root` (user_data:2:1, SSH keys are never added to root)"),
     ('"odd\\nkey": 1', "`odd…` (user_data:2:1)"),
     (f"{'k' * 200}: 1", f"`{'k' * 64}…` (user_data:2:1)"),
     ("users:\n- {name: bob, plain_text_passwd:canary}", "`users[0].plain_text_passwd…` (user_data:3:15"),
@@ -269,7 +269,7 @@ UNKNOWN: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("text", "expected"), UNKNOWN, ids=[text[:20] for text, _ in UNKNOWN])
-def test_what_is_not_known_is_named_with_its_place(text: str, expected: str) -> None:
+def test_unsupported_keys_are_listed_with_their_lines(text: str, expected: str) -> None:
     result = Result(f"#cloud-config\n{text}\n")
     (said,) = result.left_out
     assert said.startswith(expected)
@@ -342,21 +342,21 @@ def test_later_parts_win_key_by_key_and_each_has_its_own_lines() -> None:
     assert result.left_out == ["`foo` (user_data/part-002:4:1)"]
 
 
-def test_of_a_key_given_twice_the_later_one_counts_and_that_is_said() -> None:
+def test_of_a_repeated_key_the_last_one_wins_and_it_is_noted() -> None:
     result = Result("#cloud-config\nruncmd: [one]\nhostname: a\nruncmd: [two]\n")
     assert scripts(result) == {"runcmd": "#!/bin/sh\ntwo\n"}
     assert result.problems == []
     (said,) = result.left_out
-    assert "an earlier `runcmd`, for it is given again (user_data:4:1)" in said
+    assert "an earlier `runcmd`, because the key is repeated (user_data:4:1)" in said
 
 
-def test_of_a_key_that_is_given_again_a_value_is_not_told() -> None:
+def test_the_message_about_a_repeated_key_holds_no_value() -> None:
     again, first = Result("#cloud-config\npassword:canary: x\npassword:canary: y\n").left_out
-    assert again == "an earlier `password…`, for it is given again (user_data:3:1)"
+    assert again == "an earlier `password…`, because the key is repeated (user_data:3:1)"
     assert "canary" not in first
 
 
-def test_one_part_that_is_no_yaml_stops_no_other() -> None:
+def test_a_part_that_is_not_yaml_does_not_stop_the_others() -> None:
     result = Result("#cloud-config\nhostname: [\n", "#cloud-config\nhostname: b\n")
     assert result.handlers == [("hostname", {"name": "b"})]
     assert result.problems[0].startswith("user_data/part-001:")
@@ -377,7 +377,7 @@ def test_places_of_options_are_those_of_the_cloud_config() -> None:
     ("pack", "encoding", "expected"),
     [(bytes, "", "b64"), (bytes, "encoding: b64", "b64"), (gzip.compress, "encoding: gzip", "gz+b64")],
 )
-def test_yamls_own_base64_is_known(pack: Any, encoding: str, expected: str) -> None:
+def test_content_tagged_binary_is_decoded(pack: Any, encoding: str, expected: str) -> None:
     words = base64.b64encode(pack(b"binary \xff")).decode()
     text = f"#cloud-config\n# ä€😀\nwrite_files:\n- path: /text\n  content: |\n    content: !!binary x\n- content: !!binary |\n    {words}\n  path: /b\n  {encoding}\n"
     result = Result(text)
@@ -415,7 +415,7 @@ def test_an_archive_is_a_list_of_parts() -> None:
         ("", "must be a list"),
     ],
 )
-def test_an_archive_that_is_none_is_refused(text: str, expected: str) -> None:
+def test_an_invalid_archive_is_refused(text: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         archive(f"#cloud-config-archive\n{text}")
 
@@ -446,13 +446,13 @@ def test_no_problem_repeats_a_value() -> None:
     )
 
 
-def test_without_an_administrator_what_is_his_is_refused() -> None:
+def test_without_an_administrator_values_for_that_account_are_refused() -> None:
     result = Result("#cloud-config\npassword: x\nuser: {shell: /bin/sh}\nusers: [bob]\n", administrator=None)
     assert len(result.problems) == 2
     assert [name for name, _ in result.handlers] == ["users"]
 
 
-def test_every_expectation_above_is_yaml_a_person_could_write() -> None:
+def test_every_case_above_is_valid_yaml() -> None:
     for text, _ in CASES:
         assert isinstance(yaml.safe_load(text), dict)
 
@@ -479,7 +479,7 @@ ODD: list[Any] = [
 
 
 def twisted(value: Any, choose: random.Random) -> Any:
-    """The value with something odd in it here and there."""
+    """The value with some parts replaced at random by unusual values."""
     if choose.random() < 0.08:
         return choose.choice(ODD)
     if isinstance(value, dict):
@@ -490,7 +490,7 @@ def twisted(value: Any, choose: random.Random) -> Any:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_odd_values_in_any_place_are_refused_or_done_but_never_a_defect(path: Path) -> None:
+def test_odd_values_never_raise_an_unexpected_exception(path: Path) -> None:
     text = (
         path.read_text(encoding="utf-8").replace("!!binary", "").replace("#cloud-config-archive", "").replace("{{", "")
     )

@@ -102,7 +102,7 @@ def test_a_required_step_that_fails_is_told_to_azure_and_on_the_console(lab: Lab
     )
     assert [(report["state"], report["accepted"]) for report in boot["reports"]] == [("NotReady", True)], told(boot)
     (report,) = boot["reports"]
-    for words in ("site-check", "shell ended with status 7"):
+    for words in ("site-check", "shell exited with status 7"):
         assert words in report["description"], report
         assert words in boot["console"], told(boot)
     # Who has the key may look why; what the program said is for root alone. The disc stays for the next try.

@@ -1,1 +1,1 @@
-"""What several handlers share. No handler of its own."""
+"""Code that several handlers share. It defines no handler."""

@@ -1,4 +1,4 @@
-"""Whose account the handlers work on: the administrator that Azure names, and never an account of the system."""
+"""The administrator's account that Azure names. The names of system accounts and groups are refused."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.system.accounts.users import User
 
-# What useradd, sudoers and authorized_keys all take without quoting; 32 is the length that utmp has room for.
+# Accepted by useradd, sudoers and authorized_keys without quoting; utmp has room for 32 characters.
 NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}"
 
 
 def administrator(ctx: Context) -> tuple[str, Optional[User]]:
-    """The administrator's name, checked, and his account if there is one already.
+    """The administrator's name, checked, and the account, or None if it does not exist yet.
 
     Raises:
-        HandlerError: a name that no person's account may have.
+        HandlerError: the name is invalid, or belongs to a system account or group.
     """
     name = ctx.metadata.username or ""
     if not re.fullmatch(NAME, name) or name.endswith("."):
-        raise _refused(name, "letters, digits, `_`, `.`, `-`, at most 32, and a letter or `_` first")
+        raise _refused(name, "use at most 32 letters, digits, `_`, `.` and `-`, with a letter or `_` first")
     if name == "ALL":
-        raise _refused(name, "sudo takes it for everybody")
+        raise _refused(name, "it means every user in sudoers")
     user = ctx.system.accounts.user(name)
     if user is None and ctx.system.accounts.is_system_group(name):
-        raise _refused(name, "it belongs to a group of the system")
+        raise _refused(name, "it is the name of a system group")
     if user is not None and ctx.system.accounts.is_system_account(user):
-        raise _refused(name, "it belongs to an account of the system")
+        raise _refused(name, "it is the name of a system account")
     return name, user
 
 
 def password_works(ctx: Context) -> bool:
-    """The administrator can enter by SSH with the password that Azure gave, as far as his account is concerned.
+    """Whether the administrator's account has the password that Azure gave, and Azure does not forbid passwords.
 
-    True when Azure gave one, does not forbid passwords, and it is the one that his account has (in a dry run: would
-    have). Whether sshd takes passwords is the handler `sshd`'s to say.
+    In a dry run: whether it would have it. Whether sshd accepts passwords is not checked; the handler `sshd` sets that.
 
     Raises:
-        HandlerError: a name that no person's account may have.
+        HandlerError: the name is invalid, or belongs to a system account or group.
         FileError: the stored password cannot be read.
     """
     password = ctx.metadata.password

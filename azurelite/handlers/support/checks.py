@@ -1,4 +1,7 @@
-"""What names, paths and words an account may have. Each check answers why not, or None; it never repeats a secret."""
+"""Checks of the names, paths and rules of an account.
+
+Each check returns what is wrong, or None; it never repeats a secret.
+"""
 
 from __future__ import annotations
 
@@ -16,47 +19,50 @@ _LONGEST_RULE = 1000  # characters
 
 
 def wrong_name(name: str) -> Optional[str]:
-    """Why nobody's account can have that name."""
+    """Why an account cannot have that name."""
     if not re.fullmatch(NAME, name) or name.endswith("."):
-        return "a name has letters, digits, `_`, `.`, `-`, at most 32, and a letter or `_` first"
-    return "sudo takes the name ALL for everybody" if name == "ALL" else None
+        return "name must be at most 32 letters, digits, `_`, `.` and `-`, with a letter or `_` first"
+    return "name must not be ALL, which means every user in sudoers" if name == "ALL" else None
 
 
 def wrong_group(name: str) -> Optional[str]:
-    """Why no group can have that name."""
-    return None if re.fullmatch(GROUP, name) else "a group's name has letters, digits, `_`, `.`, `-`, at most 32"
+    """Why a group cannot have that name."""
+    wrong = "name must be at most 32 letters, digits, `_`, `.` and `-`, with a letter or `_` first"
+    return None if re.fullmatch(GROUP, name) else wrong
 
 
 def wrong_path(path: str) -> Optional[str]:
-    """Why that is no plain absolute path."""
+    """Why the path is refused; the text continues the name of the option."""
     if not re.fullmatch(_PATH, path) or any(part in (".", "..") for part in path.split("/")):
-        return "must be an absolute path of plain characters, without `..`"
+        return "must be an absolute path of letters, digits, `_`, `.`, `+` and `-`, without `..`"
     return None
 
 
 def wrong_comment(comment: str) -> Optional[str]:
-    """Why that cannot stand in the comment's field of /etc/passwd."""
+    """Why the comment field of /etc/passwd cannot hold that."""
     if ":" in comment or not comment.isprintable() or len(comment) > 200:
         return "comment must be one line of at most 200 characters, without `:`"
     return None
 
 
 def wrong_uid(uid: int) -> Optional[str]:
-    """Why no account can have that number."""
-    return None if 0 < uid < _MOST_ID and uid not in (65534, 65535) else "uid must be a number from 1 on, not nobody's"
+    """Why an account cannot have that user id."""
+    if 0 < uid < _MOST_ID and uid not in (65534, 65535):
+        return None
+    return f"uid must be from 1 to {_MOST_ID - 1}, but not 65534 or 65535 (nobody)"
 
 
 def wrong_sudo_rule(rule: str) -> Optional[str]:
-    """Why that cannot be what stands behind a name in sudoers: a second line would be a rule for somebody else."""
+    """Why that cannot follow a user name in sudoers. A second line could be a rule for another user."""
     if not rule.isprintable() or rule.rstrip().endswith("\\") or len(rule) > _LONGEST_RULE:
         return "must be one line of printable text that does not end in a backslash"
     if not re.fullmatch(r"[^=\s#@+%\"'][^=]*=.*\S.*", rule):
-        return "must have the shape HOSTS=(RUNAS) COMMANDS, without the user's name in front"
+        return "must have the form HOSTS=(RUNAS) COMMANDS, without the user name before it"
     return None
 
 
 def wrong_doas_rule(rule: str, name: str) -> Optional[str]:
-    """Why that cannot be a line of doas.conf about that user and nobody else."""
+    """Why that cannot be a line of doas.conf for that user only."""
     if not rule.isprintable() or rule.rstrip().endswith("\\") or "#" in rule or len(rule) > _LONGEST_RULE:
         return "must be one line of printable text without a comment"
     words = rule.replace('"', "").split()
@@ -68,11 +74,11 @@ def wrong_doas_rule(rule: str, name: str) -> Optional[str]:
             while at < len(words) and words[at] != "}" and not words[at].endswith("}"):
                 at += 1
         at += 1
-    return None if words[at : at + 1] == [name] else "must be about the account itself"
+    return None if words[at : at + 1] == [name] else "must be a rule for this account"
 
 
 def days_of(date: str) -> Optional[int]:
-    """The day as days since 1970, or None where it is no date of the shape 2030-12-31."""
+    """The date as days since 1970-01-01, or None if it is not a date of the form 2030-12-31."""
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", date):
         return None
     from datetime import date as calendar
@@ -84,10 +90,10 @@ def days_of(date: str) -> Optional[int]:
 
 
 def octal(text: str) -> Optional[int]:
-    """Permission bits of a folder from text as "0750", or None where it is something else."""
+    """The permission bits of a folder from text such as "0750", or None for any other text."""
     return int(text, 8) if re.fullmatch(r"0?[0-7]{3}", text) else None
 
 
 def find_shell(ctx: Context) -> str:
-    """The best shell that the guest has."""
+    """The first of bash, ash and sh that the guest has."""
     return next((path for path in SHELLS if ctx.system.files.is_executable(path)), "/bin/sh")

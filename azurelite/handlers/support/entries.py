@@ -1,4 +1,4 @@
-"""What a group and an account look like in `users`, and everything about one that is refused before it is made."""
+"""The entries of the handler `users`, groups and accounts, and the checks that an account must pass."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from azurelite.system.accounts.libcrypt import is_hash, unfit
 
 
 class Group(Record):
-    """A group that shall exist.
+    """A group to create.
 
     Attributes:
         name: its name.
-        members: accounts that shall be in it.
+        members: accounts to add to it.
     """
 
     name: str = ""
@@ -33,29 +33,30 @@ class Group(Record):
 
 
 class Account(Record):
-    """An account that shall exist.
+    """An account to create, or to complete if it exists.
 
     Attributes:
         name: the login name.
         comment: the full name or purpose.
-        uid: the number; the next free one when left out.
-        primary_group: the main group, which must exist; one of the account's name when left out.
+        uid: the user id; the next free one when left out.
+        primary_group: the main group; a group with the account's name when left out.
         groups: further groups.
-        create_groups: make those of `groups` and the `primary_group` that do not exist.
-        shell: the login shell; the best that is there when left out.
+        create_groups: create those of `groups` and the `primary_group` that do not exist.
+        shell: the login shell; when left out, the first of bash, ash and sh that exists.
         home: the home folder; /home/NAME when left out.
-        create_home: make the home.
-        system: an account of a service, with a number below people's.
+        create_home: create the home folder.
+        system: a service account, with a user id below those of people.
         sudo: "nopasswd", "password", "auto" (as in `user`) or "none".
-        sudo_rules: in place of `sudo`, what stands behind the name in sudoers, as "ALL=(root) NOPASSWD: /sbin/reboot".
-        doas_rules: whole lines of doas.conf about this account.
-        ssh_authorized_keys: public keys that may enter.
-        lock_password: true: lock the password that there is, and set none; left out: an existing account is not locked.
-        hashed_password: the password as a hash that crypt(5) knows.
+        sudo_rules: instead of `sudo`, the text after the user name in sudoers, for example
+            "ALL=(root) NOPASSWD: /sbin/reboot".
+        doas_rules: whole lines of doas.conf for this account.
+        ssh_authorized_keys: public keys to log in with.
+        lock_password: true: lock the existing password and set none; when left out, an existing account is not locked.
+        hashed_password: the password as a hash as in crypt(5).
         plain_text_password: the password itself.
-        password_for_existing: set the given password for an account that was there already, too.
-        expire_date: the last day of an account that is made, as "2030-12-31".
-        inactive: days after its password expired in which it may be renewed, for an account that is made.
+        password_for_existing: set the given password also if the account existed already.
+        expire_date: the last day on which a new account can be used, for example "2030-12-31".
+        inactive: for a new account, days after the expiry of its password in which it can still be changed.
     """
 
     name: str = ""
@@ -81,12 +82,12 @@ class Account(Record):
 
 
 def shown(name: str) -> str:
-    """A name from outside in printable words."""
+    """An untrusted name in printable characters, in quotes."""
     return f"'{name[:64].encode('unicode_escape').decode()}'"
 
 
 def refusals(ctx: Context, account: Account) -> Iterator[str]:
-    """Everything about an account that is refused, before anything is done."""
+    """Everything that is wrong with the entry of an account; nothing is changed."""
     name = wrong_name(account.name)
     if name is not None:
         yield name
@@ -99,7 +100,7 @@ def refusals(ctx: Context, account: Account) -> Iterator[str]:
         if wrong is not None:
             yield f"group {shown(group)}: {wrong}"
         elif not account.create_groups and not ctx.system.accounts.has_group(group):
-            yield f"the group {group} does not exist: make it, or set create_groups"
+            yield f"the group {group} does not exist: create it, or set `create_groups: true`"
     yield from _wrong_rules(account)
     yield from _wrong_times(account)
     yield from _wrong_passwords(ctx, account)
@@ -116,7 +117,7 @@ def _wrong_paths(ctx: Context, account: Account) -> Iterator[str]:
     if wrong is not None:
         yield f"shell {wrong}"
     elif not ctx.system.files.is_executable(shell):
-        yield f"the shell {shell} is not there: install it, or change `shell`"
+        yield f"the shell {shell} does not exist: install it, or change `shell`"
 
 
 def _wrong_rules(account: Account) -> Iterator[str]:
@@ -135,38 +136,38 @@ def _wrong_identity(ctx: Context, account: Account) -> Iterator[str]:
     user = accounts.user(account.name)
     if user is not None:
         if user.uid == 0 or (accounts.is_system_account(user) and not account.system):
-            yield "it belongs to an account of the system"
+            yield "it is a system account: choose another name"
         if account.uid is not None and user.uid not in (-1, account.uid):
-            ctx.note(f"the account {account.name} keeps its number {user.uid}")
+            ctx.note(f"the account {account.name} exists and keeps its uid {user.uid}")
         return
     if accounts.is_system_group(account.name) and not account.system and account.primary_group is None:
-        yield "it belongs to a group of the system"
+        yield "it is the name of a system group: choose another name"
     if account.uid is not None:
         wrong = wrong_uid(account.uid)
         owner = accounts.name_of(account.uid)
         if wrong is None and owner is not None:
-            wrong = f"uid {account.uid} belongs to {owner}"
+            wrong = f"uid {account.uid} is the account {owner}: choose another uid"
         if wrong is not None:
             yield wrong
 
 
 def _wrong_times(account: Account) -> Iterator[str]:
     if account.expire_date is not None and days_of(account.expire_date) is None:
-        yield 'expire_date must be a date as "2030-12-31"'
+        yield 'expire_date must be a date such as "2030-12-31"'
     if account.inactive is not None and not 0 <= inactive_days(account.inactive) < 100000:
         yield "inactive must be a number of days"
 
 
 def _wrong_passwords(ctx: Context, account: Account) -> Iterator[str]:
     if account.hashed_password is not None and account.plain_text_password is not None:
-        yield "hashed_password and plain_text_password exclude each other"
+        yield "hashed_password and plain_text_password exclude each other: remove one"
     if account.hashed_password is not None:
         try:
             text = account.hashed_password.reveal_bytes().decode()
         except UnicodeError:
             text = ""
         if not is_hash(text):
-            yield "hashed_password is no hash as crypt(5) describes them: `openssl passwd -6` makes one"
+            yield "hashed_password is not a hash as in crypt(5): create one with `openssl passwd -6`"
     if account.plain_text_password is not None:
         wrong = unfit(account.plain_text_password)
         if wrong is not None:
@@ -178,7 +179,7 @@ def _wrong_passwords(ctx: Context, account: Account) -> Iterator[str]:
 
 
 def inactive_days(days: Union[int, str]) -> int:
-    """The number that `inactive` says, -1 where it says none."""
+    """The number of days in `inactive`, -1 if it is not a number."""
     if isinstance(days, int):
         return days
     return int(days) if days.isascii() and days.isdigit() and len(days) < 10 else -1

@@ -1,4 +1,4 @@
-"""What may only happen once Azure knows that the VM is ready: the questions that such handlers ask."""
+"""Whether Azure has accepted Ready, for handlers that must wait for it: ejecting the disc, rebooting, disabling."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from azurelite.state import marker
 
 
 def reported(ctx: Context) -> bool:
-    """Azure has accepted Ready for this VM in a run that has ended, by what the disk says at this moment."""
+    """Whether Azure has accepted Ready for this VM in a finished run, read from the disk now."""
     vm_id = ctx.metadata.vm_id
     return vm_id is not None and marker.reported(ctx.system.root, vm_id)
 
 
-def ahead(ctx: Context) -> bool:
-    """Nothing has failed, and telling Azure is still to come: it is listed, and neither done now nor earlier."""
-    had_its_turn = ctx.outcome.report is not None or any(step.name == REPORT_READY for step in ctx.outcome.steps)
+def report_pending(ctx: Context) -> bool:
+    """Whether `report_ready` is listed and has not run yet, neither in this run nor in an earlier one.
+
+    False if provisioning has failed.
+    """
+    has_run = ctx.outcome.report is not None or any(step.name == REPORT_READY for step in ctx.outcome.steps)
     listed = any(entry.name == REPORT_READY for entry in ctx.config.handlers)
-    return ctx.outcome.outcome != "failed" and listed and not had_its_turn and not reported(ctx)
+    return ctx.outcome.outcome != "failed" and listed and not has_run and not reported(ctx)
 
 
-def too_early(ctx: Context) -> Optional[str]:
-    """Why it is too early for what ends or undoes the run; None when it is not.
+def why_wait(ctx: Context) -> Optional[str]:
+    """Why the handler must not act yet; None if it may.
 
-    Where the configuration lists no `report_ready`, somebody else reports, and nothing is waited for. In a dry run, or
-    when Ready was accepted in an earlier run, its step may be behind us with no report.
+    Without `report_ready` in the configuration another program reports, so the handler does not wait. In a dry run, or
+    if Ready was accepted in an earlier run, the step may have run without a report.
     """
     if ctx.outcome.outcome == "failed":
         return "provisioning has failed"
@@ -33,4 +36,5 @@ def too_early(ctx: Context) -> Optional[str]:
     refused = report is not None and not (report.accepted and report.state == "Ready")
     if refused or any(step.name == REPORT_READY and step.status == "failed" for step in ctx.outcome.steps):
         return "Azure has not accepted Ready"
-    return f"Azure does not know yet that the VM is ready: move it behind `{REPORT_READY}`" if ahead(ctx) else None
+    pending = f"Ready is not reported yet: move the entry after `{REPORT_READY}`"
+    return pending if report_pending(ctx) else None

@@ -1,4 +1,4 @@
-"""Which rule for sudo or doas an account gets, decided ahead of everything that changes the machine."""
+"""The rule for sudo or doas of an account. It is checked before the account is created."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ By = Literal["auto", "sudo", "doas"]
 
 
 def right_of(ctx: Context, name: str, sudo: Sudo, *, by: By = "auto") -> Optional[Wish]:
-    """The rule that lets the user act as root, or None where there is to be none.
+    """The rule that permits the user to act as root, or None for no rule.
 
     Raises:
-        HandlerError: it was asked for, and neither sudo nor doas is there.
-        MachineError: the tool's own program refuses the file.
+        HandlerError: a rule was requested, but the tool is not installed.
+        MachineError: the tool's own checker rejects the file.
     """
     if sudo == "none":
         return None
@@ -25,7 +25,7 @@ def right_of(ctx: Context, name: str, sudo: Sudo, *, by: By = "auto") -> Optiona
     if tool is None:
         wanted = "sudo" if by == "auto" else by
         if sudo == "auto":
-            ctx.note(f"{wanted} is not installed: the user gets no rule for it")
+            ctx.note(f"{wanted} is not installed: no rule for {name} is written")
             return None
         raise HandlerError(f"{wanted} is not installed: install it, or set `sudo: none`")
     if tool == "sudo":
@@ -36,14 +36,14 @@ def right_of(ctx: Context, name: str, sudo: Sudo, *, by: By = "auto") -> Optiona
 
 
 def given_rules(ctx: Context, name: str, rules: Sequence[str], tool: Tool) -> Wish:
-    """The file with rules that somebody wrote down himself.
+    """The file with the rules from the configuration.
 
     Raises:
-        HandlerError: the tool is not there.
-        MachineError: the tool's own program refuses them.
+        HandlerError: the tool is not installed.
+        MachineError: the tool's own checker rejects them.
     """
     if tool_of(ctx.system, tool) is None:
-        raise HandlerError(f"{tool} is not installed: install it, or leave `{tool}_rules` out")
+        raise HandlerError(f"{tool} is not installed: install it, or remove `{tool}_rules`")
     wish = sudo_wish if tool == "sudo" else doas_wish
     return wish(ctx.system, name, rules)
 

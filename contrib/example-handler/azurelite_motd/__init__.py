@@ -1,4 +1,4 @@
-"""`motd`: a line about the VM in /etc/motd. An example of a handler that comes with a package of its own."""
+"""`motd`: write a line about the VM to /etc/motd. An example of a handler in its own package."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 
 SUMMARY = "greet those who log in with the VM's size and region"
-NEEDS = ("local_hostname",)  # without these fields of the metadata the handler is skipped
-USES = ("vm_size", "region")  # and with other values of these it runs again
+NEEDS = ("local_hostname",)  # the handler is skipped without these metadata fields
+USES = ("vm_size", "region")  # further fields that it reads; it runs again when one changes
 FREQUENCY = "instance"  # once per VM; "boot": at every boot; "once": once on this machine
-REQUIRED = False  # True: the VM is not ready when it fails
-TIMEOUT = 20.0  # seconds; then it is ended, and has failed
+REQUIRED = False  # True: if it fails, provisioning fails
+TIMEOUT = 20.0  # seconds; then the handler is stopped, and has failed
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Options:
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Write the line. Raises HandlerError where the guest has no /etc, FileError where it cannot be written."""
+    """Write the line. Raises HandlerError if the guest has no /etc, FileError if the file cannot be written."""
     if not ctx.system.files.is_dir("/etc"):
-        raise HandlerError("there is no /etc: give `--root` the root of a system")
+        raise HandlerError("/etc does not exist: set `--root` to the root of a system")
     known = [text for text in (ctx.metadata.vm_size, ctx.metadata.region) if text is not None]
     about = f" ({', '.join(known)})" if known else ""
     line = f"{options.greeting} {ctx.metadata.local_hostname}{about}\n"
-    # Compares first, records the change, and acts unless the run is dry: the three promises of a handler.
+    # `rewrite` compares first, records the change, and writes unless this is a dry run. Every handler must do these.
     ctx.system.files.rewrite("/etc/motd", line.encode())

@@ -1,4 +1,4 @@
-"""Sections of cloud-config -> the options of the one handler that each is for. Nothing here knows places or order."""
+"""Translate single sections of cloud-config into options of a handler. The order of the sections is in `translate`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from azurelite.metadata import Secret
 from azurelite.userdata.cloudconfig import CloudConfig, FileEntry, Swap
 from azurelite.userdata.people import whole
 
-OFF = ("off", "false", False)  # what people write where a mode can be switched off
+OFF = ("off", "false", False)  # the values that disable a section with a mode
 _MOUNT_FIELDS = (None, None, "auto", "defaults,nofail", "0", "2")
 _SHORT_DEVICE = r"(x?[shv]d[a-z]+\d*|nvme\d+n\d+(p\d+)?|sr\d+)"
 _UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -23,8 +23,8 @@ def file(entry: FileEntry, *, packed: bool) -> dict[str, Any]:
     """An entry of the handler `write_files`.
 
     Args:
-        entry: as the cloud-config has it.
-        packed: YAML itself holds the content in base64, around what `encoding` says.
+        entry: the entry of the cloud-config.
+        packed: the content is tagged `!!binary`, so it is base64 in addition to `encoding`.
     """
     options: dict[str, Any] = {"path": entry.path, "content": entry.content or Secret("")}
     encoding = entry.encoding
@@ -41,7 +41,7 @@ def file(entry: FileEntry, *, packed: bool) -> dict[str, Any]:
 
 
 def swap(wanted: Optional[Swap]) -> Optional[dict[str, Any]]:
-    """Options of the handler `swap`, None where no swap is wanted. Raises ValueError."""
+    """Options of the handler `swap`, or None without swap. Raises ValueError."""
     if wanted is None or wanted.size in (None, 0, "0"):
         return None
     most = None if wanted.maxsize is None else _bytes(wanted.maxsize, "maxsize")
@@ -53,7 +53,7 @@ def swap(wanted: Optional[Swap]) -> Optional[dict[str, Any]]:
 
 
 def mount_fields(given: Sequence[Any], defaults: Sequence[Any]) -> Optional[dict[str, Any]]:
-    """An entry of the handler `mounts`; None for one that says that something is not mounted. Raises ValueError."""
+    """An entry of the handler `mounts`, or None for an entry that disables a mount. Raises ValueError."""
     defaults = (*defaults, *_MOUNT_FIELDS[len(defaults) :])
     fields = [*given, *[None] * 6][:6]
     device, path, kind, options, dump, check = (
@@ -73,7 +73,7 @@ def mount_fields(given: Sequence[Any], defaults: Sequence[Any]) -> Optional[dict
 
 
 def hostname(config: CloudConfig) -> dict[str, Any]:
-    """Options of the handler `hostname`; empty where nothing is wished for. Raises ValueError."""
+    """Options of the handler `hostname`; empty if there is nothing to set. Raises ValueError."""
     options: dict[str, Any] = {}
     if config.hostname or config.fqdn:
         if config.preserve_hostname:
@@ -81,7 +81,7 @@ def hostname(config: CloudConfig) -> dict[str, Any]:
         first, _, domain = (config.fqdn or config.hostname or "").partition(".")
         name = (config.hostname or first).partition(".")[0]
         if name != first:
-            raise ValueError("`fqdn` must begin with `hostname`")
+            raise ValueError("the first label of `fqdn` must be `hostname`")
         options = {"name": name}
         if domain:
             options["domain"] = domain
@@ -92,7 +92,7 @@ def hostname(config: CloudConfig) -> dict[str, Any]:
 
 
 def password_authentication(wanted: Union[bool, str, None]) -> Optional[str]:
-    """What the handler `sshd` is told of passwords; None: nothing. Raises ValueError."""
+    """The option `password_authentication` of the handler `sshd`, or None for unchanged. Raises ValueError."""
     if wanted is None or wanted == "unchanged":
         return None
     if isinstance(wanted, bool):
@@ -103,10 +103,10 @@ def password_authentication(wanted: Union[bool, str, None]) -> Optional[str]:
 
 
 def packages(config: CloudConfig) -> dict[str, Any]:
-    """Options of the handler `packages`; empty where nothing is wished for. Raises ValueError."""
+    """Options of the handler `packages`; empty if there is nothing to do. Raises ValueError."""
     names = [item if isinstance(item, str) else list(item) for item in config.packages or ()]
     if any(isinstance(item, list) and len(item) != 2 for item in names):
-        raise ValueError("a list in it must be [name, version]")
+        raise ValueError("an item that is a list must be [name, version]")
     options: dict[str, Any] = {"install": names} if names else {}
     update = config.apt_update if config.package_update is None else config.package_update
     if update or (names and update is not None):
