@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from azurelite.clock import Deadline
 from azurelite.errors import CertificateError, CommandError, DocumentError, FabricError
 from azurelite.fabric import retry
+from azurelite.fabric.exchange import Request
 from azurelite.fabric.goalstate import parse_xml
 from azurelite.fabric.http import HttpClient
 from azurelite.fabric.retry import RetryTable
@@ -222,7 +223,7 @@ def _fetch(
     headers = {"x-ms-version": "2012-11-30", "x-ms-agent-name": "azurelite", "x-ms-cipher-name": cipher}
     headers["x-ms-guest-agent-public-x509-cert"] = certificate
     try:
-        answer = http.request("GET", url, headers=headers, table=_TABLE, timeout=timeout, deadline=deadline)
+        answer = http.ask(Request(url, headers, timeout), table=_TABLE, deadline=deadline)
         file = parse_xml(answer.body, source="certificates")
         if file.tag != "CertificateFile":
             raise DocumentError("certificates", f"the root element is not CertificateFile but {file.tag[:60]!r}")

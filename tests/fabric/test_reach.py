@@ -12,6 +12,7 @@ from kit import FastClock, Guest
 from azurelite.clock import Deadline
 from azurelite.errors import ConfigError, TransportError
 from azurelite.fabric.connection import check_interface, primary_address
+from azurelite.fabric.exchange import Request
 from azurelite.fabric.http import HttpClient
 from azurelite.fabric.retry import RetryTable
 from azurelite.system.network.reach import explain, read_routes, read_trie
@@ -265,4 +266,4 @@ class TestInterface:
 
     def get(self, http: HttpClient, url: str) -> bytes:
         deadline = Deadline(FastClock(), 5)
-        return http.request("GET", url, headers={}, table=RetryTable({}), timeout=2, deadline=deadline).body
+        return http.ask(Request(url, {}, 2), table=RetryTable({}), deadline=deadline).body
