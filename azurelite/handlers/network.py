@@ -24,7 +24,7 @@ from azurelite.system.changes import Change
 from azurelite.system.globs import expand
 from azurelite.system.network.interfaces import NETVSC
 from azurelite.system.network.nics import LocalNic, local_nics, nic_of
-from azurelite.system.network.reach import ROUTES, read_routes
+from azurelite.system.network.routes import kernel_routes
 from azurelite.system.services.services import Services
 
 SUMMARY = "configure the NICs that IMDS lists: DHCP, further addresses, route metrics"
@@ -129,7 +129,7 @@ def _installed(ctx: Context, program: str) -> bool:
 
 def _netplan_hands_on(ctx: Context) -> bool:
     paths = (f"{folder}/{name}" for folder in netplan.FOLDERS for name in ctx.system.files.names(folder))
-    return netplan.hands_on(_text(ctx, path) for path in paths if path.endswith(".yaml"))
+    return netplan.hands_on((ctx.system.files.text(path) or "") for path in paths if path.endswith(".yaml"))
 
 
 def _order(ctx: Context, listing: Listing, local: Mapping[str, Optional[LocalNic]]) -> list[str]:
@@ -150,7 +150,7 @@ def _leading(ctx: Context, listed: Sequence[str], local: Mapping[str, Optional[L
     without those, that the default route leaves by. Of several that are equal, IMDS's first. None where there is none.
     """
     by_name = {nic.name: mac for mac, nic in local.items() if nic is not None}
-    routes = read_routes(ctx.system.files.read(ROUTES) or b"")
+    routes = kernel_routes(ctx.system.root) or []
     for wanted in (
         [route for route in routes if route.prefix == 32 and route.network in _AZURE],
         [route for route in routes if route.prefix == 0],
@@ -191,7 +191,7 @@ def _render(ctx: Context, renderer: str, nics: Sequence[Nic]) -> tuple[File, ...
 
 def _for_ifupdown(ctx: Context, nics: Sequence[Nic]) -> tuple[File, ...]:
     files = ctx.system.files
-    main = _text(ctx, ifupdown.MAIN)
+    main = ctx.system.files.text(ifupdown.MAIN) or ""
     if not ifupdown.takes_in(main):
         raise HandlerError(
             f"{ifupdown.MAIN} does not take in {ifupdown.FOLDER}: add the line `source {ifupdown.FOLDER}/*` to it"
@@ -216,15 +216,11 @@ def _taken_in(ctx: Context, main: str) -> dict[str, str]:
     while pending:
         path = pending.pop()
         if path not in texts and path != ifupdown.PATH and not files.is_dir(path):
-            texts[path] = _text(ctx, path)
+            texts[path] = ctx.system.files.text(path) or ""
             pending += [
                 found for pattern in ifupdown.sources(texts[path], path) for found in expand(pattern, files.names)
             ]
     return texts
-
-
-def _text(ctx: Context, path: str) -> str:
-    return (ctx.system.files.read(path) or b"").decode(errors="replace")
 
 
 def _write(ctx: Context, file: File) -> bool:
@@ -241,7 +237,7 @@ def _remove_stale(ctx: Context, files: Iterable[File]) -> bool:
         for name in ctx.system.files.names(folder):
             path = f"{folder}/{name}"
             own = name.startswith(prefix) and path not in wanted and not ctx.system.files.is_dir(path)
-            if own and _text(ctx, path).startswith(MARK):
+            if own and (ctx.system.files.text(path) or "").startswith(MARK):
                 removed = ctx.system.files.delete(path) or removed
     return removed
 

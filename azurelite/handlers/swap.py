@@ -116,7 +116,7 @@ def _size(ctx: Context, options: Options, file: SwapFile) -> int:
 
 def _memory(ctx: Context) -> int:
     """Bytes of memory of the running system."""
-    text = (ctx.system.files.read("/proc/meminfo") or b"").decode(errors="replace") if ctx.system.root.is_host else ""
+    text = ctx.system.root.text("/proc/meminfo") if ctx.system.root.is_host else ""
     match = re.search(r"^MemTotal:\s*([0-9]{1,15}) kB", text, re.MULTILINE)
     if match is None:
         raise HandlerError("how much memory the VM has cannot be told here: give `size`, as 2G")

@@ -194,11 +194,10 @@ class Memory:
     def recall(self, name: str) -> Optional[str]:
         """The text remembered under that name (letters, digits, `_`, `-`), or None."""
         try:
-            data = self._files.read(f"{self._folder}/{name}")
+            return self._files.text(f"{self._folder}/{name}")
         except FileError as error:
             LOG.debug("%s", error)
             return None
-        return None if data is None else data.decode(errors="replace")
 
     def remember(self, name: str, text: str) -> bool:
         """Keep a text under a name; once this returns it outlasts a power cut.

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from typing import Optional
 
-from azurelite.system.files import Files
-
 
 def get(text: str, key: str) -> Optional[str]:
     """The value that holds (the last one), without its quotes, or None where the key is not set."""
@@ -42,14 +40,3 @@ def uci_set(text: str, section: str, option: str, value: str) -> Optional[str]:
         elif not (inside and words[:2] == ["option", option]):
             lines.append(line)
     return "".join(f"{line}\n" for line in lines) if found else None
-
-
-def read_text(files: Files, path: str) -> Optional[str]:
-    """A file as text, whatever bytes are in it, or None where there is none. Raises FileError."""
-    data = files.read(path)
-    return None if data is None else data.decode(errors="surrogateescape")
-
-
-def rewrite_text(files: Files, path: str, text: str) -> bool:
-    """Write a text back as it was read; the file keeps its mode and owner. True when it changed. Raises FileError."""
-    return files.rewrite(path, text.encode(errors="surrogateescape"))

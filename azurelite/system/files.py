@@ -54,6 +54,23 @@ class Files:
             raise FileError(f"cannot read {path}: it has more than {READ_LIMIT} bytes")
         return data
 
+    def text(self, path: str, *, beneath: Optional[str] = None) -> Optional[str]:
+        """The file as text, or None where there is none. Bytes that are not UTF-8 survive `rewrite_text`.
+
+        Raises:
+            FileError: it is there and cannot be read.
+        """
+        data = self.read(path, beneath=beneath)
+        return None if data is None else data.decode(errors="surrogateescape")
+
+    def lines(self, path: str, *, beneath: Optional[str] = None) -> list[str]:
+        """The lines of a text file without their ends; none where there is no file. Raises FileError.
+
+        Python's `splitlines` also splits at characters that may be part of a line, in /etc/passwd for example.
+        """
+        lines = (self.text(path, beneath=beneath) or "").split("\n")
+        return lines[:-1] if lines[-1] == "" else lines
+
     def stat(self, path: str, *, beneath: Optional[str] = None) -> Optional[os.stat_result]:
         """What lies at `path` on the disk, or None. Raises FileError."""
         with explained("look at", path):
@@ -126,6 +143,10 @@ class Files:
             ROOT_OWNER if found.st_uid == 0 == found.st_gid else Owner(str(found.st_uid), found.st_uid, found.st_gid)
         )
         return self.write(path, data, mode=stat.S_IMODE(found.st_mode), owner=owner)
+
+    def rewrite_text(self, path: str, text: str, *, mode: int = 0o644) -> bool:
+        """As `rewrite`, for a text that may come from `text`. Raises FileError."""
+        return self.rewrite(path, text.encode(errors="surrogateescape"), mode=mode)
 
     def delete(self, path: str, *, beneath: Optional[str] = None) -> bool:
         """See to it that there is no file or link at `path`; True when there was one. Raises FileError."""

@@ -10,7 +10,7 @@ import re
 from typing import Optional
 
 from azurelite.record import Record
-from azurelite.system.assignments import assign, get, read_text, rewrite_text
+from azurelite.system.assignments import assign, get
 from azurelite.system.files import Files
 
 _FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin")
@@ -63,7 +63,7 @@ def hyperv_clock(files: Files) -> Optional[str]:
     if files.exists(_CLOCK):
         return _CLOCK
     for name in files.names(_PTP):  # without udev nothing has given it the lasting name
-        if (read_text(files, f"{_PTP}/{name}/clock_name") or "").strip() == "hyperv":
+        if (files.text(f"{_PTP}/{name}/clock_name") or "").strip() == "hyperv":
             return f"/dev/{name}"
     return None
 
@@ -90,18 +90,18 @@ def configure(
         return _set_timesyncd(files, (*servers, *pools))
     if keeper.name == "busybox":
         return _set_busybox(files, keeper.conf, (*servers, *pools))
-    text = read_text(files, keeper.conf) or ""
+    text = files.text(keeper.conf) or ""
     before = text
     if servers or pools:
         text = _without_sources(text)
     own = _sources(keeper.name, servers, pools)
     if keeper.name != "chrony":
-        return rewrite_text(files, keeper.conf, with_part(text, own))
+        return files.rewrite_text(keeper.conf, with_part(text, own))
     folder = drop_in_folder(files, text)
     own = [*_clock_lines(files, folder, before, clock), *own]
     if folder is None:
-        return rewrite_text(files, keeper.conf, with_part(text, own))
-    changed = rewrite_text(files, keeper.conf, text) if text != before else False
+        return files.rewrite_text(keeper.conf, with_part(text, own))
+    changed = files.rewrite_text(keeper.conf, text) if text != before else False
     return _set_drop_in(files, f"{folder}/{_OWN}", own) or changed
 
 
@@ -121,7 +121,7 @@ def _clock_lines(files: Files, folder: Optional[str], text: str, clock: Optional
     others = [_part_removed(text)]
     if folder is not None:
         paths = [f"{folder}/{name}" for name in files.names(folder) if name.endswith(".conf") and name != _OWN]
-        others += [read_text(files, path) or "" for path in paths]
+        others += [files.text(path) or "" for path in paths]
     there = "\n".join(others)
     lines = []
     if re.search(r"^[ \t]*refclock[ \t]+PHC[ \t]", there, re.MULTILINE | re.IGNORECASE) is None:
@@ -170,7 +170,7 @@ def _part_removed(text: str) -> str:
 def _set_drop_in(files: Files, path: str, lines: list[str]) -> bool:
     if not lines:
         return files.delete(path)
-    return rewrite_text(files, path, "".join(f"{line}\n" for line in ("# written by azurelite", *lines)))
+    return files.rewrite_text(path, "".join(f"{line}\n" for line in ("# written by azurelite", *lines)))
 
 
 def _set_timesyncd(files: Files, servers: tuple[str, ...]) -> bool:
@@ -178,12 +178,12 @@ def _set_timesyncd(files: Files, servers: tuple[str, ...]) -> bool:
         return files.delete(_TIMESYNCD_CONF)
     files.mkdirs(_TIMESYNCD_CONF.rpartition("/")[0])
     # The empty line takes out what other files have set.
-    return rewrite_text(files, _TIMESYNCD_CONF, f"# written by azurelite\n[Time]\nNTP=\nNTP={' '.join(servers)}\n")
+    return files.rewrite_text(_TIMESYNCD_CONF, f"# written by azurelite\n[Time]\nNTP=\nNTP={' '.join(servers)}\n")
 
 
 def _set_busybox(files: Files, path: str, servers: tuple[str, ...]) -> bool:
     if not servers:
         return False
-    text = read_text(files, path) or ""
+    text = files.text(path) or ""
     words = re.sub(r"-p[ \t]*\S+", "", get(text, "NTPD_OPTS") or "-N").split()
-    return rewrite_text(files, path, assign(text, "NTPD_OPTS", " ".join([*words, *(f"-p {name}" for name in servers)])))
+    return files.rewrite_text(path, assign(text, "NTPD_OPTS", " ".join([*words, *(f"-p {name}" for name in servers)])))

@@ -71,7 +71,7 @@ def sudo_wish(system: System, name: str, rules: Sequence[str], *, own: bool = Fa
     folder = _sudoers_folder(system)
     path = f"{folder}/90-azurelite"
     subject = f'"{name}"'  # in quotes, for sudoers takes a name in capitals for an alias
-    lines = _lines(system, path) or [_HEADER]
+    lines = system.files.lines(path) or [_HEADER]
     new = [f"{subject} {rule}" for rule in rules]
     if not _in_order(new, lines) or sum(line.partition(" ")[0] == subject for line in lines) != len(new):
         lines = [line for line in lines if line.partition(" ")[0] != subject] + new
@@ -98,7 +98,7 @@ def doas_wish(system: System, name: str, rules: Sequence[str], *, own: bool = Fa
         MachineError: doas refuses the file, or it cannot be read.
     """
     path = _doas_file(system)
-    lines = _lines(system, path)
+    lines = system.files.lines(path)
     if own:  # what azurelite wrote when the wish was another one would win, or lose, by its place alone
         former = {f'permit {word}keepenv "{name}"' for word in ("", "nopass ")}
         lines = [line for line in lines if line in rules or line not in former]
@@ -121,7 +121,7 @@ def fulfil(system: System, wish: Wish) -> None:
     else:
         files.rewrite(wish.path, data)
     if wish.main is not None:
-        files.rewrite(wish.main[0], wish.main[1].encode(errors="surrogateescape"), mode=0o440)
+        files.rewrite_text(wish.main[0], wish.main[1], mode=0o440)
 
 
 def _sudoers_folder(system: System) -> str:
@@ -138,7 +138,7 @@ def _including(system: System, folder: str) -> Optional[tuple[str, str]]:
     path = folder[: -len(".d")]
     if not system.files.exists(path):
         return None
-    lines = _lines(system, path)
+    lines = system.files.lines(path)
     place = rf'"?({re.escape(folder)}|sudoers\.d)/?"?'
     if any(re.match(rf"\s*[#@]includedir\s+{place}\s*(#.*)?$", line) for line in lines):
         return None
@@ -158,11 +158,6 @@ def _doas_file(system: System) -> str:
         return there
     local = files.is_executable("/usr/local/bin/doas") and files.is_dir("/usr/local/etc")
     return _DOAS_FILES[1] if local else _DOAS_FILES[0]
-
-
-def _lines(system: System, path: str) -> list[str]:
-    lines = (system.files.read(path) or b"").decode(errors="surrogateescape").split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _in_order(wanted: Sequence[str], lines: Sequence[str]) -> bool:

@@ -21,6 +21,7 @@ from azurelite.errors import CommandError, MachineError
 from azurelite.record import Record
 from azurelite.system.machine import System
 from azurelite.system.network.interfaces import dotted, unicast
+from azurelite.system.network.routes import Route, prefix_of, read_option
 
 LOG = logging.getLogger(__name__)
 
@@ -63,13 +64,6 @@ noipv4ll
 define 245 ipaddress azurelite_wireserver
 option subnet_mask, routers, classless_static_routes, ms_classless_static_routes, azurelite_wireserver
 """
-
-
-class Route(Record):
-    """A route of a lease: to a network ("168.63.129.16/32") by a gateway, or by none where it is on the link."""
-
-    network: str
-    gateway: Optional[str]
 
 
 class Lease(Record):
@@ -157,7 +151,7 @@ class EphemeralDhcp:
             address = [f"{lease.address}/{lease.prefix}", "dev", self._interface]
             self._ip(undo, ["-4", "addr"], "add", "del", address)
         for route in lease.routes:
-            way = [route.network]
+            way = [route.destination]
             if route.gateway is not None:
                 way += ["via", route.gateway]
             way += ["dev", self._interface, "metric", _METRIC]
@@ -166,7 +160,7 @@ class EphemeralDhcp:
             try:
                 self._ip(undo, ["-4", "route"], "add", "del", way)
             except CommandError as error:  # there already, or a route that no kernel would take: the others may do
-                LOG.info("the lease's route to %s is left out: %s", route.network, error)
+                LOG.info("the lease's route to %s is left out: %s", route.destination, error)
 
     def _ip(self, undo: contextlib.ExitStack, start: list[str], act: str, opposite: str, rest: list[str]) -> None:
         """Run `ip`, and enter what takes it back: ahead of the act, so that no interrupt finds it done, not entered."""
@@ -238,47 +232,15 @@ def read_lease(text: str) -> Optional[Lease]:
     address = unicast(dotted(given.get("address", "")) or b"")
     if address is None:
         return None
-    routes = read_routes(given.get("routes", ""))
+    routes = read_option(given.get("routes", ""))
     if not routes:  # with classless routes a client must ignore the routers (RFC 3442)
         router = unicast(dotted((given.get("routers", "").split() or [""])[0]) or b"")
-        routes = () if router is None else (Route("0.0.0.0/0", router),)
+        routes = () if router is None else (Route(0, 0, gateway=router),)
     return Lease(address, _prefix(given.get("mask", "")), routes, _option_address(given.get("wireserver", "")))
 
 
-def read_routes(text: str) -> tuple[Route, ...]:
-    """Classless routes, as pairs of network and gateway or as the bytes in decimal; up to the first bad one."""
-    words = text.split()[:512]
-    found: list[Route] = []
-    if "/" in text:
-        for i in range(0, len(words) - 1, 2):
-            network, _, bits = words[i].partition("/")
-            octets, hop = dotted(network), dotted(words[i + 1])
-            if octets is None or hop is None or not bits.isascii() or not bits.isdigit() or not int(bits[:3]) <= 32:
-                break
-            found.append(_route(octets, int(bits[:3]), hop))
-        return tuple(found)
-    if not all(word.isascii() and word.isdigit() and len(word) < 4 and int(word) < 256 for word in words):
-        return ()
-    data = bytes(map(int, words))
-    while data and data[0] <= 32:
-        significant = (data[0] + 7) // 8
-        if len(data) < 1 + significant + 4:
-            break
-        octets, hop = data[1 : 1 + significant].ljust(4, b"\0"), data[1 + significant : 5 + significant]
-        found.append(_route(octets, data[0], hop))
-        data = data[5 + significant :]
-    return tuple(found)
-
-
-def _route(octets: bytes, bits: int, hop: bytes) -> Route:
-    """Bits of the host part are cleared: the kernel refuses a route that has some."""
-    network = (int.from_bytes(octets, "big") >> (32 - bits) << (32 - bits)).to_bytes(4, "big")
-    return Route(f"{'.'.join(map(str, network))}/{bits}", unicast(hop))
-
-
 def _prefix(mask: str) -> int:
-    bits = f"{int.from_bytes(dotted(mask) or b'', 'big'):032b}".rstrip("0")
-    return len(bits) if bits and "0" not in bits else 32
+    return prefix_of(int.from_bytes(dotted(mask) or b"", "big")) or 32
 
 
 def _option_address(text: str) -> Optional[str]:

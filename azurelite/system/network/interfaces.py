@@ -15,7 +15,6 @@ from azurelite.system.root import Root
 NET = "/sys/class/net"
 NETVSC = "hv_netvsc"  # the driver of Hyper-V's synthetic NIC: on Azure every NIC has one
 _ETHERNET = "1"  # ARPHRD_ETHER; the InfiniBand NIC of an HPC size is 32
-_LIMIT = 4096  # bytes; a sysfs attribute is never longer
 
 
 def interfaces(root: Root) -> list[str]:
@@ -101,13 +100,8 @@ def dotted(text: str) -> Optional[bytes]:
 
 
 def _attribute(root: Root, name: str, attribute: str) -> Optional[str]:
-    if not _is_name(name):
-        return None
-    try:
-        data = root.read(f"{NET}/{name}/{attribute}", limit=_LIMIT)
-    except OSError:  # reading `carrier` of an interface that is down is EINVAL
-        return None
-    return None if data is None else data.decode("ascii", "replace").strip()
+    # Reading `carrier` of an interface that is down is EINVAL.
+    return root.text(f"{NET}/{name}/{attribute}").strip() or None if _is_name(name) else None
 
 
 def _is_name(name: str) -> bool:

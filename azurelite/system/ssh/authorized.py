@@ -75,7 +75,7 @@ def add_keys(
     folder = posixpath.dirname(target.path)
     if target.home is not None:
         _make_folders(files, folder, home=target.home, owner=user.owner)
-    before = (files.read(target.path, beneath=target.home) or b"").decode(errors="surrogateescape")
+    before = files.text(target.path, beneath=target.home) or ""
     data = _with_keys(before, keys, present, lambda text: note(f"{target.path} {text}")).encode(
         errors="surrogateescape"
     )
@@ -198,8 +198,7 @@ def _choose(places: tuple[KeyFile, ...], user: User) -> KeyFile:
 
 
 def _lines(files: Files, place: KeyFile) -> Iterator[AuthorizedLine]:
-    data = files.read(place.path, beneath=place.home)
-    return authorized_lines((data or b"").decode(errors="surrogateescape"))
+    return authorized_lines(files.text(place.path, beneath=place.home) or "")
 
 
 def _check_home(files: Files, user: User, target: KeyFile, *, note: Callable[[str], None]) -> None:

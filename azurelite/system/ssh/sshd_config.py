@@ -112,10 +112,7 @@ def read_config(files: Files, overlay: Optional[Mapping[str, str]] = None) -> Op
 
 
 def _text(files: Files, path: str, overlay: Mapping[str, str]) -> Optional[str]:
-    if path in overlay:
-        return overlay[path]
-    data = files.read(path)
-    return None if data is None else data.decode(errors="surrogateescape")
+    return overlay[path] if path in overlay else files.text(path)
 
 
 class _Reader:
@@ -159,11 +156,6 @@ class _Reader:
 def keyword_of(word: str) -> str:
     """A keyword in small letters, by today's name."""
     return _ALIASES.get(word.lower(), word.lower())
-
-
-def text_of(files: Files, path: str) -> str:
-    """The text of a configuration file, "" where there is none; bytes that are no UTF-8 survive. Raises FileError."""
-    return _text(files, path, {}) or ""
 
 
 def with_block(text: str, lines: Sequence[str]) -> str:
