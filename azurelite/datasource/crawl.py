@@ -269,7 +269,7 @@ def ssh_keys_from(certificates: Sequence[Certificate], fingerprints: Sequence[st
         elif certificate.public_key is None:
             LOG.warning("the certificate %s holds a kind of key that sshd does not take", fingerprint)
         else:
-            keys.append(SshKey(certificate.public_key))
+            keys.append(SshKey.read(certificate.public_key))
     return tuple(keys)
 
 

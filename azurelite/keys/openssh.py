@@ -117,22 +117,6 @@ def parse_key(text: str) -> PublicKey:
     raise ValueError("its base64 part is damaged or cut off")
 
 
-def parse_login_key(text: str) -> PublicKey:
-    """As `parse_key`, but only a key that lets somebody in from authorized_keys. Raises ValueError."""
-    key = parse_key(text)
-    if key.is_certificate:
-        raise ValueError("a certificate of OpenSSH opens nothing from there: give the key itself")
-    return key
-
-
-def repaired(text: str) -> str:
-    """The key on one line. What is no key comes back on one line too, for whoever must say what is wrong with it."""
-    try:
-        return parse_key(text).line
-    except ValueError:
-        return " ".join(text.split())
-
-
 def _blob_length(text: str, kind: str) -> int:
     """How many characters of base64 the key at the start of `text` has, by the fields that its type has.
 

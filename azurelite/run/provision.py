@@ -192,7 +192,7 @@ class _Run:
         if self.options.force:
             state.forget()
         self._save(crawled, state)
-        plan = make_plan(self.handlers, crawled, None if self.options.force else state)
+        plan = make_plan(self.handlers, crawled, state, force=self.options.force)
         steps = self.runner.run(
             plan,
             crawled.metadata,

@@ -136,7 +136,7 @@ def test_who_decides(keyed: Guest, context: Make, known: Any, asked: Any, expect
 
 def test_a_password_alone_is_meant_to_be_used(keyed: Guest, context: Make) -> None:
     keyed.put({MAIN: OFF})
-    apply(context(username="azure", password=Secret("x"), public_ssh_keys=(SshKey(ED25519),)), Options())
+    apply(context(username="azure", password=Secret("x"), public_ssh_keys=(SshKey.read(ED25519),)), Options())
     assert effective(keyed) == "no"
     apply(context(username="azure", password=Secret("x")), Options())
     assert effective(keyed) == "yes"
@@ -217,7 +217,7 @@ def test_a_dry_run_counts_with_what_ssh_keys_would_mend(keyed: Guest, context: M
     keyed.path("home/azure/.ssh/authorized_keys").chmod(0o666)
     told = []
     for dry_run in (True, False):
-        ctx = context(dry_run=dry_run, public_ssh_keys=(SshKey(ED25519),), **FORBID)
+        ctx = context(dry_run=dry_run, public_ssh_keys=(SshKey.read(ED25519),), **FORBID)
         ssh_keys.apply(ctx, ssh_keys.Options())
         apply(ctx, Options())
         told.append(ctx.system.journal.since(0))
