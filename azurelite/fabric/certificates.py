@@ -11,14 +11,12 @@ import base64
 import hashlib
 import logging
 import os
-import shutil
-import tempfile
 from contextlib import ExitStack, suppress
 from typing import Optional
 from urllib.parse import urlsplit
 
 from azurelite.clock import Deadline
-from azurelite.errors import CertificateError, CommandError, DocumentError, FabricError
+from azurelite.errors import CertificateError, CommandError, DocumentError, FabricError, FileError
 from azurelite.fabric import retry
 from azurelite.fabric.exchange import Request
 from azurelite.fabric.goalstate import parse_xml
@@ -28,6 +26,7 @@ from azurelite.keys.x509 import certificate_key, openssh_key, public_key
 from azurelite.metadata import Secret
 from azurelite.record import Record
 from azurelite.system.process import Commands
+from azurelite.system.scratch import put_private, scratch_folder
 
 LOG = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ def fetch_certificates(
         commands: runs `openssl`.
         timeout: seconds that one exchange may take.
         deadline: after it nothing is begun.
-        scratch: host path of the folder to make the private folder in; the system's own for such things if left out.
+        scratch: host path of the folder to make the private folder in; /run or else /tmp if left out.
 
     Returns:
         The certificates in the package's order; none where the VM has none or they come in a form of their own.
@@ -114,6 +113,7 @@ class TransportKey:
         self._deadline = deadline
         self._scratch = scratch
         self._folder = ""
+        self._open = ExitStack()
         self.certificate = ""  # base64 on one line, as the request's header wants it
 
     def __enter__(self) -> TransportKey:
@@ -121,17 +121,17 @@ class TransportKey:
             missing = "openssl is not installed"
             raise CertificateError(f"{missing}: add it to the image, or give SSH keys as text", reason=missing)
         with ExitStack() as undo:
-            undo.callback(self._remove)
             try:
-                self._folder = tempfile.mkdtemp(prefix="azurelite-", dir=self._scratch)
+                within = [self._scratch] if self._scratch is not None else []
+                self._folder = undo.enter_context(scratch_folder(within, holds="private keys"))
                 self._make()
-            except OSError as error:
+            except (OSError, FileError) as error:
                 raise CertificateError(f"a transport key cannot be kept: {error}", reason=_FETCHING) from error
-            undo.pop_all()
+            self._open = undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._remove()
+        self._open.close()
 
     def open(self, envelope: bytes) -> str:
         """Decrypt an answer.
@@ -151,7 +151,7 @@ class TransportKey:
             pair = ("-recip", certificate, "-inkey", key)
             self.openssl("cms", "-decrypt", "-inform", "DER", "-in", closed, *pair, "-out", package)
             return self._unpack(package)
-        except OSError as error:
+        except FileError as error:
             raise CertificateError(f"the certificates cannot be decrypted: {error}", reason=_DECRYPTING) from error
 
     def openssl(self, *words: str, secret_input: Optional[Secret] = None, reason: str = _DECRYPTING) -> str:
@@ -192,17 +192,8 @@ class TransportKey:
     def _put(self, name: str, content: bytes = b"") -> str:
         """Write a file that only this user can read, whatever the umask; openssl keeps the mode of what is there."""
         path = os.path.join(self._folder, name)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(content)
+        put_private(path, content)
         return path
-
-    def _remove(self) -> None:
-        folder, self._folder = self._folder, ""
-        try:
-            if folder:
-                shutil.rmtree(folder)
-        except OSError as error:
-            LOG.warning("%s holds private keys and cannot be removed: %s", folder, error.strerror)
 
 
 def _check(url: str) -> None:

@@ -34,7 +34,6 @@ REQUIRED = False  # the VM was reached without it
 
 _ORDER = "network-order"  # in the memory: the MACs, the primary one first
 _AZURE = (0xA83F8110, 0xA9FEA9FE)  # 168.63.129.16 and 169.254.169.254
-_BINARIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 _NETWORKD = ("/usr/lib/systemd/systemd-networkd", "/lib/systemd/systemd-networkd")
 _HOW = {
     "networkd": "`networkctl reload`",
@@ -108,23 +107,19 @@ def apply(ctx: Context, options: Options) -> None:
 
 
 def _in_charge(ctx: Context) -> str:
-    files, services = ctx.system.files, Services(ctx.system)
-    if _installed(ctx, "netplan") and files.is_dir("/etc/netplan"):
+    files, installed, services = ctx.system.files, ctx.system.installed, Services(ctx.system)
+    if installed("netplan") and files.is_dir("/etc/netplan"):
         return "networkmanager" if _netplan_hands_on(ctx) else "netplan"
-    if _installed(ctx, "NetworkManager") and services.enabled("NetworkManager"):
+    if installed("NetworkManager") and services.enabled("NetworkManager"):
         return "networkmanager"
-    if any(files.is_executable(path) for path in _NETWORKD) and services.enabled("systemd-networkd"):
+    if installed(*_NETWORKD) and services.enabled("systemd-networkd"):
         return "networkd"
-    if _installed(ctx, "ifup") and files.exists(ifupdown.MAIN):
+    if installed("ifup") and files.exists(ifupdown.MAIN):
         return "ifupdown"
     raise HandlerError(
         "neither netplan, NetworkManager, systemd-networkd nor ifupdown is installed and starts at boot: "
         "name one by `renderer`, or leave `network` out"
     )
-
-
-def _installed(ctx: Context, program: str) -> bool:
-    return any(ctx.system.files.is_executable(f"{folder}/{program}") for folder in _BINARIES)
 
 
 def _netplan_hands_on(ctx: Context) -> bool:
@@ -190,18 +185,13 @@ def _render(ctx: Context, renderer: str, nics: Sequence[Nic]) -> tuple[File, ...
 
 
 def _for_ifupdown(ctx: Context, nics: Sequence[Nic]) -> tuple[File, ...]:
-    files = ctx.system.files
     main = ctx.system.files.text(ifupdown.MAIN) or ""
     if not ifupdown.takes_in(main):
         raise HandlerError(
             f"{ifupdown.MAIN} does not take in {ifupdown.FOLDER}: add the line `source {ifupdown.FOLDER}/*` to it"
         )
     taken = ifupdown.interfaces_named(_taken_in(ctx, ifupdown.MAIN).values())
-    busybox = any(
-        ctx.system.root.host_path(f"{folder}/ifup").endswith("/busybox")
-        for folder in _BINARIES
-        if files.is_executable(f"{folder}/ifup")
-    )
+    busybox = ctx.system.root.host_path(ctx.system.program("ifup") or "/").endswith("/busybox")
     for nic in nics:
         for problem in ifupdown.problems(nic, taken=taken, busybox=busybox):
             ctx.note(problem)

@@ -17,7 +17,7 @@ from azurelite.handlers.support.administrator import administrator
 from azurelite.record import Record, field
 from azurelite.system.accounts.users import User
 from azurelite.system.ssh.authorized import has_usable_key, keys_barred
-from azurelite.system.ssh.sshd_config import SshdConfig, keyword_of, line_words, read_config, with_block
+from azurelite.system.ssh.sshd_config import BLOCK, SshdConfig, keyword_of, line_words, read_config
 
 SUMMARY = "allow or forbid passwords in sshd, as Azure says"
 NEEDS: tuple[str, ...] = ()
@@ -154,10 +154,10 @@ def _write(ctx: Context, options: Options, config: SshdConfig, wanted: Mapping[s
     folder = "/usr/local/etc/ssh" if config.path.startswith("/usr/local/") else "/etc/ssh"
     path = f"{folder}/sshd_config.d/{options.file}"
     present = files.text(config.path) or ""
-    text = with_block(files.text(path) or "", lines)
-    candidate = f"{with_block('', lines)}{present}"
+    text = BLOCK.put(files.text(path) or "", lines)
+    candidate = f"{BLOCK.put('', lines)}{present}"
     if not _in_effect(read_config(files, {path: text}), wanted):  # not included, or after another value
-        path, text = config.path, with_block(present, lines)
+        path, text = config.path, BLOCK.put(present, lines)
         candidate = text
         if path.startswith("/usr/etc/"):
             raise HandlerError(

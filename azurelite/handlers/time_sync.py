@@ -58,7 +58,7 @@ def apply(ctx: Context, options: Options) -> None:
         HandlerError: nothing is installed that could use what is asked for, or there is no such clock.
         MachineError: a file cannot be written, or the service did not come back.
     """
-    keeper = find_time_keeper(ctx.system.files)
+    keeper = find_time_keeper(ctx.system)
     clock = _clock(ctx, keeper, options)
     if keeper is None:
         if options.servers or options.pools:

@@ -145,7 +145,7 @@ class State:
         row = {"vm_id": self._vm_id, "kind": change.kind, "target": change.target, "detail": change.detail}
 
         def append() -> None:
-            self._system.files.make_own_folder(layout.STATE_DIR, mode=0o700, lasting=False)
+            self._system.files.make_own_folder(layout.STATE_DIR, lasting=False)
             self._system.files.append_line(layout.MANIFEST, json.dumps(row))
 
         self._keep(append)
@@ -159,8 +159,7 @@ class State:
     def _put(self, path: str, text: str, *, lasting: bool = True) -> None:
         files = self._system.files
         with files.durability.together():
-            files.make_own_folder(layout.STATE_DIR, mode=0o700, lasting=lasting)
-            files.make_own_folder(path.rpartition("/")[0], mode=0o700, lasting=lasting)
+            files.make_own_folder(path.rpartition("/")[0], lasting=lasting)
             files.put(path, text.encode(), mode=0o600, owner=None, lasting=lasting)
             if lasting:  # the folders may be from a record that was not
                 sync_folders(files, path, below=layout.STATE_DIR)
@@ -208,8 +207,7 @@ class Memory:
         if self.recall(name) == text:
             return True
         try:
-            self._files.make_own_folder(layout.STATE_DIR, mode=0o700)
-            self._files.make_own_folder(self._folder, mode=0o700)
+            self._files.make_own_folder(self._folder)
             if self._files.dry_run:
                 self._files.expect_file(f"{self._folder}/{name}", text.encode())
                 return True

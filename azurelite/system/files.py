@@ -13,6 +13,7 @@ import stat
 from typing import Iterator, Optional
 
 from azurelite.errors import FileError
+from azurelite.layout import STATE_DIR
 from azurelite.system.accounts.users import ROOT_OWNER, Owner
 from azurelite.system.changes import Change, Journal
 from azurelite.system.durability import Durability
@@ -294,11 +295,13 @@ class Files:
             finally:
                 os.close(descriptor)
 
-    def make_own_folder(self, path: str, *, mode: int, lasting: bool = True) -> None:
+    def make_own_folder(self, path: str, *, mode: int = 0o700, lasting: bool = True) -> None:
         """Make one of azurelite's own folders and its missing parents, with no record. Raises FileError.
 
-        In a dry run it is taken that they will be there.
+        Below azurelite's state that folder, too, is root's alone. In a dry run it is taken that they will be there.
         """
+        if path.startswith(f"{STATE_DIR}/"):
+            self.make_own_folder(STATE_DIR, lasting=lasting)
         if (path, mode) in self._own_folders and self.stat(path) is not None:  # it may be gone, or hidden by a mount
             return
         parts = path.strip("/").split("/")

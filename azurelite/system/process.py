@@ -38,6 +38,13 @@ class Commands:
                 return candidate
         return None
 
+    def need(self, name: str, *, remedy: str = "add it to the image") -> str:
+        """The path of a program. Raises CommandError: it is not installed, with what to do about it."""
+        path = self.find(name)
+        if path is None:
+            raise CommandError(f"{name} is not installed: {remedy}")
+        return path
+
     def run(
         self,
         argv: Sequence[str],
@@ -62,9 +69,7 @@ class Commands:
         Raises:
             CommandError: not installed, not zero, or too slow; with the command's last words.
         """
-        program = self.find(argv[0])
-        if program is None:
-            raise CommandError(f"{argv[0]} is not installed: add it to the image")
+        program = self.need(argv[0])
         if self.limit is not None:
             timeout = min(timeout, self.limit.remaining())
             if timeout <= 0:  # to be started and killed at once might leave its work half done

@@ -146,7 +146,7 @@ IP = """case "$*" in
 @CASES@
 esac"""
 ADDRESS_ADD, ADDRESS_DEL = ["-4 addr add 10.0.0.4/24 dev azl-none0"], ["-4 addr del 10.0.0.4/24 dev azl-none0"]
-ROUTES_ADD = [f"-4 route add {r.network} via {r.gateway} dev azl-none0 metric 4242" for r in AZURE]
+ROUTES_ADD = [f"-4 route add {r.destination} via {r.gateway} dev azl-none0 metric 4242" for r in AZURE]
 ROUTES_DEL = [line.replace(" add ", " del ") for line in reversed(ROUTES_ADD)]
 LINK_UP, LINK_DOWN = ["link set dev azl-none0 up"], ["link set dev azl-none0 down"]
 

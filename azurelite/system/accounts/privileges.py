@@ -20,8 +20,7 @@ LOG = logging.getLogger(__name__)
 Tool = Literal["sudo", "doas"]
 
 _HEADER = "# written by azurelite"
-_SUDO_PROGRAMS = ("/usr/bin/sudo", "/usr/local/bin/sudo", "/bin/sudo", "/run/wrappers/bin/sudo")
-_DOAS_PROGRAMS = ("/usr/bin/doas", "/usr/local/bin/doas", "/bin/doas", "/run/wrappers/bin/doas")
+_WRAPPERS = "/run/wrappers/bin"  # NixOS's folder of set-uid programs
 _DOAS_FILES = ("/etc/doas.conf", "/usr/local/etc/doas.conf")
 _TIMEOUT = 30.0  # seconds
 
@@ -47,12 +46,11 @@ class Wish(Record):
 def tool_of(system: System, wanted: Literal["auto", "sudo", "doas"] = "auto") -> Optional[Tool]:
     """What the guest has: sudo, or else doas, or None. Raises FileError."""
     files = system.files
-    sudo = files.is_dir("/etc/sudoers.d") or any(files.is_executable(path) for path in _SUDO_PROGRAMS)
+    sudo = files.is_dir("/etc/sudoers.d") or system.installed("sudo", f"{_WRAPPERS}/sudo")
     if sudo and wanted != "doas":
         return "sudo"
-    doas = files.is_dir("/etc/doas.d") or any(
-        files.is_executable(path) or files.exists(path) for path in (*_DOAS_PROGRAMS, *_DOAS_FILES)
-    )
+    doas = system.installed("doas", f"{_WRAPPERS}/doas") or any(map(files.exists, _DOAS_FILES))
+    doas = doas or files.is_dir("/etc/doas.d")
     return "doas" if doas and wanted != "sudo" else None
 
 

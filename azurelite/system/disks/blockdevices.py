@@ -15,6 +15,7 @@ from azurelite.errors import FileError
 from azurelite.record import Record
 from azurelite.system.disks.mounts import Mounted, mount_table
 from azurelite.system.explain import explained
+from azurelite.system.globs import natural
 from azurelite.system.root import Root
 
 _SECTOR = 512  # bytes: sysfs counts in these, whatever the disk's own sectors are
@@ -64,7 +65,7 @@ class BlockDevices:
     def disks(self) -> list[Device]:
         """Whole disks, in the order of their names, numbers in them counted (nvme2n1 ahead of nvme10n1)."""
         found = [self._device(self._guest(f"/sys/block/{name}")) for name in self._names("/sys/block")]
-        return sorted((disk for disk in found if disk is not None and disk.size), key=lambda disk: _natural(disk.name))
+        return sorted((disk for disk in found if disk is not None and disk.size), key=lambda disk: natural(disk.name))
 
     def by_number(self, number: str) -> Optional[Device]:
         """The device "major:minor", or None."""
@@ -226,12 +227,3 @@ class BlockDevices:
             return self.root.names(folder)
         except OSError:
             return []
-
-
-def _natural(name: str) -> tuple[tuple[int, str], ...]:
-    parts: list[str] = [""]
-    for letter in name:
-        if letter.isdigit() != parts[-1][-1:].isdigit() and parts[-1]:
-            parts.append("")
-        parts[-1] += letter
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)

@@ -49,6 +49,9 @@ def check_size(key: str, value: Union[int, str]) -> int:
     return size // MIB * MIB
 
 
+_REMEDY = "install util-linux, or BusyBox with it"
+
+
 class SwapFile:
     """One swap file of a guest.
 
@@ -115,7 +118,7 @@ class SwapFile:
             FileError: no space, read-only, or others may write into its folder.
             CommandError: mkswap is not installed, or failed.
         """
-        self._need("mkswap")
+        self.system.commands.need("mkswap", remedy=_REMEDY)
         self._make_folder()
         self.system.journal.record(Change("swap", self.path, f"a swap file of {size // MIB} MiB, mode 0600"))
         if self.system.dry_run:
@@ -153,7 +156,7 @@ class SwapFile:
         """
         if not self.system.root.is_host or self.is_on():
             return False
-        self._need("swapon")
+        self.system.commands.need("swapon", remedy=_REMEDY)
         words = ["-p", str(priority)] if priority is not None else []
         self.system.perform(Change("swap", self.path, "swap to it"), ["swapon", *words, self.path], timeout=_SECONDS)
         return True
@@ -171,10 +174,6 @@ class SwapFile:
             self.system.files.mkdirs(folder)
         elif self.system.files.privileged and (found.st_uid != 0 or (found.st_mode & 0o1022) in (0o2, 0o20, 0o22)):
             raise FileError(f"others than root may write into {folder}: choose another path for the swap file")
-
-    def _need(self, program: str) -> None:
-        if self.system.commands.find(program) is None:
-            raise CommandError(f"{program} is not installed: install util-linux, or BusyBox with it")
 
     def _fill(self, descriptor: int, size: int) -> None:
         """Give it all its blocks. Only on ext4 may they be given unwritten; elsewhere the kernel calls that holes."""

@@ -13,15 +13,15 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 from typing import Iterator, Optional
 
 from azurelite.clock import Deadline
-from azurelite.errors import CommandError, MachineError
+from azurelite.errors import CommandError, FileError, MachineError
 from azurelite.record import Record
 from azurelite.system.machine import System
 from azurelite.system.network.interfaces import dotted, unicast
 from azurelite.system.network.routes import Route, prefix_of, read_option
+from azurelite.system.scratch import put_private, scratch_folder
 
 LOG = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ class EphemeralDhcp:
 
 def _obtain(system: System, client: str, interface: str, seconds: float) -> Lease:
     """Let a client ask for a lease. Raises CommandError or MachineError with its last words."""
-    with _private_folder() as folder, contextlib.ExitStack() as kept:
+    with scratch_folder(_FOLDERS, executable=True) as folder, contextlib.ExitStack() as kept:
         argv = _command(system, client, interface, folder, int(seconds))
         if client == "dhcpcd":
             kept.enter_context(_kept(os.path.join(folder, "kept"), interface))
@@ -204,16 +204,16 @@ def _obtain(system: System, client: str, interface: str, seconds: float) -> Leas
 def _command(system: System, client: str, interface: str, folder: str, seconds: int) -> list[str]:
     script = os.path.join(folder, "script")
     then = 'kill -9 "$PPID"' if client == "dhclient" else ":"  # else it would stay, and renew the lease
-    _put(script, _SCRIPT.replace("@FOLDER@", folder).replace("@THEN@", then), 0o700)
+    put_private(script, _SCRIPT.replace("@FOLDER@", folder).replace("@THEN@", then).encode(), mode=0o700)
     if client == "udhcpc":
         tries = ["-t", str(max(1, seconds // 2)), "-T", "2"]
         return [client, "-f", "-q", "-n", "-i", interface, "-s", script, "-O", "121", "-O", "249", "-O", "245", *tries]
     conf = os.path.join(folder, "conf")
     if client == "dhcpcd":
-        _put(conf, _DHCPCD_CONF)
+        put_private(conf, _DHCPCD_CONF.encode())
         quiet = ["--oneshot", "--nobackground", "--ipv4only", "--noarp", "--persistent", "--noconfigure"]
         return [client, *quiet, "--timeout", str(max(1, seconds - 1)), "--config", conf, "--script", script, interface]
-    _put(conf, _DHCLIENT_CONF.replace("@SECONDS@", str(max(1, seconds - 1))))
+    put_private(conf, _DHCLIENT_CONF.replace("@SECONDS@", str(max(1, seconds - 1))).encode())
     # A copy: AppArmor and SELinux confine the program by its path, to folders and a script that are not ours.
     copy = shutil.copy(system.commands.find(client) or client, os.path.join(folder, client))
     leases, number = os.path.join(folder, "leases"), os.path.join(folder, "pid")
@@ -247,15 +247,6 @@ def _option_address(text: str) -> Optional[str]:
     return unicast(bytes.fromhex(text) if re.fullmatch(r"[0-9A-Fa-f]{8}", text) else dotted(text) or b"")
 
 
-def _private_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder of our own from which a script can be run: many systems mount /run or /tmp noexec."""
-    for parent in _FOLDERS:
-        with contextlib.suppress(OSError):
-            if not os.statvfs(parent).f_flag & (os.ST_NOEXEC | os.ST_RDONLY):
-                return tempfile.TemporaryDirectory(prefix="azurelite-", dir=parent)
-    raise MachineError(f"no folder to run a DHCP client's script from: {', '.join(_FOLDERS)} are noexec or read-only")
-
-
 @contextlib.contextmanager
 def _kept(safe: str, interface: str) -> Iterator[None]:
     """Bring back what dhcpcd changes whatever it is told: its leases and identity, and a setting of the kernel's."""
@@ -269,9 +260,9 @@ def _kept(safe: str, interface: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileError):
             if promote != _content(setting):
-                _put(setting, promote)
+                put_private(setting, promote.encode())
         for folder, names in before.items():
             for name in _names(folder) or ():
                 with contextlib.suppress(OSError):  # one file that cannot be brought back must not hide the others
@@ -293,11 +284,6 @@ def _names(folder: str) -> Optional[list[str]]:
         return os.listdir(folder)
     except OSError:
         return None
-
-
-def _put(path: str, text: str, mode: int = 0o600) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode), "w", encoding="ascii") as opened:
-        opened.write(text)
 
 
 def _content(path: str) -> str:

@@ -10,6 +10,7 @@ import os
 import re
 from typing import Optional
 
+from azurelite.system.globs import natural
 from azurelite.system.root import Root
 
 NET = "/sys/class/net"
@@ -23,7 +24,7 @@ def interfaces(root: Root) -> list[str]:
         found = root.names(NET)
     except OSError:
         return []
-    return sorted((name for name in found if _attribute(root, name, "ifindex") is not None), key=_natural)
+    return sorted((name for name in found if _attribute(root, name, "ifindex") is not None), key=natural)
 
 
 def driver(root: Root, name: str) -> Optional[str]:
@@ -79,7 +80,7 @@ def primary_interface(root: Root) -> Optional[str]:
     ]
     return min(
         real,
-        key=lambda name: (drivers[name] != NETVSC, not has_carrier(root, name), name != "eth0", _natural(name)),
+        key=lambda name: (drivers[name] != NETVSC, not has_carrier(root, name), name != "eth0", natural(name)),
         default=None,
     )
 
@@ -106,7 +107,3 @@ def _attribute(root: Root, name: str, attribute: str) -> Optional[str]:
 
 def _is_name(name: str) -> bool:
     return 0 < len(name) < 16 and "/" not in name and name not in (".", "..") and "\0" not in name
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part[0] in "0123456789" else (-1, part) for part in re.split(r"([0-9]+)", name) if part]
