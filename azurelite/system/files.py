@@ -17,7 +17,7 @@ from azurelite.layout import STATE_DIR
 from azurelite.system.accounts.users import ROOT_OWNER, Owner
 from azurelite.system.changes import Change, Journal
 from azurelite.system.durability import Durability
-from azurelite.system.explain import explained, write_all
+from azurelite.system.explain import beside, explained, replacing, write_all
 from azurelite.system.root import Root
 
 READ_LIMIT = 16 * 1024 * 1024  # bytes; nothing that azurelite reads on a machine is larger
@@ -181,11 +181,10 @@ class Files:
             self._wished_links[path] = target
             return True
         with explained("link", path), self.parent(path, beneath=path) as (folder, name):
-            temporary = f".{name}.azurelite"
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
-            os.symlink(target, temporary, dir_fd=folder)
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+                os.unlink(beside(name), dir_fd=folder)
+            os.symlink(target, beside(name), dir_fd=folder)
+            os.rename(beside(name), name, src_dir_fd=folder, dst_dir_fd=folder)
             self.durability.note(folder)
         return True
 
@@ -250,24 +249,11 @@ class Files:
     ) -> None:
         """Write a file atomically, with no comparison and no record; `lasting` a power cut. Raises FileError."""
         with explained("write", path), self.parent(path, beneath=beneath) as (folder, name):
-            temporary = f".{name}.azurelite"
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
-            try:
-                try:
-                    write_all(descriptor, data)
-                    self._give(descriptor, mode=mode, owner=owner)
-                    if lasting:
-                        os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary, dir_fd=folder)
-                raise
+            with replacing(folder, name) as descriptor:
+                write_all(descriptor, data)
+                self._give(descriptor, mode=mode, owner=owner)
+                if lasting:
+                    os.fsync(descriptor)
             if lasting:
                 self.durability.note(folder)
 

@@ -13,12 +13,10 @@ from typing import Iterator, Optional, Protocol
 
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import CommandError, FileError, MachineError
-from azurelite.system.accounts.busybox import BusyBoxTools, is_busybox
 from azurelite.system.accounts.passwd import PasswdFiles, expect_home, home_owner
 from azurelite.system.accounts.passwords import Passwords
-from azurelite.system.accounts.pw import MASTER, PwTools
-from azurelite.system.accounts.shadow import ShadowTools
-from azurelite.system.accounts.tablefiles import LOCK, LOCK_WAIT, as_number, login_range, split_lines, table_lock
+from azurelite.system.accounts.tablefiles import LOCK, LOCK_WAIT, as_number, login_range, table_lock, table_rows
+from azurelite.system.accounts.tools import MASTER, BusyBoxTools, PwTools, ShadowTools, is_busybox
 from azurelite.system.accounts.users import NewUser, User
 from azurelite.system.changes import Change, Journal
 from azurelite.system.files import Files
@@ -67,16 +65,14 @@ class Accounts:
         """The account of that name, or None. On the running system, from any source it knows (LDAP, …)."""
         if name in self._wished_users:
             return self._wished_users[name]
-        for line in split_lines(self.files.read("/etc/passwd")):
-            entry = [*line.split(":"), *[""] * 7]  # a line with fewer fields is an account all the same
+        for entry in table_rows(self.files, "/etc/passwd", fill=7):  # one with fewer fields is an account all the same
             if entry[0] == name:
                 return User(name, _number(entry[2]), _number(entry[3]), entry[5] or "/", entry[6])
         return _ask_system(name) if self.files.root.is_host else None
 
     def name_of(self, uid: int) -> Optional[str]:
         """Whose number that is, by /etc/passwd, or in a dry run would be; or None."""
-        for line in split_lines(self.files.read("/etc/passwd")):
-            entry = [*line.split(":"), *[""] * 3]
+        for entry in table_rows(self.files, "/etc/passwd", fill=7):
             if as_number(entry[2]) == uid:
                 return entry[0]
         return self._wished_numbers.get(uid)
@@ -171,7 +167,7 @@ class Accounts:
             user: the account.
             home: it is to have a home, too.
         """
-        if not any(line.startswith(f"{user.name}:x:") for line in split_lines(self.files.read("/etc/passwd"))):
+        if not any(row[:2] == [user.name, "x"] for row in table_rows(self.files, "/etc/passwd")):
             return False
         lacking = tuple(part for part in self._direct().lacking(user) if home or part != "home")
         if not lacking or user.name in self._wished_whole:
@@ -286,8 +282,7 @@ class Accounts:
         return whole and not uses_labels(self.files)
 
     def _entries(self, path: str, width: int) -> list[list[str]]:
-        rows = (line.split(":") for line in split_lines(self.files.read(path)))
-        return [row for row in rows if len(row) == width]
+        return [row for row in table_rows(self.files, path) if len(row) == width]
 
 
 def _number(text: str) -> int:

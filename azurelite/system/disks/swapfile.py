@@ -13,10 +13,10 @@ import re
 import stat
 from typing import Literal, Optional, Union
 
-from azurelite.errors import CommandError, FileError
+from azurelite.errors import FileError
 from azurelite.system.changes import Change
 from azurelite.system.disks.mounts import mount_table
-from azurelite.system.explain import explained, write_all
+from azurelite.system.explain import beside, explained, replacing, write_all
 from azurelite.system.machine import System
 from azurelite.system.root import Root
 
@@ -124,25 +124,12 @@ class SwapFile:
         if self.system.dry_run:
             return
         with explained("write", self.path), self.system.files.parent(self.path) as (folder, name):
-            temporary = f".{name}.azurelite"
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
-            try:
-                try:
-                    os.fchmod(descriptor, 0o600)  # whatever the umask is
-                    self._fill(descriptor, size)
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-                beside = os.path.join(os.path.dirname(self.system.root.host_path(self.path)), temporary)
-                self.system.commands.run(["mkswap", beside], timeout=_SECONDS)
-                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-            except (OSError, CommandError):
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary, dir_fd=folder)
-                raise
+            with replacing(folder, name, flags=os.O_RDWR) as descriptor:
+                os.fchmod(descriptor, 0o600)  # whatever the umask is
+                self._fill(descriptor, size)
+                os.fsync(descriptor)
+                new = os.path.join(os.path.dirname(self.system.root.host_path(self.path)), beside(name))
+                self.system.commands.run(["mkswap", new], timeout=_SECONDS)
             self.system.files.durability.note(folder)
 
     def switch_on(self, *, priority: Optional[int] = None) -> bool:
