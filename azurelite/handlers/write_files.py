@@ -28,6 +28,7 @@ Encoding = Literal["text/plain", "b64", "base64", "gz", "gzip", "gz+b64", "gz+ba
 _NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,10}"
 _OWNER = rf"({_NAME})?(:({_NAME}))?"
 _MOST = 0o7777
+_NOT_GZIP = "its content is not gzip, though `encoding` says so"
 # YAML reads 0644 as an octal number, and 644 as a decimal one, which would be the mode 01204. A number is taken where
 # it is one of these: no digits of one of them, its 0 forgotten, are the number of another.
 USUAL = (
@@ -176,18 +177,16 @@ def _mode(permissions: Union[str, int]) -> int:
 
 
 def _unzipped(data: bytes) -> bytes:
-    import zlib
+    from azurelite.userdata.decode import gunzip
 
-    found = b""
-    while data:  # a gzip file may have several parts
-        unzip = zlib.decompressobj(wbits=31)
-        try:
-            found += unzip.decompress(data, READ_LIMIT + 1 - len(found))
-        except zlib.error as error:
-            raise ValueError("its content is not gzip, though `encoding` says so") from error
-        if len(found) > READ_LIMIT:
-            raise ValueError(f"its content becomes more than {READ_LIMIT} bytes")
-        if not unzip.eof:
-            raise ValueError("its content is a gzip file that breaks off")
-        data = unzip.unused_data.lstrip(b"\0")
+    try:
+        found, rest = gunzip(data, READ_LIMIT)
+    except ValueError as error:
+        raise ValueError(_NOT_GZIP) from error
+    except EOFError as error:
+        raise ValueError("its content is a gzip file that breaks off") from error
+    if len(found) > READ_LIMIT:
+        raise ValueError(f"its content becomes more than {READ_LIMIT} bytes")
+    if rest:
+        raise ValueError(_NOT_GZIP)
     return found

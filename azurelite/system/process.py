@@ -9,7 +9,7 @@ import signal
 import subprocess
 from typing import Mapping, Optional, Sequence
 
-from azurelite.clock import Deadline
+from azurelite.clock import Clock, Deadline
 from azurelite.errors import CommandError
 from azurelite.metadata import Secret
 
@@ -29,6 +29,10 @@ class Commands:
     def __init__(self, search_path: Optional[str] = None) -> None:
         self.limit: Optional[Deadline] = None  # of the run as a whole: no command outlives it
         self.search_path = f"{search_path}:{STANDARD_PATH}" if search_path else STANDARD_PATH
+
+    def within(self, clock: Clock, seconds: float) -> Deadline:
+        """A wait of at most so many seconds, which ends with the run as a whole."""
+        return Deadline(clock, seconds) if self.limit is None else self.limit.within(seconds)
 
     def find(self, name: str) -> Optional[str]:
         """The path of a program, or None where it is not installed."""

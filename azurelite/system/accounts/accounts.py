@@ -239,8 +239,7 @@ class Accounts:
         return PasswdFiles(self.files, self._wait())
 
     def _wait(self) -> Deadline:
-        limit = self.commands.limit
-        return Deadline(self._clock, LOCK_WAIT) if limit is None else limit.within(LOCK_WAIT)
+        return self.commands.within(self._clock, LOCK_WAIT)
 
     def _backend(self) -> Backend:
         """What fits this guest; in a dry run it is chosen all the same, so that what it lacks is told of.

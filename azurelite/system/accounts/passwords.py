@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, Optional
 
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Clock
 from azurelite.errors import CommandError, MachineError
 from azurelite.metadata import Secret
 from azurelite.system.accounts import libcrypt
@@ -198,9 +198,7 @@ class Passwords:
         self._wished[name] = fields
 
     def _edit(self, name: str, values: dict[int, str]) -> None:
-        limit = self._commands.limit
-        wait = Deadline(self._clock, LOCK_WAIT) if limit is None else limit.within(LOCK_WAIT)
-        with changing(self._files, wait) as tables:
+        with changing(self._files, self._commands.within(self._clock, LOCK_WAIT)) as tables:
             for line in tables.lines(_SHADOW):
                 fields = line.split(":")
                 if fields[0] == name:
