@@ -11,7 +11,7 @@ import base64
 import hashlib
 import logging
 import os
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Optional
 from urllib.parse import urlsplit
 
@@ -22,7 +22,7 @@ from azurelite.fabric.exchange import Request
 from azurelite.fabric.goalstate import parse_xml
 from azurelite.fabric.http import HttpClient
 from azurelite.fabric.retry import RetryTable
-from azurelite.keys.x509 import certificate_key, openssh_key, public_key
+from azurelite.keys.x509 import certificate_key, openssh_key, pem_blocks, public_key
 from azurelite.metadata import Secret
 from azurelite.record import Record
 from azurelite.system.process import Commands
@@ -42,7 +42,6 @@ _PFX_OPTIONS = (("-nomacver",), (), ("-legacy",))
 _OPENSSL_WAIT = 60.0  # seconds; making a key takes under one, and longer where randomness is short
 _REQUEST = b"[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = LinuxTransport\n"
 _FETCHING, _DECRYPTING = "error fetching certificates", "error decrypting certificates"
-_LONGEST_BLOCK = 65536  # characters of base64; honest certificates have a few thousand
 
 
 class Certificate(Record):
@@ -169,7 +168,7 @@ class TransportKey:
         made = ("-newkey", "rsa:3072", "-nodes", "-sha256", "-days", "32768", "-keyout", key)
         self.openssl("req", "-x509", "-batch", "-config", settings, *made, "-out", out, reason=_FETCHING)
         with open(out, encoding="ascii", errors="replace") as file:
-            blocks = _blocks(file.read())
+            blocks = pem_blocks(file.read())
         if not blocks:
             raise CertificateError("openssl made no transport certificate", reason=_FETCHING)
         self.certificate = base64.b64encode(blocks[0][1]).decode()
@@ -183,7 +182,7 @@ class TransportKey:
             except CertificateError as error:
                 failure = failure or error
             else:
-                if _blocks(pem):
+                if pem_blocks(pem):
                     return pem
         if failure is not None:
             raise failure
@@ -233,13 +232,13 @@ def _fetch(
 
 def _certificates(pem: str, key: TransportKey) -> tuple[Certificate, ...]:
     """Certificates with their private keys; a block that cannot be read is passed over."""
-    blocks = _blocks(pem)
+    blocks = pem_blocks(pem)
     private_keys: dict[bytes, Secret] = {}
     for label, der in blocks:
         if label.endswith("PRIVATE KEY"):
             secret = Secret(_pem(label, der))
             try:
-                public = _blocks(key.openssl("pkey", "-pubout", secret_input=secret))
+                public = pem_blocks(key.openssl("pkey", "-pubout", secret_input=secret))
                 private_keys[public_key(public[0][1])] = secret
             except (CertificateError, ValueError, IndexError):
                 LOG.warning("a private key of the VM's certificates cannot be read; it is passed over")
@@ -255,23 +254,6 @@ def _certificates(pem: str, key: TransportKey) -> tuple[Certificate, ...]:
             private_key = private_keys.get(key_info)
             found.append(Certificate(thumbprint, _pem(label, der), _openssh(key_info), private_key))
     return tuple(found)
-
-
-def _blocks(text: str) -> list[tuple[str, bytes]]:
-    """The PEM blocks in a text: (label, DER). A block that is no base64 is passed over."""
-    found: list[tuple[str, bytes]] = []
-    label, body = "", ""
-    for line in text.splitlines():
-        if line.startswith("-----BEGIN "):
-            label, body = line[11:].rstrip("- "), ""
-        elif line.startswith("-----END ") and label:
-            with suppress(ValueError):
-                found.append((label, base64.b64decode(body, validate=True)))
-            label = ""
-        elif label:
-            body += line.strip()
-            label = label if len(body) < _LONGEST_BLOCK else ""
-    return found
 
 
 def _pem(label: str, der: bytes) -> str:

@@ -10,11 +10,12 @@ import re
 from typing import Optional, Union
 
 from azurelite.config.load import Frequency
+from azurelite.config.sizes import MIB, check_size
 from azurelite.errors import CommandError, HandlerError
 from azurelite.handlers import Context
 from azurelite.record import Record
 from azurelite.system.disks.fstab import Entry, Fstab
-from azurelite.system.disks.swapfile import MIB, SwapFile, check_size
+from azurelite.system.disks.swapfile import SwapFile
 
 SUMMARY = "make a swap file"
 NEEDS: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ import fcntl
 import os
 import re
 import stat
-from typing import Literal, Optional, Union
+from typing import Literal, Optional
 
 from azurelite.errors import FileError
 from azurelite.system.changes import Change
@@ -21,34 +21,11 @@ from azurelite.system.machine import System
 from azurelite.system.root import Root
 
 MIB = 1024 * 1024
-_UNITS = {"": 1, "K": 1024, "M": MIB, "G": 1024 * MIB, "T": 1024 * 1024 * MIB}
-_SIZE = r"([0-9]{1,15})\s?([KMGT]?)(i?B)?"
 _MAGIC = b"SWAPSPACE2"
 _PAGES = (4096, 8192, 16384, 65536)  # bytes, of the processors that Azure has or may have
 _GET_FLAGS, _SET_FLAGS, _NOCOW = 0x80086601, 0x40086602, 0x00800000  # linux/fs.h
 _SECONDS = 120.0
 _SPARE = 64 * MIB  # bytes that stay free on the file system
-
-
-def parse_size(text: str) -> int:
-    """A size as people write it ("2G", "512MiB", "1073741824") in bytes. Raises ValueError."""
-    match = re.fullmatch(_SIZE, text.strip(), re.IGNORECASE)
-    if match is None:
-        raise ValueError("it is not a size: write a number with K, M, G or T behind it, as 2G")
-    return int(match[1]) * _UNITS[match[2].upper()]
-
-
-def check_size(key: str, value: Union[int, str]) -> int:
-    """A size in bytes, whole MiB. Raises ValueError, which names the key."""
-    try:
-        size = value if isinstance(value, int) else parse_size(value)
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from error
-    if size < 0 or 0 < size < MIB:
-        raise ValueError(f"{key} must be 0, or at least 1M")
-    return size // MIB * MIB
-
-
 _REMEDY = "install util-linux, or BusyBox with it"
 
 
