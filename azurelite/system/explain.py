@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from typing import Callable, Iterator
 
 from azurelite.clock import Deadline
@@ -19,6 +20,11 @@ def explained(verb: str, path: str) -> Iterator[None]:
     except OSError as error:
         hint = ": run as root" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
         raise FileError(f"cannot {verb} {path}: {error.strerror or error}{hint}") from error
+
+
+def instead_of(wanted: str, found: os.stat_result) -> str:
+    """What there is in the place of a file or folder, for a sentence."""
+    return "a symbolic link, which is not followed" if stat.S_ISLNK(found.st_mode) else f"not a {wanted}"
 
 
 def write_all(descriptor: int, data: bytes) -> None:

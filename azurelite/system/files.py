@@ -17,7 +17,7 @@ from azurelite.layout import STATE_DIR
 from azurelite.system.accounts.users import ROOT_OWNER, Owner
 from azurelite.system.changes import Change, Journal
 from azurelite.system.durability import Durability
-from azurelite.system.explain import beside, explained, replacing, write_all
+from azurelite.system.explain import beside, explained, instead_of, replacing, write_all
 from azurelite.system.root import Root
 
 READ_LIMIT = 16 * 1024 * 1024  # bytes; nothing that azurelite reads on a machine is larger
@@ -213,8 +213,7 @@ class Files:
                 self._check_folder(path, beneath=beneath)
             self.journal.record(Change("mkdir", path, f"mode {mode:04o}, owner {owner.name}"))
         elif not stat.S_ISDIR(found.st_mode):
-            what = "a symbolic link, which is not followed" if stat.S_ISLNK(found.st_mode) else "not a folder"
-            raise FileError(f"{path} is {what}: remove it, then run again")
+            raise FileError(f"{path} is {instead_of('folder', found)}: remove it, then run again")
         elif stat.S_IMODE(found.st_mode) == mode and self._owned(found, owner):
             return False
         else:
@@ -317,8 +316,7 @@ class Files:
         if found is None:
             return False
         if not stat.S_ISREG(found.st_mode):
-            what = "a symbolic link, which is not followed" if stat.S_ISLNK(found.st_mode) else "not a regular file"
-            raise FileError(f"{path} is {what}: remove it, then run again")
+            raise FileError(f"{path} is {instead_of('regular file', found)}: remove it, then run again")
         same_rights = stat.S_IMODE(found.st_mode) == mode and self._owned(found, owner)
         return same_rights and self.read(path, beneath=beneath) == data
 

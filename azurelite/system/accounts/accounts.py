@@ -19,6 +19,7 @@ from azurelite.system.accounts.tablefiles import LOCK, LOCK_WAIT, as_number, log
 from azurelite.system.accounts.tools import MASTER, BusyBoxTools, PwTools, ShadowTools, is_busybox
 from azurelite.system.accounts.users import NewUser, User
 from azurelite.system.changes import Change, Journal
+from azurelite.system.explain import instead_of
 from azurelite.system.files import Files
 from azurelite.system.process import Commands
 from azurelite.system.selinux import relabel, uses_labels
@@ -215,8 +216,7 @@ class Accounts:
             raise MachineError(f"{home} is the home of {owner} already: give {name} another one")
         found = self.files.stat(home, beneath=home)
         if found is not None and not stat.S_ISDIR(found.st_mode):
-            what = "a symbolic link, which is not followed" if stat.S_ISLNK(found.st_mode) else "not a folder"
-            raise FileError(f"{home}, the home of {name}, is {what}: remove it, then run again")
+            raise FileError(f"{home}, the home of {name}, is {instead_of('folder', found)}: remove it, then run again")
         if found is not None and create and found.st_uid == 0 and home != f"/home/{name}":
             raise MachineError(f"{home} is there already and is root's: give {name} another home")
 
