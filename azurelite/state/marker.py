@@ -26,7 +26,7 @@ def switched_off(root: Root) -> str | None:
 
 def marker_path(vm_id: str) -> str:
     """The guest path of the file whose existence says that this VM is provisioned."""
-    return f"{layout.VMS_DIR}/{vm_id}/provisioned"
+    return f"{layout.vm_folder(vm_id)}/provisioned"
 
 
 def provisioned_as(root: Root, vm_id: str) -> str | None:

@@ -88,7 +88,7 @@ class State:
 
     def forget(self) -> None:
         """Take back that this VM is done: all of it is to be done again, and counts as undone until it is."""
-        folder = f"{layout.VMS_DIR}/{self._vm_id}/handlers"
+        folder = f"{layout.vm_folder(self._vm_id)}/handlers"
 
         def remove() -> None:
             self._system.files.remove(marker.marker_path(self._vm_id))
@@ -134,7 +134,7 @@ class State:
         )
 
     def _owed_file(self) -> str:
-        return f"{layout.VMS_DIR}/{self._vm_id}/owed"
+        return f"{layout.vm_folder(self._vm_id)}/owed"
 
     def keep_media(self, document: bytes) -> None:
         """Keep a copy of ovf-env.xml without its secrets: the disc is there at the first boot only."""
@@ -153,7 +153,7 @@ class State:
     def _record(self, handler: str, frequency: Frequency) -> Optional[str]:
         if frequency == "boot":
             return None
-        folder = layout.ONCE_DIR if frequency == "once" else f"{layout.VMS_DIR}/{self._vm_id}/handlers"
+        folder = layout.ONCE_DIR if frequency == "once" else f"{layout.vm_folder(self._vm_id)}/handlers"
         return f"{folder}/{handler}"
 
     def _put(self, path: str, text: str, *, lasting: bool = True) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Optional
 
+from azurelite.system.blocks import ended
+
 
 def get(text: str, key: str) -> Optional[str]:
     """The value that holds (the last one), without its quotes, or None where the key is not set."""
@@ -21,7 +23,7 @@ def assign(text: str, key: str, value: str, *, quote: str = '"') -> str:
     line = re.compile(rf"^([ \t]*(?:export[ \t]+)?{re.escape(key)}=).*$", re.MULTILINE)
     text, count = line.subn(lambda match: f"{match[1]}{quote}{value}{quote}", text)
     if count == 0:
-        text += ("" if not text or text.endswith("\n") else "\n") + f"{key}={quote}{value}{quote}\n"
+        text = f"{ended(text)}{key}={quote}{value}{quote}\n"
     return text
 
 

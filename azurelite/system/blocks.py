@@ -7,6 +7,11 @@ from typing import Sequence
 from azurelite.record import Record
 
 
+def ended(text: str, newline: str = "\n") -> str:
+    """The text, its last line with an end, so that a line can follow it."""
+    return text if not text or text.endswith("\n") else text + newline
+
+
 class Block(Record):
     """The block of one file. All other lines of the file stay as they are, also their line ends.
 
@@ -37,7 +42,7 @@ class Block(Record):
         block = "".join(f"{line}{newline}" for line in (self.begin, *lines, self.end))
         if self.first:
             return block + rest
-        return rest + ("" if not rest or rest.endswith("\n") else newline) + block
+        return ended(rest, newline) + block
 
     def _split(self, text: str) -> tuple[str, list[str]]:
         lines = text.split("\n")

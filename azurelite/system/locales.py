@@ -10,6 +10,7 @@ import re
 from typing import Optional
 
 from azurelite.system.assignments import assign, get
+from azurelite.system.blocks import ended
 from azurelite.system.explain import explained
 from azurelite.system.files import READ_LIMIT, Files
 
@@ -121,5 +122,5 @@ def choose(files: Files, locale: str, charset: str) -> bool:
     line = f"{locale} {charset}"
     text, count = re.subn(rf"^[ \t]*#[ \t]*{wanted}", line, text, count=1, flags=re.MULTILINE)
     if count == 0:
-        text += ("" if not text or text.endswith("\n") else "\n") + f"{line}\n"
+        text = f"{ended(text)}{line}\n"
     return files.rewrite_text(LOCALE_GEN, text)

@@ -20,6 +20,7 @@ import threading
 from typing import Iterator, Optional
 
 from azurelite.errors import AzureliteError
+from azurelite.system.blocks import ended
 from azurelite.system.changes import Change
 from azurelite.system.files import Files
 from azurelite.system.machine import System
@@ -59,7 +60,7 @@ def send_name_at_boot(files: Files) -> None:
     if text is not None:
         sent = re.findall(_SEND, text, re.MULTILINE)
         if not sent:
-            text = text + ("" if text.endswith("\n") or not text else "\n") + "send host-name = gethostname();\n"
+            text = ended(text) + "send host-name = gethostname();\n"
         elif not any("gethostname" in line or "<hostname>" in line for line in sent):
             text = re.sub(_SEND, "send host-name = gethostname();", text, flags=re.MULTILINE)
         files.rewrite_text(_DHCLIENT_CONF, text)

@@ -16,6 +16,7 @@ from azurelite.errors import FileError, MachineError
 from azurelite.keys.openssh import AuthorizedLine, PublicKey, authorized_lines, opening
 from azurelite.record import Record
 from azurelite.system.accounts.users import ROOT_OWNER, Owner, User
+from azurelite.system.blocks import ended
 from azurelite.system.files import Files
 from azurelite.system.machine import System
 from azurelite.system.selinux import relabel
@@ -115,8 +116,7 @@ def _with_keys(text: str, keys: Sequence[PublicKey], present: set[tuple[str, str
     """The text with those keys, each on a line of its own, that open a shell neither by it nor by another file."""
     lines = list(authorized_lines(text))
     present, held = present | opening(lines), {line.key.pair for line in lines}
-    if text and not text.endswith("\n"):
-        text += "\n"
+    text = ended(text)
     head = ""
     for key in keys:
         if key.pair in present:
