@@ -20,6 +20,7 @@ from azurelite.errors import CommandError, FileError, MachineError
 from azurelite.record import Record
 from azurelite.system.machine import System
 from azurelite.system.network.interfaces import dotted, unicast
+from azurelite.system.network.leases import read_value
 from azurelite.system.network.routes import Route, prefix_of, read_option
 from azurelite.system.scratch import put_private, scratch_folder
 
@@ -236,15 +237,11 @@ def read_lease(text: str) -> Optional[Lease]:
     if not routes:  # with classless routes a client must ignore the routers (RFC 3442)
         router = unicast(dotted((given.get("routers", "").split() or [""])[0]) or b"")
         routes = () if router is None else (Route(0, 0, gateway=router),)
-    return Lease(address, _prefix(given.get("mask", "")), routes, _option_address(given.get("wireserver", "")))
+    return Lease(address, _prefix(given.get("mask", "")), routes, read_value(given.get("wireserver", "")))
 
 
 def _prefix(mask: str) -> int:
     return prefix_of(int.from_bytes(dotted(mask) or b"", "big")) or 32
-
-
-def _option_address(text: str) -> Optional[str]:
-    return unicast(bytes.fromhex(text) if re.fullmatch(r"[0-9A-Fa-f]{8}", text) else dotted(text) or b"")
 
 
 @contextlib.contextmanager
