@@ -67,7 +67,8 @@ def make_plan(
             continue
         recorded = state is not None and handler.frequency != "boot"
         inputs = inputs_of(handler, crawled.metadata) if recorded else None
-        steps.append(replace(_step(handler, crawled, None if force else state, inputs), inputs=inputs))
+        step = _step(handler, crawled, None if force else state, inputs)
+        steps.append(step if inputs is None else replace(step, inputs=inputs))
     return tuple(steps)
 
 

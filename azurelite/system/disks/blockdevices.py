@@ -19,7 +19,6 @@ from azurelite.system.globs import natural
 from azurelite.system.root import Root
 
 _SECTOR = 512  # bytes: sysfs counts in these, whatever the disk's own sectors are
-_LIMIT = 4096  # bytes of an attribute
 
 
 class Device(Record):
