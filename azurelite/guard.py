@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from typing import Callable, Optional
+from typing import Callable, TypeVar, Union
 
 from azurelite.errors import AzureliteError, place_of
 
 LOG = logging.getLogger(__name__)
 
+_Made = TypeVar("_Made")
 
-def guard(action: Callable[[], None]) -> Optional[AzureliteError]:
-    """Do it; what goes wrong comes back as an AzureliteError."""
+
+def guard(action: Callable[[], _Made]) -> Union[_Made, AzureliteError]:
+    """Return what the action returns, or the AzureliteError that says why it failed. Raises nothing."""
     try:
-        action()
+        return action()
     except AzureliteError as error:
         return error
     except Exception as error:  # a defect must not keep Azure from hearing of it
@@ -25,4 +27,3 @@ def guard(action: Callable[[], None]) -> Optional[AzureliteError]:
             reason="unhandled exception",
             data={"exception": type(error).__name__, "place": place},
         )
-    return None

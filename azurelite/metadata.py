@@ -11,6 +11,10 @@ from typing import Any, Mapping, Optional, Union
 
 from azurelite.record import Record, field, replace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from azurelite.keys.openssh import PublicKey
+
 REDACTED = "redacted for non-root user"  # the same text as cloud-init's, for scripts that test for it
 
 
@@ -46,15 +50,30 @@ class Secret:
 
 
 class SshKey(Record):
-    """A public SSH key from a source, on one line, not validated.
+    """A public SSH key from a source, parsed; made by `read`.
 
     Attributes:
-        key_data: the text of the key, without the line breaks that the platform adds.
+        key_data: the text on one line, without the line breaks that the platform adds.
         path: the authorized_keys file that the platform suggests; None for no suggestion.
+        key: the parsed key; None if the text is not a key.
+        problem: why the text is not a key.
     """
 
     key_data: str
     path: Optional[str] = None
+    key: Optional[PublicKey] = field(default=None, repr=False)
+    problem: str = field(default="", repr=False)
+
+    @classmethod
+    def read(cls, text: str, path: Optional[str] = None) -> SshKey:
+        """Parse a key. A text that is not one is kept, with the reason, so that people can be told. Raises nothing."""
+        from azurelite.keys.openssh import parse_key
+
+        try:
+            key = parse_key(text)
+        except ValueError as error:
+            return cls(" ".join(text.split()), path, problem=str(error))
+        return cls(key.line, path, key)
 
 
 class Metadata(Record):
@@ -137,7 +156,7 @@ class Metadata(Record):
         if not all(isinstance(text, str) for pair in values.get("tags", {}).items() for text in pair):
             raise ValueError("tags must be a mapping of text to text")
         if "public_ssh_keys" in values:
-            values["public_ssh_keys"] = tuple(SshKey(key) for key in values["public_ssh_keys"])
+            values["public_ssh_keys"] = tuple(SshKey.read(key) for key in values["public_ssh_keys"])
         if "password" in values:
             values["password"] = _as_secret(values["password"])
         for name in ("custom_data", "user_data", "random_seed"):

@@ -34,7 +34,7 @@ def known(username: str, **more: Any) -> Metadata:
         username=username,
         password=Secret("canary-Password1"),
         disable_password_authentication=True,
-        public_ssh_keys=(SshKey(ED25519), SshKey("damaged")),
+        public_ssh_keys=(SshKey.read(ED25519), SshKey.read("damaged")),
         tags={"a": "b"},
         **more,
     )

@@ -12,12 +12,16 @@ import azurelite
 PACKAGE = Path(azurelite.__file__).parent
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 50
+MOST_UNITS = 30  # modules and packages at the top
+MOST_EDGES = 150  # pairs of them of which one imports the other, by any statement, also inside functions
+SAME_LINES = 8  # a block of so many lines may stand in one place only
 
 # From the ground up. A module imports only from its own package or from packages in rows above it.
 ORDER = """
 errors clock layout version record
 guard
-metadata keys
+keys
+metadata
 netconf
 system
 hypervisor
@@ -78,6 +82,19 @@ def test_imports_point_downwards_only(path: Path) -> None:
             assert room == "cli", f"{module} is a test double; only the command line serves it"
         else:
             assert LEVEL[other] < LEVEL[room] or other == room, f"{room} imports {module} from above"
+
+
+def test_the_top_level_stays_small() -> None:
+    units = {room_of(name) for name in NAMES} - {"azurelite"}
+    edges = {
+        (room_of(name_of(path)), room_of(module))
+        for path in MODULES
+        for module in imports_of(path)
+        if module.startswith("azurelite.")
+    }
+    edges = {(one, other) for one, other in edges if one != other}
+    assert len(units) <= MOST_UNITS, sorted(units)
+    assert len(edges) <= MOST_EDGES, f"{len(edges)}: {sorted(edges)}"
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
@@ -151,3 +168,34 @@ def test_no_regular_expression_is_compiled_at_import(path: Path) -> None:
         for node in ast.walk(statement):
             called = node.func if isinstance(node, ast.Call) else None
             assert getattr(called, "attr", None) != "compile", f"line {statement.lineno}"
+
+
+def code_of(path: Path) -> list[tuple[int, str]]:
+    """Number and text of each line of code; imports, signatures, docstrings and remarks are left out."""
+    text = path.read_text(encoding="utf-8")
+    skipped: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            skipped.update(range(node.lineno, (node.end_lineno or 0) + 1))
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            skipped.update(range(node.lineno, node.body[0].lineno))
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            skipped.update(range(node.lineno, (node.end_lineno or 0) + 1))
+    lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if number not in skipped)
+    return [(number, line) for number, line in lines if line and not line.startswith("#")]
+
+
+def test_no_block_of_code_is_written_twice() -> None:
+    """The simulator is a second opinion: it is compared with itself only."""
+    seen: dict[tuple[bool, tuple[str, ...]], str] = {}
+    twice = []
+    for path in MODULES:
+        lines = code_of(path)
+        alone = room_of(name_of(path)) == ALONE
+        for at in range(len(lines) - SAME_LINES + 1):
+            block = alone, tuple(line for _, line in lines[at : at + SAME_LINES])
+            place = f"{path.relative_to(PACKAGE)}:{lines[at][0]}"
+            first = seen.setdefault(block, place)
+            if first != place:
+                twice.append(f"{first} ~ {place}")
+    assert twice == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Mapping
 
+from azurelite.system.assignments import get
+
 _PREFIX = "AZURELITE_"
 
 
@@ -50,15 +52,14 @@ def as_cloud_init(document: Mapping[str, Any], *, os_release: str, machine: Mapp
         `v1` with cloud-init's standard keys (with their hyphenated aliases) and `ds.meta_data`. The availability
         zone is the VM's zone; cloud-init prints the fault domain there, which is given only where there is no zone.
     """
-    release = _os_release(os_release)
     region = document.get("region")
     v1: dict[str, Any] = {
         "availability_zone": document.get("availability_zone") or document.get("fault_domain"),
         "cloud_id": "azure-china" if (region or "").startswith("china") else "azure",
         "cloud_name": "azure",
-        "distro": release.get("ID"),
-        "distro_release": release.get("VERSION_CODENAME"),
-        "distro_version": release.get("VERSION_ID"),
+        "distro": get(os_release, "ID"),
+        "distro_release": get(os_release, "VERSION_CODENAME"),
+        "distro_version": get(os_release, "VERSION_ID"),
         "instance_id": document.get("instance_id"),
         "local_hostname": document.get("local_hostname"),
         "platform": "azure",
@@ -75,8 +76,3 @@ def as_cloud_init(document: Mapping[str, Any], *, os_release: str, machine: Mapp
         "local-hostname": document.get("local_hostname"),
     }
     return {"ds": {"meta_data": meta_data}, "v1": v1}
-
-
-def _os_release(text: str) -> dict[str, str]:
-    pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {key.strip(): value.strip().strip("\"'") for key, _, value in pairs}

@@ -72,14 +72,13 @@ def _document(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _cloud_init(document: dict[str, Any], root: str) -> dict[str, Any]:
-    release = Root(root).read("/etc/os-release", limit=65536) or b""
     machine = {
         "kernel_release": os.uname().release,
         "machine": os.uname().machine,
         "python_version": ".".join(map(str, sys.version_info[:3])),
         "system_platform": sys.platform,
     }
-    return as_cloud_init(document, os_release=release.decode(errors="replace"), machine=machine)
+    return as_cloud_init(document, os_release=Root(root).text("/etc/os-release"), machine=machine)
 
 
 def render(value: Any, form: str) -> str:

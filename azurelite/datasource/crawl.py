@@ -273,7 +273,7 @@ def ssh_keys_from(certificates: Sequence[Certificate], fingerprints: Sequence[st
         elif certificate.public_key is None:
             LOG.warning("certificates: %s has a key type that sshd does not support", fingerprint)
         else:
-            keys.append(SshKey(certificate.public_key))
+            keys.append(SshKey.read(certificate.public_key))
     return tuple(keys)
 
 

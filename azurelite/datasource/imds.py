@@ -14,7 +14,6 @@ from typing import Any, Optional
 
 from azurelite.errors import DocumentError
 from azurelite.hypervisor.identity import is_uuid
-from azurelite.keys.openssh import repaired
 from azurelite.metadata import Metadata, Secret, SshKey
 
 LOG = logging.getLogger(__name__)
@@ -178,7 +177,7 @@ def _keys(compute: dict[str, Any]) -> Optional[tuple[SshKey, ...]]:
             continue
         data = _text(entry, "keyData", where=where)
         if data is not None:
-            keys.append(SshKey(repaired(data), path=_text(entry, "path", where=where)))
+            keys.append(SshKey.read(data, _text(entry, "path", where=where)))
     return tuple(keys)
 
 

@@ -15,7 +15,6 @@ from xml.etree.ElementTree import Element, register_namespace, tostring  # noqa:
 
 from azurelite.errors import DocumentError, MediaError
 from azurelite.fabric.goalstate import parse_xml
-from azurelite.keys.openssh import repaired
 from azurelite.metadata import Metadata, Secret, SshKey
 from azurelite.record import Record
 
@@ -231,7 +230,7 @@ def _keys(reader: _Reader, linux: Element) -> tuple[tuple[SshKey, ...], tuple[st
         value, path = reader.text(entry, "Value"), reader.text(entry, "Path")
         fingerprint = "".join((reader.text(entry, "Fingerprint") or "").replace(":", "").split()).upper()
         if value is not None:
-            keys.append(SshKey(repaired(value), path))
+            keys.append(SshKey.read(value, path))
         elif re.fullmatch(_THUMBPRINT, fingerprint):
             fingerprints.append(fingerprint)
         else:

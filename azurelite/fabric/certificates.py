@@ -11,22 +11,22 @@ import base64
 import hashlib
 import logging
 import os
-import shutil
-import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Optional
 from urllib.parse import urlsplit
 
 from azurelite.clock import Deadline
-from azurelite.errors import CertificateError, CommandError, DocumentError, FabricError
+from azurelite.errors import CertificateError, CommandError, DocumentError, FabricError, FileError
 from azurelite.fabric import retry
+from azurelite.fabric.exchange import Request
 from azurelite.fabric.goalstate import parse_xml
 from azurelite.fabric.http import HttpClient
 from azurelite.fabric.retry import RetryTable
-from azurelite.keys.x509 import certificate_key, openssh_key, public_key
+from azurelite.keys.x509 import certificate_key, openssh_key, pem_blocks, public_key
 from azurelite.metadata import Secret
 from azurelite.record import Record
 from azurelite.system.process import Commands
+from azurelite.system.scratch import put_private, scratch_folder
 
 LOG = logging.getLogger(__name__)
 
@@ -42,7 +42,6 @@ _PFX_OPTIONS = (("-nomacver",), (), ("-legacy",))
 _OPENSSL_WAIT = 60.0  # seconds; making a key takes under one, and longer where randomness is short
 _REQUEST = b"[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = LinuxTransport\n"
 _FETCHING, _DECRYPTING = "error fetching certificates", "error decrypting certificates"
-_LONGEST_BLOCK = 65536  # characters of base64; honest certificates have a few thousand
 
 
 class Certificate(Record):
@@ -72,7 +71,7 @@ def fetch_certificates(
         commands: runs `openssl`.
         timeout: seconds that one exchange may take.
         deadline: after it nothing is begun.
-        scratch: host path of the folder to make the private folder in; the system's own for such things if left out.
+        scratch: host path of the folder to make the private folder in; /run or else /tmp if left out.
 
     Returns:
         The certificates in the package's order; none where the VM has none or they come in a form of their own.
@@ -113,6 +112,7 @@ class TransportKey:
         self._deadline = deadline
         self._scratch = scratch
         self._folder = ""
+        self._open = ExitStack()
         self.certificate = ""  # base64 on one line, as the request's header wants it
 
     def __enter__(self) -> TransportKey:
@@ -120,17 +120,17 @@ class TransportKey:
             missing = "openssl is not installed"
             raise CertificateError(f"{missing}: add it to the image, or give SSH keys as text", reason=missing)
         with ExitStack() as undo:
-            undo.callback(self._remove)
             try:
-                self._folder = tempfile.mkdtemp(prefix="azurelite-", dir=self._scratch)
+                within = [self._scratch] if self._scratch is not None else []
+                self._folder = undo.enter_context(scratch_folder(within, holds="private keys"))
                 self._make()
-            except OSError as error:
+            except (OSError, FileError) as error:
                 raise CertificateError(f"a transport key cannot be kept: {error}", reason=_FETCHING) from error
-            undo.pop_all()
+            self._open = undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._remove()
+        self._open.close()
 
     def open(self, envelope: bytes) -> str:
         """Decrypt an answer.
@@ -150,7 +150,7 @@ class TransportKey:
             pair = ("-recip", certificate, "-inkey", key)
             self.openssl("cms", "-decrypt", "-inform", "DER", "-in", closed, *pair, "-out", package)
             return self._unpack(package)
-        except OSError as error:
+        except FileError as error:
             raise CertificateError(f"the certificates cannot be decrypted: {error}", reason=_DECRYPTING) from error
 
     def openssl(self, *words: str, secret_input: Optional[Secret] = None, reason: str = _DECRYPTING) -> str:
@@ -168,7 +168,7 @@ class TransportKey:
         made = ("-newkey", "rsa:3072", "-nodes", "-sha256", "-days", "32768", "-keyout", key)
         self.openssl("req", "-x509", "-batch", "-config", settings, *made, "-out", out, reason=_FETCHING)
         with open(out, encoding="ascii", errors="replace") as file:
-            blocks = _blocks(file.read())
+            blocks = pem_blocks(file.read())
         if not blocks:
             raise CertificateError("openssl made no transport certificate", reason=_FETCHING)
         self.certificate = base64.b64encode(blocks[0][1]).decode()
@@ -182,7 +182,7 @@ class TransportKey:
             except CertificateError as error:
                 failure = failure or error
             else:
-                if _blocks(pem):
+                if pem_blocks(pem):
                     return pem
         if failure is not None:
             raise failure
@@ -191,17 +191,8 @@ class TransportKey:
     def _put(self, name: str, content: bytes = b"") -> str:
         """Write a file that only this user can read, whatever the umask; openssl keeps the mode of what is there."""
         path = os.path.join(self._folder, name)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(content)
+        put_private(path, content)
         return path
-
-    def _remove(self) -> None:
-        folder, self._folder = self._folder, ""
-        try:
-            if folder:
-                shutil.rmtree(folder)
-        except OSError as error:
-            LOG.warning("%s holds private keys and cannot be removed: %s", folder, error.strerror)
 
 
 def _check(url: str) -> None:
@@ -222,7 +213,7 @@ def _fetch(
     headers = {"x-ms-version": "2012-11-30", "x-ms-agent-name": "azurelite", "x-ms-cipher-name": cipher}
     headers["x-ms-guest-agent-public-x509-cert"] = certificate
     try:
-        answer = http.request("GET", url, headers=headers, table=_TABLE, timeout=timeout, deadline=deadline)
+        answer = http.ask(Request(url, headers, timeout), table=_TABLE, deadline=deadline)
         file = parse_xml(answer.body, source="certificates")
         if file.tag != "CertificateFile":
             raise DocumentError("certificates", f"the root element is not CertificateFile but {file.tag[:60]!r}")
@@ -241,13 +232,13 @@ def _fetch(
 
 def _certificates(pem: str, key: TransportKey) -> tuple[Certificate, ...]:
     """Certificates with their private keys; a block that cannot be read is passed over."""
-    blocks = _blocks(pem)
+    blocks = pem_blocks(pem)
     private_keys: dict[bytes, Secret] = {}
     for label, der in blocks:
         if label.endswith("PRIVATE KEY"):
             secret = Secret(_pem(label, der))
             try:
-                public = _blocks(key.openssl("pkey", "-pubout", secret_input=secret))
+                public = pem_blocks(key.openssl("pkey", "-pubout", secret_input=secret))
                 private_keys[public_key(public[0][1])] = secret
             except (CertificateError, ValueError, IndexError):
                 LOG.warning("a private key of the VM's certificates cannot be read; it is passed over")
@@ -263,23 +254,6 @@ def _certificates(pem: str, key: TransportKey) -> tuple[Certificate, ...]:
             private_key = private_keys.get(key_info)
             found.append(Certificate(thumbprint, _pem(label, der), _openssh(key_info), private_key))
     return tuple(found)
-
-
-def _blocks(text: str) -> list[tuple[str, bytes]]:
-    """The PEM blocks in a text: (label, DER). A block that is no base64 is passed over."""
-    found: list[tuple[str, bytes]] = []
-    label, body = "", ""
-    for line in text.splitlines():
-        if line.startswith("-----BEGIN "):
-            label, body = line[11:].rstrip("- "), ""
-        elif line.startswith("-----END ") and label:
-            with suppress(ValueError):
-                found.append((label, base64.b64decode(body, validate=True)))
-            label = ""
-        elif label:
-            body += line.strip()
-            label = label if len(body) < _LONGEST_BLOCK else ""
-    return found
 
 
 def _pem(label: str, der: bytes) -> str:

@@ -1,10 +1,36 @@
-"""One request and what came of it, as it is told to people."""
+"""Values of HTTP: a request, the answer to it, and the record of both that people are shown."""
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Mapping, Optional
 
 from azurelite.record import Record
+
+
+class Request(Record):
+    """What is asked, and how long one answer may take.
+
+    Attributes:
+        url: http URL.
+        headers: besides User-Agent and a fresh x-ms-client-request-id.
+        timeout: seconds that one exchange may take, from connecting to the last byte.
+        method: "GET" or "POST".
+        body: what is posted.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    timeout: float
+    method: str = "GET"
+    body: Optional[bytes] = None
+
+
+class Response(Record):
+    """A complete HTTP answer with a status of 2xx."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Exchange(Record):

@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 import threading
-from typing import Callable, Mapping, Optional, Protocol
+from typing import Callable, Optional, Protocol, Union
 from urllib.parse import urlsplit
 
 from urllib3 import Timeout
@@ -20,10 +20,10 @@ from azurelite.cli.startup import own_modules
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import AzureliteError, ConfigError, FabricError, HttpStatusError, TransportError
 from azurelite.fabric.connection import BoundedPool, Limit, check_interface
-from azurelite.fabric.exchange import Exchange
+from azurelite.fabric.exchange import Exchange, Request, Response
 from azurelite.fabric.retry import RetryTable
 from azurelite.guard import guard
-from azurelite.record import Record, replace
+from azurelite.record import replace
 from azurelite.version import VERSION
 
 LOG = logging.getLogger(__name__)
@@ -49,36 +49,24 @@ class _Answer(Protocol):
     def close(self) -> None: ...
 
 
-class Response(Record):
-    """A complete HTTP answer with a status of 2xx."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 class _Ahead:
     """An exchange in a thread of its own."""
 
     def __init__(self, exchange: Callable[[], Response]) -> None:
         self._exchange = exchange
-        self._answer: Optional[Response] = None
-        self._error: Optional[AzureliteError] = None
+        self._came: Union[Response, AzureliteError, None] = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def answer(self) -> Optional[Response]:
-        """What came of it, once it is through; None where a defect ended it. Raises what `request` does."""
+        """What came of it, once it is through; None where a defect ended it. Raises what `ask` does."""
         self._thread.join()
-        if isinstance(self._error, (FabricError, ConfigError)):
-            raise self._error
-        return self._answer
+        if isinstance(self._came, (FabricError, ConfigError)):
+            raise self._came
+        return self._came if isinstance(self._came, Response) else None
 
     def _run(self) -> None:
-        def ask() -> None:
-            self._answer = self._exchange()
-
-        self._error = guard(ask)
+        self._came = guard(self._exchange)
 
 
 class HttpClient:
@@ -105,46 +93,26 @@ class HttpClient:
         """The exchanges up to now, in the order in which they began."""
         return sorted(self._exchanges, key=lambda exchange: exchange.started)
 
-    def ask_ahead(
-        self, url: str, *, headers: Mapping[str, str], timeout: float, deadline: Deadline, beside: str
-    ) -> None:
-        """Let a GET be under way while something else is asked. `request` takes its answer for its own first try.
+    def ask_ahead(self, request: Request, *, deadline: Deadline, beside: str) -> None:
+        """Send a request while something else is asked. `ask` takes its answer for its own first try.
 
         Args:
-            url: what is asked; `request` must say the same.
-            headers: as of `request`.
-            timeout: as of `request`.
-            deadline: as of `request`.
+            request: a GET; `ask` must be given the same URL.
+            deadline: as of `ask`.
             beside: what is asked meanwhile; nothing happens where the same server is asked, which has one connection.
         """
-        if self._place(url) == self._place(beside):
+        if self._place(request.url) == self._place(beside):
             return
         with contextlib.suppress(RuntimeError):  # no thread can be started: then it is asked in its turn
-            self._ahead[url] = _Ahead(
-                lambda: self._exchange("GET", url, headers=headers, timeout=timeout, deadline=deadline, body=None)
-            )
+            self._ahead[request.url] = _Ahead(lambda: self._exchange(request, deadline))
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        table: RetryTable,
-        timeout: float,
-        deadline: Deadline,
-        body: Optional[bytes] = None,
-    ) -> Response:
+    def ask(self, request: Request, *, table: RetryTable, deadline: Deadline) -> Response:
         """Ask until there is an answer of 2xx, a final refusal, or no time left.
 
         Args:
-            method: "GET" or "POST".
-            url: http URL.
-            headers: besides User-Agent and a fresh x-ms-client-request-id.
+            request: what is asked.
             table: which failures are repeated, and after which pause.
-            timeout: seconds that one exchange may take, from connecting to the last byte.
             deadline: after it no further try is made.
-            body: what is posted.
 
         Returns:
             The answer.
@@ -160,7 +128,7 @@ class HttpClient:
             status: Optional[int] = None
             error: FabricError
             try:
-                response = self._try(method, url, headers=headers, timeout=timeout, deadline=deadline, body=body)
+                response = self._try(request, deadline)
             except TransportError as caught:
                 if caught.kind == "response too large":
                     raise
@@ -170,7 +138,7 @@ class HttpClient:
                 if 200 <= status < 300:
                     return response
                 retry_after = response.headers.get("Retry-After")
-                error = HttpStatusError(status, url=url, body=response.body)
+                error = HttpStatusError(status, url=request.url, body=response.body)
             pause = table.pause(
                 status,
                 retry_after=retry_after,
@@ -185,22 +153,11 @@ class HttpClient:
                 LOG.info("http: %s; retrying", error)
             self._clock.sleep(pause)
 
-    def _try(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        timeout: float,
-        deadline: Deadline,
-        body: Optional[bytes],
-    ) -> Response:
+    def _try(self, request: Request, deadline: Deadline) -> Response:
         """One exchange, or what came of the one that was begun ahead."""
-        ahead = self._ahead.pop(url, None)
+        ahead = self._ahead.pop(request.url, None)
         answer = ahead.answer() if ahead is not None else None
-        if answer is not None:
-            return answer
-        return self._exchange(method, url, headers=headers, timeout=timeout, deadline=deadline, body=body)
+        return answer if answer is not None else self._exchange(request, deadline)
 
     def _explained(self, error: FabricError) -> FabricError:
         """The failure with its likely cause, unless the server is one on this machine (a simulator)."""
@@ -221,18 +178,10 @@ class HttpClient:
         self._pools.clear()
         self._ahead.clear()
 
-    def _exchange(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        timeout: float,
-        deadline: Deadline,
-        body: Optional[bytes],
-    ) -> Response:
+    def _exchange(self, request: Request, deadline: Deadline) -> Response:
+        method, url = request.method, request.url
         pool, target = self._pool(url)
-        limit = deadline.within(timeout)
+        limit = deadline.within(request.timeout)
         if limit.remaining() <= 0:
             raise TransportError("connection timeout", url=url, detail="no time was left to ask")
         pool.limit.deadline = limit
@@ -245,15 +194,15 @@ class HttpClient:
                 answer = pool.urlopen(
                     method,
                     target,
-                    body=body,
-                    headers={**headers, **_own_headers()},
+                    body=request.body,
+                    headers={**request.headers, **_own_headers()},
                     retries=False,
                     redirect=False,
                     assert_same_host=False,
                     preload_content=False,
                     decode_content=False,
                     enforce_content_length=True,  # urllib3 1.26 takes a cut-off body for a whole one without it
-                    timeout=Timeout(connect=max(limit.remaining(), 0.001), read=timeout),
+                    timeout=Timeout(connect=max(limit.remaining(), 0.001), read=request.timeout),
                 )
                 status = answer.status
                 return Response(status, answer.headers, _read_capped(answer, url))

@@ -9,6 +9,7 @@ from typing import Optional
 from azurelite.clock import Deadline
 from azurelite.errors import FabricError, HttpStatusError, TransportError
 from azurelite.fabric import retry
+from azurelite.fabric.exchange import Request
 from azurelite.fabric.http import HttpClient
 from azurelite.fabric.settings import ImdsSettings
 
@@ -71,14 +72,9 @@ class Imds:
             raise _querying(error) from error
 
     def _get(self, target: str, deadline: Deadline) -> bytes:
-        return self._http.request(
-            "GET",
-            f"{self._settings.endpoint.rstrip('/')}/metadata/{target}",
-            headers={"Metadata": "true"},
-            table=retry.IMDS,
-            timeout=self._settings.timeout,
-            deadline=deadline,
-        ).body
+        url = f"{self._settings.endpoint.rstrip('/')}/metadata/{target}"
+        request = Request(url, {"Metadata": "true"}, self._settings.timeout)
+        return self._http.ask(request, table=retry.IMDS, deadline=deadline).body
 
 
 def _query(version: str) -> str:

@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 from azurelite.clock import Deadline
 from azurelite.errors import DocumentError, FabricError, HttpStatusError, ReportRefusedError, TransportError
 from azurelite.fabric import retry
+from azurelite.fabric.exchange import Request
 from azurelite.fabric.goalstate import SPOKEN, GoalState, choose_version, parse_goal_state
 from azurelite.fabric.health import Health, health_document, health_json
 from azurelite.fabric.http import HttpClient
 from azurelite.fabric.settings import WireServerSettings
+from azurelite.record import replace
 
 LOG = logging.getLogger(__name__)
 
@@ -67,13 +69,7 @@ class WireServer:
 
     def ask_ahead(self, deadline: Deadline, *, beside: str) -> None:
         """Let the goal state be under way while the address `beside` is asked; `fetch_goal_state` takes the answer."""
-        self._http.ask_ahead(
-            f"{self._base}{_GOAL_STATE}",
-            headers=self._headers(),
-            timeout=self._settings.timeout,
-            deadline=deadline,
-            beside=beside,
-        )
+        self._http.ask_ahead(self._request(_GOAL_STATE), deadline=deadline, beside=beside)
 
     def fetch_goal_state(self, deadline: Deadline) -> GoalState:
         """The goal state as it is now.
@@ -181,28 +177,16 @@ class WireServer:
             return self._get(_GOAL_STATE, deadline)
 
     def _get(self, target: str, deadline: Deadline) -> bytes:
-        return self._http.request(
-            "GET",
-            f"{self._base}{target}",
-            headers=self._headers(),
-            table=retry.GOAL_STATE,
-            timeout=self._settings.timeout,
-            deadline=deadline,
-        ).body
+        return self._http.ask(self._request(target), table=retry.GOAL_STATE, deadline=deadline).body
 
     def _post(self, target: str, document: bytes, kind: dict[str, str], deadline: Deadline) -> None:
-        self._http.request(
-            "POST",
-            f"{self._base}{target}",
-            headers={**self._headers(), **kind},
-            body=document,
-            table=retry.HEALTH,
-            timeout=self._settings.timeout,
-            deadline=deadline,
-        )
+        get = self._request(target)
+        request = replace(get, method="POST", headers={**get.headers, **kind}, body=document)
+        self._http.ask(request, table=retry.HEALTH, deadline=deadline)
 
-    def _headers(self) -> dict[str, str]:
-        return {"x-ms-version": self._version, "x-ms-agent-name": "azurelite"}
+    def _request(self, target: str) -> Request:
+        headers = {"x-ms-version": self._version, "x-ms-agent-name": "azurelite"}
+        return Request(f"{self._base}{target}", headers, self._settings.timeout)
 
 
 def _is_final(error: FabricError) -> bool:

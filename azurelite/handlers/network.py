@@ -24,7 +24,7 @@ from azurelite.system.changes import Change
 from azurelite.system.globs import expand
 from azurelite.system.network.interfaces import NETVSC
 from azurelite.system.network.nics import LocalNic, local_nics, nic_of
-from azurelite.system.network.reach import ROUTES, read_routes
+from azurelite.system.network.routes import kernel_routes
 from azurelite.system.services.services import Services
 
 SUMMARY = "configure the NICs that IMDS lists: DHCP, secondary addresses, route metrics"
@@ -34,7 +34,6 @@ REQUIRED = False  # the VM has a working network without it
 
 _ORDER = "network-order"  # key in the memory; its value is the MACs, the primary NIC's first
 _AZURE = (0xA83F8110, 0xA9FEA9FE)  # 168.63.129.16 and 169.254.169.254
-_BINARIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 _NETWORKD = ("/usr/lib/systemd/systemd-networkd", "/lib/systemd/systemd-networkd")
 _HOW = {
     "networkd": "`networkctl reload`",
@@ -108,14 +107,14 @@ def apply(ctx: Context, options: Options) -> None:
 
 
 def _find_renderer(ctx: Context) -> str:
-    files, services = ctx.system.files, Services(ctx.system)
-    if _installed(ctx, "netplan") and files.is_dir("/etc/netplan"):
+    files, installed, services = ctx.system.files, ctx.system.installed, Services(ctx.system)
+    if installed("netplan") and files.is_dir("/etc/netplan"):
         return "networkmanager" if _netplan_uses_networkmanager(ctx) else "netplan"
-    if _installed(ctx, "NetworkManager") and services.enabled("NetworkManager"):
+    if installed("NetworkManager") and services.enabled("NetworkManager"):
         return "networkmanager"
-    if any(files.is_executable(path) for path in _NETWORKD) and services.enabled("systemd-networkd"):
+    if installed(*_NETWORKD) and services.enabled("systemd-networkd"):
         return "networkd"
-    if _installed(ctx, "ifup") and files.exists(ifupdown.MAIN):
+    if installed("ifup") and files.exists(ifupdown.MAIN):
         return "ifupdown"
     raise HandlerError(
         "neither netplan, NetworkManager, systemd-networkd nor ifupdown is installed and enabled: "
@@ -123,13 +122,9 @@ def _find_renderer(ctx: Context) -> str:
     )
 
 
-def _installed(ctx: Context, program: str) -> bool:
-    return any(ctx.system.files.is_executable(f"{folder}/{program}") for folder in _BINARIES)
-
-
 def _netplan_uses_networkmanager(ctx: Context) -> bool:
     paths = (f"{folder}/{name}" for folder in netplan.FOLDERS for name in ctx.system.files.names(folder))
-    return netplan.hands_on(_text(ctx, path) for path in paths if path.endswith(".yaml"))
+    return netplan.hands_on((ctx.system.files.text(path) or "") for path in paths if path.endswith(".yaml"))
 
 
 def _order(ctx: Context, listing: Listing, local: Mapping[str, Optional[LocalNic]]) -> list[str]:
@@ -152,7 +147,7 @@ def _primary(ctx: Context, listed: Sequence[str], local: Mapping[str, Optional[L
     in IMDS's order is taken. The list is empty if there is no such route.
     """
     by_name = {nic.name: mac for mac, nic in local.items() if nic is not None}
-    routes = read_routes(ctx.system.files.read(ROUTES) or b"")
+    routes = kernel_routes(ctx.system.root) or []
     for wanted in (
         [route for route in routes if route.prefix == 32 and route.network in _AZURE],
         [route for route in routes if route.prefix == 0],
@@ -193,18 +188,13 @@ def _render(ctx: Context, renderer: str, nics: Sequence[Nic]) -> tuple[File, ...
 
 
 def _for_ifupdown(ctx: Context, nics: Sequence[Nic]) -> tuple[File, ...]:
-    files = ctx.system.files
-    main = _text(ctx, ifupdown.MAIN)
+    main = ctx.system.files.text(ifupdown.MAIN) or ""
     if not ifupdown.takes_in(main):
         raise HandlerError(
             f"{ifupdown.MAIN} does not include {ifupdown.FOLDER}: add the line `source {ifupdown.FOLDER}/*` to it"
         )
     taken = ifupdown.interfaces_named(_included_files(ctx, ifupdown.MAIN).values())
-    busybox = any(
-        ctx.system.root.host_path(f"{folder}/ifup").endswith("/busybox")
-        for folder in _BINARIES
-        if files.is_executable(f"{folder}/ifup")
-    )
+    busybox = ctx.system.root.host_path(ctx.system.program("ifup") or "/").endswith("/busybox")
     for nic in nics:
         for problem in ifupdown.problems(nic, taken=taken, busybox=busybox):
             ctx.note(problem)
@@ -219,15 +209,11 @@ def _included_files(ctx: Context, main: str) -> dict[str, str]:
     while pending:
         path = pending.pop()
         if path not in texts and path != ifupdown.PATH and not files.is_dir(path):
-            texts[path] = _text(ctx, path)
+            texts[path] = ctx.system.files.text(path) or ""
             pending += [
                 found for pattern in ifupdown.sources(texts[path], path) for found in expand(pattern, files.names)
             ]
     return texts
-
-
-def _text(ctx: Context, path: str) -> str:
-    return (ctx.system.files.read(path) or b"").decode(errors="replace")
 
 
 def _write(ctx: Context, file: File) -> bool:
@@ -247,7 +233,7 @@ def _remove_stale(ctx: Context, files: Iterable[File]) -> bool:
         for name in ctx.system.files.names(folder):
             path = f"{folder}/{name}"
             own = name.startswith(prefix) and path not in wanted and not ctx.system.files.is_dir(path)
-            if own and _text(ctx, path).startswith(MARK):
+            if own and (ctx.system.files.text(path) or "").startswith(MARK):
                 removed = ctx.system.files.delete(path) or removed
     return removed
 

@@ -13,13 +13,14 @@ import re
 from typing import Literal, Optional, Union
 
 from azurelite.config.load import Frequency
+from azurelite.config.sizes import MIB, check_size
 from azurelite.handlers import Context
 from azurelite.record import Record
 from azurelite.system.changes import Change
 from azurelite.system.disks.blockdevices import BlockDevices, Device
 from azurelite.system.disks.filesystems import LINUX_KINDS, Content, content_of, make, ntfs_names, opened
 from azurelite.system.disks.mounts import mounted_on
-from azurelite.system.disks.swapfile import MIB, SwapFile, check_size
+from azurelite.system.disks.swapfile import SwapFile
 
 SUMMARY = "format and mount the temporary disk"
 NEEDS: tuple[str, ...] = ()

@@ -114,8 +114,7 @@ def _clean(ctx: Context, stale: list[str], *, kept: set[str]) -> None:
 
 def _publics(ctx: Context, kind: str) -> list[str]:
     paths = hostkeys.existing(ctx.system, kind)
-    found = [ctx.system.files.read(path) or b"" for path in paths if path.endswith(".pub")]
-    return [data.decode(errors="replace") for data in found]
+    return [ctx.system.files.text(path) or "" for path in paths if path.endswith(".pub")]
 
 
 def _show(publics: list[str]) -> None:

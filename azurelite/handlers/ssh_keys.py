@@ -16,7 +16,9 @@ from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.administrator import administrator, password_works
-from azurelite.keys.openssh import PublicKey, parse_login_key
+from azurelite.handlers.support.checks import login_keys
+from azurelite.keys.openssh import PublicKey
+from azurelite.metadata import SshKey
 from azurelite.record import Record
 from azurelite.system.ssh.authorized import add_keys, keys_barred
 
@@ -90,16 +92,10 @@ def _require_password(ctx: Context, lacking: str) -> None:
 
 
 def _usable_keys(ctx: Context, options: Options) -> list[PublicKey]:
-    given = [key.key_data for key in ctx.metadata.public_ssh_keys or ()]
-    named = [(f"SSH key {number} of {len(given)}", text) for number, text in enumerate(given, 1)]
-    named += [(f"`keys[{index}]`", text) for index, text in enumerate(options.keys)]
-    usable = []
-    wrong = []
-    for place, text in named:
-        try:
-            usable.append(parse_login_key(text))
-        except ValueError as error:
-            wrong.append(f"{place} skipped: {error}")
+    given = ctx.metadata.public_ssh_keys or ()
+    named = [(f"SSH key {number} of {len(given)}", key) for number, key in enumerate(given, 1)]
+    named += [(f"`keys[{index}]`", SshKey.read(text)) for index, text in enumerate(options.keys)]
+    usable, wrong = login_keys(named)
     if not usable:
         raise HandlerError("; ".join(wrong), reason=_REASON, data={"error": "no usable key"})
     for said in wrong:

@@ -18,7 +18,7 @@ from azurelite.handlers.support.administrator import administrator
 from azurelite.record import Record, field
 from azurelite.system.accounts.users import User
 from azurelite.system.ssh.authorized import has_usable_key, keys_barred
-from azurelite.system.ssh.sshd_config import SshdConfig, keyword_of, line_words, read_config, text_of, with_block
+from azurelite.system.ssh.sshd_config import BLOCK, SshdConfig, keyword_of, line_words, read_config
 
 SUMMARY = "allow or forbid passwords in sshd, as Azure says"
 NEEDS: tuple[str, ...] = ()
@@ -158,11 +158,11 @@ def _write(ctx: Context, options: Options, config: SshdConfig, wanted: Mapping[s
     lines = [f"{keyword} {value}" for keyword, value in wanted.items()]
     folder = "/usr/local/etc/ssh" if config.path.startswith("/usr/local/") else "/etc/ssh"
     path = f"{folder}/sshd_config.d/{options.file}"
-    present = text_of(files, config.path)
-    text = with_block(text_of(files, path), lines)
-    candidate = f"{with_block('', lines)}{present}"
+    present = files.text(config.path) or ""
+    text = BLOCK.put(files.text(path) or "", lines)
+    candidate = f"{BLOCK.put('', lines)}{present}"
     if not _in_effect(read_config(files, {path: text}), wanted):  # not included, or after another value
-        path, text = config.path, with_block(present, lines)
+        path, text = config.path, BLOCK.put(present, lines)
         candidate = text
         if path.startswith("/usr/etc/"):
             raise HandlerError(
@@ -175,7 +175,7 @@ def _write(ctx: Context, options: Options, config: SshdConfig, wanted: Mapping[s
             f"sshd rejects the settings: correct `settings` (nothing was written; sshd says: {words})", reason=_REASON
         )
     files.mkdirs(path.rpartition("/")[0])
-    files.rewrite(path, text.encode(errors="surrogateescape"), mode=0o600)
+    files.rewrite_text(path, text, mode=0o600)
     Services(ctx.system).reload("sshd", "ssh")
 
 
@@ -186,6 +186,6 @@ def _without_openssh(ctx: Context, passwords: Optional[str]) -> None:
     if passwords != "no" or server(ctx.system) != "dropbear":
         return
     for path in _DROPBEAR_FLAGS:
-        if re.search(r"""(?m)^[^#\n]*[\s"'=]-[A-Za-z]*s""", text_of(ctx.system.files, path)):
+        if re.search(r"""(?m)^[^#\n]*[\s"'=]-[A-Za-z]*s""", ctx.system.files.text(path) or ""):
             return
     ctx.note("dropbear accepts passwords: add -s to its arguments, for example in /etc/default/dropbear")

@@ -10,11 +10,12 @@ import re
 from typing import Optional, Union
 
 from azurelite.config.load import Frequency
+from azurelite.config.sizes import MIB, check_size
 from azurelite.errors import CommandError, HandlerError
 from azurelite.handlers import Context
 from azurelite.record import Record
 from azurelite.system.disks.fstab import Entry, Fstab
-from azurelite.system.disks.swapfile import MIB, SwapFile, check_size
+from azurelite.system.disks.swapfile import SwapFile
 
 SUMMARY = "create and enable a swap file"
 NEEDS: tuple[str, ...] = ()
@@ -116,7 +117,7 @@ def _size(ctx: Context, options: Options, file: SwapFile) -> int:
 
 def _memory(ctx: Context) -> int:
     """The memory of the running system, in bytes. Raises HandlerError if it is unknown."""
-    text = (ctx.system.files.read("/proc/meminfo") or b"").decode(errors="replace") if ctx.system.root.is_host else ""
+    text = ctx.system.root.text("/proc/meminfo") if ctx.system.root.is_host else ""
     match = re.search(r"^MemTotal:\s*([0-9]{1,15}) kB", text, re.MULTILINE)
     if match is None:
         raise HandlerError("the amount of memory is unknown: set `size`, for example 2G")

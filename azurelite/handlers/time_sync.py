@@ -58,7 +58,7 @@ def apply(ctx: Context, options: Options) -> None:
         HandlerError: no installed program can use the sources, or the host's clock does not exist.
         MachineError: a file cannot be written, or the service could not be restarted.
     """
-    keeper = find_time_keeper(ctx.system.files)
+    keeper = find_time_keeper(ctx.system)
     clock = _clock(ctx, keeper, options)
     if keeper is None:
         if options.servers or options.pools:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal, Optional
 
-from azurelite import layout
 from azurelite.config.document import Document
 from azurelite.config.load import Frequency, HandlerEntry
 from azurelite.config.schema import ConfigProblemsError
@@ -284,8 +283,7 @@ class _Work:
         path = f"{self._folder}/{name}"
         if files.read(path) == data:
             return
-        files.make_own_folder(layout.STATE_DIR, mode=0o700)
-        files.make_own_folder(path.rpartition("/")[0], mode=0o700)
+        files.make_own_folder(path.rpartition("/")[0])
         if self.ctx.system.dry_run:
             files.expect_file(path, data)
             return
@@ -305,9 +303,9 @@ class _Work:
         from azurelite.clock import iso_utc
         from azurelite.version import VERSION
 
-        uptime = (self.ctx.system.files.read("/proc/uptime") or b"").split()
+        uptime = self.ctx.system.root.text("/proc/uptime").split()
         words = {
-            "uptime": uptime[0].decode(errors="replace") if uptime else "?",
+            "uptime": uptime[0] if uptime else "?",
             "timestamp": iso_utc(self.ctx.fabric.clock.now()),
             "version": VERSION,
             "datasource": "DataSourceAzure",

@@ -11,10 +11,10 @@ from typing import Iterator
 from azurelite.config.load import Frequency
 from azurelite.errors import AzureliteError, HandlerError
 from azurelite.handlers import Context
-from azurelite.handlers.support.checks import days_of, find_shell, wrong_group
+from azurelite.handlers.support.checks import days_of, find_shell, login_keys, wrong_group
 from azurelite.handlers.support.entries import Account, Group, inactive_days, refusals, shown
 from azurelite.handlers.support.rights import given_rules, grant, right_of
-from azurelite.keys.openssh import parse_login_key
+from azurelite.metadata import SshKey
 from azurelite.record import Record
 from azurelite.system.accounts.users import NewUser, User
 from azurelite.system.ssh.authorized import add_keys
@@ -138,13 +138,8 @@ def _give_password(ctx: Context, account: Account) -> None:
 
 
 def _add_keys(ctx: Context, account: Account, user: User) -> None:
-    keys = []
-    wrong = []
-    for number, text in enumerate(account.ssh_authorized_keys, 1):
-        try:
-            keys.append(parse_login_key(text))
-        except ValueError as error:
-            wrong.append(f"SSH key {number} of {account.name} skipped: {error}")
+    given = enumerate(map(SshKey.read, account.ssh_authorized_keys), 1)
+    keys, wrong = login_keys((f"SSH key {number} of {account.name}", key) for number, key in given)
     if wrong and not keys:
         raise HandlerError("; ".join(wrong))
     for problem in wrong:

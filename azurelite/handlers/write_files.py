@@ -28,6 +28,7 @@ Encoding = Literal["text/plain", "b64", "base64", "gz", "gzip", "gz+b64", "gz+ba
 _NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,10}"
 _OWNER = rf"({_NAME})?(:({_NAME}))?"
 _MOST = 0o7777
+_NOT_GZIP = "its content is not valid gzip: correct `encoding` or `content`"
 # YAML reads 0644 as an octal number, and 644 as a decimal one, which would be the mode 01204. So a number is accepted
 # only if it is one of these modes: none of them, written without its leading 0, is the number of another one.
 USUAL = (
@@ -179,18 +180,16 @@ def _mode(permissions: Union[str, int]) -> int:
 
 
 def _unzipped(data: bytes) -> bytes:
-    import zlib
+    from azurelite.userdata.decode import gunzip
 
-    found = b""
-    while data:  # a gzip file may have several members
-        unzip = zlib.decompressobj(wbits=31)
-        try:
-            found += unzip.decompress(data, READ_LIMIT + 1 - len(found))
-        except zlib.error as error:
-            raise ValueError("its content is not valid gzip: correct `encoding` or `content`") from error
-        if len(found) > READ_LIMIT:
-            raise ValueError(f"its content has more than {READ_LIMIT} bytes when unpacked")
-        if not unzip.eof:
-            raise ValueError("its content is a truncated gzip file: correct `content`")
-        data = unzip.unused_data.lstrip(b"\0")
+    try:
+        found, rest = gunzip(data, READ_LIMIT)
+    except ValueError as error:
+        raise ValueError(_NOT_GZIP) from error
+    except EOFError as error:
+        raise ValueError("its content is a truncated gzip file: correct `content`") from error
+    if len(found) > READ_LIMIT:
+        raise ValueError(f"its content has more than {READ_LIMIT} bytes when unpacked")
+    if rest:
+        raise ValueError(_NOT_GZIP)
     return found

@@ -11,7 +11,6 @@ from azurelite.system.root import Root
 # Azure sets this chassis tag on every VM. Vendor strings do not prove Azure: every Hyper-V host has them.
 AZURE_CHASSIS_TAG = "7783-7084-3265-9085-8269-3286-77"
 _GROUPS = (8, 4, 4, 4, 12)
-_LIMIT = 4096  # bytes; a DMI string is far shorter
 
 
 class Identity:
@@ -35,10 +34,11 @@ class Identity:
 
 def read_identity(root: Root) -> Identity:
     """Read chassis tag and UUID from the guest's sysfs; what cannot be read counts as absent."""
-    uuid = _read(root, "product_uuid").lower()
+    # product_uuid is readable by root only; a container may hide the whole folder.
+    uuid = root.text(f"{layout.DMI_DIR}/product_uuid").strip().lower()
     valid = is_uuid(uuid)
     return Identity(
-        on_azure=_read(root, "chassis_asset_tag") == AZURE_CHASSIS_TAG,
+        on_azure=root.text(f"{layout.DMI_DIR}/chassis_asset_tag").strip() == AZURE_CHASSIS_TAG,
         system_uuid=uuid if valid else None,
         vm_id=vm_id_of(root, uuid) if valid else None,
     )
@@ -73,11 +73,3 @@ def is_uuid(text: str) -> bool:
         return False
     digits = "".join(groups)
     return all(digit in "0123456789abcdef" for digit in digits) and digits.strip("0") != "" and digits.strip("f") != ""
-
-
-def _read(root: Root, name: str) -> str:
-    try:
-        data = root.read(f"{layout.DMI_DIR}/{name}", limit=_LIMIT)
-    except OSError:  # only root can read product_uuid; a container may hide the folder
-        return ""
-    return (data or b"").decode("ascii", "replace").strip()

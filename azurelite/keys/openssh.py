@@ -117,22 +117,6 @@ def parse_key(text: str) -> PublicKey:
     raise ValueError("its base64 part is damaged or cut off")
 
 
-def parse_login_key(text: str) -> PublicKey:
-    """As `parse_key`, but only a key that allows login from authorized_keys. Raises ValueError."""
-    key = parse_key(text)
-    if key.is_certificate:
-        raise ValueError("an OpenSSH certificate does not work in authorized_keys: give the public key itself")
-    return key
-
-
-def repaired(text: str) -> str:
-    """The key on one line. Text that is no key is put on one line, too; a later check reports it."""
-    try:
-        return parse_key(text).line
-    except ValueError:
-        return " ".join(text.split())
-
-
 def _blob_length(text: str, kind: str) -> int:
     """The number of base64 characters of the key at the start of `text`, by the fields of its type.
 

@@ -7,7 +7,7 @@ check them either. Pure; no file access.
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import re
 
 _SEQUENCE, _INTEGER, _BIT_STRING, _OID, _VERSION = 0x30, 0x02, 0x03, 0x06, 0xA0
@@ -21,7 +21,7 @@ _CURVES = {
     bytes.fromhex("2b81040023"): ("nistp521", 66),
 }
 # Line breaks may have become spaces: the sources put a key on one line before it is parsed.
-_PEM = r"\s*-----BEGIN ([A-Z0-9 ]+)-----([A-Za-z0-9+/=\s]+)-----END \1-----"
+_PEM = r"-----BEGIN ([A-Z0-9 ]+)-----([A-Za-z0-9+/=\s]+)-----END \1-----"
 _PEM_BEGIN = r"\s*-----BEGIN ([A-Z0-9 ]+)-----"
 _SSH2 = r"\s*---- BEGIN SSH2 PUBLIC KEY ----(.+)---- END SSH2 PUBLIC KEY ----"
 _CERTIFICATES = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
@@ -41,13 +41,10 @@ def convert(text: str) -> str:
     label = re.match(_PEM_BEGIN, text, re.ASCII)
     if label is not None and "PRIVATE KEY" in label[1]:
         raise ValueError("it is a PRIVATE key: make a new key pair, and give only its public key")
-    found = re.match(_PEM, text, re.ASCII)
+    found = re.match(_PEM, text.lstrip(), re.ASCII)
     if found is None:
         raise ValueError("its PEM text is damaged or cut off")
-    try:
-        data = base64.b64decode("".join(found[2].split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError("its PEM text is damaged or cut off") from None
+    data = _unarmored(found[2])
     if found[1] in _CERTIFICATES:
         return openssh_key(certificate_key(data))
     if found[1] == "PUBLIC KEY":
@@ -55,6 +52,22 @@ def convert(text: str) -> str:
     if found[1] == "RSA PUBLIC KEY":
         return _rsa(data)
     raise ValueError("it is neither a certificate nor a public key")
+
+
+def pem_blocks(text: str) -> list[tuple[str, bytes]]:
+    """The PEM blocks in a text, as (label, DER). One that is damaged is passed over, and so is what is between them."""
+    found = []
+    for block in re.finditer(_PEM, text, re.ASCII):
+        with contextlib.suppress(ValueError):
+            found.append((block[1], _unarmored(block[2])))
+    return found
+
+
+def _unarmored(body: str) -> bytes:
+    try:
+        return base64.b64decode("".join(body.split()), validate=True)
+    except ValueError:
+        raise ValueError("its PEM text is damaged or cut off") from None
 
 
 def certificate_key(der: bytes) -> bytes:
@@ -160,7 +173,7 @@ def _from_ssh2(text: str) -> str:
     blob = "".join(words[start:])
     try:
         data = base64.b64decode(blob, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise ValueError("its RFC 4716 text is damaged or cut off") from None
     kind = data[4 : 4 + int.from_bytes(data[:4], "big")].decode("ascii", "replace")
     comment = re.search(r'Comment:\s*"([^"]*)"', " ".join(words[:start]))

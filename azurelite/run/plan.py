@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Collection, Iterable, Iterator, Mapping, Optional, Sequence
 
 from azurelite.config.schema import fields_of, has_keys
@@ -11,7 +10,7 @@ from azurelite.datasource.crawl import Crawl
 from azurelite.errors import AzureliteError, FabricError
 from azurelite.handlers import EJECT_MEDIA, Handler
 from azurelite.metadata import Metadata, Secret
-from azurelite.record import Record
+from azurelite.record import Record, replace
 from azurelite.state.store import State
 
 TYPE_CHECKING = False
@@ -32,12 +31,14 @@ class Step(Record):
         skip: why it does not; None when it runs.
         blocked: why it cannot run though it should: the source that it needs failed.
         again: what it hangs on was out of reach, not absent: it is worth another turn at a later boot.
+        inputs: a digest of what it works with, see `inputs_of`; None also where no record of it is kept.
     """
 
     handler: Handler
     skip: Optional[str] = None
     blocked: Optional[AzureliteError] = None
     again: bool = False
+    inputs: Optional[str] = None
 
 
 def make_plan(
@@ -45,6 +46,7 @@ def make_plan(
     crawled: Crawl,
     state: Optional[State],
     *,
+    force: bool = False,
     later_boot: bool = False,
     owed: Collection[str] = (),
 ) -> tuple[Step, ...]:
@@ -53,13 +55,21 @@ def make_plan(
     Args:
         handlers: in the configuration's order.
         crawled: what the sources said.
-        state: what is done already; None: nothing is, or it does not count.
+        state: what is done already; None: nothing is, and nothing will be recorded.
+        force: what is done already does not count.
         later_boot: this VM is provisioned, only what runs at every boot or is owed has its turn.
         owed: keys of the steps that are owed another turn.
     """
-    return tuple(
-        _step(handler, crawled, state, later_boot=later_boot and handler.key not in owed) for handler in handlers
-    )
+    steps = []
+    for handler in handlers:
+        if later_boot and handler.frequency != "boot" and handler.key not in owed:
+            steps.append(Step(handler, skip="this VM is provisioned already"))
+            continue
+        recorded = state is not None and handler.frequency != "boot"
+        inputs = inputs_of(handler, crawled.metadata) if recorded else None
+        step = _step(handler, crawled, None if force else state, inputs)
+        steps.append(step if inputs is None else replace(step, inputs=inputs))
+    return tuple(steps)
 
 
 def due_later(handlers: Sequence[Handler], owed: Collection[str]) -> list[Handler]:
@@ -79,14 +89,10 @@ def wanted_sources(handlers: Iterable[Handler], configured: Sequence[str]) -> tu
     return tuple(source for source in configured if source in wanted)
 
 
-def _step(handler: Handler, crawled: Crawl, state: Optional[State], *, later_boot: bool) -> Step:
-    if later_boot and handler.frequency != "boot":
-        return Step(handler, skip="this VM is provisioned already")
-    if state is not None:
-        inputs = inputs_of(handler, crawled.metadata)
-        if state.is_finished(handler.key, handler.frequency, inputs=inputs):
-            done = "on this machine" if handler.frequency == "once" else "for this VM"
-            return Step(handler, skip=f"done already {done}")
+def _step(handler: Handler, crawled: Crawl, state: Optional[State], inputs: Optional[str]) -> Step:
+    if state is not None and state.is_finished(handler.key, handler.frequency, inputs=inputs):
+        done = "on this machine" if handler.frequency == "once" else "for this VM"
+        return Step(handler, skip=f"done already {done}")
     return _held_back(handler, crawled) or _in_want(handler, crawled) or Step(handler)
 
 
@@ -157,14 +163,7 @@ def inputs_of(handler: Handler, metadata: Metadata) -> Optional[str]:
         return hashlib.sha256(text).hexdigest()
     salt = f"{metadata.vm_id} {handler.key}".encode(errors="replace")
     whole = b"".join(b"%d:%b," % (len(part), part) for part in (text, *secrets))
-    return _slow_digest(hashlib.sha256(whole).digest(), salt)
-
-
-@functools.lru_cache(maxsize=64)  # it is asked for twice: by the plan, and when the work is done
-def _slow_digest(digest: bytes, salt: bytes) -> str:
-    import hashlib
-
-    return hashlib.pbkdf2_hmac("sha256", digest, salt, _ROUNDS).hex()
+    return hashlib.pbkdf2_hmac("sha256", hashlib.sha256(whole).digest(), salt, _ROUNDS).hex()
 
 
 def _secrets(value: Any) -> Iterator[Secret]:

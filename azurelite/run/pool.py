@@ -157,7 +157,7 @@ def _report_ready(system: System, fabric: Fabric, deadline: Deadline) -> None:
 def _mark(kind: str, system: System, clock: Clock) -> None:
     text = f"{read_identity(system.root).vm_id or ''}\n{kind} since {iso_utc(clock.now())}\n"
     try:
-        system.files.make_own_folder(layout.STATE_DIR, mode=0o700)
+        system.files.make_own_folder(layout.STATE_DIR)
         system.files.put(layout.POOL_MARKER, text.encode(), mode=0o600, owner=None)
     except FileError as error:
         LOG.warning("nothing can be remembered, another run will report Ready to the pool again: %s", error)
@@ -166,11 +166,11 @@ def _mark(kind: str, system: System, clock: Clock) -> None:
 def _waits_as(system: System) -> Optional[str]:
     """The VM that a run has reported to the pool, empty where that is not known; None: there was no such run."""
     try:
-        marker = system.files.read(layout.POOL_MARKER)
+        marker = system.files.text(layout.POOL_MARKER)
     except FileError as error:
         LOG.warning("%s", error)
         return None
-    return None if marker is None else marker.decode(errors="replace").partition("\n")[0].strip()
+    return None if marker is None else marker.partition("\n")[0].strip()
 
 
 def _is_this_vm(vm_id: str, system: System) -> bool:

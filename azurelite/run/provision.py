@@ -72,15 +72,14 @@ def provision(options: Options) -> Outcome:
     off = marker.switched_off(Root(options.root))
     if off is not None:
         return Outcome("disabled", f"azurelite is switched off: {off}")
-    opened: list[tuple[Session, tuple[Handler, ...]]] = []
-    error = guard(lambda: opened.append(_open(options, clock)))
-    if error is not None:
+    opened = guard(lambda: _open(options, clock))
+    if isinstance(opened, AzureliteError):
         if not options.dry_run:
             from azurelite.run.reporter import tell_early_error
 
-            tell_early_error(error, root=options.root, clock=clock)
-        raise error
-    session, handlers = opened[0]
+            tell_early_error(opened, root=options.root, clock=clock)
+        raise opened
+    session, handlers = opened
     if not session.on_azure():
         return Outcome("not azure", "this machine is not on Azure: nothing was asked and nothing changed")
     known = session.identity.vm_id
@@ -113,9 +112,8 @@ def _open(options: Options, clock: Clock) -> tuple[Session, tuple[Handler, ...]]
 
 def _whole_run(run: _Run) -> Outcome:
     """The run, whatever breaks in it: a defect outside of the steps is told to Azure as well."""
-    found: list[Outcome] = []
-    error = guard(lambda: found.append(run.go()))
-    return run.give_up(error) if error is not None else found[0]
+    outcome = guard(run.go)
+    return run.give_up(outcome) if isinstance(outcome, AzureliteError) else outcome
 
 
 @contextlib.contextmanager
@@ -195,7 +193,7 @@ class _Run:
         if self.options.force:
             state.forget()
         self._save(crawled, state)
-        plan = make_plan(self.handlers, crawled, None if self.options.force else state)
+        plan = make_plan(self.handlers, crawled, state, force=self.options.force)
         steps = self.runner.run(
             plan,
             crawled.metadata,
@@ -216,13 +214,11 @@ class _Run:
     def _crawl(
         self, given: Optional[MediaDocument] = None, *, sources: Optional[Sequence[str]] = None
     ) -> tuple[Crawl, Optional[AzureliteError]]:
-        found: list[Crawl] = []
-        error = guard(
-            lambda: found.append(self.session.crawl(self.fabric, self.system, given_media=given, sources=sources))
-        )
-        crawled = found[0] if found else Crawl(Metadata(), {})
-        self.runner.said.update(failure.message for failure in crawled.failures.values())
-        return crawled, error
+        found = guard(lambda: self.session.crawl(self.fabric, self.system, given_media=given, sources=sources))
+        if isinstance(found, AzureliteError):
+            return Crawl(Metadata(), {}), found
+        self.runner.said.update(failure.message for failure in found.failures.values())
+        return found, None
 
     def _pool(self, crawled: Crawl) -> Optional[str]:
         """How the VM waits for an owner. One whose owner's Ready was accepted once waits no more, whatever is left."""
@@ -233,18 +229,15 @@ class _Run:
 
     def _leave_pool(self, kind: str, waiting: Crawl) -> tuple[Crawl, Optional[AzureliteError]]:
         """Wait for an owner, then begin anew with his document and a new time budget."""
-        given: list[MediaDocument] = []
-        error = guard(
-            lambda: given.append(
-                leave_pool(kind, system=self.system, fabric=self.fabric, open_fabric=self.session.open_fabric)
-            )
+        given = guard(
+            lambda: leave_pool(kind, system=self.system, fabric=self.fabric, open_fabric=self.session.open_fabric)
         )
         self.fabric.renew(self.session.config.datasource.deadline)
         self.system.commands.limit = self.fabric.reading
-        if error is not None:
-            return Crawl(Metadata(vm_id=self.session.identity.vm_id)), error
+        if isinstance(given, AzureliteError):
+            return Crawl(Metadata(vm_id=self.session.identity.vm_id)), given
         # The pool's own disc is still in the drive, and is to be ejected like any other.
-        crawled, broken = self._crawl(replace(given[0], device=waiting.device))
+        crawled, broken = self._crawl(replace(given, device=waiting.device))
         return crawled, broken or still_in_pool(crawled)
 
     def _save(self, crawled: Crawl, state: State) -> None:

@@ -16,7 +16,7 @@ from azurelite.handlers import REPORT_READY, Context, Handler
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult, deciding_failure
 from azurelite.record import replace
-from azurelite.run.plan import Step, inputs_of
+from azurelite.run.plan import Step
 from azurelite.run.reporter import Reporter
 from azurelite.state.store import State
 from azurelite.system.machine import System
@@ -84,10 +84,8 @@ class Runner:
             if step.handler.name == REPORT_READY:
                 self.system.commands.limit = None  # from here on nobody waits
             if remember and result.status == "done":
-                inputs = inputs_of(step.handler, metadata)
-                state.finish(
-                    step.handler.key, step.handler.frequency, inputs=inputs, lasting=step.handler.runs_programs
-                )
+                one = step.handler
+                state.finish(one.key, one.frequency, inputs=step.inputs, lasting=one.runs_programs)
             results.append(result)
             self._say(result, ran=step.blocked is None)
             if detach and step.handler.name == REPORT_READY and (step.skip is not None or result.status == "done"):

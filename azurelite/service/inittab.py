@@ -20,17 +20,17 @@ def enable(system: System, program: str) -> None:
         FileError: the file cannot be changed.
         MachineError: there is no such file; a file with this line only would replace the defaults of BusyBox's init.
     """
-    data = system.files.read(INITTAB)
-    if data is None:
+    text = system.files.text(INITTAB)
+    if text is None:
         raise MachineError(f"there is no {INITTAB}: write one, or have /etc/init.d/rcS run `azurelite provision`")
-    system.files.rewrite(INITTAB, _encode(with_line(_decode(data), program)))
+    system.files.rewrite_text(INITTAB, with_line(text, program))
 
 
 def disable(system: System) -> None:
     """Remove the line. One that `service install` did not write stays. Raises FileError."""
-    data = system.files.read(INITTAB)
-    if data is not None:
-        system.files.rewrite(INITTAB, _encode(without_line(_decode(data))))
+    text = system.files.text(INITTAB)
+    if text is not None:
+        system.files.rewrite_text(INITTAB, without_line(text))
 
 
 def with_line(text: str, program: str) -> str:
@@ -57,11 +57,3 @@ def without_line(text: str) -> str:
 
 def _line(program: str) -> str:
     return marked("busybox/inittab", program).decode().splitlines()[-1]
-
-
-def _decode(data: bytes) -> str:
-    return data.decode(errors="surrogateescape")
-
-
-def _encode(text: str) -> bytes:
-    return text.encode(errors="surrogateescape")

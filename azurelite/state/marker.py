@@ -11,7 +11,6 @@ from azurelite import layout
 from azurelite.hypervisor.identity import swap_bytes
 from azurelite.system.root import Root
 
-_LIMIT = 65536  # bytes of a marker or a kernel command line
 _EVERY_BOOT = "every-boot"
 _UNREPORTED = "unreported"
 
@@ -20,14 +19,14 @@ def switched_off(root: Root) -> str | None:
     """What switches azurelite off on this guest, in a reader's words, or None."""
     if exists(root, layout.DISABLED_SWITCH, unsure=True):
         return f"{layout.DISABLED_SWITCH} exists"
-    if layout.KERNEL_OFF_WORD in _read(root, layout.KERNEL_COMMAND_LINE).split():
+    if layout.KERNEL_OFF_WORD in root.text(layout.KERNEL_COMMAND_LINE).split():
         return f"the kernel command line says {layout.KERNEL_OFF_WORD}"
     return None
 
 
 def marker_path(vm_id: str) -> str:
     """The guest path of the file whose existence says that this VM is provisioned."""
-    return f"{layout.VMS_DIR}/{vm_id}/provisioned"
+    return f"{layout.vm_folder(vm_id)}/provisioned"
 
 
 def provisioned_as(root: Root, vm_id: str) -> str | None:
@@ -46,7 +45,7 @@ def provisioned_by_other(root: Root, vm_id: str) -> str | None:
     """The agent that provisioned this very VM before azurelite came onto it, or None."""
     same = (vm_id, swap_bytes(vm_id))
     for agent, path in layout.OTHER_AGENTS:
-        if _read(root, path).strip().lower() in same:
+        if root.text(path).strip().lower() in same:
             return agent
     return None
 
@@ -76,7 +75,7 @@ def done_before(root: Root, vm_id: str | None) -> str | None:
 def reported(root: Root, vm_id: str) -> bool:
     """Azure has accepted Ready for this VM: its marker does not say that nobody told Azure."""
     known = provisioned_as(root, vm_id)
-    return known is not None and _UNREPORTED not in _read(root, marker_path(known)).splitlines()
+    return known is not None and _UNREPORTED not in root.text(marker_path(known)).splitlines()
 
 
 def nothing_to_do(root: Root, vm_id: str, *, config_file: str | None) -> bool:
@@ -84,7 +83,7 @@ def nothing_to_do(root: Root, vm_id: str, *, config_file: str | None) -> bool:
     known = provisioned_as(root, vm_id)
     if known is None or (config_file is not None and not os.path.isfile(config_file)):
         return False
-    text = _read(root, marker_path(known)).removeprefix(f"{_UNREPORTED}\n")
+    text = root.text(marker_path(known)).removeprefix(f"{_UNREPORTED}\n")
     return text == marker_text(root, config_file=config_file)
 
 
@@ -127,10 +126,3 @@ def exists(root: Root, path: str, *, unsure: bool) -> bool:
 
 def _stamp(path: str, found: os.stat_result | None) -> str:
     return f"{path} {found.st_mtime_ns} {found.st_size}" if found is not None else ""
-
-
-def _read(root: Root, path: str) -> str:
-    try:
-        return (root.read(path, limit=_LIMIT) or b"").decode("utf-8", "replace")
-    except OSError:
-        return ""

@@ -88,7 +88,7 @@ class State:
 
     def forget(self) -> None:
         """Take back that this VM is done: all of it is to be done again, and counts as undone until it is."""
-        folder = f"{layout.VMS_DIR}/{self._vm_id}/handlers"
+        folder = f"{layout.vm_folder(self._vm_id)}/handlers"
 
         def remove() -> None:
             self._system.files.remove(marker.marker_path(self._vm_id))
@@ -134,7 +134,7 @@ class State:
         )
 
     def _owed_file(self) -> str:
-        return f"{layout.VMS_DIR}/{self._vm_id}/owed"
+        return f"{layout.vm_folder(self._vm_id)}/owed"
 
     def keep_media(self, document: bytes) -> None:
         """Keep a copy of ovf-env.xml without its secrets: the disc is there at the first boot only."""
@@ -145,7 +145,7 @@ class State:
         row = {"vm_id": self._vm_id, "kind": change.kind, "target": change.target, "detail": change.detail}
 
         def append() -> None:
-            self._system.files.make_own_folder(layout.STATE_DIR, mode=0o700, lasting=False)
+            self._system.files.make_own_folder(layout.STATE_DIR, lasting=False)
             self._system.files.append_line(layout.MANIFEST, json.dumps(row))
 
         self._keep(append)
@@ -153,14 +153,13 @@ class State:
     def _record(self, handler: str, frequency: Frequency) -> Optional[str]:
         if frequency == "boot":
             return None
-        folder = layout.ONCE_DIR if frequency == "once" else f"{layout.VMS_DIR}/{self._vm_id}/handlers"
+        folder = layout.ONCE_DIR if frequency == "once" else f"{layout.vm_folder(self._vm_id)}/handlers"
         return f"{folder}/{handler}"
 
     def _put(self, path: str, text: str, *, lasting: bool = True) -> None:
         files = self._system.files
         with files.durability.together():
-            files.make_own_folder(layout.STATE_DIR, mode=0o700, lasting=lasting)
-            files.make_own_folder(path.rpartition("/")[0], mode=0o700, lasting=lasting)
+            files.make_own_folder(path.rpartition("/")[0], lasting=lasting)
             files.put(path, text.encode(), mode=0o600, owner=None, lasting=lasting)
             if lasting:  # the folders may be from a record that was not
                 sync_folders(files, path, below=layout.STATE_DIR)
@@ -194,11 +193,10 @@ class Memory:
     def recall(self, name: str) -> Optional[str]:
         """The text remembered under that name (letters, digits, `_`, `-`), or None."""
         try:
-            data = self._files.read(f"{self._folder}/{name}")
+            return self._files.text(f"{self._folder}/{name}")
         except FileError as error:
             LOG.debug("%s", error)
             return None
-        return None if data is None else data.decode(errors="replace")
 
     def remember(self, name: str, text: str) -> bool:
         """Keep a text under a name; once this returns it outlasts a power cut.
@@ -209,8 +207,7 @@ class Memory:
         if self.recall(name) == text:
             return True
         try:
-            self._files.make_own_folder(layout.STATE_DIR, mode=0o700)
-            self._files.make_own_folder(self._folder, mode=0o700)
+            self._files.make_own_folder(self._folder)
             if self._files.dry_run:
                 self._files.expect_file(f"{self._folder}/{name}", text.encode())
                 return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Optional
 
-from azurelite.system.files import Files
+from azurelite.system.blocks import ended
 
 
 def get(text: str, key: str) -> Optional[str]:
@@ -23,7 +23,7 @@ def assign(text: str, key: str, value: str, *, quote: str = '"') -> str:
     line = re.compile(rf"^([ \t]*(?:export[ \t]+)?{re.escape(key)}=).*$", re.MULTILINE)
     text, count = line.subn(lambda match: f"{match[1]}{quote}{value}{quote}", text)
     if count == 0:
-        text += ("" if not text or text.endswith("\n") else "\n") + f"{key}={quote}{value}{quote}\n"
+        text = f"{ended(text)}{key}={quote}{value}{quote}\n"
     return text
 
 
@@ -42,14 +42,3 @@ def uci_set(text: str, section: str, option: str, value: str) -> Optional[str]:
         elif not (inside and words[:2] == ["option", option]):
             lines.append(line)
     return "".join(f"{line}\n" for line in lines) if found else None
-
-
-def read_text(files: Files, path: str) -> Optional[str]:
-    """A file as text, whatever bytes are in it, or None where there is none. Raises FileError."""
-    data = files.read(path)
-    return None if data is None else data.decode(errors="surrogateescape")
-
-
-def rewrite_text(files: Files, path: str, text: str) -> bool:
-    """Write a text back as it was read; the file keeps its mode and owner. True when it changed. Raises FileError."""
-    return files.rewrite(path, text.encode(errors="surrogateescape"))

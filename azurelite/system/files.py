@@ -13,10 +13,11 @@ import stat
 from typing import Iterator, Optional
 
 from azurelite.errors import FileError
+from azurelite.layout import STATE_DIR
 from azurelite.system.accounts.users import ROOT_OWNER, Owner
 from azurelite.system.changes import Change, Journal
 from azurelite.system.durability import Durability
-from azurelite.system.explain import explained, write_all
+from azurelite.system.explain import beside, explained, instead_of, replacing, write_all
 from azurelite.system.root import Root
 
 READ_LIMIT = 16 * 1024 * 1024  # bytes; nothing that azurelite reads on a machine is larger
@@ -53,6 +54,23 @@ class Files:
         if data is not None and len(data) > READ_LIMIT:
             raise FileError(f"cannot read {path}: it has more than {READ_LIMIT} bytes")
         return data
+
+    def text(self, path: str, *, beneath: Optional[str] = None) -> Optional[str]:
+        """The file as text, or None where there is none. Bytes that are not UTF-8 survive `rewrite_text`.
+
+        Raises:
+            FileError: it is there and cannot be read.
+        """
+        data = self.read(path, beneath=beneath)
+        return None if data is None else data.decode(errors="surrogateescape")
+
+    def lines(self, path: str, *, beneath: Optional[str] = None) -> list[str]:
+        """The lines of a text file without their ends; none where there is no file. Raises FileError.
+
+        Python's `splitlines` also splits at characters that may be part of a line, in /etc/passwd for example.
+        """
+        lines = (self.text(path, beneath=beneath) or "").split("\n")
+        return lines[:-1] if lines[-1] == "" else lines
 
     def stat(self, path: str, *, beneath: Optional[str] = None) -> Optional[os.stat_result]:
         """What lies at `path` on the disk, or None. Raises FileError."""
@@ -127,6 +145,10 @@ class Files:
         )
         return self.write(path, data, mode=stat.S_IMODE(found.st_mode), owner=owner)
 
+    def rewrite_text(self, path: str, text: str, *, mode: int = 0o644) -> bool:
+        """As `rewrite`, for a text that may come from `text`. Raises FileError."""
+        return self.rewrite(path, text.encode(errors="surrogateescape"), mode=mode)
+
     def delete(self, path: str, *, beneath: Optional[str] = None) -> bool:
         """See to it that there is no file or link at `path`; True when there was one. Raises FileError."""
         if self._wished.get(path, b"") is None:
@@ -159,11 +181,10 @@ class Files:
             self._wished_links[path] = target
             return True
         with explained("link", path), self.parent(path, beneath=path) as (folder, name):
-            temporary = f".{name}.azurelite"
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
-            os.symlink(target, temporary, dir_fd=folder)
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+                os.unlink(beside(name), dir_fd=folder)
+            os.symlink(target, beside(name), dir_fd=folder)
+            os.rename(beside(name), name, src_dir_fd=folder, dst_dir_fd=folder)
             self.durability.note(folder)
         return True
 
@@ -192,8 +213,7 @@ class Files:
                 self._check_folder(path, beneath=beneath)
             self.journal.record(Change("mkdir", path, f"mode {mode:04o}, owner {owner.name}"))
         elif not stat.S_ISDIR(found.st_mode):
-            what = "a symbolic link, which is not followed" if stat.S_ISLNK(found.st_mode) else "not a folder"
-            raise FileError(f"{path} is {what}: remove it, then run again")
+            raise FileError(f"{path} is {instead_of('folder', found)}: remove it, then run again")
         elif stat.S_IMODE(found.st_mode) == mode and self._owned(found, owner):
             return False
         else:
@@ -228,24 +248,11 @@ class Files:
     ) -> None:
         """Write a file atomically, with no comparison and no record; `lasting` a power cut. Raises FileError."""
         with explained("write", path), self.parent(path, beneath=beneath) as (folder, name):
-            temporary = f".{name}.azurelite"
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
-            try:
-                try:
-                    write_all(descriptor, data)
-                    self._give(descriptor, mode=mode, owner=owner)
-                    if lasting:
-                        os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary, dir_fd=folder)
-                raise
+            with replacing(folder, name) as descriptor:
+                write_all(descriptor, data)
+                self._give(descriptor, mode=mode, owner=owner)
+                if lasting:
+                    os.fsync(descriptor)
             if lasting:
                 self.durability.note(folder)
 
@@ -273,11 +280,13 @@ class Files:
             finally:
                 os.close(descriptor)
 
-    def make_own_folder(self, path: str, *, mode: int, lasting: bool = True) -> None:
+    def make_own_folder(self, path: str, *, mode: int = 0o700, lasting: bool = True) -> None:
         """Make one of azurelite's own folders and its missing parents, with no record. Raises FileError.
 
-        In a dry run it is taken that they will be there.
+        Below azurelite's state that folder, too, is root's alone. In a dry run it is taken that they will be there.
         """
+        if path.startswith(f"{STATE_DIR}/"):
+            self.make_own_folder(STATE_DIR, lasting=lasting)
         if (path, mode) in self._own_folders and self.stat(path) is not None:  # it may be gone, or hidden by a mount
             return
         parts = path.strip("/").split("/")
@@ -307,8 +316,7 @@ class Files:
         if found is None:
             return False
         if not stat.S_ISREG(found.st_mode):
-            what = "a symbolic link, which is not followed" if stat.S_ISLNK(found.st_mode) else "not a regular file"
-            raise FileError(f"{path} is {what}: remove it, then run again")
+            raise FileError(f"{path} is {instead_of('regular file', found)}: remove it, then run again")
         same_rights = stat.S_IMODE(found.st_mode) == mode and self._owned(found, owner)
         return same_rights and self.read(path, beneath=beneath) == data
 

@@ -1,4 +1,4 @@
-"""Names of files with glob's signs, as `Include` of sshd and `source` of ifupdown have them, below a guest's root."""
+"""Names: the order in which people put them, and glob's signs, as in `Include` of sshd and `source` of ifupdown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import re
 from typing import Callable, Iterable
 
 Names = Callable[[str], Iterable[str]]
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A sort key that puts eth2 before eth10 and sda before sda1."""
+    return [(int(part), "") if part[0] in "0123456789" else (-1, part) for part in re.split(r"([0-9]+)", name) if part]
 
 
 def expand(pattern: str, names: Names) -> list[str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Optional
 
-from azurelite.system.assignments import assign, get, read_text, rewrite_text
+from azurelite.system.assignments import assign, get
+from azurelite.system.blocks import ended
 from azurelite.system.explain import explained
 from azurelite.system.files import READ_LIMIT, Files
 
@@ -57,7 +58,7 @@ def keyboard_places(files: Files) -> list[tuple[str, str]]:
     there = [place for place in _KEYBOARD if files.exists(place[0])]
     if not there and any(files.is_executable(path) for path in _SYSTEMD):
         return [_KEYBOARD[0]]
-    if get(read_text(files, "/etc/rc.conf") or "", "KEYMAP") is not None:  # Void
+    if get(files.text("/etc/rc.conf") or "", "KEYMAP") is not None:  # Void
         there.append(("/etc/rc.conf", "KEYMAP"))
     return there
 
@@ -65,9 +66,9 @@ def keyboard_places(files: Files) -> list[tuple[str, str]]:
 def set_language(files: Files, places: list[tuple[str, str]], locale: str) -> None:
     """Name the language in these places. Raises FileError."""
     for path, key in places:
-        text = read_text(files, path) or ""
+        text = files.text(path) or ""
         quote = '"' if key == "RC_LANG" else ""
-        rewrite_text(files, path, assign(text, key, locale, quote=quote))
+        files.rewrite_text(path, assign(text, key, locale, quote=quote))
 
 
 def set_keyboard(files: Files, places: list[tuple[str, str]], keymap: str) -> None:
@@ -75,7 +76,7 @@ def set_keyboard(files: Files, places: list[tuple[str, str]], keymap: str) -> No
     for path, key in places:
         # What X calls a layout is the first word of the console's name: de-latin1 is layout de.
         value = keymap.partition("-")[0] if key == "XKBLAYOUT" else keymap
-        rewrite_text(files, path, assign(read_text(files, path) or "", key, value))
+        files.rewrite_text(path, assign(files.text(path) or "", key, value))
 
 
 def is_available(files: Files, locale: str) -> bool:
@@ -103,7 +104,7 @@ def charset_of(files: Files, locale: str) -> Optional[str]:
 
     Without such a list the name has to say it itself. Raises FileError.
     """
-    listed = (read_text(files, SUPPORTED) or "") + "\n" + (read_text(files, LOCALE_GEN) or "")
+    listed = (files.text(SUPPORTED) or "") + "\n" + (files.text(LOCALE_GEN) or "")
     found = re.search(rf"^[# \t]*{re.escape(locale)}[ \t/]+(\S+)", listed, re.MULTILINE)
     if found is not None:
         return found[1]
@@ -114,12 +115,12 @@ def charset_of(files: Files, locale: str) -> Optional[str]:
 
 def choose(files: Files, locale: str, charset: str) -> bool:
     """See to it that `locale-gen` makes the locale. True when its list had to change. Raises FileError."""
-    text = read_text(files, LOCALE_GEN) or ""
+    text = files.text(LOCALE_GEN) or ""
     wanted = rf"{re.escape(locale)}[ \t]+{re.escape(charset)}[ \t]*$"
     if re.search(rf"^[ \t]*{wanted}", text, re.MULTILINE):
         return False
     line = f"{locale} {charset}"
     text, count = re.subn(rf"^[ \t]*#[ \t]*{wanted}", line, text, count=1, flags=re.MULTILINE)
     if count == 0:
-        text += ("" if not text or text.endswith("\n") else "\n") + f"{line}\n"
-    return rewrite_text(files, LOCALE_GEN, text)
+        text = f"{ended(text)}{line}\n"
+    return files.rewrite_text(LOCALE_GEN, text)

@@ -11,7 +11,7 @@ from azurelite.errors import MachineError
 from azurelite.metadata import Secret
 from azurelite.system.changes import Change, Journal
 from azurelite.system.files import Files
-from azurelite.system.process import Commands
+from azurelite.system.process import STANDARD_PATH, Commands
 from azurelite.system.root import Root
 
 TYPE_CHECKING = False
@@ -61,6 +61,18 @@ class System:
 
             self._accounts = Accounts(self.files, self.commands, self.journal, self._clock)
         return self._accounts
+
+    def program(self, name: str) -> Optional[str]:
+        """The guest path of a program in the guest's usual folders, or None where it is not installed there.
+
+        `commands.find` asks for what can be run from here, which is something else where the root is foreign.
+        """
+        paths = (f"{folder}/{name}" for folder in STANDARD_PATH.split(":"))
+        return next((path for path in paths if self.files.is_executable(path)), None)
+
+    def installed(self, *names: str) -> bool:
+        """The guest has one of these programs: by name in its usual folders, or by a path of its own."""
+        return any(self.files.is_executable(name) if "/" in name else self.program(name) for name in names)
 
     def perform(
         self,

@@ -6,7 +6,7 @@ import stat
 from typing import Optional
 
 from azurelite.errors import MachineError
-from azurelite.system.accounts.tablefiles import as_number, split_lines
+from azurelite.system.accounts.tablefiles import as_number, table_rows
 from azurelite.system.accounts.users import Owner
 from azurelite.system.machine import System
 
@@ -64,8 +64,7 @@ def _group_number(system: System, group: str) -> int:
     number = as_number(group)
     if number is not None:
         return number
-    for line in split_lines(system.files.read("/etc/group")):
-        entry = [*line.split(":"), "", ""]
+    for entry in table_rows(system.files, "/etc/group", fill=4):
         found = as_number(entry[2])
         if entry[0] == group and found is not None:
             return found
@@ -75,8 +74,7 @@ def _group_number(system: System, group: str) -> int:
 
 
 def _own_group(system: System, number: int) -> int:
-    for line in split_lines(system.files.read("/etc/passwd")):
-        entry = [*line.split(":"), "", "", ""]
+    for entry in table_rows(system.files, "/etc/passwd", fill=7):
         gid = as_number(entry[3])
         if as_number(entry[2]) == number and gid is not None:
             return gid

@@ -9,7 +9,7 @@ import signal
 import subprocess
 from typing import Mapping, Optional, Sequence
 
-from azurelite.clock import Deadline
+from azurelite.clock import Clock, Deadline
 from azurelite.errors import CommandError
 from azurelite.metadata import Secret
 
@@ -30,6 +30,10 @@ class Commands:
         self.limit: Optional[Deadline] = None  # of the run as a whole: no command outlives it
         self.search_path = f"{search_path}:{STANDARD_PATH}" if search_path else STANDARD_PATH
 
+    def within(self, clock: Clock, seconds: float) -> Deadline:
+        """A wait of at most so many seconds, which ends with the run as a whole."""
+        return Deadline(clock, seconds) if self.limit is None else self.limit.within(seconds)
+
     def find(self, name: str) -> Optional[str]:
         """The path of a program, or None where it is not installed."""
         for folder in self.search_path.split(":"):
@@ -37,6 +41,13 @@ class Commands:
             if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
                 return candidate
         return None
+
+    def need(self, name: str, *, remedy: str = "add it to the image") -> str:
+        """The path of a program. Raises CommandError: it is not installed, with what to do about it."""
+        path = self.find(name)
+        if path is None:
+            raise CommandError(f"{name} is not installed: {remedy}")
+        return path
 
     def run(
         self,
@@ -62,9 +73,7 @@ class Commands:
         Raises:
             CommandError: not installed, not zero, or too slow; with the command's last words.
         """
-        program = self.find(argv[0])
-        if program is None:
-            raise CommandError(f"{argv[0]} is not installed: add it to the image")
+        program = self.need(argv[0])
         if self.limit is not None:
             timeout = min(timeout, self.limit.remaining())
             if timeout <= 0:  # to be started and killed at once might leave its work half done

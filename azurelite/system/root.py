@@ -128,6 +128,13 @@ class Root:
         finally:
             os.close(descriptor)
 
+    def text(self, path: str, *, limit: int = 65536) -> str:
+        """The first `limit` bytes of a file as text; "" where it is absent or cannot be read. Raises nothing."""
+        try:
+            return (self.read(path, limit=limit) or b"").decode("utf-8", "replace")
+        except OSError:  # no permission, or an attribute of a device that has just gone
+            return ""
+
     def stat(self, path: str, *, beneath: str | None = None) -> os.stat_result | None:
         """What lies at `path` (a link's target unless `beneath` forbids following), or None.
 

@@ -117,7 +117,7 @@ class Scripts:
         files = self._system.files
         folder = os.path.dirname(log)
         if not files.is_dir(folder):
-            files.make_own_folder(folder, mode=0o700)
+            files.make_own_folder(folder)
         with explained("write", log), files.parent(log, beneath=log) as (parent, name):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=parent)

@@ -10,14 +10,15 @@ import re
 from typing import Optional
 
 from azurelite.record import Record
-from azurelite.system.assignments import assign, get, read_text, rewrite_text
+from azurelite.system.assignments import assign, get
+from azurelite.system.blocks import Block
 from azurelite.system.files import Files
+from azurelite.system.machine import System
 
-_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin")
 _CLOCK = "/dev/ptp_hyperv"  # udev's name for it, which does not change with the order of drivers
 _PTP = "/sys/class/ptp"
 _OWN = "azurelite.conf"
-_BEGIN, _END = "# azurelite: begin", "# azurelite: end"
+_BLOCK = Block("# azurelite: begin", "# azurelite: end")
 _OUT = "#azurelite: "  # ahead of a line that is taken out
 
 
@@ -46,14 +47,14 @@ _TIMESYNCD = ("/usr/lib/systemd/systemd-timesyncd", "/lib/systemd/systemd-timesy
 _TIMESYNCD_CONF = "/etc/systemd/timesyncd.conf.d/90-azurelite.conf"
 
 
-def find_time_keeper(files: Files) -> Optional[TimeKeeper]:
+def find_time_keeper(system: System) -> Optional[TimeKeeper]:
     """The program that is installed, the most able one first, or None. Raises FileError."""
     for name, programs, confs, services in _KNOWN:
-        if any(files.is_executable(f"{folder}/{program}") for folder in _FOLDERS for program in programs):
-            conf = next((path for path in confs if files.exists(path)), None)
+        if system.installed(*programs):
+            conf = next((path for path in confs if system.files.exists(path)), None)
             if conf is not None:
                 return TimeKeeper(name, conf, services)
-    if any(files.is_executable(path) for path in _TIMESYNCD):
+    if system.installed(*_TIMESYNCD):
         return TimeKeeper("timesyncd", _TIMESYNCD_CONF, ("systemd-timesyncd",))
     return None
 
@@ -63,7 +64,7 @@ def hyperv_clock(files: Files) -> Optional[str]:
     if files.exists(_CLOCK):
         return _CLOCK
     for name in files.names(_PTP):  # without udev nothing has given it the lasting name
-        if (read_text(files, f"{_PTP}/{name}/clock_name") or "").strip() == "hyperv":
+        if (files.text(f"{_PTP}/{name}/clock_name") or "").strip() == "hyperv":
             return f"/dev/{name}"
     return None
 
@@ -90,18 +91,18 @@ def configure(
         return _set_timesyncd(files, (*servers, *pools))
     if keeper.name == "busybox":
         return _set_busybox(files, keeper.conf, (*servers, *pools))
-    text = read_text(files, keeper.conf) or ""
+    text = files.text(keeper.conf) or ""
     before = text
     if servers or pools:
         text = _without_sources(text)
     own = _sources(keeper.name, servers, pools)
     if keeper.name != "chrony":
-        return rewrite_text(files, keeper.conf, with_part(text, own))
+        return files.rewrite_text(keeper.conf, _BLOCK.put(text, own))
     folder = drop_in_folder(files, text)
     own = [*_clock_lines(files, folder, before, clock), *own]
     if folder is None:
-        return rewrite_text(files, keeper.conf, with_part(text, own))
-    changed = rewrite_text(files, keeper.conf, text) if text != before else False
+        return files.rewrite_text(keeper.conf, _BLOCK.put(text, own))
+    changed = files.rewrite_text(keeper.conf, text) if text != before else False
     return _set_drop_in(files, f"{folder}/{_OWN}", own) or changed
 
 
@@ -118,10 +119,10 @@ def _clock_lines(files: Files, folder: Optional[str], text: str, clock: Optional
     """The lines for the host's clock: none where the image has its own."""
     if clock is None:
         return []
-    others = [_part_removed(text)]
+    others = [_BLOCK.removed(text)]
     if folder is not None:
         paths = [f"{folder}/{name}" for name in files.names(folder) if name.endswith(".conf") and name != _OWN]
-        others += [read_text(files, path) or "" for path in paths]
+        others += [files.text(path) or "" for path in paths]
     there = "\n".join(others)
     lines = []
     if re.search(r"^[ \t]*refclock[ \t]+PHC[ \t]", there, re.MULTILINE | re.IGNORECASE) is None:
@@ -139,38 +140,20 @@ def _sources(name: str, servers: tuple[str, ...], pools: tuple[str, ...]) -> lis
 
 def _without_sources(text: str) -> str:
     """The text with the servers of others taken out; a reference clock of ntpd (127.127.…) is none."""
-    part = _part(text)
+    part = _BLOCK.lines(text)
     kept = re.sub(
         r"^([ \t]*(?:server|servers|pool|peer)[ \t]+(?!127\.127\.).*)$",
         rf"{_OUT}\1",
-        _part_removed(text),
+        _BLOCK.removed(text),
         flags=re.MULTILINE,
     )
-    return with_part(kept, part)
-
-
-def with_part(text: str, lines: list[str]) -> str:
-    """The text with these lines as azurelite's part of it, at the end; none: without that part."""
-    text = _part_removed(text)
-    if not lines:
-        return text
-    text += "" if not text or text.endswith("\n") else "\n"
-    return text + "".join(f"{line}\n" for line in (_BEGIN, *lines, _END))
-
-
-def _part(text: str) -> list[str]:
-    found = re.search(rf"^{_BEGIN}\n(.*?)^{_END}$", text, re.MULTILINE | re.DOTALL)
-    return found[1].splitlines() if found else []
-
-
-def _part_removed(text: str) -> str:
-    return re.sub(rf"^{_BEGIN}\n.*?^{_END}(\n|\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
+    return _BLOCK.put(kept, part)
 
 
 def _set_drop_in(files: Files, path: str, lines: list[str]) -> bool:
     if not lines:
         return files.delete(path)
-    return rewrite_text(files, path, "".join(f"{line}\n" for line in ("# written by azurelite", *lines)))
+    return files.rewrite_text(path, "".join(f"{line}\n" for line in ("# written by azurelite", *lines)))
 
 
 def _set_timesyncd(files: Files, servers: tuple[str, ...]) -> bool:
@@ -178,12 +161,12 @@ def _set_timesyncd(files: Files, servers: tuple[str, ...]) -> bool:
         return files.delete(_TIMESYNCD_CONF)
     files.mkdirs(_TIMESYNCD_CONF.rpartition("/")[0])
     # The empty line takes out what other files have set.
-    return rewrite_text(files, _TIMESYNCD_CONF, f"# written by azurelite\n[Time]\nNTP=\nNTP={' '.join(servers)}\n")
+    return files.rewrite_text(_TIMESYNCD_CONF, f"# written by azurelite\n[Time]\nNTP=\nNTP={' '.join(servers)}\n")
 
 
 def _set_busybox(files: Files, path: str, servers: tuple[str, ...]) -> bool:
     if not servers:
         return False
-    text = read_text(files, path) or ""
+    text = files.text(path) or ""
     words = re.sub(r"-p[ \t]*\S+", "", get(text, "NTPD_OPTS") or "-N").split()
-    return rewrite_text(files, path, assign(text, "NTPD_OPTS", " ".join([*words, *(f"-p {name}" for name in servers)])))
+    return files.rewrite_text(path, assign(text, "NTPD_OPTS", " ".join([*words, *(f"-p {name}" for name in servers)])))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from azurelite.system.assignments import assign, get, read_text, rewrite_text, uci_set
+from azurelite.system.assignments import assign, get, uci_set
 from azurelite.system.files import Files
 
 ZONEINFO = "/usr/share/zoneinfo"
@@ -49,19 +49,19 @@ def set_zone(files: Files, zone: str, data: bytes) -> None:
     _set_localtime(files, zone, data)
     for path in _NAMED:
         if files.exists(path):
-            rewrite_text(files, path, f"{zone}\n")
+            files.rewrite_text(path, f"{zone}\n")
     for path, key in _SETTINGS:
-        text = read_text(files, path)
+        text = files.text(path)
         if text is not None and get(text, key) is not None:
-            rewrite_text(files, path, assign(text, key, zone))
+            files.rewrite_text(path, assign(text, key, zone))
     rule = posix_rule(data)
     if rule is not None and files.exists(_POSIX):
-        rewrite_text(files, _POSIX, f"{rule}\n")
-    text = read_text(files, _OPENWRT)
+        files.rewrite_text(_POSIX, f"{rule}\n")
+    text = files.text(_OPENWRT)
     if rule is not None and text is not None:
         text = uci_set(uci_set(text, "system", "timezone", rule) or text, "system", "zonename", zone)
         if text is not None:
-            rewrite_text(files, _OPENWRT, text)
+            files.rewrite_text(_OPENWRT, text)
 
 
 def _set_localtime(files: Files, zone: str, data: bytes) -> None:

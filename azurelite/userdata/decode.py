@@ -5,7 +5,7 @@ The size of the result is limited. The content of the document is not examined.
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Any, Callable
 
 from azurelite.errors import HandlerError
 from azurelite.record import Record
@@ -73,7 +73,7 @@ def _packed_as(data: bytes) -> str | None:
 
 
 def _unpack(kind: str, data: bytes, unzstd: Callable[[bytes, int], bytes]) -> bytes:
-    unpackers = {"gzip": _gunzip, "bzip2": _bunzip2, "xz": _unxz}
+    unpackers = {"gzip": lambda packed: gunzip(packed, LIMIT)[0], "bzip2": _bunzip2, "xz": _unxz}
     try:
         out = unzstd(data, LIMIT) if kind == "zstd" else unpackers[kind](data)
     except ImportError as error:
@@ -85,37 +85,40 @@ def _unpack(kind: str, data: bytes, unzstd: Callable[[bytes, int], bytes]) -> by
     return out
 
 
-def _gunzip(data: bytes) -> bytes:
+def gunzip(data: bytes, limit: int) -> tuple[bytes, bytes]:
+    """What the members of a gzip file hold, cut after `limit` bytes and one more; and what follows the last member.
+
+    Raises:
+        ValueError: damaged.
+        EOFError: cut off.
+    """
     import zlib
 
-    out = b""
-    while data.startswith(b"\x1f\x8b"):  # a gzip file may have several members
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            out += unpacker.decompress(data, LIMIT + 1 - len(out))
-        except zlib.error as error:
-            raise ValueError("damaged") from error
-        if len(out) > LIMIT:
-            return out
-        if not unpacker.eof:
-            raise EOFError("cut off")
-        data = unpacker.unused_data
-    return out
+    return _members(data, b"\x1f\x8b", limit, lambda: zlib.decompressobj(wbits=31), zlib.error)
 
 
 def _bunzip2(data: bytes) -> bytes:
     import bz2
 
+    return _members(data, b"BZh", LIMIT, bz2.BZ2Decompressor, OSError)[0]
+
+
+def _members(
+    data: bytes, magic: bytes, limit: int, make: Callable[[], Any], damaged: type[Exception]
+) -> tuple[bytes, bytes]:
     out = b""
-    while data.startswith(b"BZh"):
-        unpacker = bz2.BZ2Decompressor()
-        out += unpacker.decompress(data, LIMIT + 1 - len(out))
-        if len(out) > LIMIT:
-            return out
+    while data.startswith(magic):  # more than one may follow
+        unpacker = make()
+        try:
+            out += unpacker.decompress(data, limit + 1 - len(out))
+        except damaged as error:
+            raise ValueError("damaged") from error
+        if len(out) > limit:
+            break
         if not unpacker.eof:
             raise EOFError("cut off")
-        data = unpacker.unused_data
-    return out
+        data = unpacker.unused_data.lstrip(b"\0")
+    return out, data
 
 
 def _unxz(data: bytes) -> bytes:

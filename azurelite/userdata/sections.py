@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Mapping, Optional, Sequence, Union
 
+from azurelite.config.sizes import parse_size
 from azurelite.metadata import Secret
 from azurelite.userdata.cloudconfig import CloudConfig, FileEntry, Swap
 from azurelite.userdata.people import whole
@@ -12,7 +13,6 @@ from azurelite.userdata.people import whole
 OFF = ("off", "false", False)  # the values that disable a section with a mode
 _MOUNT_FIELDS = (None, None, "auto", "defaults,nofail", "0", "2")
 _SHORT_DEVICE = r"(x?[shv]d[a-z]+\d*|nvme\d+n\d+(p\d+)?|sr\d+)"
-_UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _PASSWORDS: Mapping[Union[bool, str], str] = {
     **dict.fromkeys(("true", "yes", "on"), "yes"),
     **dict.fromkeys(("false", "no", "off"), "no"),
@@ -117,7 +117,7 @@ def packages(config: CloudConfig) -> dict[str, Any]:
 
 
 def _bytes(value: Any, key: str) -> int:
-    match = re.fullmatch(r"(\d{1,15})([BKMGT]?)(i?B)?", str(value))
-    if match is None:
-        raise ValueError(f"`{key}` must be a number of bytes, or a number with K, M, G or T")
-    return int(match.group(1)) * _UNITS[match.group(2)]
+    try:
+        return parse_size(str(value))
+    except ValueError as error:
+        raise ValueError(f"`{key}` must be a number of bytes, or a number with K, M, G or T") from error

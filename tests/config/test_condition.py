@@ -19,7 +19,7 @@ VM = Metadata(
     password=Secret("s"),
     disable_password_authentication=True,
     provision_guest_proxy_agent=False,
-    public_ssh_keys=(SshKey("ssh-ed25519 A"), SshKey("ssh-rsa B")),
+    public_ssh_keys=(SshKey.read("ssh-ed25519 A"), SshKey.read("ssh-rsa B")),
     custom_data=Secret(b""),
     tags={
         "Role": "web",

@@ -21,7 +21,7 @@ def certificate(thumbprint: str, *, usable: bool = True) -> Certificate:
 
 
 def key(thumbprint: str) -> SshKey:
-    return SshKey(f"{ED25519} {thumbprint}")
+    return SshKey.read(f"{ED25519} {thumbprint}")
 
 
 CASES: dict[str, tuple[list[str], list[str], tuple[SshKey, ...], Optional[str]]] = {

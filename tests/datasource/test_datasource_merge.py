@@ -8,7 +8,7 @@ from kit import ED25519
 from azurelite.datasource import PRECEDENCE, merge, sources_of
 from azurelite.metadata import Metadata, Secret, SshKey
 
-KEYS = (SshKey(ED25519),)
+KEYS = (SshKey.read(ED25519),)
 BYTES, TEXT = Secret(b"x"), Secret("x")
 # Every field with the sources that may give it, strongest first, and a value: the table, written down a second time.
 TABLE = {

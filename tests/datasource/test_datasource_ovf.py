@@ -70,7 +70,7 @@ WHOLE = document(
     "<wa:PreprovisionedVMType>Savable</wa:PreprovisionedVMType>"
     "<wa:ProvisionGuestProxyAgent>true</wa:ProvisionGuestProxyAgent>",
 )
-KEY = SshKey(f"{ED25519} a b", "/home/alex/.ssh/authorized_keys")
+KEY = SshKey.read(f"{ED25519} a b", "/home/alex/.ssh/authorized_keys")
 
 
 def test_every_field_of_a_whole_document() -> None:
@@ -271,10 +271,15 @@ COLONS = ":".join(THUMBPRINT[i : i + 2] for i in range(0, 40, 2)).lower()
 HALF = len(ED25519) // 2
 KEYS: dict[str, tuple[list[str], Any, tuple[str, ...], list[str]]] = {
     "none": ([], None, (), []),
-    "written out": ([entry(value=ED25519)], (SshKey(ED25519),), (), []),
-    "its path": ([entry(value=ED25519, path="/a")], (SshKey(ED25519, "/a"),), (), []),
-    "the value wins": ([entry(value=ED25519, fingerprint=THUMBPRINT)], (SshKey(ED25519),), (), []),
-    "broken by line ends": ([entry(value=f"\r\n{ED25519[:HALF]}\r\n{ED25519[HALF:]}\r\n")], (SshKey(ED25519),), (), []),
+    "written out": ([entry(value=ED25519)], (SshKey.read(ED25519),), (), []),
+    "its path": ([entry(value=ED25519, path="/a")], (SshKey.read(ED25519, "/a"),), (), []),
+    "the value wins": ([entry(value=ED25519, fingerprint=THUMBPRINT)], (SshKey.read(ED25519),), (), []),
+    "broken by line ends": (
+        [entry(value=f"\r\n{ED25519[:HALF]}\r\n{ED25519[HALF:]}\r\n")],
+        (SshKey.read(ED25519),),
+        (),
+        [],
+    ),
     "only named": ([entry(fingerprint=THUMBPRINT)], None, (THUMBPRINT,), []),
     "lower case with colons": ([entry(fingerprint=f" {COLONS}\n")], None, (THUMBPRINT,), []),
     "named in order, once": (
@@ -283,11 +288,11 @@ KEYS: dict[str, tuple[list[str], Any, tuple[str, ...], list[str]]] = {
         (OTHER, THUMBPRINT),
         [],
     ),
-    "neither": ([entry(path="/a"), entry(value=ED25519)], (SshKey(ED25519),), (), [NEITHER]),
+    "neither": ([entry(path="/a"), entry(value=ED25519)], (SshKey.read(ED25519),), (), [NEITHER]),
     "no elements at all": ([""], None, (), [NEITHER]),
     "not hex": ([entry(fingerprint="G" * 40)], None, (), [NEITHER]),
     "SHA-256": ([entry(fingerprint="A" * 64)], None, (), [NEITHER]),
-    "not a key is for whoever writes it to refuse": ([entry(value="no\nkey")], (SshKey("no key"),), (), []),
+    "not a key is for whoever writes it to refuse": ([entry(value="no\nkey")], (SshKey.read("no key"),), (), []),
 }
 
 

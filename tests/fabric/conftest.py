@@ -13,7 +13,8 @@ from kit import FastClock
 
 from azurelite.clock import Deadline
 from azurelite.fabric.client import Fabric
-from azurelite.fabric.http import HttpClient, Response
+from azurelite.fabric.exchange import Request, Response
+from azurelite.fabric.http import HttpClient
 from azurelite.fabric.retry import RetryTable
 from azurelite.fabric.settings import ImdsSettings, WireServerSettings
 from azurelite.simulator import Scenario, Simulator
@@ -183,15 +184,8 @@ class Asker:
     ) -> Response:
         if seconds is None:
             seconds, table = 20, ONE_TRY
-        return self.http.request(
-            "GET" if body is None else "POST",
-            url,
-            headers={"Metadata": "true"},
-            table=table,
-            timeout=timeout,
-            deadline=Deadline(self.clock, seconds),
-            body=body,
-        )
+        request = Request(url, {"Metadata": "true"}, timeout, method="GET" if body is None else "POST", body=body)
+        return self.http.ask(request, table=table, deadline=Deadline(self.clock, seconds))
 
 
 @pytest.fixture

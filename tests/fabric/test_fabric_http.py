@@ -11,6 +11,7 @@ import pytest
 
 from azurelite.clock import Deadline
 from azurelite.errors import HttpStatusError, TransportError
+from azurelite.fabric.exchange import Request
 from azurelite.fabric.http import SIZE_CAP
 from azurelite.fabric.retry import RetryTable
 
@@ -375,5 +376,5 @@ def test_a_deadline_is_made_once_and_holds_for_all_tries(ask, simulate):
     deadline = Deadline(ask.clock, 10)
     for _ in range(2):
         with pytest.raises((HttpStatusError, TransportError)):
-            ask.http.request("GET", simulator.url, headers={}, table=RetryTable({503: 1}), timeout=1, deadline=deadline)
+            ask.http.ask(Request(simulator.url, {}, 1), table=RetryTable({503: 1}), deadline=deadline)
     assert sum(ask.clock.slept) <= 10

@@ -12,9 +12,11 @@ from kit import FastClock, Guest
 from azurelite.clock import Deadline
 from azurelite.errors import ConfigError, TransportError
 from azurelite.fabric.connection import check_interface, primary_address
+from azurelite.fabric.exchange import Request
 from azurelite.fabric.http import HttpClient
 from azurelite.fabric.retry import RetryTable
-from azurelite.system.network.reach import explain, read_routes, read_trie
+from azurelite.system.network.reach import explain
+from azurelite.system.network.routes import read_table, read_trie
 from azurelite.system.root import Root
 
 WIRESERVER, IMDS = "168.63.129.16", "169.254.169.254"
@@ -233,11 +235,11 @@ class TestTables:
     def test_lines_that_cannot_be_read_are_skipped(self) -> None:
         bad = "eth0\n\neth0\tX\tY\tZ\t0\t0\t0\t0\neth0\t0000\t0\t0001\t0\t0\t0\t00\n"
         bad += DEFAULT.replace("\t00000000\t0\t0\t0\n", "\t00FF00FF\t0\t0\t0\n")
-        (route,) = read_routes((HEAD + bad + DEFAULT).encode())
+        (route,) = read_table(HEAD + bad + DEFAULT)
         assert (route.prefix, route.interface, route.gateway, route.metric) == (0, "eth0", "10.0.0.1", 0)
 
     def test_a_route_that_is_not_up_is_none(self) -> None:
-        assert read_routes((HEAD + DEFAULT.replace("0003", "0002")).encode()) == []
+        assert read_table(HEAD + DEFAULT.replace("0003", "0002")) == []
 
     def test_no_bytes_raise(self, guest: Guest) -> None:
         chance = random.Random(16)
@@ -246,8 +248,8 @@ class TestTables:
             data = bytearray(chance.choice(seeds))
             for _ in range(4):
                 data[chance.randrange(len(data))] = chance.randrange(256)
-            read_routes(bytes(data))
-            read_trie(bytes(data))
+            read_table(data.decode(errors="replace"))
+            read_trie(data.decode(errors="replace"))
         for path in ("proc/net/route", "proc/net/fib_trie", "proc/net/ip_tables_names"):
             guest.put({path: ""}).path(path).write_bytes(HEAD.encode() + bytes(range(256)) * 40)
         assert "unreachable: " in explain(Root(guest.root), WIRESERVER, error(*TIMEOUT), uid=0)
@@ -287,4 +289,4 @@ class TestInterface:
 
     def get(self, http: HttpClient, url: str) -> bytes:
         deadline = Deadline(FastClock(), 5)
-        return http.request("GET", url, headers={}, table=RetryTable({}), timeout=2, deadline=deadline).body
+        return http.ask(Request(url, {}, 2), table=RetryTable({}), deadline=deadline).body

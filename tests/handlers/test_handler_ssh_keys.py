@@ -32,7 +32,7 @@ def key(number: int) -> str:
 
 
 def given(*texts: str) -> dict[str, object]:
-    return {"username": "azure", "public_ssh_keys": tuple(SshKey(text) for text in texts)}
+    return {"username": "azure", "public_ssh_keys": tuple(SshKey.read(text) for text in texts)}
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_without_the_account_it_is_an_error(guest: Guest, context: Make) -> None
 def test_a_system_account_gets_no_key(guest: Guest, context: Make, name: str) -> None:
     before = guest.snapshot()
     with pytest.raises(HandlerError, match="it is the name of a system account"):
-        apply(context(username=name, public_ssh_keys=(SshKey(ED25519),)), Options())
+        apply(context(username=name, public_ssh_keys=(SshKey.read(ED25519),)), Options())
     assert guest.snapshot() == before
 
 

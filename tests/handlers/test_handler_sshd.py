@@ -138,7 +138,7 @@ def test_azure_or_the_option_decides_about_passwords(
 
 def test_a_password_without_keys_enables_passwords(keyed: Guest, context: Make) -> None:
     keyed.put({MAIN: OFF})
-    apply(context(username="azure", password=Secret("x"), public_ssh_keys=(SshKey(ED25519),)), Options())
+    apply(context(username="azure", password=Secret("x"), public_ssh_keys=(SshKey.read(ED25519),)), Options())
     assert effective(keyed) == "no"
     apply(context(username="azure", password=Secret("x")), Options())
     assert effective(keyed) == "yes"
@@ -223,7 +223,7 @@ def test_a_dry_run_assumes_the_permissions_that_ssh_keys_would_set(
     keyed.path("home/azure/.ssh/authorized_keys").chmod(0o666)
     told = []
     for dry_run in (True, False):
-        ctx = context(dry_run=dry_run, public_ssh_keys=(SshKey(ED25519),), **FORBID)
+        ctx = context(dry_run=dry_run, public_ssh_keys=(SshKey.read(ED25519),), **FORBID)
         ssh_keys.apply(ctx, ssh_keys.Options())
         apply(ctx, Options())
         told.append(ctx.system.journal.since(0))

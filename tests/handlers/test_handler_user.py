@@ -85,7 +85,7 @@ def test_a_name_that_no_person_may_have_is_refused(
     guest.put({"etc/passwd": BASE["etc/passwd"] + more, "home/broken/.keep": ""})
     before = guest.snapshot()
     with pytest.raises(HandlerError, match=r"the user name '.*' is refused: ") as caught:
-        handler.apply(context(username=name, public_ssh_keys=(SshKey(ED25519),)), options)
+        handler.apply(context(username=name, public_ssh_keys=(SshKey.read(ED25519),)), options)
     assert guest.snapshot() == before
     error = caught.value
     assert error.reason == "failed to provision user"

@@ -11,7 +11,9 @@ from typing import Callable
 
 import pytest
 
-from azurelite.keys.openssh import PublicKey, authorized_lines, opening, parse_key, parse_login_key, repaired
+from azurelite.handlers.support.checks import login_keys
+from azurelite.keys.openssh import PublicKey, authorized_lines, opening, parse_key
+from azurelite.metadata import SshKey
 
 # The public halves of real keys, made by `ssh-keygen`, and their certificates, made by `ssh-keygen -s`; those of
 # hardware keys (sk-) hold the same numbers, for `ssh-keygen` makes them only where such hardware is.
@@ -251,7 +253,7 @@ def test_a_length_that_points_beyond_the_end_is_refused() -> None:
     ],
 )
 def test_repaired_is_always_one_line(given: str, expected: str) -> None:
-    assert repaired(given) == expected
+    assert SshKey.read(given).key_data == expected
 
 
 ED, RSA = ("ssh-ed25519", KEYS["ssh-ed25519"]), ("ssh-rsa", KEYS["ssh-rsa"])
@@ -304,11 +306,10 @@ def test_the_keys_that_open_a_shell_are_known(text: str, expected: set[tuple[str
 @pytest.mark.parametrize("kind", KEYS)
 def test_a_certificate_is_no_key_to_log_in_by(kind: str) -> None:
     text = f"{kind} {KEYS[kind]}"
-    if "-cert-" not in kind:
-        assert parse_login_key(text) == parse_key(text)
-        return
-    with pytest.raises(ValueError, match="an OpenSSH certificate does not work in authorized_keys"):
-        parse_login_key(text)
+    usable, wrong = login_keys([("that key", SshKey.read(text))])
+    assert usable == ([] if "-cert-" in kind else [parse_key(text)])
+    start = "that key skipped: an OpenSSH certificate does not work in authorized_keys"
+    assert [text.startswith(start) for text in wrong] == [True] * ("-cert-" in kind)
 
 
 @pytest.mark.spawns

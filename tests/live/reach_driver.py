@@ -18,6 +18,7 @@ from typing import Any
 
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import AzureliteError, TransportError
+from azurelite.fabric.exchange import Request
 from azurelite.fabric.http import HttpClient
 from azurelite.fabric.retry import RetryTable
 from azurelite.system.machine import System
@@ -33,14 +34,8 @@ def ask(address: str, interface: str = "", uid: str = "0") -> dict[str, Any]:
         os.setresuid(int(uid), int(uid), int(uid))
     http = HttpClient(Clock(), interface=interface or None)
     try:
-        answer = http.request(
-            "GET",
-            f"http://{address}/",
-            headers={},
-            table=RetryTable({}),
-            timeout=TIMEOUT,
-            deadline=Deadline(Clock(), TIMEOUT),
-        )
+        request = Request(f"http://{address}/", {}, TIMEOUT)
+        answer = http.ask(request, table=RetryTable({}), deadline=Deadline(Clock(), TIMEOUT))
     except TransportError as error:
         return {"failed": str(error), "why": explain(Root("/"), address, error, uid=os.getuid())}
     except AzureliteError as error:

@@ -15,14 +15,13 @@ from kit import FastClock
 from azurelite.clock import Deadline
 from azurelite.errors import TransportError
 from azurelite.fabric import retry
+from azurelite.fabric.exchange import Request
 from azurelite.fabric.http import HttpClient
 
 clock = FastClock()
 client = HttpClient(clock)
 try:
-    client.request(
-        "GET", "http://168.63.129.16/", headers={}, table=retry.IMDS, timeout=1.0, deadline=Deadline(clock, 5.0)
-    )
+    client.ask(Request("http://168.63.129.16/", {}, 1.0), table=retry.IMDS, deadline=Deadline(clock, 5.0))
 except TransportError as error:
     told = client.exchanges
     print(error.kind, len(told), round(told[0].started + told[0].seconds), len(clock.slept), max(clock.slept), sep="|")

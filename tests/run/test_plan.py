@@ -189,7 +189,7 @@ def test_other_options_have_another_digest(one: Options, other: Options) -> None
         {"username": "other"},
         {"password": Secret("other")},
         {"custom_data": Secret(b"\xff")},
-        {"public_ssh_keys": (SshKey("k"),)},
+        {"public_ssh_keys": (SshKey.read("k"),)},
         {"tags": {"role": "db"}},
     ],
 )

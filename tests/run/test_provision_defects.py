@@ -31,6 +31,7 @@ def test_an_expected_error_comes_back_as_it_is() -> None:
 
     assert guard(failing) is known
     assert guard(lambda: None) is None
+    assert guard(lambda: 5) == 5
 
 
 def test_run_files_that_cannot_be_written_do_not_keep_ready_back(guest: Guest, fabric: Simulator) -> None:

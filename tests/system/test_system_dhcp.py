@@ -16,14 +16,23 @@ from kit import FastClock, Guest, shim
 from azurelite.clock import Deadline
 from azurelite.errors import MachineError
 from azurelite.system.machine import System
-from azurelite.system.network.dhcp import CLIENTS, EphemeralDhcp, Lease, Route, read_lease, read_routes
+from azurelite.system.network.dhcp import CLIENTS, EphemeralDhcp, Lease, read_lease
+from azurelite.system.network.interfaces import dotted
+from azurelite.system.network.routes import Route, number, read_option
 from azurelite.system.process import Commands
 
 pytestmark = pytest.mark.spawns
 
 NIC = "azl-none0"  # no machine has it
 GATEWAY = "10.0.0.1"
-AZURE = (Route("0.0.0.0/0", GATEWAY), Route("168.63.129.16/32", GATEWAY), Route("169.254.169.254/32", GATEWAY))
+
+
+def to(destination: str, gateway: Optional[str]) -> Route:
+    network, _, bits = destination.partition("/")
+    return Route(number(dotted(network) or b""), int(bits), gateway=gateway)
+
+
+AZURE = (to("0.0.0.0/0", GATEWAY), to("168.63.129.16/32", GATEWAY), to("169.254.169.254/32", GATEWAY))
 PAIRS = f"0.0.0.0/0 {GATEWAY} 168.63.129.16/32 {GATEWAY} 169.254.169.254/32 {GATEWAY}"
 BYTES = "0 10 0 0 1 32 168 63 129 16 10 0 0 1 32 169 254 169 254 10 0 0 1"
 
@@ -41,14 +50,14 @@ NO_ROUTE: tuple[Route, ...] = ()
     [
         pytest.param(PAIRS, AZURE, id="BusyBox and dhcpcd"),
         pytest.param(BYTES, AZURE, id="dhclient"),
-        pytest.param("24 10 0 1 10 0 0 1", (Route("10.0.1.0/24", GATEWAY),), id="three significant bytes"),
-        pytest.param("25 10 0 1 255 10 0 0 1", (Route("10.0.1.128/25", GATEWAY),), id="bits of the host part"),
-        pytest.param("10.0.1.255/25 10.0.0.1", (Route("10.0.1.128/25", GATEWAY),), id="bits of the host part, dotted"),
-        pytest.param("10.1.0.0/16 0.0.0.0", (Route("10.1.0.0/16", None),), id="on the link"),
-        pytest.param("16 10 1 0 0 0 0", (Route("10.1.0.0/16", None),), id="on the link, in bytes"),
-        pytest.param(f"10.1.0.0/16 {GATEWAY} rubbish", (Route("10.1.0.0/16", GATEWAY),), id="up to an odd word"),
+        pytest.param("24 10 0 1 10 0 0 1", (to("10.0.1.0/24", GATEWAY),), id="three significant bytes"),
+        pytest.param("25 10 0 1 255 10 0 0 1", (to("10.0.1.128/25", GATEWAY),), id="bits of the host part"),
+        pytest.param("10.0.1.255/25 10.0.0.1", (to("10.0.1.128/25", GATEWAY),), id="bits of the host part, dotted"),
+        pytest.param("10.1.0.0/16 0.0.0.0", (to("10.1.0.0/16", None),), id="on the link"),
+        pytest.param("16 10 1 0 0 0 0", (to("10.1.0.0/16", None),), id="on the link, in bytes"),
+        pytest.param(f"10.1.0.0/16 {GATEWAY} rubbish", (to("10.1.0.0/16", GATEWAY),), id="up to an odd word"),
         pytest.param(
-            f"10.1.0.0/16 {GATEWAY} 10.2.0.0/33 {GATEWAY}", (Route("10.1.0.0/16", GATEWAY),), id="up to a bad one"
+            f"10.1.0.0/16 {GATEWAY} 10.2.0.0/33 {GATEWAY}", (to("10.1.0.0/16", GATEWAY),), id="up to a bad one"
         ),
         pytest.param("0 10 0 0 1 33 1 2 3 4", AZURE[:1], id="up to a bad length"),
         pytest.param("0 10 0 0 1 32 1 2 3", AZURE[:1], id="cut off"),
@@ -60,7 +69,7 @@ NO_ROUTE: tuple[Route, ...] = ()
     ],
 )
 def test_classless_routes(text: str, routes: tuple[Route, ...]) -> None:
-    assert read_routes(text) == routes
+    assert read_option(text) == routes
 
 
 @pytest.mark.parametrize(
@@ -101,7 +110,7 @@ def test_no_text_raises() -> None:
         for _ in range(chance.randrange(8)):
             text[chance.randrange(len(text))] = chance.choice("/\n= .99٣²ff-")
         read_lease("".join(text))
-        read_routes("".join(text[40:]))
+        read_option("".join(text[40:]))
 
 
 class OnlyHere(Commands):
@@ -137,7 +146,7 @@ IP = """case "$*" in
 @CASES@
 esac"""
 ADDRESS_ADD, ADDRESS_DEL = ["-4 addr add 10.0.0.4/24 dev azl-none0"], ["-4 addr del 10.0.0.4/24 dev azl-none0"]
-ROUTES_ADD = [f"-4 route add {r.network} via {r.gateway} dev azl-none0 metric 4242" for r in AZURE]
+ROUTES_ADD = [f"-4 route add {r.destination} via {r.gateway} dev azl-none0 metric 4242" for r in AZURE]
 ROUTES_DEL = [line.replace(" add ", " del ") for line in reversed(ROUTES_ADD)]
 LINK_UP, LINK_DOWN = ["link set dev azl-none0 up"], ["link set dev azl-none0 down"]
 

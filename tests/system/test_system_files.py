@@ -428,10 +428,16 @@ class TestOwnFiles:
     def test_a_folder_of_our_own_is_made_with_its_parents(self, guest: Guest) -> None:
         system = System(guest.root)
         with umask(0o077):
-            system.files.make_own_folder("/var/lib/azurelite/records", mode=0o700)
-        assert guest.mode("var/lib/azurelite/records") == 0o700
-        assert guest.mode("var/lib/azurelite") == 0o755
+            system.files.make_own_folder("/var/lib/other/records", mode=0o700)
+        assert guest.mode("var/lib/other/records") == 0o700
+        assert guest.mode("var/lib/other") == 0o755
         assert len(system.journal) == 0
+
+    def test_the_folder_of_the_state_is_private_whatever_is_made_in_it(self, guest: Guest) -> None:
+        with umask(0):
+            System(guest.root).files.make_own_folder("/var/lib/azurelite/vms/x/memory")
+        assert [guest.mode(f"var/lib/azurelite{rest}") for rest in ("", "/vms/x/memory")] == [0o700, 0o700]
+        assert guest.mode("var/lib") == 0o755
 
     def test_an_existing_one_gets_its_mode(self, guest: Guest) -> None:
         guest.path("var/lib").chmod(0o711)

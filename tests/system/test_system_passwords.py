@@ -12,10 +12,9 @@ from kit import BASE, FastClock, Guest, shim
 
 from azurelite.errors import MachineError
 from azurelite.metadata import Secret
-from azurelite.system.accounts.busybox import is_busybox
 from azurelite.system.accounts.libcrypt import make_hash
 from azurelite.system.accounts.passwords import Passwords
-from azurelite.system.accounts.pw import PwTools
+from azurelite.system.accounts.tools import PwTools, is_busybox
 from azurelite.system.accounts.users import NewUser
 from azurelite.system.machine import System
 from azurelite.system.process import Commands

@@ -12,7 +12,7 @@ from kit import BASE, FastClock, Guest, shim
 
 from azurelite.errors import CommandError
 from azurelite.system.accounts.passwd import PasswdFiles
-from azurelite.system.accounts.shadow import ShadowTools
+from azurelite.system.accounts.tools import ShadowTools
 from azurelite.system.accounts.users import NewUser
 from azurelite.system.machine import System
 from azurelite.system.process import Commands

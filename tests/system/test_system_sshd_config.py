@@ -12,7 +12,7 @@ import pytest
 from kit import Guest
 
 from azurelite.system.machine import System
-from azurelite.system.ssh.sshd_config import holds, line_words, matches_list, read_config, with_block
+from azurelite.system.ssh.sshd_config import BLOCK, holds, line_words, matches_list, read_config
 
 MAIN = "etc/ssh/sshd_config"
 DEBIAN = "# comment\nInclude /etc/ssh/sshd_config.d/*.conf\n\n#PasswordAuthentication yes\nUsePAM yes\n"
@@ -113,8 +113,8 @@ CONFIGS: dict[str, dict[str, str]] = {
     "keys in match address": {
         MAIN: "Match User daemon Address 10.9.9.9\nAuthorizedKeysFile /k\nMatch Group daemon\nAuthorizedKeysFile /l\n"
     },
-    "ours": {MAIN: with_block(DEBIAN, ["PasswordAuthentication no", "KbdInteractiveAuthentication no"])},
-    "ours in crlf": {MAIN: with_block("UsePAM yes\r\nMatch all\r\n", ["PasswordAuthentication no"])},
+    "ours": {MAIN: BLOCK.put(DEBIAN, ["PasswordAuthentication no", "KbdInteractiveAuthentication no"])},
+    "ours in crlf": {MAIN: BLOCK.put("UsePAM yes\r\nMatch all\r\n", ["PasswordAuthentication no"])},
 }
 
 NAMESPACES = ["unshare", "--mount", "--fork"]
@@ -242,16 +242,16 @@ def test_an_include_in_a_circle_ends(guest: Guest) -> None:
 
 @pytest.mark.parametrize("text", ["", "a\n", "a", "\n\na\n", "a\r\nb\r\n", "Match all\nX yes\n", "\udcff\n"])
 def test_a_block_is_put_ahead_once_and_replaced(text: str) -> None:
-    once = with_block(text, ["A 1"])
+    once = BLOCK.put(text, ["A 1"])
     assert once.endswith(text)
     assert once.split("\n")[1].rstrip("\r") == "A 1"
-    assert with_block(once, ["A 1"]) == once
-    changed = with_block(once, ["A 2", "B 1"])
+    assert BLOCK.put(once, ["A 1"]) == once
+    changed = BLOCK.put(once, ["A 2", "B 1"])
     assert changed.endswith(text)
     assert "A 1" not in changed
-    assert with_block(changed, ["A 1"]) == once
+    assert BLOCK.put(changed, ["A 1"]) == once
 
 
 def test_a_block_whose_end_somebody_removed_takes_nothing_else_with_it() -> None:
-    torn = with_block("Port 22\n", ["A 1"]).replace("# azurelite: end\n", "")
-    assert with_block(torn, ["A 2"]).endswith("A 2\n# azurelite: end\nA 1\nPort 22\n")
+    torn = BLOCK.put("Port 22\n", ["A 1"]).replace("# azurelite: end\n", "")
+    assert BLOCK.put(torn, ["A 2"]).endswith("A 2\n# azurelite: end\nA 1\nPort 22\n")

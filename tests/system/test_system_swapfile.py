@@ -11,8 +11,9 @@ import pytest
 from kit import Guest, shim
 
 from azurelite.clock import Deadline
+from azurelite.config.sizes import MIB, parse_size
 from azurelite.errors import CommandError, FileError
-from azurelite.system.disks.swapfile import MIB, SwapFile, parse_size
+from azurelite.system.disks.swapfile import SwapFile
 from azurelite.system.machine import System
 
 pytestmark = pytest.mark.spawns

@@ -6,10 +6,12 @@ Each check returns what is wrong, or None; it never repeats a secret.
 from __future__ import annotations
 
 import re
-from typing import Optional
+from typing import Iterable, Optional
 
 from azurelite.handlers import Context
 from azurelite.handlers.support.administrator import NAME
+from azurelite.keys.openssh import PublicKey
+from azurelite.metadata import SshKey
 
 GROUP = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}"
 SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/ash", "/bin/sh")
@@ -97,3 +99,20 @@ def octal(text: str) -> Optional[int]:
 def find_shell(ctx: Context) -> str:
     """The first of bash, ash and sh that the guest has."""
     return next((path for path in SHELLS if ctx.system.files.is_executable(path)), "/bin/sh")
+
+
+def login_keys(named: Iterable[tuple[str, SshKey]]) -> tuple[list[PublicKey], list[str]]:
+    """The keys that sshd accepts from authorized_keys, and for each other one a sentence that names it and says why.
+
+    Args:
+        named: what a person calls the key, and the key.
+    """
+    usable: list[PublicKey] = []
+    wrong: list[str] = []
+    for name, given in named:
+        if given.key is not None and not given.key.is_certificate:
+            usable.append(given.key)
+        else:
+            why = given.problem or "an OpenSSH certificate does not work in authorized_keys: give the public key itself"
+            wrong.append(f"{name} skipped: {why}")
+    return usable, wrong

@@ -13,14 +13,13 @@ from typing import Iterator, Optional, Protocol
 
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import CommandError, FileError, MachineError
-from azurelite.system.accounts.busybox import BusyBoxTools, is_busybox
 from azurelite.system.accounts.passwd import PasswdFiles, expect_home, home_owner
 from azurelite.system.accounts.passwords import Passwords
-from azurelite.system.accounts.pw import MASTER, PwTools
-from azurelite.system.accounts.shadow import ShadowTools
-from azurelite.system.accounts.tablefiles import LOCK, LOCK_WAIT, as_number, login_range, split_lines, table_lock
+from azurelite.system.accounts.tablefiles import LOCK, LOCK_WAIT, as_number, login_range, table_lock, table_rows
+from azurelite.system.accounts.tools import MASTER, BusyBoxTools, PwTools, ShadowTools, is_busybox
 from azurelite.system.accounts.users import NewUser, User
 from azurelite.system.changes import Change, Journal
+from azurelite.system.explain import instead_of
 from azurelite.system.files import Files
 from azurelite.system.process import Commands
 from azurelite.system.selinux import relabel, uses_labels
@@ -67,16 +66,14 @@ class Accounts:
         """The account of that name, or None. On the running system, from any source it knows (LDAP, …)."""
         if name in self._wished_users:
             return self._wished_users[name]
-        for line in split_lines(self.files.read("/etc/passwd")):
-            entry = [*line.split(":"), *[""] * 7]  # a line with fewer fields is an account all the same
+        for entry in table_rows(self.files, "/etc/passwd", fill=7):  # one with fewer fields is an account all the same
             if entry[0] == name:
                 return User(name, _number(entry[2]), _number(entry[3]), entry[5] or "/", entry[6])
         return _ask_system(name) if self.files.root.is_host else None
 
     def name_of(self, uid: int) -> Optional[str]:
         """Whose number that is, by /etc/passwd, or in a dry run would be; or None."""
-        for line in split_lines(self.files.read("/etc/passwd")):
-            entry = [*line.split(":"), *[""] * 3]
+        for entry in table_rows(self.files, "/etc/passwd", fill=7):
             if as_number(entry[2]) == uid:
                 return entry[0]
         return self._wished_numbers.get(uid)
@@ -171,7 +168,7 @@ class Accounts:
             user: the account.
             home: it is to have a home, too.
         """
-        if not any(line.startswith(f"{user.name}:x:") for line in split_lines(self.files.read("/etc/passwd"))):
+        if not any(row[:2] == [user.name, "x"] for row in table_rows(self.files, "/etc/passwd")):
             return False
         lacking = tuple(part for part in self._direct().lacking(user) if home or part != "home")
         if not lacking or user.name in self._wished_whole:
@@ -219,8 +216,7 @@ class Accounts:
             raise MachineError(f"{home} is the home of {owner} already: give {name} another one")
         found = self.files.stat(home, beneath=home)
         if found is not None and not stat.S_ISDIR(found.st_mode):
-            what = "a symbolic link, which is not followed" if stat.S_ISLNK(found.st_mode) else "not a folder"
-            raise FileError(f"{home}, the home of {name}, is {what}: remove it, then run again")
+            raise FileError(f"{home}, the home of {name}, is {instead_of('folder', found)}: remove it, then run again")
         if found is not None and create and found.st_uid == 0 and home != f"/home/{name}":
             raise MachineError(f"{home} is there already and is root's: give {name} another home")
 
@@ -243,8 +239,7 @@ class Accounts:
         return PasswdFiles(self.files, self._wait())
 
     def _wait(self) -> Deadline:
-        limit = self.commands.limit
-        return Deadline(self._clock, LOCK_WAIT) if limit is None else limit.within(LOCK_WAIT)
+        return self.commands.within(self._clock, LOCK_WAIT)
 
     def _backend(self) -> Backend:
         """What fits this guest; in a dry run it is chosen all the same, so that what it lacks is told of.
@@ -286,8 +281,7 @@ class Accounts:
         return whole and not uses_labels(self.files)
 
     def _entries(self, path: str, width: int) -> list[list[str]]:
-        rows = (line.split(":") for line in split_lines(self.files.read(path)))
-        return [row for row in rows if len(row) == width]
+        return [row for row in table_rows(self.files, path) if len(row) == width]
 
 
 def _number(text: str) -> int:

@@ -12,7 +12,7 @@ from typing import Iterator, Optional
 
 from azurelite.clock import Deadline
 from azurelite.errors import MachineError
-from azurelite.system.accounts.tablefiles import TableFiles, as_number, changing, login_range, split_lines
+from azurelite.system.accounts.tablefiles import TableFiles, as_number, changing, login_range, table_rows
 from azurelite.system.accounts.users import ROOT_OWNER, NewUser, Owner, User
 from azurelite.system.explain import explained
 from azurelite.system.files import Files
@@ -139,8 +139,7 @@ class PasswdFiles:
 
 def home_owner(files: Files, home: str) -> Optional[str]:
     """Whose home a folder is already, by /etc/passwd; None where nobody's. Raises FileError."""
-    for line in split_lines(files.read("/etc/passwd")):
-        fields = line.split(":")
+    for fields in table_rows(files, "/etc/passwd"):
         if len(fields) > 5 and fields[5].rstrip("/") == home.rstrip("/"):
             return fields[0]
     return None

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Literal, Optional
 
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Clock
 from azurelite.errors import CommandError, MachineError
 from azurelite.metadata import Secret
 from azurelite.system.accounts import libcrypt
-from azurelite.system.accounts.busybox import is_busybox
-from azurelite.system.accounts.pw import MASTER, PwTools
-from azurelite.system.accounts.tablefiles import LOCK_WAIT, changing, split_lines
+from azurelite.system.accounts.tablefiles import LOCK_WAIT, changing, table_rows
+from azurelite.system.accounts.tools import MASTER, PwTools, is_busybox
 from azurelite.system.changes import Change, Journal
 from azurelite.system.files import Files
 from azurelite.system.process import Commands
@@ -187,8 +186,7 @@ class Passwords:
         return self._line(_SHADOW, name) if passwd is not None and passwd[_PASSWORD] == "x" else None
 
     def _line(self, path: str, name: str) -> Optional[list[str]]:
-        for line in split_lines(self._files.read(path)):
-            fields = line.split(":")
+        for fields in table_rows(self._files, path):
             if fields[0] == name and len(fields) > 1:
                 return [*fields, *[""] * (_FIELDS - len(fields))]
         return None
@@ -200,9 +198,7 @@ class Passwords:
         self._wished[name] = fields
 
     def _edit(self, name: str, values: dict[int, str]) -> None:
-        limit = self._commands.limit
-        wait = Deadline(self._clock, LOCK_WAIT) if limit is None else limit.within(LOCK_WAIT)
-        with changing(self._files, wait) as tables:
+        with changing(self._files, self._commands.within(self._clock, LOCK_WAIT)) as tables:
             for line in tables.lines(_SHADOW):
                 fields = line.split(":")
                 if fields[0] == name:

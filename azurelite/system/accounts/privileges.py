@@ -20,8 +20,7 @@ LOG = logging.getLogger(__name__)
 Tool = Literal["sudo", "doas"]
 
 _HEADER = "# written by azurelite"
-_SUDO_PROGRAMS = ("/usr/bin/sudo", "/usr/local/bin/sudo", "/bin/sudo", "/run/wrappers/bin/sudo")
-_DOAS_PROGRAMS = ("/usr/bin/doas", "/usr/local/bin/doas", "/bin/doas", "/run/wrappers/bin/doas")
+_WRAPPERS = "/run/wrappers/bin"  # NixOS's folder of set-uid programs
 _DOAS_FILES = ("/etc/doas.conf", "/usr/local/etc/doas.conf")
 _TIMEOUT = 30.0  # seconds
 
@@ -47,12 +46,11 @@ class Wish(Record):
 def tool_of(system: System, wanted: Literal["auto", "sudo", "doas"] = "auto") -> Optional[Tool]:
     """What the guest has: sudo, or else doas, or None. Raises FileError."""
     files = system.files
-    sudo = files.is_dir("/etc/sudoers.d") or any(files.is_executable(path) for path in _SUDO_PROGRAMS)
+    sudo = files.is_dir("/etc/sudoers.d") or system.installed("sudo", f"{_WRAPPERS}/sudo")
     if sudo and wanted != "doas":
         return "sudo"
-    doas = files.is_dir("/etc/doas.d") or any(
-        files.is_executable(path) or files.exists(path) for path in (*_DOAS_PROGRAMS, *_DOAS_FILES)
-    )
+    doas = system.installed("doas", f"{_WRAPPERS}/doas") or any(map(files.exists, _DOAS_FILES))
+    doas = doas or files.is_dir("/etc/doas.d")
     return "doas" if doas and wanted != "sudo" else None
 
 
@@ -71,7 +69,7 @@ def sudo_wish(system: System, name: str, rules: Sequence[str], *, own: bool = Fa
     folder = _sudoers_folder(system)
     path = f"{folder}/90-azurelite"
     subject = f'"{name}"'  # in quotes, for sudoers takes a name in capitals for an alias
-    lines = _lines(system, path) or [_HEADER]
+    lines = system.files.lines(path) or [_HEADER]
     new = [f"{subject} {rule}" for rule in rules]
     if not _in_order(new, lines) or sum(line.partition(" ")[0] == subject for line in lines) != len(new):
         lines = [line for line in lines if line.partition(" ")[0] != subject] + new
@@ -98,7 +96,7 @@ def doas_wish(system: System, name: str, rules: Sequence[str], *, own: bool = Fa
         MachineError: doas refuses the file, or it cannot be read.
     """
     path = _doas_file(system)
-    lines = _lines(system, path)
+    lines = system.files.lines(path)
     if own:  # what azurelite wrote when the wish was another one would win, or lose, by its place alone
         former = {f'permit {word}keepenv "{name}"' for word in ("", "nopass ")}
         lines = [line for line in lines if line in rules or line not in former]
@@ -121,7 +119,7 @@ def fulfil(system: System, wish: Wish) -> None:
     else:
         files.rewrite(wish.path, data)
     if wish.main is not None:
-        files.rewrite(wish.main[0], wish.main[1].encode(errors="surrogateescape"), mode=0o440)
+        files.rewrite_text(wish.main[0], wish.main[1], mode=0o440)
 
 
 def _sudoers_folder(system: System) -> str:
@@ -138,7 +136,7 @@ def _including(system: System, folder: str) -> Optional[tuple[str, str]]:
     path = folder[: -len(".d")]
     if not system.files.exists(path):
         return None
-    lines = _lines(system, path)
+    lines = system.files.lines(path)
     place = rf'"?({re.escape(folder)}|sudoers\.d)/?"?'
     if any(re.match(rf"\s*[#@]includedir\s+{place}\s*(#.*)?$", line) for line in lines):
         return None
@@ -158,11 +156,6 @@ def _doas_file(system: System) -> str:
         return there
     local = files.is_executable("/usr/local/bin/doas") and files.is_dir("/usr/local/etc")
     return _DOAS_FILES[1] if local else _DOAS_FILES[0]
-
-
-def _lines(system: System, path: str) -> list[str]:
-    lines = (system.files.read(path) or b"").decode(errors="surrogateescape").split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _in_order(wanted: Sequence[str], lines: Sequence[str]) -> bool:

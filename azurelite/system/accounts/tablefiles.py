@@ -14,7 +14,7 @@ from typing import Iterator, Optional
 
 from azurelite.clock import Deadline
 from azurelite.errors import FileError
-from azurelite.system.explain import explained, lock, write_all
+from azurelite.system.explain import beside, explained, lock, open_beside, write_all
 from azurelite.system.files import Files
 
 LOCK = "/etc/.pwd.lock"
@@ -28,12 +28,12 @@ class TableFiles:
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._wished: dict[str, bytes] = {}
+        self._wished: dict[str, list[str]] = {}
         self._staged: list[str] = []
 
     def lines(self, path: str) -> list[str]:
         """The lines as they will be. Raises FileError."""
-        return split_lines(self._wished[path] if path in self._wished else self._files.read(path))
+        return list(self._wished[path]) if path in self._wished else self._files.lines(path)
 
     def put_line(self, path: str, key: str, line: str, *, optional: bool = False) -> None:
         """Replace the line that starts with `key:`, or add it; an optional file that is not there is not made."""
@@ -45,21 +45,22 @@ class TableFiles:
             lines[places[0]] = line
         else:
             lines.append(line)
-        self._wished[path] = "".join(f"{text}\n" for text in lines).encode(errors="surrogateescape")
+        self._wished[path] = lines
 
     def stage(self) -> None:
         """Write the new texts beside the old files. Raises FileError: no space, read-only."""
         for path in (path for path in _ORDER if path in self._wished and path not in self._staged):
             self._staged.append(path)
             with explained("write", path):
-                self._stage(path, self._wished[path])
+                text = "".join(f"{line}\n" for line in self._wished[path])
+                self._stage(path, text.encode(errors="surrogateescape"))
 
     def commit(self) -> None:
         """Let the new texts take the old ones' places. Raises FileError."""
         self.stage()
         for path in list(self._staged):
             with explained("write", path), self._files.parent(path) as (folder, name):
-                os.rename(_temporary(name), name, src_dir_fd=folder, dst_dir_fd=folder)
+                os.rename(beside(name), name, src_dir_fd=folder, dst_dir_fd=folder)
                 self._files.durability.note(folder)
             self._staged.remove(path)
 
@@ -67,16 +68,13 @@ class TableFiles:
         """Remove what was written and is not wanted any more."""
         for path in self._staged:
             with contextlib.suppress(OSError), self._files.parent(path) as (folder, name):
-                os.unlink(_temporary(name), dir_fd=folder)
+                os.unlink(beside(name), dir_fd=folder)
         self._staged.clear()
 
     def _stage(self, path: str, data: bytes) -> None:
         found = self._files.stat(path)
         with self._files.parent(path) as (folder, name):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(_temporary(name), dir_fd=folder)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(_temporary(name), flags, 0o600, dir_fd=folder)
+            descriptor = open_beside(folder, name)
             try:
                 write_all(descriptor, data)
                 if found is not None and self._files.privileged:
@@ -127,10 +125,6 @@ def table_lock(files: Files, wait: Deadline) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _temporary(name: str) -> str:
-    return f".{name}.azurelite"
-
-
 def _copy_label(host_path: str, descriptor: int) -> None:
     """A new file gets its folder's SELinux label, and login reads /etc/shadow under its own only."""
     with contextlib.suppress(OSError, AttributeError):  # no label, or a system without such attributes
@@ -151,7 +145,7 @@ def login_range(files: Files, kind: str) -> tuple[int, int]:
         Lowest and highest number: people's 1000 and 60000, the system's 100 and 999 where login.defs does not say
         otherwise.
     """
-    lines = (line.split() for line in split_lines(files.read("/etc/login.defs")))
+    lines = (line.split() for line in files.lines("/etc/login.defs"))
     settings = {words[0]: as_number(words[1]) for words in lines if len(words) >= 2}
     lowest, highest = settings.get(f"{kind}_MIN"), settings.get(f"{kind}_MAX")
     usual = _USUAL[kind]
@@ -161,13 +155,14 @@ def login_range(files: Files, kind: str) -> tuple[int, int]:
 _MOST = 2**32 - 1  # this one stands for "no number" in system calls
 
 
-def split_lines(data: Optional[bytes]) -> list[str]:
-    """The lines of a file, without their ends; bytes that are no UTF-8 survive. No file has no lines.
+def table_rows(files: Files, path: str, *, fill: int = 0) -> list[list[str]]:
+    """The fields of each line of a table, at least `fill` of them: empty ones in place of those that lack.
 
-    Python's own `splitlines` also splits at characters that may stand inside a line of /etc/passwd.
+    Raises:
+        FileError: it cannot be read.
     """
-    lines = (data or b"").decode(errors="surrogateescape").split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
+    rows = (line.split(":") for line in files.lines(path))
+    return [row + [""] * (fill - len(row)) for row in rows]
 
 
 def as_number(text: str) -> Optional[int]:

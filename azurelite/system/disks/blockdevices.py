@@ -15,10 +15,10 @@ from azurelite.errors import FileError
 from azurelite.record import Record
 from azurelite.system.disks.mounts import Mounted, mount_table
 from azurelite.system.explain import explained
+from azurelite.system.globs import natural
 from azurelite.system.root import Root
 
 _SECTOR = 512  # bytes: sysfs counts in these, whatever the disk's own sectors are
-_LIMIT = 4096  # bytes of an attribute
 
 
 class Device(Record):
@@ -64,7 +64,7 @@ class BlockDevices:
     def disks(self) -> list[Device]:
         """Whole disks, in the order of their names, numbers in them counted (nvme2n1 ahead of nvme10n1)."""
         found = [self._device(self._guest(f"/sys/block/{name}")) for name in self._names("/sys/block")]
-        return sorted((disk for disk in found if disk is not None and disk.size), key=lambda disk: _natural(disk.name))
+        return sorted((disk for disk in found if disk is not None and disk.size), key=lambda disk: natural(disk.name))
 
     def by_number(self, number: str) -> Optional[Device]:
         """The device "major:minor", or None."""
@@ -91,7 +91,7 @@ class BlockDevices:
         found = [
             self._device(f"{disk.folder}/{name}")
             for name in self._names(disk.folder)
-            if self._text(f"{disk.folder}/{name}/partition")
+            if self.root.text(f"{disk.folder}/{name}/partition").strip()
         ]
         return sorted((part for part in found if part is not None), key=lambda part: part.start)
 
@@ -119,13 +119,13 @@ class BlockDevices:
 
     def attribute(self, device: Device, name: str) -> str:
         """An attribute below the device's folder, as "device/model"; "" where there is none."""
-        return self._text(f"{device.folder}/{name}")
+        return self.root.text(f"{device.folder}/{name}").strip()
 
     def inherited(self, disk: Device, name: str) -> Iterator[str]:
         """The values of an attribute in all the folders above, nearest first: of its controller, of its bus."""
         folder = os.path.dirname(disk.folder)
         while folder.startswith("/sys/devices/"):
-            value = self._text(f"{folder}/{name}")
+            value = self.root.text(f"{folder}/{name}").strip()
             if value:
                 yield value
             folder = os.path.dirname(folder)
@@ -153,7 +153,7 @@ class BlockDevices:
         for device in devices:
             for holder in self._names(f"{device.folder}/holders"):
                 return f"{holder} stands on it"
-        swaps = {line.split(" ")[0].split("\t")[0] for line in self._text("/proc/swaps").splitlines()[1:]}
+        swaps = {line.split(" ")[0].split("\t")[0] for line in self.root.text("/proc/swaps").strip().splitlines()[1:]}
         if any(self._is_one_of(swap, {d.number for d in devices}, {d.path for d in devices}) for swap in swaps):
             return "it is swapped to"
         if self.attribute(disk, "ro") == "1":
@@ -197,7 +197,7 @@ class BlockDevices:
         return found is not None and found.number in numbers
 
     def _device(self, folder: str) -> Optional[Device]:
-        number = self._text(f"{folder}/dev")
+        number = self.root.text(f"{folder}/dev").strip()
         size = self._number(f"{folder}/size")
         if not number or size is None:
             return None
@@ -211,7 +211,7 @@ class BlockDevices:
         )
 
     def _number(self, path: str) -> Optional[int]:
-        text = self._text(path)
+        text = self.root.text(path).strip()
         return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
     def _guest(self, path: str) -> str:
@@ -226,18 +226,3 @@ class BlockDevices:
             return self.root.names(folder)
         except OSError:
             return []
-
-    def _text(self, path: str) -> str:
-        try:
-            return (self.root.read(path, limit=_LIMIT) or b"").decode("utf-8", "replace").strip()
-        except OSError:  # an attribute of a device that has just gone
-            return ""
-
-
-def _natural(name: str) -> tuple[tuple[int, str], ...]:
-    parts: list[str] = [""]
-    for letter in name:
-        if letter.isdigit() != parts[-1][-1:].isdigit() and parts[-1]:
-            parts.append("")
-        parts[-1] += letter
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)

@@ -13,7 +13,6 @@ import os
 import struct
 from typing import Iterator, Optional
 
-from azurelite.errors import CommandError
 from azurelite.record import Record
 from azurelite.system.changes import Change
 from azurelite.system.disks.blockdevices import Device
@@ -162,7 +161,8 @@ def grow(system: System, kind: str, *, folder: str, device: Device) -> None:
         argv = ["xfs_growfs", "-d", folder]
     else:
         argv = ["btrfs", "filesystem", "resize", "max", folder]
-    _need(system, argv[0], _PACKAGES["ext4" if kind.startswith("ext") else kind])
+    package = _PACKAGES["ext4" if kind.startswith("ext") else kind]
+    system.commands.need(argv[0], remedy=f"install {package}")
     system.perform(Change("disk", folder, f"let its {kind} use all of {device.path}"), argv, timeout=_SECONDS)
 
 
@@ -181,7 +181,7 @@ def make(system: System, device: Device, node: str, *, kind: str, label: str) ->
         FileError: the device cannot be written to.
     """
     program, *options = _MAKERS[kind]
-    _need(system, program, _PACKAGES[kind])
+    system.commands.need(program, remedy=f"install {_PACKAGES[kind]}")
     system.journal.record(Change("disk", device.path, f"a new file system: {kind}, {device.size // _MIB} MiB"))
     if system.dry_run:
         return
@@ -206,11 +206,6 @@ def _wipe(node: str, device: Device) -> None:
                 fcntl.ioctl(descriptor, _REREAD_PARTITIONS)
         finally:
             os.close(descriptor)
-
-
-def _need(system: System, program: str, package: str) -> None:
-    if system.commands.find(program) is None:
-        raise CommandError(f"{program} is not installed: install {package}")
 
 
 def _ext_size(node: str) -> int:

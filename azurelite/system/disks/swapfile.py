@@ -11,42 +11,22 @@ import fcntl
 import os
 import re
 import stat
-from typing import Literal, Optional, Union
+from typing import Literal, Optional
 
-from azurelite.errors import CommandError, FileError
+from azurelite.errors import FileError
 from azurelite.system.changes import Change
 from azurelite.system.disks.mounts import mount_table
-from azurelite.system.explain import explained, write_all
+from azurelite.system.explain import beside, explained, replacing, write_all
 from azurelite.system.machine import System
 from azurelite.system.root import Root
 
 MIB = 1024 * 1024
-_UNITS = {"": 1, "K": 1024, "M": MIB, "G": 1024 * MIB, "T": 1024 * 1024 * MIB}
-_SIZE = r"([0-9]{1,15})\s?([KMGT]?)(i?B)?"
 _MAGIC = b"SWAPSPACE2"
 _PAGES = (4096, 8192, 16384, 65536)  # bytes, of the processors that Azure has or may have
 _GET_FLAGS, _SET_FLAGS, _NOCOW = 0x80086601, 0x40086602, 0x00800000  # linux/fs.h
 _SECONDS = 120.0
 _SPARE = 64 * MIB  # bytes that stay free on the file system
-
-
-def parse_size(text: str) -> int:
-    """A size as people write it ("2G", "512MiB", "1073741824") in bytes. Raises ValueError."""
-    match = re.fullmatch(_SIZE, text.strip(), re.IGNORECASE)
-    if match is None:
-        raise ValueError("it is not a size: write a number with K, M, G or T behind it, as 2G")
-    return int(match[1]) * _UNITS[match[2].upper()]
-
-
-def check_size(key: str, value: Union[int, str]) -> int:
-    """A size in bytes, whole MiB. Raises ValueError, which names the key."""
-    try:
-        size = value if isinstance(value, int) else parse_size(value)
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from error
-    if size < 0 or 0 < size < MIB:
-        raise ValueError(f"{key} must be 0, or at least 1M")
-    return size // MIB * MIB
+_REMEDY = "install util-linux, or BusyBox with it"
 
 
 class SwapFile:
@@ -115,31 +95,18 @@ class SwapFile:
             FileError: no space, read-only, or others may write into its folder.
             CommandError: mkswap is not installed, or failed.
         """
-        self._need("mkswap")
+        self.system.commands.need("mkswap", remedy=_REMEDY)
         self._make_folder()
         self.system.journal.record(Change("swap", self.path, f"a swap file of {size // MIB} MiB, mode 0600"))
         if self.system.dry_run:
             return
         with explained("write", self.path), self.system.files.parent(self.path) as (folder, name):
-            temporary = f".{name}.azurelite"
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
-            try:
-                try:
-                    os.fchmod(descriptor, 0o600)  # whatever the umask is
-                    self._fill(descriptor, size)
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-                beside = os.path.join(os.path.dirname(self.system.root.host_path(self.path)), temporary)
-                self.system.commands.run(["mkswap", beside], timeout=_SECONDS)
-                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-            except (OSError, CommandError):
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary, dir_fd=folder)
-                raise
+            with replacing(folder, name, flags=os.O_RDWR) as descriptor:
+                os.fchmod(descriptor, 0o600)  # whatever the umask is
+                self._fill(descriptor, size)
+                os.fsync(descriptor)
+                new = os.path.join(os.path.dirname(self.system.root.host_path(self.path)), beside(name))
+                self.system.commands.run(["mkswap", new], timeout=_SECONDS)
             self.system.files.durability.note(folder)
 
     def switch_on(self, *, priority: Optional[int] = None) -> bool:
@@ -153,7 +120,7 @@ class SwapFile:
         """
         if not self.system.root.is_host or self.is_on():
             return False
-        self._need("swapon")
+        self.system.commands.need("swapon", remedy=_REMEDY)
         words = ["-p", str(priority)] if priority is not None else []
         self.system.perform(Change("swap", self.path, "swap to it"), ["swapon", *words, self.path], timeout=_SECONDS)
         return True
@@ -171,10 +138,6 @@ class SwapFile:
             self.system.files.mkdirs(folder)
         elif self.system.files.privileged and (found.st_uid != 0 or (found.st_mode & 0o1022) in (0o2, 0o20, 0o22)):
             raise FileError(f"others than root may write into {folder}: choose another path for the swap file")
-
-    def _need(self, program: str) -> None:
-        if self.system.commands.find(program) is None:
-            raise CommandError(f"{program} is not installed: install util-linux, or BusyBox with it")
 
     def _fill(self, descriptor: int, size: int) -> None:
         """Give it all its blocks. Only on ext4 may they be given unwritten; elsewhere the kernel calls that holes."""

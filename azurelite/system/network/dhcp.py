@@ -13,14 +13,16 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 from typing import Iterator, Optional
 
 from azurelite.clock import Deadline
-from azurelite.errors import CommandError, MachineError
+from azurelite.errors import CommandError, FileError, MachineError
 from azurelite.record import Record
 from azurelite.system.machine import System
 from azurelite.system.network.interfaces import dotted, unicast
+from azurelite.system.network.leases import read_value
+from azurelite.system.network.routes import Route, prefix_of, read_option
+from azurelite.system.scratch import put_private, scratch_folder
 
 LOG = logging.getLogger(__name__)
 
@@ -63,13 +65,6 @@ noipv4ll
 define 245 ipaddress azurelite_wireserver
 option subnet_mask, routers, classless_static_routes, ms_classless_static_routes, azurelite_wireserver
 """
-
-
-class Route(Record):
-    """A route of a lease: to a network ("168.63.129.16/32") by a gateway, or by none where it is on the link."""
-
-    network: str
-    gateway: Optional[str]
 
 
 class Lease(Record):
@@ -157,7 +152,7 @@ class EphemeralDhcp:
             address = [f"{lease.address}/{lease.prefix}", "dev", self._interface]
             self._ip(undo, ["-4", "addr"], "add", "del", address)
         for route in lease.routes:
-            way = [route.network]
+            way = [route.destination]
             if route.gateway is not None:
                 way += ["via", route.gateway]
             way += ["dev", self._interface, "metric", _METRIC]
@@ -166,7 +161,7 @@ class EphemeralDhcp:
             try:
                 self._ip(undo, ["-4", "route"], "add", "del", way)
             except CommandError as error:  # there already, or a route that no kernel would take: the others may do
-                LOG.info("the lease's route to %s is left out: %s", route.network, error)
+                LOG.info("the lease's route to %s is left out: %s", route.destination, error)
 
     def _ip(self, undo: contextlib.ExitStack, start: list[str], act: str, opposite: str, rest: list[str]) -> None:
         """Run `ip`, and enter what takes it back: ahead of the act, so that no interrupt finds it done, not entered."""
@@ -192,7 +187,7 @@ class EphemeralDhcp:
 
 def _obtain(system: System, client: str, interface: str, seconds: float) -> Lease:
     """Let a client ask for a lease. Raises CommandError or MachineError with its last words."""
-    with _private_folder() as folder, contextlib.ExitStack() as kept:
+    with scratch_folder(_FOLDERS, executable=True) as folder, contextlib.ExitStack() as kept:
         argv = _command(system, client, interface, folder, int(seconds))
         if client == "dhcpcd":
             kept.enter_context(_kept(os.path.join(folder, "kept"), interface))
@@ -210,16 +205,16 @@ def _obtain(system: System, client: str, interface: str, seconds: float) -> Leas
 def _command(system: System, client: str, interface: str, folder: str, seconds: int) -> list[str]:
     script = os.path.join(folder, "script")
     then = 'kill -9 "$PPID"' if client == "dhclient" else ":"  # else it would stay, and renew the lease
-    _put(script, _SCRIPT.replace("@FOLDER@", folder).replace("@THEN@", then), 0o700)
+    put_private(script, _SCRIPT.replace("@FOLDER@", folder).replace("@THEN@", then).encode(), mode=0o700)
     if client == "udhcpc":
         tries = ["-t", str(max(1, seconds // 2)), "-T", "2"]
         return [client, "-f", "-q", "-n", "-i", interface, "-s", script, "-O", "121", "-O", "249", "-O", "245", *tries]
     conf = os.path.join(folder, "conf")
     if client == "dhcpcd":
-        _put(conf, _DHCPCD_CONF)
+        put_private(conf, _DHCPCD_CONF.encode())
         quiet = ["--oneshot", "--nobackground", "--ipv4only", "--noarp", "--persistent", "--noconfigure"]
         return [client, *quiet, "--timeout", str(max(1, seconds - 1)), "--config", conf, "--script", script, interface]
-    _put(conf, _DHCLIENT_CONF.replace("@SECONDS@", str(max(1, seconds - 1))))
+    put_private(conf, _DHCLIENT_CONF.replace("@SECONDS@", str(max(1, seconds - 1))).encode())
     # A copy: AppArmor and SELinux confine the program by its path, to folders and a script that are not ours.
     copy = shutil.copy(system.commands.find(client) or client, os.path.join(folder, client))
     leases, number = os.path.join(folder, "leases"), os.path.join(folder, "pid")
@@ -238,60 +233,15 @@ def read_lease(text: str) -> Optional[Lease]:
     address = unicast(dotted(given.get("address", "")) or b"")
     if address is None:
         return None
-    routes = read_routes(given.get("routes", ""))
+    routes = read_option(given.get("routes", ""))
     if not routes:  # with classless routes a client must ignore the routers (RFC 3442)
         router = unicast(dotted((given.get("routers", "").split() or [""])[0]) or b"")
-        routes = () if router is None else (Route("0.0.0.0/0", router),)
-    return Lease(address, _prefix(given.get("mask", "")), routes, _option_address(given.get("wireserver", "")))
-
-
-def read_routes(text: str) -> tuple[Route, ...]:
-    """Classless routes, as pairs of network and gateway or as the bytes in decimal; up to the first bad one."""
-    words = text.split()[:512]
-    found: list[Route] = []
-    if "/" in text:
-        for i in range(0, len(words) - 1, 2):
-            network, _, bits = words[i].partition("/")
-            octets, hop = dotted(network), dotted(words[i + 1])
-            if octets is None or hop is None or not bits.isascii() or not bits.isdigit() or not int(bits[:3]) <= 32:
-                break
-            found.append(_route(octets, int(bits[:3]), hop))
-        return tuple(found)
-    if not all(word.isascii() and word.isdigit() and len(word) < 4 and int(word) < 256 for word in words):
-        return ()
-    data = bytes(map(int, words))
-    while data and data[0] <= 32:
-        significant = (data[0] + 7) // 8
-        if len(data) < 1 + significant + 4:
-            break
-        octets, hop = data[1 : 1 + significant].ljust(4, b"\0"), data[1 + significant : 5 + significant]
-        found.append(_route(octets, data[0], hop))
-        data = data[5 + significant :]
-    return tuple(found)
-
-
-def _route(octets: bytes, bits: int, hop: bytes) -> Route:
-    """Bits of the host part are cleared: the kernel refuses a route that has some."""
-    network = (int.from_bytes(octets, "big") >> (32 - bits) << (32 - bits)).to_bytes(4, "big")
-    return Route(f"{'.'.join(map(str, network))}/{bits}", unicast(hop))
+        routes = () if router is None else (Route(0, 0, gateway=router),)
+    return Lease(address, _prefix(given.get("mask", "")), routes, read_value(given.get("wireserver", "")))
 
 
 def _prefix(mask: str) -> int:
-    bits = f"{int.from_bytes(dotted(mask) or b'', 'big'):032b}".rstrip("0")
-    return len(bits) if bits and "0" not in bits else 32
-
-
-def _option_address(text: str) -> Optional[str]:
-    return unicast(bytes.fromhex(text) if re.fullmatch(r"[0-9A-Fa-f]{8}", text) else dotted(text) or b"")
-
-
-def _private_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder of our own from which a script can be run: many systems mount /run or /tmp noexec."""
-    for parent in _FOLDERS:
-        with contextlib.suppress(OSError):
-            if not os.statvfs(parent).f_flag & (os.ST_NOEXEC | os.ST_RDONLY):
-                return tempfile.TemporaryDirectory(prefix="azurelite-", dir=parent)
-    raise MachineError(f"no folder to run a DHCP client's script from: {', '.join(_FOLDERS)} are noexec or read-only")
+    return prefix_of(int.from_bytes(dotted(mask) or b"", "big")) or 32
 
 
 @contextlib.contextmanager
@@ -307,9 +257,9 @@ def _kept(safe: str, interface: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileError):
             if promote != _content(setting):
-                _put(setting, promote)
+                put_private(setting, promote.encode())
         for folder, names in before.items():
             for name in _names(folder) or ():
                 with contextlib.suppress(OSError):  # one file that cannot be brought back must not hide the others
@@ -331,11 +281,6 @@ def _names(folder: str) -> Optional[list[str]]:
         return os.listdir(folder)
     except OSError:
         return None
-
-
-def _put(path: str, text: str, mode: int = 0o600) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode), "w", encoding="ascii") as opened:
-        opened.write(text)
 
 
 def _content(path: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from azurelite.system.assignments import assign, get, read_text, rewrite_text, uci_set
+from azurelite.system.assignments import assign, get, uci_set
 from azurelite.system.files import Files
 
 HOSTNAME = "/etc/hostname"
@@ -32,12 +32,12 @@ def static_name(files: Files) -> Optional[str]:
     What images and agents write that have taken a name away ("localhost") is no name.
     """
     for path in (HOSTNAME, *_PLAIN):
-        for line in (read_text(files, path) or "").splitlines():
+        for line in (files.text(path) or "").splitlines():
             name = line.strip()
             if name and not name.startswith("#"):
                 return None if name in _NOBODY else name
     if files.exists(_BSD_MARK):
-        return get(read_text(files, _BSD) or "", "hostname")
+        return get(files.text(_BSD) or "", "hostname")
     return None
 
 
@@ -50,12 +50,12 @@ def write_name(files: Files, name: str) -> None:
     for path in _PLAIN:
         # On newer systems /etc/HOSTNAME is a link to /etc/hostname.
         if files.root.link_target(path) is None and files.exists(path):
-            rewrite_text(files, path, f"{name}\n")
+            files.rewrite_text(path, f"{name}\n")
     for path in (_OPENRC, _REDHAT, _BSD, _OPENWRT):
-        text = read_text(files, path)
+        text = files.text(path)
         changed = None if text is None else _changed(files, path, text, name)
         if changed is not None:
-            rewrite_text(files, path, changed)
+            files.rewrite_text(path, changed)
 
 
 def _changed(files: Files, path: str, text: str, name: str) -> Optional[str]:
@@ -74,7 +74,7 @@ def _changed(files: Files, path: str, text: str, name: str) -> Optional[str]:
 def answered_by_nss(files: Files) -> bool:
     """The C library answers for the machine's own name without /etc/hosts (nss-myhostname, nss-resolve)."""
     for path in _NSSWITCH:
-        for line in (read_text(files, path) or "").splitlines():
+        for line in (files.text(path) or "").splitlines():
             database, _, services = line.partition("#")[0].partition(":")
             if database.strip() == "hosts":
                 return not {"myhostname", "resolve"}.isdisjoint(services.split())
@@ -96,12 +96,12 @@ def write_hosts(files: Files, name: str, *, fqdn: str, old: Optional[str], creat
     Returns:
         True when it changed.
     """
-    text = read_text(files, HOSTS)
+    text = files.text(HOSTS)
     if text is None:
         if not create:
             return False
         text = _EMPTY_HOSTS
-    return rewrite_text(files, HOSTS, hosts_with(text, name, fqdn=fqdn, old=old))
+    return files.rewrite_text(HOSTS, hosts_with(text, name, fqdn=fqdn, old=old))
 
 
 def hosts_with(text: str, name: str, *, fqdn: str, old: Optional[str]) -> str:

@@ -10,12 +10,12 @@ import os
 import re
 from typing import Optional
 
+from azurelite.system.globs import natural
 from azurelite.system.root import Root
 
 NET = "/sys/class/net"
 NETVSC = "hv_netvsc"  # the driver of Hyper-V's synthetic NIC: on Azure every NIC has one
 _ETHERNET = "1"  # ARPHRD_ETHER; the InfiniBand NIC of an HPC size is 32
-_LIMIT = 4096  # bytes; a sysfs attribute is never longer
 
 
 def interfaces(root: Root) -> list[str]:
@@ -24,7 +24,7 @@ def interfaces(root: Root) -> list[str]:
         found = root.names(NET)
     except OSError:
         return []
-    return sorted((name for name in found if _attribute(root, name, "ifindex") is not None), key=_natural)
+    return sorted((name for name in found if _attribute(root, name, "ifindex") is not None), key=natural)
 
 
 def driver(root: Root, name: str) -> Optional[str]:
@@ -80,7 +80,7 @@ def primary_interface(root: Root) -> Optional[str]:
     ]
     return min(
         real,
-        key=lambda name: (drivers[name] != NETVSC, not has_carrier(root, name), name != "eth0", _natural(name)),
+        key=lambda name: (drivers[name] != NETVSC, not has_carrier(root, name), name != "eth0", natural(name)),
         default=None,
     )
 
@@ -101,18 +101,9 @@ def dotted(text: str) -> Optional[bytes]:
 
 
 def _attribute(root: Root, name: str, attribute: str) -> Optional[str]:
-    if not _is_name(name):
-        return None
-    try:
-        data = root.read(f"{NET}/{name}/{attribute}", limit=_LIMIT)
-    except OSError:  # reading `carrier` of an interface that is down is EINVAL
-        return None
-    return None if data is None else data.decode("ascii", "replace").strip()
+    # Reading `carrier` of an interface that is down is EINVAL.
+    return root.text(f"{NET}/{name}/{attribute}").strip() or None if _is_name(name) else None
 
 
 def _is_name(name: str) -> bool:
     return 0 < len(name) < 16 and "/" not in name and name not in (".", "..") and "\0" not in name
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part[0] in "0123456789" else (-1, part) for part in re.split(r"([0-9]+)", name) if part]

@@ -13,44 +13,15 @@ from azurelite.errors import TransportError
 from azurelite.record import Record
 from azurelite.system.network import interfaces
 from azurelite.system.network.interfaces import dotted, has_carrier, operstate, primary_interface
+from azurelite.system.network.routes import Route, best, kernel_routes, number, special_routes
 from azurelite.system.root import Root
 
 IMDS = "169.254.169.254"
-ROUTES = "/proc/net/route"
-TRIE = "/proc/net/fib_trie"
 NO_PROXY = "proxies are never used for Azure's addresses"
 
-_LIMIT = 1024 * 1024  # bytes
-_UP, _REJECT = 0x1, 0x200  # RTF_UP, RTF_REJECT
-_REJECTING = ("BLACKHOLE", "UNREACHABLE", "PROHIBIT", "THROW")
 _UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _IMDSD_SOCKET = "/run/systemd/io.systemd.InstanceMetadata"
 NO_TIME = "no time was left to ask"
-
-
-class Route(Record):
-    """One line of the kernel's IPv4 routing table.
-
-    Attributes:
-        network: the destination's first address, as a number.
-        prefix: how many of its bits count.
-        interface: the NIC it leaves by, or None where the route throws packets away.
-        gateway: the next hop's address, None where the destination is on the link.
-        metric: of routes that fit equally well the lowest one wins.
-        kind: "unicast", "local", "blackhole", "unreachable", "prohibit" or "throw".
-    """
-
-    network: int
-    prefix: int
-    interface: Optional[str] = None
-    gateway: Optional[str] = None
-    metric: int = 0
-    kind: str = "unicast"
-
-    def covers(self, address: int) -> bool:
-        """The route is for this address among others."""
-        shift = 32 - self.prefix
-        return address >> shift == self.network >> shift
 
 
 class _View(Record):
@@ -68,7 +39,7 @@ class _View(Record):
     @property
     def route(self) -> Optional[Route]:
         """The route of the main table that is taken."""
-        return _best([route for route in self.table or [] if route.kind == "unicast"], self.number)
+        return best([route for route in self.table or [] if route.kind == "unicast"], self.number)
 
 
 def explain(root: Root, address: str, error: TransportError, *, uid: int) -> str:
@@ -90,45 +61,10 @@ def explain(root: Root, address: str, error: TransportError, *, uid: int) -> str
             f"unreachable: the name {address!r} was not found. Set the endpoint to an address, as http://168.63.129.16"
         )
     else:
-        table = _routes(root)
-        view = _View(root, address, _number(octets), error.kind, detail, uid, table, _others(root, table))
+        table = kernel_routes(root)
+        view = _View(root, address, number(octets), error.kind, detail, uid, table, _others(root, table))
         cause = _cause(view)
     return f"{cause} ({NO_PROXY})"
-
-
-def read_routes(data: bytes) -> list[Route]:
-    """The routes in /proc/net/route's form; lines that cannot be read are skipped."""
-    found = []
-    for line in data.decode("ascii", "replace").split("\n")[1:]:
-        words = line.split()
-        try:
-            name, destination, gateway, flags, _, _, metric, mask = words[:8]
-            network, hop, bits = (_number(bytes.fromhex(word)[::-1]) for word in (destination, gateway, mask))
-            prefix = _prefix(bits)
-            if int(flags, 16) & _UP and prefix is not None:
-                rejects = name == "*"
-                kind = ("unreachable" if int(flags, 16) & _REJECT else "blackhole") if rejects else "unicast"
-                via = ".".join(str(hop >> shift & 255) for shift in (24, 16, 8, 0)) if hop else None
-                found.append(Route(network, prefix, None if rejects else name, via, int(metric), kind))
-        except ValueError:
-            continue
-    return found
-
-
-def read_trie(data: bytes) -> list[Route]:
-    """Local addresses and rejecting routes of every table, out of /proc/net/fib_trie's form."""
-    found = []
-    network: Optional[bytes] = None
-    for line in data.decode("ascii", "replace").split("\n"):
-        words = line.split()
-        if words[:1] == ["|--"] and len(words) == 2:
-            network = dotted(words[1])
-        elif len(words) >= 3 and words[0].startswith("/") and network is not None:
-            prefix = words[0][1:]
-            kind = next((word.lower() for word in words[2:] if word in (*_REJECTING, "LOCAL")), None)
-            if kind is not None and prefix.isascii() and prefix.isdigit() and len(prefix) < 3 and int(prefix) <= 32:
-                found.append(Route(_number(network), int(prefix), kind=kind))
-    return found
 
 
 def _cause(view: _View) -> str:
@@ -153,7 +89,7 @@ def _answered(view: _View) -> Optional[str]:
 
 
 def _served_here(view: _View) -> Optional[str]:
-    here = _best(view.others, view.number)
+    here = best(view.others, view.number)
     if view.number >> 24 != 127 and (here is None or here.kind != "local"):
         return None
     said = f"{view.address} is an address of this machine, and no service answers there ({view.detail})"
@@ -161,7 +97,7 @@ def _served_here(view: _View) -> Optional[str]:
 
 
 def _rejected(view: _View) -> Optional[str]:
-    reject = _best([route for route in view.others if route.kind != "local"], view.number)
+    reject = best([route for route in view.others if route.kind != "local"], view.number)
     if reject is None or (view.route is not None and view.route.prefix > reject.prefix):
         return None
     said = f"unreachable: a route of type {reject.kind} blocks {view.address}"
@@ -255,7 +191,7 @@ def _has_imdsd(root: Root) -> bool:
 
 def _has_agent_rule(root: Root) -> bool:
     """waagent's rule is in use (the kernel tells root only), or its unit that sets it at each boot is installed."""
-    return "security" in _text(root, "/proc/net/ip_tables_names").split() or _has_unit(root, "waagent-network-setup")
+    return "security" in root.text("/proc/net/ip_tables_names").split() or _has_unit(root, "waagent-network-setup")
 
 
 def _has_unit(root: Root, start: str) -> bool:
@@ -268,37 +204,8 @@ def _has_unit(root: Root, start: str) -> bool:
     return False
 
 
-def _routes(root: Root) -> Optional[list[Route]]:
-    text = _text(root, ROUTES)
-    return read_routes(text.encode("ascii", "replace")) if text.startswith("Iface") else None
-
-
 def _others(root: Root, table: Optional[list[Route]]) -> list[Route]:
-    trie = _text(root, TRIE)
-    if trie:
-        return read_trie(trie.encode("ascii", "replace"))
+    special = special_routes(root)
+    if special is not None:
+        return special
     return [route for route in table or [] if route.kind != "unicast"]
-
-
-def _best(routes: list[Route], address: int) -> Optional[Route]:
-    fitting = [route for route in routes if route.covers(address)]
-    return max(fitting, key=lambda route: (route.prefix, -route.metric), default=None)
-
-
-def _prefix(mask: int) -> Optional[int]:
-    ones = f"{mask:032b}".rstrip("0")
-    return len(ones) if "0" not in ones else None
-
-
-def _number(octets: bytes) -> int:
-    if len(octets) != 4:
-        raise ValueError("an IPv4 address has four bytes")
-    return int.from_bytes(octets, "big")
-
-
-def _text(root: Root, path: str) -> str:
-    try:
-        data = root.read(path, limit=_LIMIT)
-    except OSError:
-        return ""
-    return (data or b"").decode("ascii", "replace")

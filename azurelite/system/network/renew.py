@@ -20,7 +20,7 @@ import threading
 from typing import Iterator, Optional
 
 from azurelite.errors import AzureliteError
-from azurelite.system.assignments import read_text, rewrite_text
+from azurelite.system.blocks import ended
 from azurelite.system.changes import Change
 from azurelite.system.files import Files
 from azurelite.system.machine import System
@@ -56,17 +56,17 @@ def send_name_at_boot(files: Files) -> None:
     Raises:
         FileError: the file cannot be changed.
     """
-    text = read_text(files, _DHCLIENT_CONF)
+    text = files.text(_DHCLIENT_CONF)
     if text is not None:
         sent = re.findall(_SEND, text, re.MULTILINE)
         if not sent:
-            text = text + ("" if text.endswith("\n") or not text else "\n") + "send host-name = gethostname();\n"
+            text = ended(text) + "send host-name = gethostname();\n"
         elif not any("gethostname" in line or "<hostname>" in line for line in sent):
             text = re.sub(_SEND, "send host-name = gethostname();", text, flags=re.MULTILINE)
-        rewrite_text(files, _DHCLIENT_CONF, text)
-    text = read_text(files, _DHCPCD_CONF)
+        files.rewrite_text(_DHCLIENT_CONF, text)
+    text = files.text(_DHCPCD_CONF)
     if text is not None and re.search(r"^[ \t]*hostname\b", text, re.MULTILINE) is None:
-        rewrite_text(files, _DHCPCD_CONF, "hostname\n" + text)  # ahead of any `interface` block
+        files.rewrite_text(_DHCPCD_CONF, "hostname\n" + text)  # ahead of any `interface` block
 
 
 def publish(system: System, name: str) -> Optional[threading.Thread]:
@@ -117,10 +117,10 @@ def find_client(root: Root, interface: str) -> Optional[tuple[str, list[str]]]:
     on the command line, or serve all.
     """
     found = {comm: pid for pid, comm in _processes(root) if comm in _ALL and _serves(root, pid, comm, interface)}
-    index = _text(root, f"{NET}/{interface}/ifindex").strip()
+    index = root.text(f"{NET}/{interface}/ifindex").strip()
     if not _is_networkds(root, index):
         found.pop(_NETWORKD, None)
-    managed = "connection-uuid=" in _text(root, f"/run/NetworkManager/devices/{index}")
+    managed = "connection-uuid=" in root.text(f"/run/NetworkManager/devices/{index}")
     order = [_NETWORKD, *([_NETWORK_MANAGER] if managed else []), _WICKED, *_SMALL, _NETWORK_MANAGER]
     chosen = next((comm for comm in order if comm in found), None)
     return None if chosen is None else (chosen, _words(root, found[chosen]))
@@ -130,7 +130,7 @@ def _is_networkds(root: Root, index: str) -> bool:
     """networkd keeps a lease for that interface, or has a file for it: from systemd 262 on no lease is to be seen."""
     if root.stat(f"/run/systemd/netif/leases/{index}") is not None:
         return True
-    link = _text(root, f"/run/systemd/netif/links/{index}").splitlines()
+    link = root.text(f"/run/systemd/netif/links/{index}").splitlines()
     is_up = "ADMIN_STATE=configured" in link or "ADMIN_STATE=configuring" in link
     return is_up and any(line.startswith("NETWORK_FILE=/") for line in link)
 
@@ -171,14 +171,7 @@ def _serves(root: Root, pid: str, comm: str, interface: str) -> bool:
 
 
 def _words(root: Root, pid: str) -> list[str]:
-    return _text(root, f"/proc/{pid}/cmdline").replace("\0", " ").split()
-
-
-def _text(root: Root, path: str) -> str:
-    try:
-        return (root.read(path, limit=65536) or b"").decode(errors="replace")
-    except OSError:
-        return ""
+    return root.text(f"/proc/{pid}/cmdline").replace("\0", " ").split()
 
 
 def announce(root: Root, interface: str, name: str, *, client_id: bool) -> None:

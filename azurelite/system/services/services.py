@@ -217,7 +217,7 @@ def _process(system: System, name: str) -> Optional[int]:
     for folder in ("/run", "/var/run"):
         text = (system.files.read(f"{folder}/{name}.pid") or b"").strip()
         if text.isdigit() and len(text) < 10:
-            program = (system.files.read(f"/proc/{int(text)}/comm") or b"").strip().decode(errors="replace")
+            program = system.root.text(f"/proc/{int(text)}/comm").strip()
             if program and name.startswith(program):  # the kernel cuts names at 15 bytes
                 return int(text)
     return None

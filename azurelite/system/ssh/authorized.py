@@ -16,6 +16,7 @@ from azurelite.errors import FileError, MachineError
 from azurelite.keys.openssh import AuthorizedLine, PublicKey, authorized_lines, opening
 from azurelite.record import Record
 from azurelite.system.accounts.users import ROOT_OWNER, Owner, User
+from azurelite.system.blocks import ended
 from azurelite.system.files import Files
 from azurelite.system.machine import System
 from azurelite.system.selinux import relabel
@@ -75,7 +76,7 @@ def add_keys(
     folder = posixpath.dirname(target.path)
     if target.home is not None:
         _make_folders(files, folder, home=target.home, owner=user.owner)
-    before = (files.read(target.path, beneath=target.home) or b"").decode(errors="surrogateescape")
+    before = files.text(target.path, beneath=target.home) or ""
     data = _with_keys(before, keys, present, lambda text: note(f"{target.path} {text}")).encode(
         errors="surrogateescape"
     )
@@ -115,8 +116,7 @@ def _with_keys(text: str, keys: Sequence[PublicKey], present: set[tuple[str, str
     """The text with those keys, each on a line of its own, that open a shell neither by it nor by another file."""
     lines = list(authorized_lines(text))
     present, held = present | opening(lines), {line.key.pair for line in lines}
-    if text and not text.endswith("\n"):
-        text += "\n"
+    text = ended(text)
     head = ""
     for key in keys:
         if key.pair in present:
@@ -198,8 +198,7 @@ def _choose(places: tuple[KeyFile, ...], user: User) -> KeyFile:
 
 
 def _lines(files: Files, place: KeyFile) -> Iterator[AuthorizedLine]:
-    data = files.read(place.path, beneath=place.home)
-    return authorized_lines((data or b"").decode(errors="surrogateescape"))
+    return authorized_lines(files.text(place.path, beneath=place.home) or "")
 
 
 def _check_home(files: Files, user: User, target: KeyFile, *, note: Callable[[str], None]) -> None:

@@ -10,7 +10,6 @@ import os
 import re
 from typing import Optional, Sequence
 
-from azurelite.errors import CommandError
 from azurelite.record import Record
 from azurelite.system.explain import explained
 from azurelite.system.machine import System
@@ -25,8 +24,6 @@ _NAMES = {
 }
 _FOLDERS = {"openssh": _OPENSSH, "dropbear": _DROPBEAR}
 _PROGRAMS = {"openssh": "ssh-keygen", "dropbear": "dropbearkey"}
-_SSHD = ("/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd", "/sbin/sshd", "/usr/lib/ssh/sshd")
-_DROPBEARS = ("/usr/sbin/dropbear", "/usr/local/sbin/dropbear", "/usr/bin/dropbear", "/sbin/dropbear")
 _TIMEOUT = 120.0  # seconds; RSA on a small VM whose random pool is young
 
 
@@ -46,9 +43,9 @@ def server(system: System) -> Optional[str]:
     """Whose keys the guest needs: "openssh", "dropbear", or None where there is no server."""
     files = system.files
     config = any(files.exists(f"{folder}/sshd_config") for folder in (_OPENSSH, "/usr/etc/ssh"))
-    if config or any(files.is_executable(path) for path in _SSHD):
+    if config or system.installed("sshd", "/usr/lib/ssh/sshd"):
         return "openssh"
-    if files.is_dir(_DROPBEAR) or any(files.is_executable(path) for path in _DROPBEARS):
+    if files.is_dir(_DROPBEAR) or system.installed("dropbear"):
         return "dropbear"
     return None
 
@@ -72,8 +69,7 @@ def make(system: System, kind: str, types: Sequence[str]) -> dict[str, HostKey]:
         FileError: there is no room for its files.
     """
     program = _PROGRAMS[kind]
-    if system.commands.find(program) is None:
-        raise CommandError(f"{program} is not installed: add it to the image")
+    system.commands.need(program)
     if system.dry_run:
         return {key_type: HostKey(b"", "") for key_type in types}
     with scratch_folder() as folder:

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Iterator, Mapping, Optional, Sequence
+from typing import Iterator, Mapping, Optional
 
 from azurelite.errors import CommandError
 from azurelite.record import Record
-from azurelite.system.explain import explained
+from azurelite.system.blocks import Block
 from azurelite.system.files import Files
 from azurelite.system.globs import expand
 from azurelite.system.machine import System
-from azurelite.system.scratch import scratch_folder
+from azurelite.system.scratch import put_private, scratch_folder
 
 # Where OpenSSH is built to look, the administrator's place first. SUSE has the vendor's below /usr/etc.
 MAIN_FILES = ("/etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config", "/usr/local/etc/ssh/sshd_config")
-_BEGIN = "# azurelite: begin (sshd takes the first value that it meets)"
-_END = "# azurelite: end"
+BLOCK = Block("# azurelite: begin (sshd takes the first value that it meets)", "# azurelite: end", first=True)
 _DEPTH = 16  # sshd's own limit on Include in Include
 _MOST_FILES = 1000  # that are included; files which include themselves twice would be read without end
 _ALIASES = {
@@ -112,10 +111,7 @@ def read_config(files: Files, overlay: Optional[Mapping[str, str]] = None) -> Op
 
 
 def _text(files: Files, path: str, overlay: Mapping[str, str]) -> Optional[str]:
-    if path in overlay:
-        return overlay[path]
-    data = files.read(path)
-    return None if data is None else data.decode(errors="surrogateescape")
+    return overlay[path] if path in overlay else files.text(path)
 
 
 class _Reader:
@@ -159,31 +155,6 @@ class _Reader:
 def keyword_of(word: str) -> str:
     """A keyword in small letters, by today's name."""
     return _ALIASES.get(word.lower(), word.lower())
-
-
-def text_of(files: Files, path: str) -> str:
-    """The text of a configuration file, "" where there is none; bytes that are no UTF-8 survive. Raises FileError."""
-    return _text(files, path, {}) or ""
-
-
-def with_block(text: str, lines: Sequence[str]) -> str:
-    """The text with these lines in a block of azurelite's own ahead of everything, for the first value wins.
-
-    A block that is there already is replaced; all other lines stay as they are.
-    """
-    end = "\r\n" if "\r\n" in text else "\n"
-    kept: list[str] = []
-    inside = False
-    has_end = re.search(f"^{re.escape(_END)}\r?$", text, re.MULTILINE) is not None
-    for line in text.split("\n"):
-        bare = line.rstrip("\r")
-        if bare == _BEGIN:
-            inside = has_end
-        elif bare == _END:
-            inside = False
-        elif not inside:
-            kept.append(line)
-    return "".join(f"{line}{end}" for line in (_BEGIN, *lines, _END)) + "\n".join(kept)
 
 
 def line_words(line: str) -> list[str]:
@@ -296,8 +267,7 @@ def complaint(system: System, path: str, candidate: str, present: str) -> Option
 def _refusal(system: System, path: str, text: str, folder: str) -> Optional[str]:
     """sshd's words against the text, with no line numbers, or None where it is content."""
     name = os.path.join(folder, "sshd_config")
-    with explained("write", name), open(name, "wb") as file:
-        file.write(text.encode(errors="surrogateescape"))
+    put_private(name, text.encode(errors="surrogateescape"))
     try:
         system.commands.run(["sshd", "-t", "-f", name], timeout=_TIMEOUT)
     except CommandError as error:
