@@ -11,7 +11,7 @@ from azurelite.config.schema import unknown
 from azurelite.datasource.crawl import Crawl
 from azurelite.errors import ConfigError
 from azurelite.fabric.client import Fabric
-from azurelite.handlers import REPORT_READY, Handler, ask_plugins, bind_handler, bind_handlers, known_names
+from azurelite.handlers import BUILTIN, REPORT_READY, Handler, ask_plugins, bind_handler, bind_handlers, known_names
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
 from azurelite.record import Record, replace
@@ -154,7 +154,8 @@ def _entry(name: str, session: Session) -> HandlerEntry:
     entries = entries or [entry for entry in config.handlers if entry.name == name]
     if len(entries) > 1:
         raise ConfigError(f"{name!r} is listed as {', '.join(entry.key for entry in entries)}: name one of those")
-    names = {*known_names(session.root), *(entry.key for entry in config.handlers)}
-    if not entries and name not in names and ":" not in name:
+    known = bool(entries) or name in BUILTIN or ":" in name  # else plug-ins are looked for, which takes time
+    names = set() if known else {*known_names(session.root), *(entry.key for entry in config.handlers)}
+    if not known and name not in names:
         raise unknown("handler", name, names, where="apply")
     return entries[0] if entries else HandlerEntry(name)
