@@ -324,8 +324,8 @@ HARMLESS = {
     "closes the standard descriptors": ("import os\ndef apply(ctx, options):\n    os.closerange(0, 3)\n", ""),
     "closes the standard streams": ("import sys\ndef apply(ctx, options):\n    sys.stdout.close()\n", ""),
     "needs ssl": (
-        "import ssl, http.client as h, urllib3\n"
-         "def apply(ctx, options):\n    print(h.HTTPSConnection, urllib3.HTTPSConnectionPool.scheme)\n",
+        ("import ssl, http.client as h, urllib3\n"
+         "def apply(ctx, options):\n    print(h.HTTPSConnection, urllib3.HTTPSConnectionPool.scheme)\n"),
         "https",
     ),
     "imports a module of its own name": (
