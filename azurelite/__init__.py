@@ -1,7 +1,10 @@
 """azurelite: provisions Linux virtual machines on Azure, on any distribution.
 
-Five functions for a distribution's own init code. Importing them costs next to nothing; what a call needs is
+Six functions for a distribution's own init code. Importing them costs next to nothing; what a call needs is
 imported when it is made. They never print and never exit: they return, or raise an `AzureliteError`.
+
+Public are the names in `__all__`, `azurelite.handlers.Context` with the attributes that its docstring lists, and
+`azurelite.simulator`. Everything else may change in any release.
 """
 
 from __future__ import annotations
@@ -15,10 +18,66 @@ if TYPE_CHECKING:
     from typing import Any
 
     from azurelite.clock import Clock
+    from azurelite.errors import (
+        AzureliteError,
+        CertificateError,
+        CommandError,
+        ConfigError,
+        DocumentError,
+        FabricError,
+        FileError,
+        HandlerError,
+        HttpStatusError,
+        IdentityError,
+        MachineError,
+        MediaError,
+        NotAzureError,
+        ReportRefusedError,
+        TransportError,
+    )
+    from azurelite.metadata import Secret
     from azurelite.outcome import Outcome
 
 __version__ = VERSION
-__all__ = ["apply", "crawl", "provision", "report_failure", "report_progress", "report_ready"]
+__all__ = [
+    "AzureliteError",
+    "CertificateError",
+    "CommandError",
+    "ConfigError",
+    "DocumentError",
+    "FabricError",
+    "FileError",
+    "HandlerError",
+    "HttpStatusError",
+    "IdentityError",
+    "MachineError",
+    "MediaError",
+    "NotAzureError",
+    "Outcome",
+    "ReportRefusedError",
+    "Secret",
+    "TransportError",
+    "apply",
+    "crawl",
+    "provision",
+    "report_failure",
+    "report_progress",
+    "report_ready",
+]
+_HOMES = {"Outcome": "outcome", "Secret": "metadata"}  # of the classes; the others are errors
+
+
+def __getattr__(name: str) -> Any:
+    """The public classes, imported when they are asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module 'azurelite' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"azurelite.{_HOMES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def crawl(

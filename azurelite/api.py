@@ -11,7 +11,7 @@ from azurelite.config.schema import unknown
 from azurelite.datasource.crawl import Crawl
 from azurelite.errors import ConfigError
 from azurelite.fabric.client import Fabric
-from azurelite.handlers import REPORT_READY, Handler, bind_handler, bind_handlers, known_names
+from azurelite.handlers import BUILTIN, REPORT_READY, Handler, ask_plugins, bind_handler, bind_handlers, known_names
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
 from azurelite.record import Record, replace
@@ -79,7 +79,7 @@ def run_apply(
     over = marker.done_before(session.root, session.identity.vm_id) if first_boot else None
     if over is not None:
         return Outcome("nothing to do", over, vm_id=session.identity.vm_id)
-    handlers = [_named(name, session) for name in names]
+    handlers = _named(names, session)
     options = Options(root=root, dry_run=dry_run, search_path=os.environ.get("PATH"), clock=session.clock)
     for source in sources or ():
         if source not in SOURCES:
@@ -139,16 +139,23 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, cloc
     return Plan(f"VM {vm_id}", make_plan(handlers, crawled, state))
 
 
-def _named(name: str, session: Session) -> Handler:
-    """The handler of that name or entry's `id`, with the options of the configuration's entry if it has one."""
+def _named(names: Sequence[str], session: Session) -> list[Handler]:
+    """The handlers of these names or entries' ids, with the options of the configuration's entries if they have one."""
+    entries = [_entry(name, session) for name in names]
+    answers = ask_plugins(entries, session.root)
+    # Whoever names one wants it to run, and to hear of its failure.
+    bound = (bind_handler(entry, session.config, session.root, answers) for entry in entries)
+    return [replace(handler, required=True, when=()) for handler in bound]
+
+
+def _entry(name: str, session: Session) -> HandlerEntry:
     config = session.config
     entries = [entry for entry in config.handlers if entry.key == name]
     entries = entries or [entry for entry in config.handlers if entry.name == name]
     if len(entries) > 1:
         raise ConfigError(f"{name!r} is listed as {', '.join(entry.key for entry in entries)}: name one of those")
-    names = {*known_names(session.root), *(entry.key for entry in config.handlers)}
-    if not entries and name not in names and ":" not in name:
+    known = bool(entries) or name in BUILTIN or ":" in name  # else plug-ins are looked for, which takes time
+    names = set() if known else {*known_names(session.root), *(entry.key for entry in config.handlers)}
+    if not known and name not in names:
         raise unknown("handler", name, names, where="apply")
-    listed = entries[0] if entries else HandlerEntry(name)
-    # Whoever names it wants it to run, and to hear of its failure.
-    return replace(bind_handler(listed, config, session.root), required=True, when=())
+    return entries[0] if entries else HandlerEntry(name)

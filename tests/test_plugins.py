@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Iterator
@@ -13,9 +15,14 @@ from kit import FastClock, Guest
 from azurelite import plugins
 from azurelite.api import run_apply
 from azurelite.config.load import load_config
+from azurelite.config.schema import ConfigProblemsError
+from azurelite.describe.jsonschema import config_schema
+from azurelite.describe.options import options_of
 from azurelite.errors import ConfigError, HandlerError
-from azurelite.handlers import bind_handlers, known_names
+from azurelite.handlers import bind_handlers, known_names, look_up, look_up_all
+from azurelite.metadata import Secret
 from azurelite.outcome import Outcome
+from azurelite.record import replace
 from azurelite.run.provision import Options, provision
 from azurelite.simulator import Simulator
 
@@ -60,6 +67,15 @@ def apply(ctx, options): pass
 RAISING = """
 from azurelite.errors import HandlerError
 def apply(ctx, options): raise HandlerError("x", data={"n": 5, 6: None})
+"""
+
+
+FLOOD = """
+import os
+def apply(ctx, options):
+    for fd in range(3, 100):
+        try: os.write(fd, b"not JSON\\n")
+        except OSError: pass
 """
 
 
@@ -117,7 +133,7 @@ class TestFound:
     @pytest.mark.parametrize("place", ["acme_greeting", "acme_greeting:apply"])
     def test_by_an_entry_point_to_a_module_or_its_function(self, shelf: Shelf, place: str) -> None:
         shelf.put("acme_greeting", GREETING, greeting=place)
-        found = plugins.find_plugin("greeting")
+        found = look_up("greeting")
         assert found is not None
         assert (found.summary, found.needs, found.frequency, found.required, found.timeout) == (
             "write a greeting",
@@ -172,12 +188,17 @@ def root_of(guest: Guest) -> Any:
         ("import no_such_module_at_all\n", "no module 'no_such_module_at_all'"),
         ("NEEDS = ('usrname',)\ndef apply(ctx, options): pass\n", "needs 'usrname'"),
         ("FREQUENCY = 'daily'\ndef apply(ctx, options): pass\n", "FREQUENCY must be one of"),
-        ("Options = 7\ndef apply(ctx, options): pass\n", "Options must be a dataclass"),
+        ("Options = 7\ndef apply(ctx, options): pass\n", "Options must be a frozen dataclass or a Record"),
         ("apply = 7\n", "no function"),
         (OPTIONS.format("text: NoSuchName = 7"), "cannot be used"),
         (OPTIONS.format("def __post_init__(self): raise RuntimeError('canary')"), "cannot be used"),
         (OPTIONS.format("def __post_init__(self): import os; os._exit(0)"), "cannot be used"),
         (RAISING, "x"),
+        ("import os\ndef apply(ctx, options):\n    os.closerange(3, 200)\n", "ended without an answer"),
+        (FLOOD, "gave an answer that cannot be read"),
+        ("import os\nfor fd in range(3, 100):\n    try: os.write(fd, b'{}[')\n    except OSError: pass\n", "cannot be"),
+        ("TIMEOUT = 'soon'\ndef apply(ctx, options): pass\n", "TIMEOUT must be a number"),
+        ("def apply(ctx, options):\n    import threading\n    threading.Event().wait()\nTIMEOUT = 0.5\n", "in time"),
     ],
 )
 def test_one_that_breaks_keeps_ready_back_only_where_it_is_required(
@@ -294,3 +315,195 @@ def test_at_a_later_boot_programs_have_their_own_time(guest: Guest, fabric: Simu
     later = provision(Options(root=guest.root, clock=FastClock()))
     assert [step.notes for step in first.steps if step.name == "limits:apply"] == [("a limit",)]
     assert [step.notes for step in later.steps if step.name == "limits:apply"] == [("no limit",)]
+
+
+HARMLESS = {
+    "prints to stdout": ("def apply(ctx, options):\n    print('{\"failure\": 1}')\n", '{"failure": 1}'),
+    "prints to stderr": ("import sys\ndef apply(ctx, options):\n    print('hm', file=sys.stderr)\n", "hm"),
+    "prints when imported": ("print('hello')\ndef apply(ctx, options): pass\n", "hello"),
+    "closes the standard descriptors": ("import os\ndef apply(ctx, options):\n    os.closerange(0, 3)\n", ""),
+    "closes the standard streams": ("import sys\ndef apply(ctx, options):\n    sys.stdout.close()\n", ""),
+    "needs ssl": (
+        ("import ssl, http.client as h, urllib3\n"
+         "def apply(ctx, options):\n    print(h.HTTPSConnection, urllib3.HTTPSConnectionPool.scheme)\n"),
+        "https",
+    ),
+    "imports a module of its own name": (
+        "import acme_harmless\ndef apply(ctx, options):\n    print(acme_harmless.apply is apply)\n", "True"
+    ),
+    "reads standard input": ("import sys\ndef apply(ctx, options):\n    print([sys.stdin.read()])\n", "['']"),
+    "starts threads": (
+        "import threading as t, time\ndef apply(ctx, options):\n    t.Thread(target=time.sleep, args=(99,)).start()\n",
+        "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+def test_what_does_no_harm_is_done(
+    guest: Guest, fabric: Simulator, shelf: Shelf, case: str, caplog: Any, capfd: Any
+) -> None:
+    text, logged = HARMLESS[case]
+    shelf.put("acme_harmless", text, harmless="acme_harmless")
+    caplog.set_level("INFO")
+    outcome = provisioned(guest, fabric, {"harmless": {"required": True}})
+    assert outcome.exit_code == 0, outcome.reason
+    assert states(fabric) == ["Ready"]
+    lines = [record.getMessage() for record in caplog.records if "the plug-in harmless: " in record.getMessage()]
+    assert any(logged in line for line in lines) if logged else not lines
+    assert capfd.readouterr().out == ""
+
+
+def test_an_exceptions_text_goes_to_the_log_alone(guest: Guest, fabric: Simulator, shelf: Shelf, caplog: Any) -> None:
+    shelf.put("acme", "def apply(ctx, options):\n    raise RuntimeError('canary')\n", acme="acme")
+    caplog.set_level("INFO")
+    outcome = provisioned(guest, fabric, {"acme": {"required": True}})
+    assert "canary" not in str(outcome.as_dict())
+    assert "canary" not in (fabric.reports[0].description or "")
+    assert "the plug-in acme: RuntimeError: canary" in [record.getMessage() for record in caplog.records]
+
+
+RECORD_OPTIONS = """
+from azurelite.record import Record
+from azurelite.metadata import Secret
+from typing import Literal, Mapping, Optional, Union
+class Inner(Record):
+    name: str = ""
+    size: float = 1.5
+class Options(Record):
+    '''Options.
+
+    Attributes:
+        key: a secret.
+    '''
+    key: Secret = Secret("x")
+    mode: Literal["a", "b"] = "b"
+    inner: tuple[Inner, ...] = ()
+    more: Optional[Mapping[str, int]] = None
+    what: Optional[Union[int, str]] = None
+    def __post_init__(self):
+        if self.mode == "a" and self.what is None:
+            raise ValueError("what is needed with mode a")
+def apply(ctx, options):
+    ctx.system.files.rewrite("/etc/x", repr((options.key.reveal(), options.mode, options.inner[0].size)).encode())
+"""
+DATACLASS_OPTIONS = (
+    RECORD_OPTIONS.replace("from azurelite.record import Record", "from dataclasses import dataclass")
+    .replace("class Inner(Record)", "@dataclass(frozen=True)\nclass Inner")
+    .replace("class Options(Record)", "@dataclass(frozen=True)\nclass Options")
+)
+
+
+@pytest.mark.parametrize("text", [RECORD_OPTIONS, DATACLASS_OPTIONS], ids=["Record", "dataclass"])
+class TestOptions:
+    """A plug-in's options are a Record or a standard dataclass."""
+
+    def test_they_are_described_as_their_class_would_be(self, shelf: Shelf, text: str) -> None:
+        shelf.put("acme_options", text, acme="acme_options")
+        known = look_up("acme")
+        assert known is not None
+        assert known.options is not None
+        own = importlib.import_module("acme_options").Options
+        assert options_of(known.options) == options_of(own)
+        assert config_schema({"acme": known}) == config_schema({"acme": replace(known, options=own)})
+        assert {one.name: one.text for one in options_of(known.options)}["key"] == "a secret."
+
+    def test_they_reach_the_plug_in_as_its_own_class(
+        self, guest: Guest, fabric: Simulator, shelf: Shelf, text: str, caplog: Any
+    ) -> None:
+        shelf.put("acme_options", text, acme="acme_options")
+        given = {"key": "canary", "inner": [{"name": "n"}], "required": True}
+        outcome = provisioned(guest, fabric, {"acme": given})
+        assert outcome.exit_code == 0, outcome.reason
+        assert guest.text("etc/x") == "('canary', 'b', 1.5)"
+        (handler,) = [h for h in bind_handlers(load_config(root_of(guest)), root_of(guest)) if h.name == "acme"]
+        assert handler.options["key"] == Secret("canary")
+        assert "canary" not in repr(handler)
+        assert "canary" not in caplog.text
+
+    def test_every_mistake_has_its_key_and_line(self, guest: Guest, shelf: Shelf, text: str) -> None:
+        shelf.put("acme_options", text, acme="acme_options")
+        entries = [{"acme": {"mod": "a", "inner": [{"name": 7}]}}, {"acme": {"id": "two", "mode": "a"}}]
+        guest.configure(handlers=entries)
+        with pytest.raises(ConfigProblemsError) as caught:
+            bind_handlers(load_config(root_of(guest)), root_of(guest))
+        found = [(problem.dotted, problem.at.line if problem.at else 0) for problem in caught.value.problems]
+        assert sorted(key for key, _ in found) == [
+            "handlers[0].acme.inner[0].name", "handlers[0].acme.mod", "handlers[1].acme"
+        ]  # fmt: skip
+        assert all(line > 0 for _, line in found)
+
+
+def test_one_interpreter_answers_for_all_and_none_is_started_without_plug_ins(
+    guest: Guest, shelf: Shelf, tmp_path: Path
+) -> None:
+    note = tmp_path / "pids"
+    text = f"import os\nopen({str(note)!r}, 'a').write(f'{{os.getpid()}}\\n')\ndef apply(ctx, options): pass\n"
+    entries = []
+    for name in ("one", "two", "three"):
+        shelf.put(f"acme_{name}", text)
+        entries.append(f"acme_{name}:apply")
+    guest.configure(handlers=entries)
+    bind_handlers(load_config(root_of(guest)), root_of(guest))
+    pids = note.read_text().split()
+    assert len(pids) == 3
+    assert len(set(pids)) == 1
+    assert str(os.getpid()) not in pids
+    assert not {f"acme_{name}" for name in ("one", "two", "three")} & set(sys.modules)
+    started: list[str] = []
+    sys.addaudithook(lambda event, _: started.append(event) if event == "subprocess.Popen" else None)
+    guest.configure(handlers=["hostname", "user"])
+    bind_handlers(load_config(root_of(guest)), root_of(guest))
+    assert started == []
+
+
+def test_one_that_ends_the_interpreter_costs_the_others_nothing(shelf: Shelf) -> None:
+    shelf.put("acme_good", "def apply(ctx, options): pass\n")
+    shelf.put("acme_bad", "import os\nos._exit(0)\n")
+    found = look_up_all(["acme_bad:apply", "acme_good:apply", "acme_bad:other", "hostname"])
+    bad = {name for name, known in found.items() if isinstance(known, HandlerError)}
+    assert bad == {"acme_bad:apply", "acme_bad:other"}
+    assert "the plug-in acme_bad:apply ended without an answer" in str(found["acme_bad:apply"])
+
+
+def test_it_is_given_what_the_run_knows(guest: Guest, fabric: Simulator, shelf: Shelf) -> None:
+    shelf.put(
+        "curious",
+        "def apply(ctx, options):\n"
+        "    assert ctx.fabric.imds.fetch_instance(ctx.fabric.reading)\n"
+        "    assert ctx.memory.remember('seen', 'yes') and ctx.memory.recall('seen') == 'yes'\n"
+        "    ctx.note(repr([ctx.system.root.path, ctx.system.dry_run, ctx.metadata.public_ssh_keys is not None,\n"
+        "        [step.name for step in ctx.outcome.steps], [entry.name for entry in ctx.config.handlers][-2:],\n"
+        "        0 < ctx.fabric.deadline.remaining() <= 3600, ctx.system.commands.limit is not None]))\n",
+    )
+    outcome = provisioned(guest, fabric, {"curious:apply": {"required": True}})
+    assert outcome.exit_code == 0, outcome.reason
+    told = [guest.root, False, True, ["hostname", "user", "ssh_keys"], ["curious:apply", "report_ready"], True, True]
+    assert outcome.steps[3].notes == (repr(told),)
+
+
+def test_in_a_dry_run_it_finds_what_earlier_steps_would_have_made(
+    guest: Guest, fabric: Simulator, shelf: Shelf
+) -> None:
+    shelf.put(
+        "curious",
+        "def apply(ctx, options):\n"
+        "    user = ctx.system.accounts.user(ctx.metadata.username)\n"
+        "    ctx.note(f'{user.name} {ctx.system.files.read(\"/etc/hostname\")}')\n",
+    )
+    outcome = provisioned(guest, fabric, {"curious:apply": {"required": True}}, dry_run=True)
+    assert outcome.steps[3].error is None
+    assert outcome.steps[3].notes[0].endswith("b'web-1\\n'")
+
+
+@pytest.mark.parametrize("how", ["-c", "-m"])
+def test_the_current_folder_is_never_searched(guest: Guest, tmp_path: Path, how: str) -> None:
+    (tmp_path / "stray.py").write_text("def apply(ctx, options): pass\n")
+    guest.on_azure().configure(handlers=[{"stray:apply": {"required": True}}])
+    words = ["-m", "azurelite"] if how == "-m" else ["-c", "from azurelite.cli import command; command()"]
+    words += ["handlers", "stray:apply", "--root", guest.root]
+    done = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )  # fmt: skip
+    assert "no module 'stray' can be imported" in done.stdout + done.stderr

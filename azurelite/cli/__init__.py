@@ -1,4 +1,4 @@
-"""The command line. `main` takes the shortest way out when there is nothing to do, and the parser only where needed."""
+"""The command line. What a boot runs needs no parser, and at most boots nothing but the check that all is done."""
 
 from __future__ import annotations
 
@@ -7,21 +7,35 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from typing import NoReturn
+
+    Importing = Callable[[], AbstractContextManager[None]]
+
+# What units and initramfs hooks run: verb and what its module's `perform` is given. All else goes through argparse.
+# One `--root DIR` may follow.
+BOOT_COMMANDS: dict[tuple[str, ...], tuple[str, dict[str, object]]] = {
+    ("provision",): ("provision", {}),
+    ("provision", "--detach"): ("provision", {"detach": True}),
+    ("report", "ready"): ("report", {"kind": "ready"}),
+    ("apply", "hostname", "--sources", "media", "--first-boot"): (
+        "apply", {"handlers": ["hostname"], "sources": ["media"], "first_boot": True}
+    ),
+}  # fmt: skip
 
 
 def command() -> NoReturn:
-    """The program `azurelite`: `main`, and the end of the process.
+    """The program `azurelite`: one verb, and the end of the process.
 
     What a run leaves in memory is not taken apart piece by piece: the kernel does that at once, and a boot waits.
     """
     import atexit
 
     code = [1]
-    atexit.register(lambda: _end(code[0]))  # the first is called last: behind threads and what others registered
+    atexit.register(lambda: _end(code[0]))  # the first is called last: after threads and what others registered
     try:
-        code[0] = main()
+        code[0] = _run(sys.argv[1:], own_process=True)
     except SystemExit as error:  # of the parser
         code[0] = error.code if isinstance(error.code, int) else 0
     sys.exit(code[0])
@@ -38,7 +52,7 @@ def _end(code: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb.
+    """Run one verb inside a process that goes on afterwards. The interpreter is left as it was found.
 
     Args:
         arguments: without the program's name; those of the process when None.
@@ -46,97 +60,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done or nothing to do, 1 failed, 2 usage or configuration, 3 fabric not reached.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["provision"]:
-        options = _guest_options(given[1:], flag="--detach")
-        if options is not None:
-            return _provision(*options)
-    if given[:2] == ["report", "ready"]:
-        options = _guest_options(given[2:])
-        if options is not None:
-            return _run_lean("report", kind="ready", root=options[0], config=options[1])
-    if given[:1] == ["apply"] and "--first-boot" in given:
-        said = _had_its_first_boot(given)
+    return _run(list(sys.argv[1:] if arguments is None else arguments), own_process=False)
+
+
+def _run(given: list[str], *, own_process: bool) -> int:
+    has_root = len(given) > 2 and given[-2] == "--root" and given[-1] != "" and given[-1][0] != "-"
+    root = given[-1] if has_root else "/"
+    known = BOOT_COMMANDS.get(tuple(given[:-2] if has_root else given))
+    if known is not None:
+        from azurelite.cli.later_boot import nothing_to_do
+
+        said = nothing_to_do(known[0], root)
         if said is not None:
             print(said)
             return 0
-    from azurelite.cli.parser import run
+    importing: Importing
+    if own_process:
+        from azurelite.cli.startup import lean_imports
 
-    return run(given)
+        importing = lean_imports
+    else:
+        from contextlib import nullcontext
 
-
-def _guest_options(given: list[str], *, flag: str = "") -> tuple[str, str | None, bool] | None:
-    """--root, --config and the flag where nothing else is given, or None.
-
-    What a unit runs needs no parser, which is slow.
-    """
-    options: dict[str, str] = {}
-    flagged = False
-    while given:
-        word = given.pop(0)
-        if word == flag != "":
-            flagged = True
-            continue
-        name, _, value = word.partition("=")
-        if name not in ("--root", "--config"):
-            return None
-        if not value:
-            if not given or given[0].startswith("-"):
-                return None
-            value = given.pop(0)
-        options[name] = value
-    root = options.get("--root", "/")
-    return (root, options.get("--config"), flagged) if root else None
+        importing = nullcontext
+    if known is None:
+        with importing():
+            from azurelite.cli.parser import run
+        return run(given, importing, own_process=own_process)
+    return _perform(*known, root, importing, own_process=own_process)
 
 
-def _provision(root: str, config: str | None, detach: bool) -> int:
-    said = _nothing_to_do(root, config)
-    if said is not None:
-        print(said)
-        return 0
-    return _run_lean("provision", root=root, config=config, detach=detach)
-
-
-def _run_lean(module: str, **options: object) -> int:
-    """`perform` of a verb's module, with no import that it does not need."""
+def _perform(module: str, options: dict[str, object], root: str, importing: Importing, *, own_process: bool) -> int:
+    """`perform` of a verb's module."""
     import importlib
 
-    from azurelite.cli.startup import lean_imports
-
     def verb() -> int:
-        with lean_imports():
+        with importing():
             perform = importlib.import_module(f"azurelite.cli.{module}").perform
-        code: int = perform(**options)
+        code: int = perform(root=root, **options)
         return code
 
-    with lean_imports():
+    with importing():
         from azurelite.cli.shell import run_verb
-    return run_verb(verb)
-
-
-def _had_its_first_boot(given: list[str]) -> str | None:
-    """Why the unit ahead of the network has nothing to do, as at every later boot; None: the parser has to look."""
-    if any(word.startswith("--") and word not in ("--first-boot", "--sources") for word in given):
-        return None
-    from azurelite.hypervisor.identity import read_identity
-    from azurelite.state import marker
-    from azurelite.system.root import Root
-
-    guest = Root("/")
-    return marker.done_before(guest, read_identity(guest).vm_id)
-
-
-def _nothing_to_do(root: str, config: str | None) -> str | None:
-    """Why there is nothing to do, as at every usual later boot, or None."""
-    from azurelite.hypervisor.identity import read_identity
-    from azurelite.state import marker
-    from azurelite.system.root import Root
-
-    guest = Root(root)
-    off = marker.switched_off(guest)
-    if off is not None:
-        return f"azurelite is switched off: {off}"
-    vm_id = read_identity(guest).vm_id
-    if vm_id is not None and marker.nothing_to_do(guest, vm_id, config_file=config):
-        return f"this VM ({vm_id}) is provisioned already"
-    return None
+    return run_verb(verb, own_process=own_process)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-from typing import Any, Optional
+from typing import Any, Optional, Sequence
 
 from azurelite.api import run_apply
-from azurelite.cli.parser import add_guest_arguments
 from azurelite.cli.provision import print_outcome
 from azurelite.errors import ConfigError, NotAzureError
 from azurelite.outcome import Outcome
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
+    from azurelite.cli.parser import add_guest_arguments
+
     add_guest_arguments(parser)
     parser.add_argument(
         "handlers", nargs="+", metavar="HANDLER", help="what to run, in this order, whatever its `when` says"
@@ -36,25 +39,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the handlers, and print what came of it."""
+    return perform(
+        handlers=arguments.handlers,
+        root=arguments.root,
+        config=arguments.config,
+        metadata=_saved(arguments.metadata),
+        sources=arguments.sources.split(",") if arguments.sources is not None else None,
+        first_boot=arguments.first_boot,
+        dry_run=arguments.dry_run,
+        as_json=arguments.json,
+    )
+
+
+def perform(
+    *,
+    handlers: Sequence[str],
+    root: str,
+    config: Optional[str] = None,
+    metadata: Optional[dict[str, Any]] = None,
+    sources: Optional[Sequence[str]] = None,
+    first_boot: bool = False,
+    dry_run: bool = False,
+    as_json: bool = False,
+) -> int:
+    """The same, without the parser."""
     try:
         outcome = run_apply(
-            arguments.handlers,
-            metadata=_saved(arguments.metadata),
-            root=arguments.root,
-            config=arguments.config,
-            dry_run=arguments.dry_run,
-            sources=arguments.sources.split(",") if arguments.sources is not None else None,
-            first_boot=arguments.first_boot,
+            handlers,
+            metadata=metadata,
+            root=root,
+            config=config,
+            dry_run=dry_run,
+            sources=sources,
+            first_boot=first_boot,
         )
     except NotAzureError as error:
         outcome = Outcome("not azure", error.message)
-    print_outcome(outcome, as_json=arguments.json, dry_run=arguments.dry_run)
+    print_outcome(outcome, as_json=as_json, dry_run=dry_run)
     return outcome.exit_code
 
 
 def _saved(path: Optional[str]) -> Optional[dict[str, Any]]:
     if path is None:
         return None
+    import json
+
     try:
         with open(path, "rb") as file:
             document = json.load(file)

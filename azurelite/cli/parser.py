@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from contextlib import nullcontext
 
 import azurelite
 from azurelite.cli.shell import run_verb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    Importing = Callable[[], AbstractContextManager[None]]
 
 # Verb -> what it does. Its module, azurelite.cli.VERB, holds `add_arguments(parser)` and `run(arguments) -> int`.
 VERBS = {
@@ -23,10 +31,17 @@ VERBS = {
 }
 
 
-def run(arguments: list[str]) -> int:
-    """Parse and run. Returns the exit code; SystemExit (2, or 0 for help) comes from argparse alone."""
-    top = _top_parser()
-    chosen = top.parse_args(arguments)
+def run(arguments: list[str], importing: Importing = nullcontext, *, own_process: bool = False) -> int:
+    """Parse and run. Returns the exit code; SystemExit (2, or 0 for help) comes from argparse alone.
+
+    Args:
+        arguments: without the program's name.
+        importing: a context for imports.
+        own_process: the process ends with this verb.
+    """
+    with importing():  # argparse compiles patterns that few command lines need
+        top = _top_parser()
+        chosen = top.parse_args(arguments)
     if chosen.verb is None:
         top.print_help()
         return 2
@@ -35,14 +50,15 @@ def run(arguments: list[str]) -> int:
 
         near = difflib.get_close_matches(chosen.verb, VERBS, n=1)
         top.error(f"there is no verb {chosen.verb!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    module = importlib.import_module(f"azurelite.cli.{chosen.verb}")
+    with importing():
+        module = importlib.import_module(f"azurelite.cli.{chosen.verb}")
     parser = argparse.ArgumentParser(
         prog=f"azurelite {chosen.verb}", description=VERBS[chosen.verb], allow_abbrev=False
     )
     parser.add_argument("--debug", action="store_true", help="say more, and show where an error comes from")
     module.add_arguments(parser)
     parsed = parser.parse_args(chosen.rest)
-    return run_verb(lambda: module.run(parsed), debug=parsed.debug or chosen.debug)
+    return run_verb(lambda: module.run(parsed), debug=parsed.debug or chosen.debug, own_process=own_process)
 
 
 def add_guest_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ import sys
 from typing import Optional
 
 from azurelite.api import run_provision
+from azurelite.cli.later_boot import nothing_to_do
 from azurelite.errors import ConfigError
 from azurelite.outcome import Outcome
 
@@ -35,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Provision, and print what came of it."""
+    usual = not (arguments.dry_run or arguments.force or arguments.json)
+    said = nothing_to_do("provision", arguments.root, config=arguments.config) if usual else None
+    if said is not None:
+        print(said)
+        return 0
     return perform(
         root=arguments.root,
         config=arguments.config,
@@ -48,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 def perform(
     *,
     root: str,
-    config: Optional[str],
+    config: Optional[str] = None,
     dry_run: bool = False,
     force: bool = False,
     as_json: bool = False,

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     return perform(arguments.kind, text, root=arguments.root, config=arguments.config)
 
 
-def perform(kind: Kind, text: str = "", *, root: str, config: Optional[str]) -> int:
+def perform(kind: Kind, text: str = "", *, root: str, config: Optional[str] = None) -> int:
     """The same, without the parser."""
     try:
         send_report(kind, text, root=root, config=config)

@@ -15,17 +15,18 @@ from azurelite.errors import AzureliteError, place_of
 _PACKAGES = {"yaml": "PyYAML", "defusedxml": "defusedxml", "urllib3": "urllib3"}
 
 
-def run_verb(verb: Callable[[], int], *, debug: bool = False) -> int:
+def run_verb(verb: Callable[[], int], *, debug: bool = False, own_process: bool = False) -> int:
     """Run a verb, its log on standard error, and tell what it raises in one line.
 
     Args:
         verb: does the work and returns an exit code.
         debug: say more, and show where an error comes from.
+        own_process: the process ends with this verb: a defect is told in one line, in place of Python's traceback.
 
     Returns:
         The exit code of the verb, or of what it raised.
     """
-    if not debug:
+    if own_process and not debug:
         sys.excepthook = _tell_briefly
     try:
         with _logging(debug=debug):

@@ -10,7 +10,7 @@ from azurelite.config.schema import unknown
 from azurelite.describe.examples import EXAMPLES
 from azurelite.describe.options import OptionDoc, options_of
 from azurelite.errors import HandlerError
-from azurelite.handlers import BUILTIN, REPORT_READY, known_names, look_up
+from azurelite.handlers import BUILTIN, REPORT_READY, do_nothing, known_names, look_up, look_up_all
 from azurelite.metadata import Secret
 from azurelite.plugins import Plugin
 from azurelite.record import Record
@@ -63,15 +63,10 @@ def catalog(root: Optional[Root]) -> dict[str, Plugin]:
     Args:
         root: the guest, whose own handlers are among them; None: azurelite's alone.
     """
-    found = {}
-    for name in sorted(BUILTIN) if root is None else known_names(root):
-        try:
-            known = look_up(name, root)
-        except HandlerError as error:
-            known = _unusable(error)
-        if known is not None:
-            found[name] = known
-    return found
+    names = sorted(BUILTIN) if root is None else known_names(root)
+    found = look_up_all(names, root)
+    known = ((name, found[name]) for name in names if name in found)
+    return {name: _unusable(one) if isinstance(one, HandlerError) else one for name, one in known}
 
 
 def describe(name: str, root: Optional[Root]) -> HandlerDoc:
@@ -84,19 +79,17 @@ def describe(name: str, root: Optional[Root]) -> HandlerDoc:
 
 def document(name: str, known: Plugin) -> HandlerDoc:
     """What is known of a handler, for a reader."""
-    module = sys.modules.get(known.apply.__module__)
-    own = module is not None and known.apply.__module__ != "azurelite.handlers"
-    example = getattr(module, "EXAMPLE", None) if own else None
+    module = sys.modules.get(BUILTIN.get(name, ""))
     return HandlerDoc(
         name=name,
         summary=known.summary,
-        text=(module.__doc__ or "").strip() if own and module is not None else "",
+        text=(module.__doc__ or "").strip() if module is not None else known.text,
         needs=known.needs,
         uses=known.uses,
         frequency=known.frequency,
         required=known.required,
         options=None if known.options is None else options_of(known.options),
-        example=str(example or EXAMPLES.get(name) or f"- {name}\n"),
+        example=str(known.example or EXAMPLES.get(name) or f"- {name}\n"),
     )
 
 
@@ -189,8 +182,6 @@ def _option(option: OptionDoc) -> dict[str, Any]:
 
 
 def _unusable(error: HandlerError) -> Plugin:
-    def apply(ctx: Any, options: Any) -> None:
-        """Not run."""
-
-    apply.__module__ = "azurelite.handlers"
-    return Plugin(f"cannot be used: {error.message}", (), (), "instance", required=False, options=None, apply=apply)
+    return Plugin(
+        f"cannot be used: {error.message}", (), (), "instance", required=False, options=None, apply=do_nothing
+    )

@@ -9,6 +9,7 @@ import inspect
 import re
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from azurelite.config.option_types import plain
 from azurelite.config.schema import MAPPINGS, fields_of, has_keys
 from azurelite.metadata import Secret
 from azurelite.record import Field, Record
@@ -72,17 +73,6 @@ def attribute_texts(cls: type) -> dict[str, str]:
 def default_of(field: Field) -> Any:
     """A field's default as a plain value; None where it has none."""
     return None if field.required else plain(field.value())
-
-
-def plain(value: Any) -> Any:
-    """A typed value as YAML says it: tuples as lists, dataclasses as mappings. Secrets stay what they are."""
-    if has_keys(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields_of(value)}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, MAPPINGS):
-        return {key: plain(item) for key, item in value.items()}
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def kind_of(kind: Any) -> str:

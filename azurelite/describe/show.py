@@ -9,8 +9,8 @@ from typing import Any, Optional, Sequence
 
 from azurelite.config.document import KeyPath, dotted
 from azurelite.config.load import Config
+from azurelite.config.option_types import plain
 from azurelite.describe.handlers import yaml_of
-from azurelite.describe.options import plain
 from azurelite.handlers import REPORT_READY, Handler
 from azurelite.metadata import Secret
 from azurelite.record import Record

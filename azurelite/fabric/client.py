@@ -34,6 +34,7 @@ class Fabric:
     Attributes:
         deadline: when everything must have been said.
         opened: monotonic seconds when it was opened.
+        imds_settings, wireserver_settings, interface, told_wireserver: as given.
         reading: when the sources must have answered: the rest belongs to reporting.
     """
 
@@ -52,10 +53,12 @@ class Fabric:
         self.opened = self.clock.monotonic()
         self.deadline = Deadline(self.clock, seconds)
         self.reading = self.deadline.before(_reserve(seconds))
-        self._certificates_timeout = (wireserver or WireServerSettings()).timeout
+        self.imds_settings = imds or ImdsSettings()
+        self.wireserver_settings = wireserver or WireServerSettings()
+        self.interface, self.told_wireserver = interface, told_wireserver
         self.http = HttpClient(self.clock, interface=interface, explain=explain)
-        self.imds = Imds(self.http, imds or ImdsSettings())
-        self.wireserver = WireServer(self.http, wireserver or WireServerSettings(), told_address=told_wireserver)
+        self.imds = Imds(self.http, self.imds_settings)
+        self.wireserver = WireServer(self.http, self.wireserver_settings, told_address=told_wireserver)
 
     def renew(self, seconds: float) -> None:
         """Begin a new time budget: what was waited for before does not count, and kept connections may lead nowhere."""
@@ -75,7 +78,7 @@ class Fabric:
             self.http,
             self.wireserver.own_address(goal_state.certificates_url),
             commands=commands,
-            timeout=self._certificates_timeout,
+            timeout=self.wireserver_settings.timeout,
             deadline=self.reading,
         )
 

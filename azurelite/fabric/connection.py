@@ -18,6 +18,7 @@ from typing import Any, Optional
 
 from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import ConfigError
@@ -93,6 +94,27 @@ class _Connection(HTTPConnection):
             self.socket_options = [*self.default_socket_options, *_device_option(self._interface)]
         super().connect()
         self.sock: Any = _BoundedSocket(self.sock, self._limit)
+
+    def _new_conn(self) -> Any:
+        """Connect to a dotted address at once: for urllib3 it is a name, to be encoded by IDNA and looked up."""
+        try:
+            socket.inet_pton(socket.AF_INET, self.host)
+        except OSError:
+            return super()._new_conn()
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(self._limit.deadline.remaining() or 0.001)  # 0 would not wait at all
+            if self.source_address:
+                sock.bind(self.source_address)
+            sock.connect((self.host, self.port))
+        except OSError as error:
+            sock.close()
+            if isinstance(error, socket.timeout):
+                raise ConnectTimeoutError(self, f"Connection to {self.host} timed out") from error
+            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+        return sock
 
 
 class BoundedPool(HTTPConnectionPool):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Optional
+from typing import Any, Mapping, Optional
 
 from azurelite.record import Record
 
@@ -51,3 +51,7 @@ class Exchange(Record):
     error: Optional[str]
     started: float
     seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dict(vars(self))

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from urllib3 import Timeout
 from urllib3 import exceptions as urllib3_errors
 
-from azurelite.cli.startup import own_modules
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import AzureliteError, ConfigError, FabricError, HttpStatusError, TransportError
 from azurelite.fabric.connection import BoundedPool, Limit, check_interface
@@ -190,22 +189,21 @@ class HttpClient:
         kind: Optional[str] = None
         no_network = False
         try:
-            with own_modules():  # urllib3 imports what it raises as late as it is raised
-                answer = pool.urlopen(
-                    method,
-                    target,
-                    body=request.body,
-                    headers={**request.headers, **_own_headers()},
-                    retries=False,
-                    redirect=False,
-                    assert_same_host=False,
-                    preload_content=False,
-                    decode_content=False,
-                    enforce_content_length=True,  # urllib3 1.26 takes a cut-off body for a whole one without it
-                    timeout=Timeout(connect=max(limit.remaining(), 0.001), read=request.timeout),
-                )
-                status = answer.status
-                return Response(status, answer.headers, _read_capped(answer, url))
+            answer = pool.urlopen(
+                method,
+                target,
+                body=request.body,
+                headers={**request.headers, **_own_headers()},
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+                decode_content=False,
+                enforce_content_length=True,  # urllib3 1.26 takes a cut-off body for a whole one without it
+                timeout=Timeout(connect=max(limit.remaining(), 0.001), read=request.timeout),
+            )
+            status = answer.status
+            return Response(status, answer.headers, _read_capped(answer, url))
         except TransportError as error:
             kind = error.kind
             raise

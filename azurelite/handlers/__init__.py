@@ -9,18 +9,16 @@ options), ``FREQUENCY``, ``REQUIRED``, a frozen dataclass ``Options`` whose fiel
 from __future__ import annotations
 
 import importlib
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Iterable, Mapping, Optional, Union
 
 from azurelite import plugins
-from azurelite.cli.startup import whole_modules
 from azurelite.config.load import ENTRY_KEYS, Config, Frequency, HandlerEntry
 from azurelite.config.schema import Problems, bind, unknown
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.fabric.client import Fabric
-from azurelite.guard import guard
 from azurelite.metadata import Metadata, Secret
 from azurelite.outcome import Outcome
-from azurelite.plugins import Plugin
+from azurelite.plugins import Answer, Asked, Plugin
 from azurelite.record import Record, field
 from azurelite.state.store import Memory
 from azurelite.system.machine import System
@@ -69,6 +67,9 @@ EJECT_MEDIA = "eject_media"
 class Context(Record):
     """Everything that a handler may use.
 
+    These attributes are public: a plug-in may use them, and with `system` what `files`, `commands`, `accounts`,
+    `perform`, `root`, `live` and `dry_run` offer. Everything below them that is not documented as theirs may change.
+
     Attributes:
         metadata: what Azure says about the VM.
         system: the machine.
@@ -102,12 +103,14 @@ class Handler(Record):
         uses: further metadata fields that it reads; it runs again when one of them changes.
         frequency: "instance" (once per VM id), "boot" (at every boot) or "once" (once on this machine).
         required: when it fails, provisioning fails.
-        options: an instance of its `Options`; a dict for a plug-in without that class.
-        apply: does the work.
+        options: an instance of its `Options`; for a plug-in a dict, checked by its own `Options` if it has that class.
+        apply: does the work; not used for a plug-in.
         id: the `id` of the entry, otherwise its name.
         when: conditions on the metadata that must all hold for it to run.
-        timeout: seconds that a plug-in may run in its own process; None for azurelite's own handlers.
+        timeout: seconds that a handler from outside may run; None for azurelite's own handlers.
         unusable: why a plug-in cannot be run.
+        place: where the code of a plug-in is, which runs in a fresh interpreter; "" for all other handlers.
+        given: the options of a plug-in as they are in the configuration.
     """
 
     name: str
@@ -122,6 +125,8 @@ class Handler(Record):
     when: tuple[Condition, ...] = ()
     timeout: Optional[float] = None
     unusable: Optional[HandlerError] = None
+    place: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def key(self) -> str:
@@ -147,10 +152,11 @@ def bind_handlers(config: Config, root: Optional[Root] = None) -> tuple[Handler,
     problems = Problems()
     names = [entry.name for entry in config.handlers]
     ready = names.index(REPORT_READY) if REPORT_READY in names else len(names)
+    answers = ask_plugins(config.handlers, root)
     handlers = []
     for i, entry in enumerate(config.handlers):
         with problems.collecting():
-            handlers.append(bind_handler(entry, config, root))
+            handlers.append(bind_handler(entry, config, root, answers))
             if i > ready and handlers[-1].required:
                 wanted = f"{entry.key!r} is required but comes after {REPORT_READY!r}"
                 problems.add(config.document, entry.path, f"{wanted}: move it before that, or set `required: false`")
@@ -163,11 +169,40 @@ def bind_handlers(config: Config, root: Optional[Root] = None) -> tuple[Handler,
     return tuple(handlers)
 
 
-def bind_handler(entry: HandlerEntry, config: Config, root: Optional[Root] = None) -> Handler:
+def ask_plugins(entries: Iterable[HandlerEntry], root: Optional[Root]) -> dict[str, Answer]:
+    """What one interpreter says of all plug-ins among the entries, by the entries' keys. Without any it is not started.
+
+    Args:
+        entries: as the configuration lists them.
+        root: the guest, whose executables are handlers as well.
+    """
+    asked = {}
+    for entry in entries:
+        place = _plugin_place(entry.name, root)
+        if place is not None:
+            asked[entry.key] = Asked(entry.name, place, entry.options, entry.path)
+    return dict(zip(asked, plugins.ask(list(asked.values()))))
+
+
+def _plugin_place(name: str, root: Optional[Root]) -> Optional[str]:
+    if name in BUILTIN or (root is not None and name in plugins.executables(root)):
+        return None
+    return plugins.place_of(name)
+
+
+def bind_handler(
+    entry: HandlerEntry, config: Config, root: Optional[Root] = None, answers: Optional[Mapping[str, Answer]] = None
+) -> Handler:
     """One handler with its options checked.
 
     A plug-in that cannot be used becomes a handler that fails when it is run, so that it blocks Ready only with
     `required: true`.
+
+    Args:
+        entry: an entry of the configuration.
+        config: the configuration.
+        root: the guest, whose executables are handlers as well.
+        answers: what `ask_plugins` returned for this entry and others; None: ask for this one now.
 
     Raises:
         ConfigError: the handler does not exist, or its options are wrong.
@@ -179,14 +214,15 @@ def bind_handler(entry: HandlerEntry, config: Config, root: Optional[Root] = Non
         raise ConfigError(f"{place}: {REPORT_READY!r} takes {keys}: remove them, Azure expects Ready once per VM")
     if entry.key != entry.name and entry.key in BUILTIN:  # its record would pass for that handler's
         raise ConfigError(f"{place}: the `id` {entry.key!r} is the name of a handler: choose another id")
-    unusable: Optional[HandlerError] = None
-    options: Any = entry.options
-    try:
-        offered = _offered(entry, config, root)
-        if offered.options is not None:
-            options = _bound(offered, entry, config)
-    except HandlerError as error:
-        offered, unusable = _NO_PLUGIN, error
+    answer = (ask_plugins([entry], root) if answers is None else answers).get(entry.key)
+    if answer is None:
+        answer = _own_answer(entry, config, root)
+    problems = Problems()
+    for path, text in answer.problems:
+        problems.add(config.document, path, text)
+    problems.raise_if_any()
+    offered = _NO_PLUGIN if answer.plugin is None or answer.error is not None else answer.plugin
+    options = entry.options if answer.error is not None else answer.options
     return Handler(
         name=entry.name,
         id=entry.key,
@@ -199,30 +235,22 @@ def bind_handler(entry: HandlerEntry, config: Config, root: Optional[Root] = Non
         apply=offered.apply,
         when=entry.when,
         timeout=None if entry.name in BUILTIN else offered.timeout,
-        unusable=unusable,
+        unusable=answer.error,
+        place=offered.place,
+        given=entry.options if offered.place else {},
     )
 
 
-def _bound(offered: Plugin, entry: HandlerEntry, config: Config) -> Any:
-    """The options as the handler's own class. Raises ConfigError; HandlerError if a plug-in's class is unusable."""
+def _own_answer(entry: HandlerEntry, config: Config, root: Optional[Root]) -> Answer:
+    """The same for all other handlers, whose code is azurelite's own. Raises ConfigError."""
+    try:
+        offered = _offered(entry, config, root)
+    except HandlerError as error:
+        return Answer(error=error)
     wanted: Any = offered.options
-    found: list[Any] = []
-
-    def attempt() -> None:
-        found.append(bind(wanted, entry.options, config.document, entry.path, also=ENTRY_KEYS))
-
-    if entry.name in BUILTIN:
-        attempt()
-        return found[0]
-    what = f"the Options of the plug-in {entry.name}"
-    with whole_modules():
-        plugins.try_apart(attempt, what=what)
-        error = guard(attempt)
-    if error is not None and not isinstance(error, ConfigError):
-        raise HandlerError(f"{what} cannot be used: {error.message}") from error
-    if error is not None:
-        raise error
-    return found[0]
+    if wanted is None:
+        return Answer(offered, options=entry.options)
+    return Answer(offered, options=bind(wanted, entry.options, config.document, entry.path, also=ENTRY_KEYS))
 
 
 def known_names(root: Optional[Root] = None) -> list[str]:
@@ -232,6 +260,32 @@ def known_names(root: Optional[Root] = None) -> list[str]:
 
 def look_up(name: str, root: Optional[Root] = None) -> Optional[Plugin]:
     """The handler of that name, or None if there is none. Raises HandlerError: the plug-in cannot be used."""
+    found = look_up_all([name], root).get(name)
+    if isinstance(found, HandlerError):
+        raise found
+    return found
+
+
+def look_up_all(names: Iterable[str], root: Optional[Root] = None) -> dict[str, Union[Plugin, HandlerError]]:
+    """The handlers of these names, or why one cannot be used; one interpreter answers for all plug-ins."""
+    found: dict[str, Any] = {}
+    asked = []
+    for name in names:
+        place = _plugin_place(name, root)
+        if place is not None:
+            asked.append(Asked(name, place))
+            continue
+        try:
+            found[name] = _own(name, root)
+        except HandlerError as error:
+            found[name] = error
+    for one, answer in zip(asked, plugins.ask(asked)):
+        found[one.name] = answer.error or answer.plugin
+    return {name: known for name, known in found.items() if known is not None}
+
+
+def _own(name: str, root: Optional[Root]) -> Optional[Plugin]:
+    """One of azurelite's own handlers, or an executable of the guest. Raises HandlerError."""
     if name in BUILTIN:
         module = importlib.import_module(BUILTIN[name])
         return Plugin(
@@ -245,11 +299,11 @@ def look_up(name: str, root: Optional[Root] = None) -> Optional[Plugin]:
             needs_of=getattr(module, "needs", None),
         )
     path = plugins.executable(name, root) if root is not None else None
-    return _program(path) if path is not None else plugins.find_plugin(name)
+    return None if path is None else _program(path)
 
 
 def _offered(entry: HandlerEntry, config: Config, root: Optional[Root]) -> Plugin:
-    offered = look_up(entry.name, root)
+    offered = _own(entry.name, root)
     if offered is not None:
         return offered
     if entry.required is False:  # the administrator expects that it may be missing
@@ -281,9 +335,10 @@ def _as_text(value: Any) -> str:
     return text.replace("\0", "")
 
 
-def _do_nothing(ctx: Context, options: Any) -> None:
+def do_nothing(ctx: Context, options: Any) -> None:
+    """In the place of work that cannot be done."""
     del ctx, options
 
 
 # Stands in for a plug-in that cannot be used; the plan makes its step fail.
-_NO_PLUGIN = Plugin("a plug-in", (), (), "instance", required=False, options=None, apply=_do_nothing)
+_NO_PLUGIN = Plugin("a plug-in", (), (), "instance", required=False, options=None, apply=do_nothing)

@@ -1,59 +1,87 @@
-"""A plug-in's turn, in a process of its own. What it changed, noted and failed at comes back; a hang does not."""
+"""A plug-in's run, in an interpreter of its own: what it is given, and what comes back. A hang does not."""
 
 from __future__ import annotations
 
-import json
-from typing import Any, NoReturn
+from typing import Any, Mapping, Optional
 
-from azurelite.cli.startup import whole_modules
+from azurelite import plugins
 from azurelite.clock import Deadline
-from azurelite.errors import HandlerError, MachineError
-from azurelite.guard import guard
+from azurelite.errors import AzureliteError, HandlerError, MachineError
 from azurelite.handlers import Context, Handler
 from azurelite.record import replace
 from azurelite.system.changes import Change
-from azurelite.system.child import in_child
+from azurelite.system.portable import pack
+from azurelite.system.wishes import wishes_as_data
 
 
-def apply_apart(handler: Handler, ctx: Context) -> None:
+def run_plugin(handler: Handler, ctx: Context) -> None:
     """Let a plug-in do its work.
 
     Raises:
         HandlerError: it failed, was too slow, or ended without an answer.
     """
-    mark = len(ctx.system.journal)
-
-    def work() -> bytes:
-        notes: list[str] = []
-        own = replace(ctx, note=notes.append, report_ready=_not_its_own)
-        error = guard(lambda: _apply(handler, own))
-        changes = [(change.kind, change.target, change.detail) for change in ctx.system.journal.since(mark)]
-        failure = None
-        if error is not None:  # what a plug-in calls text may be anything
-            failure = [str(error.message), str(error.reason), {str(k): str(v) for k, v in error.data.items()}]
-        said = [str(note) for note in notes]
-        return json.dumps({"changes": changes, "notes": said, "failure": failure}, default=str).encode()
-
-    ctx.fabric.http.close()  # a connection that two processes speak on is of use to neither
-    limit = ctx.system.commands.limit  # of everything ahead of Ready
+    limit = ctx.system.commands.limit  # of everything before Ready
     seconds = handler.timeout or 0.0
     deadline = Deadline(ctx.fabric.clock, seconds) if limit is None else limit.within(seconds)
     try:
-        answer: dict[str, Any] = json.loads(in_child(work, what=f"the plug-in {handler.id}", deadline=deadline))
+        with plugins.start(_given(handler, ctx), name=handler.id) as child:
+            answer = plugins.read_answer(child.answer(deadline), child.what)
+        changes, notes, failure = _read(answer, handler)
     except MachineError as error:
         raise HandlerError(error.message, reason=f"plug-in {handler.id} failed") from error
-    ctx.system.journal.adopt(Change(*change) for change in answer["changes"])
-    for note in answer["notes"]:
+    ctx.system.journal.adopt(changes)
+    for note in notes:
         ctx.note(note)
-    if answer["failure"] is not None:
+    if failure is not None:
+        raise failure
+
+
+def _read(answer: Mapping[str, Any], handler: Handler) -> tuple[list[Change], list[str], Optional[HandlerError]]:
+    """The parts of an answer. Raises MachineError: a plug-in wrote into it."""
+    try:
+        changes = [Change(str(kind), str(target), str(detail)) for kind, target, detail in answer["changes"]]
+        notes = [str(note) for note in answer["notes"]]
+        if answer["failure"] is None:
+            return changes, notes, None
         message, reason, data = answer["failure"]
-        raise HandlerError(message, reason=reason, data=data)
+        return changes, notes, HandlerError(str(message), reason=str(reason), data=dict(data))
+    except (KeyError, TypeError, ValueError) as error:
+        raise MachineError(f"the plug-in {handler.id} gave an answer that cannot be read") from error
 
 
-def _apply(handler: Handler, ctx: Context) -> None:
-    with whole_modules(), ctx.system.files.durability.together():
-        handler.apply(ctx, handler.options)
+def _given(handler: Handler, ctx: Context) -> dict[str, Any]:
+    """All that the interpreter has to know; it makes its own `System` and `Fabric` of it."""
+    system, fabric = ctx.system, ctx.fabric
+    limit = system.commands.limit
+    return {
+        "task": "run",
+        "place": handler.place,
+        "options": pack(handler.given),
+        "root": system.root.path,
+        "dry_run": system.dry_run,
+        "search_path": system.commands.search_path,
+        "limit": None if limit is None else limit.remaining(),
+        "wishes": wishes_as_data(system) if system.dry_run else None,
+        "vm_id": ctx.memory.vm_id,
+        "metadata": pack(ctx.metadata),
+        "outcome": _outcome(ctx),
+        "media_device": ctx.media_device,
+        "config": pack({"data": ctx.config.document.data, "file": ctx.config.document.file}),
+        "fabric": {
+            "seconds": fabric.deadline.remaining(),
+            "reading": fabric.reading.remaining(),
+            "imds": pack(fabric.imds_settings),
+            "wireserver": pack(fabric.wireserver_settings),
+            "interface": fabric.interface,
+            "told_wireserver": fabric.told_wireserver,
+        },
+    }
 
 
-def _not_its_own() -> NoReturn:
-    raise HandlerError("a plug-in does not report to Azure: list `report_ready` behind it")
+def _outcome(ctx: Context) -> Any:
+    steps = [{**vars(step), "error": _error(step.error)} for step in ctx.outcome.steps]
+    return pack({**vars(replace(ctx.outcome, steps=())), "steps": steps, "error": _error(ctx.outcome.error)})
+
+
+def _error(error: Optional[AzureliteError]) -> Optional[list[Any]]:
+    return None if error is None else [type(error).__name__, error.message, error.reason, error.data]

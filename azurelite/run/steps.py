@@ -167,13 +167,13 @@ class Runner:
 
 
 def _apply(handler: Handler, ctx: Context) -> None:
-    if handler.timeout is None:
+    if not handler.place:
         with ctx.system.files.durability.together():
             handler.apply(ctx, handler.options)
         return
-    from azurelite.run.plugin_process import apply_apart
+    from azurelite.run.plugin_process import run_plugin
 
-    apply_apart(handler, ctx)
+    run_plugin(handler, ctx)
 
 
 def _detach(left: tuple[Step, ...], metadata: Metadata, *, failed: bool) -> None:

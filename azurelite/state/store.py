@@ -182,11 +182,13 @@ class Memory:
         vm_id: whose memory.
 
     Attributes:
+        vm_id: as given.
         vm_folder: guest path of all that is remembered about this VM.
     """
 
     def __init__(self, files: Files, vm_id: str) -> None:
         self._files = files
+        self.vm_id = vm_id
         self.vm_folder = layout.vm_folder(vm_id)
         self._folder = f"{self.vm_folder}/memory"
 

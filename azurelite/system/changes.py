@@ -22,6 +22,10 @@ class Change(Record):
     target: str
     detail: str
 
+    def as_dict(self) -> dict[str, str]:
+        """JSON-ready."""
+        return dict(vars(self))
+
     def __str__(self) -> str:
         return f"{self.kind} {self.target} ({self.detail})" if self.detail else f"{self.kind} {self.target}"
 

@@ -1,106 +1,167 @@
-"""Work in a child process: what raises, hangs, exits or crashes there ends there.
+"""A program that answers on a descriptor of its own, line by line, while all that it prints goes to the log.
 
-It knows nothing of the work: bytes come back, or an error says how the child ended.
+It knows nothing of the work: it is given bytes on standard input and gives back lines, or an error says how it ended.
+What hangs is killed with everything that it started.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import selectors
 import signal
-import sys
-import warnings
-from typing import Callable, Optional
+import subprocess
+from typing import Callable, Optional, Sequence
 
 from azurelite.clock import Deadline
 from azurelite.errors import MachineError
 
 _MOST = 4 * 1024 * 1024  # bytes of an answer
-_HEAD = 8  # bytes ahead of an answer that say how long it is
+_MOST_PRINTED = 64 * 1024  # bytes that go to the log
+_CHUNK = 65536
 _SLICE = 0.25  # seconds between two looks at the deadline and at the child
+_LAST_SECONDS = 5.0  # for the interpreter to end after its last answer
 _SWEEPS = 5  # looks for what a child has started; it may start more meanwhile
 
 
-def in_child(work: Callable[[], bytes], *, what: str, deadline: Deadline) -> bytes:
-    """Do the work in a child process of its own session.
+class Child:
+    """A running program.
 
     Args:
-        work: what is done there; its answer comes back through a pipe. Nothing else of the child reaches this process.
-        what: for messages, as "the plug-in x".
-        deadline: the child, and all that it started, is killed then.
-
-    Returns:
-        The answer.
+        words: program and arguments; the number of the descriptor for answers is added as the last one.
+        given: what it reads on standard input.
+        what: for messages, as "the plug-in x". May be changed as the work goes on.
+        say: called with each line that it prints.
 
     Raises:
-        MachineError: no process could be made, too slow, or ended without an answer.
+        MachineError: it cannot be started.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    reading, writing = os.pipe()
-    try:
-        with warnings.catch_warnings():
-            # Newer Pythons warn where there are threads. A run of azurelite has none by then.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-    except OSError as error:
-        os.close(reading)
-        os.close(writing)
-        raise MachineError(f"{what} cannot be started: {error.strerror}") from error
-    if pid == 0:
-        _be_child(work, writing)
-    os.close(writing)
-    child = _Child(pid)
-    try:
-        answer = _read(reading, child, deadline)
-        if answer is not None:
-            child.wait()  # all that is left for it to do is to end
-        if answer is None and child.status is None and deadline.remaining() <= 0:
-            raise MachineError(f"{what} did not end in time and was killed")
-    finally:
-        os.close(reading)
-        child.end()
-    if answer is None:
-        raise MachineError(f"{what} ended without an answer ({child.how()})")
-    return answer
 
+    def __init__(self, words: Sequence[str], given: bytes, *, what: str, say: Callable[[str], None]) -> None:
+        self.what = what
+        self._say = say
+        self._given = memoryview(given)
+        self._got = bytearray()
+        self._printed = bytearray()
+        self._left = _MOST_PRINTED
+        self._reading, writing = _pipe()
+        try:
+            self._process = subprocess.Popen(
+                [*words, str(writing)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                pass_fds=(writing,), start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            os.close(self._reading)
+            raise MachineError(f"{what} cannot be started: {error.strerror}") from error
+        finally:
+            os.close(writing)
+        assert self._process.stdin is not None  # noqa: S101 - for the type checker: a pipe was asked for
+        assert self._process.stdout is not None  # noqa: S101
+        self._stdin, self._stdout = self._process.stdin.fileno(), self._process.stdout.fileno()
+        self._selector = selectors.DefaultSelector()
+        os.set_blocking(self._stdin, False)
+        self._selector.register(self._stdin, selectors.EVENT_WRITE, self._feed)
+        self._selector.register(self._stdout, selectors.EVENT_READ, self._hear)
+        self._selector.register(self._reading, selectors.EVENT_READ, self._take)
 
-class _Child:
-    """A child process, reaped once."""
+    def answer(self, deadline: Deadline) -> bytes:
+        """The next line of its answer. Raises MachineError: it was too slow, or ended without one."""
+        while b"\n" not in self._got:
+            if deadline.remaining() <= 0:
+                raise MachineError(f"{self.what} did not end in time and was killed")
+            ended = self._process.poll() is not None  # asked first: all that it wrote is in the pipes then
+            ready = [key for key, _ in self._selector.select(0 if ended else min(_SLICE, deadline.remaining()))]
+            for key in ready:
+                key.data()
+            if ended and self._reading not in [key.fd for key in ready]:
+                raise MachineError(f"{self.what} ended without an answer ({self._how()})")
+            if len(self._got) > _MOST:
+                raise MachineError(f"{self.what} gave an answer that is too long and was killed")
+        line, _, rest = bytes(self._got).partition(b"\n")
+        self._got = bytearray(rest)
+        return line
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.status: Optional[int] = None
+    def __enter__(self) -> Child:
+        return self
 
-    def has_ended(self) -> bool:
-        if self.status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.status = status if pid else None
-        return self.status is not None
+    def __exit__(self, kind: Optional[type[BaseException]], *_: object) -> None:
+        if kind is None:  # all that is left for it to do is to end
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LAST_SECONDS)
+        self._kill()
+        while self._stdout in [key.fd for key, _ in self._selector.select(0)] and self._left > 0:
+            self._hear()
+        if self._printed:
+            self._say(self._printed.decode(errors="replace"))
+        self._selector.close()
+        os.close(self._reading)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
 
-    def wait(self) -> None:
-        if self.status is None:
-            _, self.status = os.waitpid(self.pid, 0)
-
-    def end(self) -> None:
-        """Kill it with all that it started, if it still runs; whatever it left in the background lives on otherwise."""
-        if self.has_ended():
+    def _feed(self) -> None:
+        try:
+            self._given = self._given[os.write(self._stdin, self._given[:_CHUNK]) :]
+        except BlockingIOError:
             return
-        for _ in range(_SWEEPS):  # its own first: what has no parent any more is nobody's to find
-            started = _descendants(self.pid)
+        except OSError:  # it does not read
+            self._given = self._given[:0]
+        if not self._given:
+            self._selector.unregister(self._stdin)
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
+    def _take(self) -> None:
+        chunk = os.read(self._reading, _CHUNK)
+        self._got += chunk
+        if not chunk:
+            self._selector.unregister(self._reading)
+
+    def _hear(self) -> None:
+        """Log what it prints, up to a limit; the rest is read and dropped, so that it does not wait for a reader."""
+        chunk = os.read(self._stdout, _CHUNK)
+        if not chunk:
+            self._selector.unregister(self._stdout)
+        elif self._left > 0:
+            *lines, rest = (self._printed + chunk).split(b"\n")
+            self._printed = bytearray(rest)
+            self._left -= len(chunk)
+            for line in lines:
+                self._say(line.decode(errors="replace"))
+            if self._left <= 0:
+                self._printed.clear()
+                self._say("the rest of its output is left out")
+
+    def _kill(self) -> None:
+        """Kill it with all that it started, if it still runs; what it left in the background lives on otherwise."""
+        if self._process.poll() is not None:
+            return
+        for _ in range(_SWEEPS):  # its own first: a process whose parent is gone can no longer be found
+            started = _descendants(self._process.pid)
             for pid in started:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             if not started:
                 break
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(self.pid, signal.SIGKILL)
-        self.wait()
+        self._process.kill()
+        self._process.wait()
 
-    def how(self) -> str:
-        status = self.status or 0
-        return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "it left on its own"
+    def _how(self) -> str:
+        code = self._process.returncode
+        return f"signal {-code}" if code < 0 else f"exit status {code}"
+
+
+def _pipe() -> tuple[int, int]:
+    """A pipe whose descriptors are not the standard ones, which may be closed here and are set in the child."""
+    made = os.pipe()
+    try:
+        reading, writing = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in made)
+    finally:
+        for end in made:
+            os.close(end)
+    return reading, writing
 
 
 def _descendants(pid: int) -> list[int]:
@@ -120,38 +181,3 @@ def _descendants(pid: int) -> list[int]:
         found += children
         pending += children
     return found
-
-
-def _be_child(work: Callable[[], bytes], writing: int) -> None:
-    """The child's whole life; whatever happens, it never returns into the parent's code."""
-    try:
-        os.setsid()
-        answer = work()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        view = memoryview(len(answer).to_bytes(_HEAD, "big") + answer)
-        while view:
-            view = view[os.write(writing, view) :]
-    finally:
-        os._exit(0)
-
-
-def _read(reading: int, child: _Child, deadline: Deadline) -> Optional[bytes]:
-    """The whole answer, or None. Nobody waits for the pipe's end, for what the child left running may hold it open."""
-    got = bytearray()
-    with selectors.DefaultSelector() as selector:
-        selector.register(reading, selectors.EVENT_READ)
-        while deadline.remaining() > 0:
-            ended = child.has_ended()  # looked at first: all that it wrote is in the pipe then
-            if not selector.select(0 if ended else min(_SLICE, deadline.remaining())):
-                if ended:
-                    return None
-                continue
-            chunk = os.read(reading, 65536)
-            got += chunk
-            length = int.from_bytes(got[:_HEAD], "big") if len(got) >= _HEAD else _MOST
-            if len(got) >= _HEAD + length and length <= _MOST:
-                return bytes(got[_HEAD : _HEAD + length])
-            if not chunk or len(got) > _HEAD + _MOST:
-                return None
-    return None

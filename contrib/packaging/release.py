@@ -167,7 +167,8 @@ def _even_mode(mode: int, *, folder: bool) -> int:
 def _of_wheel(path: Path) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(path) as wheel:
         for name in wheel.namelist():
-            if not name.endswith(("/", *LEFT_OUT_SUFFIXES)) and not name.startswith(LEFT_OUT_FOLDERS):
+            launcher = ".data/" in name  # __main__.py takes its place
+            if not name.endswith(("/", *LEFT_OUT_SUFFIXES)) and not name.startswith(LEFT_OUT_FOLDERS) and not launcher:
                 yield name, wheel.read(name)
 
 

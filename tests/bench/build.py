@@ -21,15 +21,7 @@ ARTICLE = (
     TOP / "tests/peers/article_report_ready.py"
 )  # its Python script, which the peers' tests judge the simulator by
 PACKAGES = ("defusedxml", "PyYAML", "urllib3")
-SOURCES = ("LICENSE", "MANIFEST.in", "README.md", "azurelite", "pyproject.toml", "setup.cfg")
-# The entry point in the form that current installers and the distributions' packages give it. Older pips write one that
-# imports `re`, for half as long again as an interpreter takes to start.
-ENTRY = """#!{python}
-import sys
-from azurelite.cli import command
-if __name__ == "__main__":
-    sys.exit(command())
-"""
+SOURCES = ("LICENSE", "MANIFEST.in", "README.md", "azurelite", "contrib/launcher", "pyproject.toml", "setup.cfg")
 
 
 @dataclass(frozen=True)
@@ -65,7 +57,6 @@ def build(scratch: Path) -> Tools:
     _run(sys.executable, "-m", "venv", "--without-pip", str(environment))
     pinned = [f"{name}=={importlib.metadata.version(name)}" for name in PACKAGES]
     install(tools.python, [str(wheel(scratch)), *pinned])
-    tools.azurelite.write_text(ENTRY.format(python=tools.python), encoding="utf-8")
     return tools
 
 

@@ -52,21 +52,20 @@ def watch() -> None:
     sys.addaudithook(hear)
     code: object = 1
     try:
-        code = run()
+        run()
     except SystemExit as stop:
         code = stop.code
     write(code)
     sys.exit(code)
 
 
-def run() -> int:
+def run() -> NoReturn:
     """The verb."""
-    from azurelite.cli import main
+    from azurelite.cli import command
 
-    code: int = main()
-    return code
+    command()
 
 
 if told == "-":
-    sys.exit(run())
+    run()
 watch()

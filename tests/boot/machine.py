@@ -214,7 +214,8 @@ def wheel(folder: Path) -> Path:
             for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
                 shutil.copy(CHECKOUT / name, source)
             ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(CHECKOUT / "azurelite", source / "azurelite", ignore=ignored)
+            for name in ("azurelite", "contrib/launcher"):
+                shutil.copytree(CHECKOUT / name, source / name, ignore=ignored)
             _pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(source))
             found = sorted(folder.glob("*.whl"))
         return found[0]

@@ -180,11 +180,11 @@ def test_the_shipped_yaml_holds_the_defaults(guest: Guest) -> None:
 def test_a_defect_is_one_line_without_its_text_unless_debug_is_asked_for(tmp_path: Path) -> None:
     script = """
 import sys
-from azurelite.cli import demo, main
+from azurelite.cli import command, demo
 def broken(arguments):
     raise RuntimeError("canary")
 demo.run = broken
-sys.exit(main(sys.argv[1:]))
+command()
 """
     command = [sys.executable, "-c", script, "demo"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)

@@ -1,34 +1,32 @@
-"""Importing by halves: what is left out, that it comes back, and that the packages work as ever."""
+"""Start-up optimisations: what is left out, that it comes back, that only the program has them."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import Guest
 
-from azurelite.simulator import Scenario, Simulator
+from azurelite.cli import BOOT_COMMANDS
 
 pytestmark = pytest.mark.spawns
 
+REPO = Path(__file__).parents[2]
+LAUNCHER = REPO / "contrib" / "launcher" / "azurelite"
+LEAN = "from azurelite.cli.startup import lean_imports\nwith lean_imports():\n    import urllib3, yaml, logging\n"
+
 
 def told_by(script: str) -> Any:
-    """What a script in an interpreter of its own prints, as JSON."""
+    """What a script in an interpreter of its own prints last, as JSON."""
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys, json\n{script}"], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", f"import sys, json\n{script}"], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-LEAN = (
-    "from azurelite.cli.startup import lean_imports, whole_modules\n"
-    "with lean_imports():\n    import urllib3, yaml, logging\n"
-)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_what_a_run_does_not_use_is_left_out() -> None:
@@ -45,7 +43,7 @@ def test_it_can_be_imported_afterwards() -> None:
 
 def test_what_was_there_before_stays_as_it_was() -> None:
     script = "import ssl, importlib.metadata, http.client, re\nbefore = ssl, sys.modules['http.client']\n" + LEAN
-    script += "with whole_modules():\n    here = ssl, sys.modules['http.client']\n"
+    script += "here = ssl, sys.modules['http.client']\n"
     assert told_by(script + "print(json.dumps([before == here, hasattr(http.client, 'HTTPSConnection')]))") == [
         True,
         True,
@@ -58,40 +56,12 @@ def test_the_stand_in_finds_versions() -> None:
     assert told_by(script + "print(json.dumps(version('PyYAML')))").split(".")[0].isdecimal()
 
 
-def test_people_s_code_finds_everything() -> None:
-    script = LEAN + "with whole_modules():\n    import http.client, urllib.request, urllib3, hashlib, re\n"
-    script += "    found = [hasattr(http.client, 'HTTPSConnection'), hasattr(urllib.request, 'HTTPSHandler')]\n"
-    script += "    pool = urllib3.HTTPSConnectionPool('localhost')\n"
-    script += "    found.append(hashlib.sha256(b'').hexdigest()[:4] == 'e3b0' and '_hashlib' in sys.modules)\n"
-    script += "    found.append(pool.ConnectionCls.__name__ == 'HTTPSConnection')\n"
-    script += "    kinds = {type(value).__name__ for value in vars(urllib3.util.url).values()}\n"
-    script += "    found.append('Pattern' in kinds and '_Later' not in kinds)\nprint(json.dumps(found))"
-    assert told_by(script) == [True] * 5
-
-
-def test_azurelite_goes_on_with_its_own_and_people_with_theirs() -> None:
-    script = LEAN + "own = urllib3.response, sys.modules['http.client']\n"
-    script += (
-        "with whole_modules():\n    import urllib3 as whole, http.client\n    theirs = whole.response, http.client\n"
-    )
-    script += "import http\nfound = [own[0] is not theirs[0], own[1] is not theirs[1]]\n"
-    script += (
-        "found.append((sys.modules['urllib3.response'], sys.modules['http.client'], http.client) == (*own, own[1]))\n"
-    )
-    script += "with whole_modules():\n    import urllib3.response\n"
-    script += "    found.append((urllib3.response, http.client) == theirs)\nprint(json.dumps(found))"
-    assert told_by(script) == [True, True, True, True]
-
-
 def test_patterns_that_are_compiled_later_are_the_same() -> None:
     script = LEAN.replace("urllib3, yaml, logging", "string, json.decoder, re\n    made = re.compile('a(b+)', re.I)")
     script += "found = [made.fullmatch('ABB')[1], made.sub('x', 'ab-AB'), made.pattern, made.groups]\n"
     script += "found.append(string.Template('$a').substitute(a='b'))\n"
-    script += "found.append(isinstance(re.compile('a'), re.Pattern))\nimport copy, pickle\n"
-    script += (
-        "found += [copy.deepcopy(made).pattern, pickle.loads(pickle.dumps(made)).pattern]\nprint(json.dumps(found))"
-    )
-    assert told_by(script) == ["BB", "x-x", "a(b+)", 1, "b", True, "a(b+)", "a(b+)"]
+    script += "found.append(isinstance(re.compile('a'), re.Pattern))\n"
+    assert told_by(script + "print(json.dumps(found))") == ["BB", "x-x", "a(b+)", 1, "b", True]
 
 
 def test_a_bad_pattern_is_told_when_it_is_used() -> None:
@@ -102,36 +72,78 @@ def test_a_bad_pattern_is_told_when_it_is_used() -> None:
     assert told_by(script) == "told"
 
 
-def provision(root: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """`azurelite provision` with a folder of plug-ins."""
-    code = f"import sys\nsys.path.insert(0, {str(folder)!r})\nfrom azurelite.cli import main\nsys.exit(main())"
-    words = [sys.executable, "-c", code, "provision", "--root", root]
-    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+@pytest.mark.parametrize(
+    "words", [["handlers"], ["provision", "--root", "/nonexistent"], ["report", "ready", "--root", "/nonexistent"]]
+)
+def test_main_leaves_no_trace_in_the_process_that_calls_it(words: list[str]) -> None:
+    script = "import gc, re, sys\nfrom azurelite.cli import main\n"
+    script += "state = lambda: [repr(sys.excepthook), gc.isenabled(), gc.get_freeze_count(), repr(re.compile)]\n"
+    script += f"before = state()\nmain({words!r})\nimport ssl, http.client\n"
+    script += "halves = [name for name, module in sys.modules.items() if module is None]\n"
+    script += "print(json.dumps([before == state(), hasattr(http.client, 'HTTPSConnection'), halves]))"
+    assert told_by(script) == [True, True, []]
 
 
-def test_a_plug_in_finds_https(guest: Guest, fabric: Simulator, tmp_path: Path) -> None:
-    (tmp_path / "curious.py").write_text(
-        "import http.client, ssl, urllib3\n"
-        "def look(ctx, options):\n"
-        "    ctx.note(f'https {hasattr(http.client, \"HTTPSConnection\")} {urllib3.HTTPSConnectionPool.scheme}')\n"
+@pytest.mark.parametrize(
+    "words",
+    [["provision"], ["provision", "--force"], ["provision", "--json"], ["provision", "--dry-run"],
+     ["apply", "hostname", "--sources", "media", "--first-boot"], ["report", "failure", "--reason", "x"], ["plan"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_the_program_has_them_for_every_verb(words: list[str], tmp_path: Path) -> None:
+    script = "import os\nleave, seen = os._exit, {'ssl', '_ssl', 'zipfile'}\n"
+    script += "os._exit = lambda code: (print(json.dumps(sorted(seen & {*sys.modules})), flush=True), leave(0))\n"
+    script += f"sys.argv[1:] = {[*words, '--root', str(tmp_path)]!r}\n"
+    assert told_by(script + "from azurelite.cli import command\ncommand()") == []
+
+
+UNITS = [path for path in (REPO / "azurelite" / "service" / "units").rglob("*") if path.is_file()]
+
+
+def commands_in(text: str) -> set[tuple[str, ...]]:
+    """What follows the program's name or variable, in all lines but comments."""
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    found = (
+        re.search(r"(?:bin/azurelite|\$azurelite_command\"|\$command\") ((?:provision|report|apply)\b.*)", line)
+        for line in lines
     )
-    root = guest.on_azure().configure(fabric, handlers=["hostname", "curious:look", "report_ready"]).root
-    done = provision(root, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "https True https" in done.stderr
+    cut = (re.split(r"\|\||'| -- |&&", match[1])[0] for match in found if match)
+    return {tuple(text.split()) for text in cut}
 
 
-@pytest.mark.parametrize("fault", [{"truncate": 20}, {"drop": True}, {"garbage": True}])
-def test_beside_a_plug_in_a_broken_answer_is_asked_for_again(
-    guest: Guest, tmp_path: Path, fault: dict[str, Any]
-) -> None:
-    (tmp_path / "idle.py").write_text(
-        "import urllib3\ndef apply(ctx, options):\n    ctx.fabric.imds.fetch_instance(ctx.fabric.deadline)\n"
-    )
-    scenario = Scenario.from_dict(
-        {"vm": {}, "faults": [{"endpoint": "imds", "requests": number, **fault} for number in ("1", "3")]}
-    )
-    with Simulator(scenario, rate_limit=None) as fabric:
-        guest.on_azure().configure(fabric, handlers=["hostname", {"idle:apply": {"required": True}}, "report_ready"])
-        done = provision(guest.root, tmp_path)
-        assert (done.returncode, [report.state for report in fabric.reports]) == (0, ["Ready"]), done.stderr
+def test_every_command_of_a_unit_takes_the_fast_path() -> None:
+    found = {command for path in UNITS for command in commands_in(path.read_text(encoding="utf-8"))}
+    assert len(found) >= 2
+    assert found <= set(BOOT_COMMANDS)
+
+
+def test_every_command_of_the_readme_s_boot_section_takes_the_fast_path() -> None:
+    text = (REPO / "README.md").read_text(encoding="utf-8")
+    section = next(part for part in text.split("\n## ") if "azurelite service install" in part and "systemd" in part)
+    shown = {tuple(found.split()) for found in re.findall(r"`azurelite ((?:provision|report|apply)[^`]*)`", section)}
+    assert {command for command in shown if "NAME" not in command} <= set(BOOT_COMMANDS)
+
+
+def test_the_launcher_imports_nothing_from_its_folder(tmp_path: Path) -> None:
+    for name in ("re.py", "argparse.py", "urllib3.py"):
+        (tmp_path / name).write_text("raise RuntimeError('shadowed')\n")
+    program = tmp_path / "azurelite"
+    program.write_bytes(LAUNCHER.read_bytes())
+    for flags in ([], ["-I"]):
+        done = subprocess.run(
+            [sys.executable, *flags, str(program), "--version"],
+            capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_launcher_imports_no_patterns_at_a_later_boot(tmp_path: Path) -> None:
+    (tmp_path / "etc/azurelite").mkdir(parents=True)
+    (tmp_path / "etc/azurelite/disabled").write_text("")
+    script = f"import sys, os\nsys.argv[:] = [{str(LAUNCHER)!r}, 'provision', '--root', {str(tmp_path)!r}]\n"
+    script += "before = {*sys.modules}\nleave = os._exit\n"
+    script += "os._exit = lambda code: (print(sorted({*sys.modules} - before), flush=True), leave(code))\n"
+    script += "exec(open(sys.argv[0]).read())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert "switched off" in done.stdout, done.stderr
+    assert not {"re", "argparse", "logging", "urllib3", "typing"} & set(re.findall(r"'(\w+)'", done.stdout))

@@ -12,11 +12,11 @@ import yaml
 
 from azurelite.config.document import Document, parse_document
 from azurelite.config.load import DEFAULT_HANDLERS, ENTRY_KEYS, parse_config
+from azurelite.config.option_types import plain
 from azurelite.config.schema import Problems, bind, fields_of
 from azurelite.describe.examples import EXAMPLES
 from azurelite.describe.handlers import catalog
 from azurelite.describe.jsonschema import config_schema
-from azurelite.describe.options import plain
 from azurelite.errors import ConfigError
 from azurelite.handlers import bind_handlers
 from azurelite.metadata import Secret

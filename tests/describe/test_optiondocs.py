@@ -7,7 +7,8 @@ from typing import Any, Literal, Mapping, Optional, Union
 
 import pytest
 
-from azurelite.describe.options import attribute_texts, default_of, kind_of, options_of, plain
+from azurelite.config.option_types import plain
+from azurelite.describe.options import attribute_texts, default_of, kind_of, options_of
 from azurelite.metadata import Secret
 
 

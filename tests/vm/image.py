@@ -20,7 +20,7 @@ from vm.kernel import Kernel
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
-SOURCES = ("azurelite", "LICENSE", "README.md", "pyproject.toml", "setup.cfg")
+SOURCES = ("azurelite", "contrib/launcher", "LICENSE", "README.md", "pyproject.toml", "setup.cfg")
 SECONDS = 300  # for one program
 ROOM = 150  # MiB of free space on a disk
 SCRIPT = """#!/usr/bin/python3
