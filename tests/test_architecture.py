@@ -186,7 +186,7 @@ def test_handlers_never_run_programs_nor_read_the_clock() -> None:
 
 
 def test_no_test_patches_the_code() -> None:
-    tests = sorted(Path(__file__).parent.rglob("*.py"))
+    tests = [path for path in Path(__file__).parent.rglob("*.py") if "mock" in path.read_text(encoding="utf-8")]
     assert [str(path) for path in tests if any("mock" in module for module in imports_of(path))] == []
 
 

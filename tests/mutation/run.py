@@ -69,6 +69,7 @@ class Copy:
     def pytest(self, *words: str, seconds: float) -> int:
         """Run pytest here; its exit status, 1 when it takes too long."""
         path = os.pathsep.join([str(self.folder), str(self.folder / "tests")])
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "mutation.alarm", "-m", MARKS]
         process = subprocess.Popen(
             [
                 sys.executable,
