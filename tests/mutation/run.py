@@ -71,19 +71,7 @@ class Copy:
         path = os.pathsep.join([str(self.folder), str(self.folder / "tests")])
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "mutation.alarm", "-m", MARKS]
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-q",
-                "-p",
-                "no:cacheprovider",
-                "-p",
-                "mutation.alarm",
-                "-m",
-                MARKS,
-                *words,
-            ],
+            [*command, *words],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": path},
             stdout=subprocess.DEVNULL,
