@@ -58,13 +58,13 @@ _moments = count(1)
 class Copy:
     """A copy of the repository in which one mutant at a time is tried."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, origin: Path) -> None:
+        self.folder, self.origin = folder, origin
         listed = ["git", "ls-files", "-co", "--exclude-standard"]
         for name in subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines():
-            if (ROOT / name).is_file():
+            if (origin / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
+                shutil.copy2(origin / name, folder / name, follow_symlinks=False)
 
     def pytest(self, *words: str, seconds: float) -> int:
         """Run pytest here; its exit status, 1 when it takes too long."""
@@ -94,18 +94,22 @@ class Copy:
         moment = 1_000_000_000 + next(_moments)
         os.utime(path, (moment, moment))
 
+    def listed(self, tests: list[str]) -> Path:
+        """A file that names tests for pytest."""
+        path = self.folder / "chosen-tests.txt"
+        path.write_text("\n".join(tests) + "\n", encoding="utf-8")
+        return path
+
     def kills(self, mutant: Mutant, tests: list[str]) -> bool:
         """A test fails with the mutant."""
-        text = mutant.text(ROOT)
+        text = mutant.text(self.origin)
         if text is None:  # of `--all`: Python cannot tell it from the original
             return True
         self.put(mutant.file, text)
-        chosen_tests = self.folder / "chosen-tests.txt"
-        chosen_tests.write_text("\n".join(tests) + "\n", encoding="utf-8")
         try:
-            return self.pytest("-x", f"@{chosen_tests}", seconds=60 * MINUTES_A_MUTANT) != 0
+            return self.pytest("-x", f"@{self.listed(tests)}", seconds=60 * MINUTES_A_MUTANT) != 0
         finally:
-            self.put(mutant.file, (ROOT / mutant.file).read_text(encoding="utf-8"))
+            self.put(mutant.file, (self.origin / mutant.file).read_text(encoding="utf-8"))
 
 
 class Covered:
@@ -127,6 +131,9 @@ class Covered:
                 lines[line] = {context.rpartition("|")[0] for context in contexts if context}
                 for test in lines[line]:
                     self._weight[test] = self._weight.get(test, 0) + 1
+        # A test that pytest does not find is a status that is not 0, and must not count as a kill.
+        if copy.pytest("--collect-only", f"@{copy.listed(list(self._weight))}", seconds=600) != 0:
+            raise SystemExit("the names of the tests that coverage wrote down are not those that pytest takes")
 
     def by(self, mutant: Mutant) -> list[str]:
         """The tests to try, those first that run the least: of the line, or of the file where that is not known."""
@@ -203,7 +210,9 @@ def main() -> int:
         print(f"{len(sample)} of {len(found) + len(always)}")
         return 0
     with tempfile.TemporaryDirectory(prefix="azurelite-mutation-") as folder:
-        copies = [Copy(Path(folder, str(number))) for number in range(arguments.workers)]
+        # The repository may change during the run; what is broken and mended is a copy of how it was at the start.
+        origin = Copy(Path(folder, "origin"), ROOT).folder
+        copies = [Copy(Path(folder, str(number)), origin) for number in range(arguments.workers)]
         covered = Covered(copies[0], arguments.tests)
         return verdict(try_all(sample, copies, covered), {mutant.key for mutant in always})
 
