@@ -67,13 +67,15 @@ __all__ = [
 _HOMES = {"Outcome": "outcome", "Secret": "metadata"}  # of the classes; the others are errors
 
 
-def __getattr__(name: str) -> Any:
-    """The public classes, imported when they are asked for."""
-    if name not in __all__:
-        raise AttributeError(f"module 'azurelite' has no attribute {name!r}")
-    import importlib
+if not TYPE_CHECKING:  # a type checker would take any name for one of these
 
-    return getattr(importlib.import_module(f"azurelite.{_HOMES.get(name, 'errors')}"), name)
+    def __getattr__(name: str) -> Any:
+        """The public classes, imported when they are asked for."""
+        if name not in __all__:
+            raise AttributeError(f"module 'azurelite' has no attribute {name!r}")
+        import importlib
+
+        return getattr(importlib.import_module(f"azurelite.{_HOMES.get(name, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -37,18 +37,19 @@ def _field(cls: type[Record], name: str, kind: Any) -> Field:
         raise TypeError(f"{where}: all values would share its default; use field(default_factory=...)")
     if one.required and cls.FIELDS and not cls.FIELDS[-1].required:
         raise TypeError(f"{where} has no default, and {cls.FIELDS[-1].name} before it has one")
-    if given is not MISSING:
+    if one.default is not MISSING:
         setattr(cls, name, one.default)
+    elif given is one:  # its default is made for each value: the class has none
+        delattr(cls, name)
     return one
 
 
 class _Signature:
     def __get__(self, _: object, cls: type[Record]) -> Any:  # for `help()` and `inspect.signature`
-        from inspect import Parameter as Shown
-        from inspect import Signature
+        from inspect import Parameter, Signature
 
-        shown = [(one, Shown.empty if one.required else one.value()) for one in cls.FIELDS]
-        return Signature([Shown(x.name, Shown.POSITIONAL_OR_KEYWORD, default=d, annotation=x.type) for x, d in shown])
+        made = [(x.name, x.type, Parameter.empty if x.required else x.value()) for x in cls.FIELDS]
+        return Signature([Parameter(x, Parameter.POSITIONAL_OR_KEYWORD, annotation=y, default=z) for x, y, z in made])
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -59,10 +60,11 @@ class Record:
     __signature__ = _Signature()
 
     def __init_subclass__(cls) -> None:
-        if any(getattr(base, "FIELDS", ()) for base in cls.__mro__[1:]):
-            raise TypeError(f"{cls.__qualname__}: {cls.__mro__[1].__qualname__} has fields and cannot be extended")
-        kinds = vars(cls).get("__annotations__")  # Python 3.14 makes them when they are asked for
-        for name, kind in (getattr(cls, "__annotations__", {}) if kinds is None else kinds).items():
+        super().__init_subclass__()  # Generic's, where it is a base, too
+        if bases := [base.__qualname__ for base in cls.__mro__[1:] if getattr(base, "FIELDS", ())]:
+            raise TypeError(f"{cls.__qualname__}: {bases[0]} has fields and cannot be extended")
+        lazy = hasattr(cls, "__annotate__")  # Python 3.14; before 3.10 the attribute may be that of a base
+        for name, kind in (cls.__annotations__ if lazy else vars(cls).get("__annotations__", {})).items():
             cls.FIELDS += (_field(cls, name, kind),)
 
     def __init__(self, /, *given: Any, **named: Any) -> None:
@@ -73,7 +75,7 @@ class Record:
                 raise TypeError(f"{type(self).__name__}() needs a value for {one.name!r}")
             own[one.name] = named.pop(one.name) if one.name in named else one.value()
         if named or len(given) > len(found):
-            raise TypeError(f"{type(self).__name__}() has no field for {next(iter(named), 'all values')!r}")
+            raise TypeError(f"{type(self).__name__}() takes {[one.name for one in found]}, each once")
         getattr(self, "__post_init__", bool)()
 
     def __replace__(self, **changes: Any) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Iterable, Mapping
 
 import pytest
 
@@ -42,6 +43,7 @@ cli
 LEVEL = {package: level for level, row in enumerate(ORDER.split("\n")) for package in row.split()}
 ALONE = "simulator"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TREES: dict[Path, ast.Module] = {}
 
 
 def name_of(path: Path) -> str:
@@ -51,7 +53,7 @@ def name_of(path: Path) -> str:
 
 def imports_of(path: Path) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -67,21 +69,32 @@ def room_of(module: str) -> str:
 NAMES = {name_of(path) for path in MODULES}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_point_downwards_only(path: Path) -> None:
-    room = room_of(name_of(path))
-    if room in ("azurelite", "__main__"):
-        return
-    for module in imports_of(path):
-        if not module.startswith("azurelite.") or room_of(module).startswith("__"):
+def tree_of(path: Path) -> ast.Module:
+    if path not in TREES:
+        TREES[path] = ast.parse(path.read_text(encoding="utf-8"))
+    return TREES[path]
+
+
+def wrong_way(room: str, other: str) -> str:
+    """Why a module of one room may not import one of the other; empty where it may."""
+    if room == ALONE:
+        return "" if other == ALONE else "the simulator stands alone"
+    if other == ALONE:
+        return "" if room == "cli" else "only the command line serves the simulator"
+    return "" if other == room or LEVEL[other] < LEVEL[room] else f"{other} is above {room}"
+
+
+def test_imports_point_downwards_only() -> None:
+    offenders = []
+    for path in MODULES:
+        room = room_of(name_of(path))
+        if room in ("azurelite", "__main__"):
             continue
-        other = room_of(module)
-        if room == ALONE:
-            assert other == ALONE, f"the simulator stands alone, yet imports {module}"
-        elif other == ALONE:
-            assert room == "cli", f"{module} is a test double; only the command line serves it"
-        else:
-            assert LEVEL[other] < LEVEL[room] or other == room, f"{room} imports {module} from above"
+        for module in sorted(imports_of(path)):
+            if module.startswith("azurelite.") and not room_of(module).startswith("__"):
+                why = wrong_way(room, room_of(module))
+                offenders += [f"{name_of(path)} imports {module}: {why}"] if why else []
+    assert offenders == []
 
 
 def test_the_top_level_stays_small() -> None:
@@ -97,48 +110,69 @@ def test_the_top_level_stays_small() -> None:
     assert len(edges) <= MOST_EDGES, f"{len(edges)}: {sorted(edges)}"
 
 
+def circle_in(edges: Mapping[str, Iterable[str]]) -> list[str]:
+    """The modules of one circle, in order; empty where there is none. One depth-first search."""
+    done: set[str] = set()
+    trail: list[str] = []
+
+    def search(module: str) -> list[str]:
+        if module in trail:
+            return [*trail[trail.index(module) :], module]
+        if module in done:
+            return []
+        trail.append(module)
+        found = next((circle for other in edges.get(module, ()) if (circle := search(other))), [])
+        done.add(trail.pop())
+        return found
+
+    return next((circle for module in edges if (circle := search(module))), [])
+
+
 def test_no_module_imports_itself_in_a_circle() -> None:
-    edges = {
-        name_of(path): {module for module in imports_of(path) if module.startswith("azurelite.")} for path in MODULES
-    }
-
-    def walk(module: str, trail: tuple[str, ...]) -> None:
-        assert module not in trail, " -> ".join((*trail, module))
-        for other in edges.get(module, ()):
-            if other in edges:
-                walk(other, (*trail, module))
-
-    for module in edges:
-        if module != "azurelite":
-            walk(module, ())
+    assert circle_in({name_of(path): sorted(imports_of(path) & NAMES - {"azurelite"}) for path in MODULES}) == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_files_and_functions_stay_short(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= LONGEST_FILE
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            docstring = ast.get_docstring(node) or ""
-            length = (node.end_lineno or 0) - node.lineno + 1 - docstring.count("\n")
-            assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
+@pytest.mark.parametrize(
+    ("edges", "circle"),
+    [
+        ({"a": ["b", "c"], "b": ["d"], "c": ["d"], "d": []}, []),
+        ({"a": ["b"], "b": ["c"], "c": ["b"]}, ["b", "c", "b"]),
+        ({"a": ["a"]}, ["a", "a"]),
+        ({"a": [], "b": ["a", "c"], "c": ["a", "b"]}, ["b", "c", "b"]),
+    ],
+)
+def test_a_circle_is_found(edges: dict[str, list[str]], circle: list[str]) -> None:
+    assert circle_in(edges) == circle
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_everything_public_says_what_it_is(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree), "a module says what it knows and what it refuses to know"
+def test_files_and_functions_stay_short() -> None:
+    offenders = []
+    for path in MODULES:
+        lines = path.read_text(encoding="utf-8").count("\n")
+        offenders += [f"{name_of(path)} has {lines} lines"] if lines > LONGEST_FILE else []
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                docstring = ast.get_docstring(node) or ""
+                length = (node.end_lineno or 0) - node.lineno + 1 - docstring.count("\n")
+                offenders += [f"{name_of(path)}.{node.name} has {length} lines"] if length > LONGEST_FUNCTION else []
+    assert offenders == []
+
+
+def test_everything_public_has_a_docstring() -> None:
     # A method that the standard library calls by its own name needs no words of ours.
-    nodes = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
-    for node in nodes:
-        if not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{node.name} has no docstring"
+    offenders = []
+    for path in MODULES:
+        tree = tree_of(path)
+        nodes = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+        public = [(f"{name_of(path)}.{node.name}", node) for node in nodes if not node.name.startswith("_")]
+        offenders += [name for name, node in [(name_of(path), tree), *public] if not ast.get_docstring(node)]
+    assert offenders == []
 
 
 def test_one_broad_except_in_the_whole_code() -> None:
     broad = []
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.ExceptHandler):
                 kinds = ast.dump(node.type) if node.type is not None else "bare"
                 if "bare" in kinds or "id='Exception'" in kinds or "id='BaseException'" in kinds:
@@ -147,34 +181,33 @@ def test_one_broad_except_in_the_whole_code() -> None:
 
 
 def test_handlers_never_run_programs_nor_read_the_clock() -> None:
-    for path in (PACKAGE / "handlers").glob("*.py"):
-        assert not imports_of(path) & {"subprocess", "os", "time", "shutil", "pathlib"}, path.name
+    forbidden = {"subprocess", "os", "time", "shutil", "pathlib"}
+    assert [path.name for path in (PACKAGE / "handlers").glob("*.py") if imports_of(path) & forbidden] == []
 
 
-@pytest.mark.parametrize("path", sorted(Path(__file__).parent.rglob("*.py")), ids=lambda path: path.name)
-def test_no_test_patches_the_code(path: Path) -> None:
-    assert not any("mock" in module for module in imports_of(path))
+def test_no_test_patches_the_code() -> None:
+    tests = [path for path in Path(__file__).parent.rglob("*.py") if "mock" in path.read_text(encoding="utf-8")]
+    assert [str(path) for path in tests if any("mock" in module for module in imports_of(path))] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_no_regular_expression_is_compiled_at_import(path: Path) -> None:
+def test_no_regular_expression_is_compiled_at_import() -> None:
     """`re` keeps what it compiled at the first use; most runs use few of them."""
-    if room_of(name_of(path)) == ALONE:
-        return
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for statement in tree.body:
-        if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
-            continue
-        for node in ast.walk(statement):
-            called = node.func if isinstance(node, ast.Call) else None
-            assert getattr(called, "attr", None) != "compile", f"line {statement.lineno}"
+    offenders = []
+    for path in MODULES:
+        statements = [] if room_of(name_of(path)) == ALONE else tree_of(path).body
+        for statement in statements:
+            if not isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+                calls = [node.func for node in ast.walk(statement) if isinstance(node, ast.Call)]
+                found = any(getattr(called, "attr", None) == "compile" for called in calls)
+                offenders += [f"{name_of(path)}, line {statement.lineno}"] if found else []
+    assert offenders == []
 
 
 def code_of(path: Path) -> list[tuple[int, str]]:
     """Number and text of each line of code; imports, signatures, docstrings and remarks are left out."""
     text = path.read_text(encoding="utf-8")
     skipped: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             skipped.update(range(node.lineno, (node.end_lineno or 0) + 1))
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):

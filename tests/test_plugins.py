@@ -507,3 +507,48 @@ def test_the_current_folder_is_never_searched(guest: Guest, tmp_path: Path, how:
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
     )  # fmt: skip
     assert "no module 'stray' can be imported" in done.stdout + done.stderr
+
+
+def test_no_connection_of_the_run_is_open_in_a_plug_in(guest: Guest, fabric: Simulator, shelf: Shelf) -> None:
+    """Two processes that speak on one connection take each other's answers."""
+    shelf.put(
+        "sockets",
+        "import os, socket, stat\n"
+        "def apply(ctx, options):\n"
+        "    for number in map(int, os.listdir('/proc/self/fd')):\n"
+        "        try:\n"
+        "            peer = socket.socket(fileno=os.dup(number)).getpeername()\n"
+        "        except OSError:\n"
+        "            continue  # no socket, not connected, or closed\n"
+        f"        if peer[1:] == ({fabric.url.rpartition(':')[2]},):\n"
+        "            ctx.note('a connection to Azure')\n"
+        "    ctx.note('looked')\n",
+    )
+    outcome = provisioned(guest, fabric, "sockets:apply")
+    assert [step.notes for step in outcome.steps if step.name == "sockets:apply"] == [("looked",)]
+    assert states(fabric) == ["Ready"]
+
+
+class LateClock(FastClock):
+    """Every deadline is over as soon as Azure has been told of the VM."""
+
+    def __init__(self, fabric: Simulator) -> None:
+        super().__init__()
+        self.fabric = fabric
+
+    def monotonic(self) -> float:
+        return super().monotonic() + (100_000.0 if self.fabric.reports else 0.0)
+
+
+def test_after_ready_programs_have_their_own_time(guest: Guest, fabric: Simulator, shelf: Shelf) -> None:
+    """Nobody waits then: what a first boot still does is not cut off by the deadline for Ready."""
+    shelf.put(
+        "late",
+        "def apply(ctx, options):\n"
+        "    limit = ctx.system.commands.limit\n"
+        "    ctx.note('no limit' if limit is None or limit.remaining() > 0 else 'cut off')\n",
+    )
+    guest.on_azure().configure(fabric, handlers=["user", "ssh_keys", "report_ready", "late:apply"])
+    outcome = provision(Options(root=guest.root, clock=LateClock(fabric)))
+    assert states(fabric) == ["Ready"]
+    assert [(step.status, step.notes) for step in outcome.steps][-1] == ("done", ("no limit",))

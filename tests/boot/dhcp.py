@@ -50,7 +50,7 @@ class DhcpServer:
             message = self._socket.recv(4096)
             if len(message) < 244 or message[0] != 1 or message[236:240] != _COOKIE:
                 continue
-            answer = self._answer(message, _options(message))
+            answer = self._answer(message, options_of(message))
             if answer is not None:
                 self._socket.sendto(answer, ("255.255.255.255", 68))
 
@@ -77,15 +77,16 @@ class DhcpServer:
         own = socket.inet_aton(self._own)
         yours = socket.inet_aton(self._offered) if kind != _NAK else b"\0" * 4
         head = struct.pack("!BBBB4sHH4s4s4s4s", 2, 1, 6, 0, message[4:8], 0, 0x8000, b"\0" * 4, yours, own, b"\0" * 4)
-        body = _option(53, bytes([kind])) + _option(54, own)
+        body = option(53, bytes([kind])) + option(54, own)
         if kind != _NAK:
-            body += _option(51, struct.pack("!I", LEASE_SECONDS)) + _option(1, socket.inet_aton("255.255.255.0"))
-            body += _option(3, own) + _option(6, socket.inet_aton(WIRESERVER)) + _option(15, b"internal.example")
-            body += _option(245, socket.inet_aton(WIRESERVER)) + _option(121, _routes(own))
+            body += option(51, struct.pack("!I", LEASE_SECONDS)) + option(1, socket.inet_aton("255.255.255.0"))
+            body += option(3, own) + option(6, socket.inet_aton(WIRESERVER)) + option(15, b"internal.example")
+            body += option(245, socket.inet_aton(WIRESERVER)) + option(121, routes(own))
         return (head + message[28:44] + b"\0" * 192 + _COOKIE + body + b"\xff").ljust(300, b"\0")
 
 
-def _options(message: bytes) -> dict[int, bytes]:
+def options_of(message: bytes) -> dict[int, bytes]:
+    """The options of a message: code -> value."""
     found, at = {}, 240
     while at + 1 < len(message) and message[at] != 255:
         if message[at] == 0:
@@ -96,10 +97,11 @@ def _options(message: bytes) -> dict[int, bytes]:
     return found
 
 
-def _option(code: int, value: bytes) -> bytes:
+def option(code: int, value: bytes) -> bytes:
+    """One option as it is sent."""
     return bytes((code, len(value))) + value
 
 
-def _routes(gateway: bytes) -> bytes:
+def routes(gateway: bytes) -> bytes:
     """RFC 3442, as Azure sends it: a default route, and one each to WireServer and IMDS."""
     return b"\0" + gateway + b"".join(b"\x20" + socket.inet_aton(to) + gateway for to in (WIRESERVER, IMDS))

@@ -8,6 +8,7 @@ from typing import Any, Literal, Mapping, Optional, Union
 import pytest
 
 from azurelite.config.option_types import plain
+from azurelite.config.schema import fields_of
 from azurelite.describe.options import attribute_texts, default_of, kind_of, options_of
 from azurelite.metadata import Secret
 
@@ -98,7 +99,7 @@ def test_kinds_in_a_readers_words(kind: Any, words: str) -> None:
 
 
 def test_defaults_are_plain() -> None:
-    fields = Outer.__dataclass_fields__
+    fields = {one.name: one for one in fields_of(Outer)}
     assert default_of(fields["inner"]) == {"depth": 1}
     assert default_of(fields["two"]) == []
     assert plain((Inner(2), {"x": (1.0, 1.5)})) == [{"depth": 2}, {"x": [1, 1.5]}]

@@ -238,7 +238,7 @@ class TestWhichNic:
     ) -> None:
         for renderer in ("networkd", "netplan", "networkmanager"):
             ctx = context(network=NETWORK)
-            apply(ctx, Options(renderer=renderer))  # type: ignore[arg-type]
+            apply(ctx, Options(renderer=renderer))
         left = [path.name for path in guest.folder.rglob("*azurelite-000d*")]
         assert sorted(left) == ["azurelite-000d3a5e7b21.nmconnection", "azurelite-000d3a5e7b22.nmconnection"]
         assert guest.mode("etc/NetworkManager/system-connections") == 0o700
@@ -423,6 +423,6 @@ def test_no_program_is_run_for_a_foreign_root(guest: Guest, context: Callable[..
     for renderer in ("networkd", "netplan", "networkmanager"):
         ctx = context(network=NETWORK)
         ctx.system.commands.search_path = str(tmp_path / "bin")
-        apply(ctx, Options(renderer=renderer, apply=True))  # type: ignore[arg-type]
+        apply(ctx, Options(renderer=renderer, apply=True))
     assert not any(log.exists() for log in logs)
     shutil.rmtree(tmp_path / "bin")

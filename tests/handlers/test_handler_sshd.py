@@ -272,7 +272,7 @@ def test_without_sshd_there_is_nothing_to_do(
 ) -> None:
     before = keyed.put(files).snapshot()
     for asked in ("auto", "no", "yes"):
-        apply(context(**FORBID), Options(password_authentication=asked))  # type: ignore[arg-type]
+        apply(context(**FORBID), Options(password_authentication=asked))
     assert (keyed.snapshot(), notes) == (before, [])
 
 

@@ -11,45 +11,26 @@ from __future__ import annotations
 import socket
 import struct
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "boot"))
+from dhcp import WIRESERVER, option, options_of, routes
 
 DISCOVER, OFFER, REQUEST, ACK = 1, 2, 3, 5
-WIRESERVER = "168.63.129.16"
-IMDS = "169.254.169.254"
 
 
 def packed(address: str) -> bytes:
     return socket.inet_aton(address)
 
 
-def option(code: int, value: bytes) -> bytes:
-    return bytes((code, len(value))) + value
-
-
-def classless(gateway: str) -> bytes:
-    """RFC 3442: prefix length, significant bytes, gateway; what Azure sends."""
-    via = packed(gateway)
-    return b"\0" + via + b"\x20" + packed(WIRESERVER) + via + b"\x20" + packed(IMDS) + via
-
-
-def options_of(message: bytes) -> dict[int, bytes]:
-    found, at = {}, 240
-    while at + 1 < len(message) and message[at] != 255:
-        if message[at] == 0:
-            at += 1
-            continue
-        found[message[at]] = message[at + 2 : at + 2 + message[at + 1]]
-        at += 2 + message[at + 1]
-    return found
-
-
 def reply(message: bytes, kind: int, *, own: str, offered: str, bare: bool) -> bytes:
     head = struct.pack("!BBBBIHH4s4s4s4s", 2, 1, 6, 0, int.from_bytes(message[4:8], "big"), 0, 0x8000,
                        b"\0" * 4, packed(offered), packed(own), b"\0" * 4)  # fmt: skip
-    body = option(53, bytes([kind])) + option(54, packed(own)) + option(51, b"\xff" * 4)
+    body: bytes = option(53, bytes([kind])) + option(54, packed(own)) + option(51, b"\xff" * 4)
     body += option(1, packed("255.255.255.0")) + option(3, packed(own)) + option(245, packed(WIRESERVER))
     body += option(6, packed(own)) + option(15, b"example.internal")
     if not bare:
-        body += option(121, classless(own))
+        body += option(121, routes(packed(own)))
     return head + message[28:44] + b"\0" * 192 + b"\x63\x82\x53\x63" + body + b"\xff"
 
 

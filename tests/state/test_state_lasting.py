@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kit import VM_ID, FastClock, Guest
 
+from azurelite.config.load import load_config
+from azurelite.datasource.crawl import Crawl
+from azurelite.fabric.client import Fabric
+from azurelite.handlers import bind_handlers
+from azurelite.metadata import Metadata
+from azurelite.run.plan import make_plan
+from azurelite.run.steps import Runner
 from azurelite.state.store import State
 from azurelite.system.changes import Change
 from azurelite.system.durability import Durability
@@ -60,6 +68,25 @@ def test_what_was_done_lasts_before_the_memory_that_it_was_done(remembered: tupl
         system.files.write("/etc/ssh/ssh_host_rsa_key", b"new", mode=0o600)
         state.memory.remember("ssh_host_keys", "made")
     assert "/etc/ssh" in noted.before[f"/var/lib/azurelite/vms/{VM_ID}/memory"]
+
+
+@pytest.mark.parametrize(
+    ("handler", "lasts"), [({"run": {"argv": ["true"]}}, True), ("user_data", True), ("hostname", False)]
+)
+def test_the_record_of_a_handler_that_runs_programs_lasts(
+    remembered: tuple[State, System, Noted], guest: Guest, handler: Any, lasts: bool
+) -> None:
+    """After a power cut a script must not run a second time; for the others a second turn changes nothing."""
+    state, system, noted = remembered
+    guest.configure(handlers=[handler])
+    config = load_config(system.root)
+    crawled = Crawl(Metadata(vm_id=VM_ID, local_hostname="web-1"))
+    plan = make_plan(bind_handlers(config, system.root), crawled, state)
+    (result,) = Runner(system, Fabric(60, clock=FastClock()), VM_ID, config).run(
+        plan, crawled.metadata, state, remember=True
+    )
+    assert result.status == "done", result
+    assert ("/var/lib/azurelite/vms/ID/handlers" in noted.synced) == lasts
 
 
 @pytest.mark.parametrize("lasting", [True, False])

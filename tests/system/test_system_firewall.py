@@ -57,7 +57,7 @@ def test_a_damaged_fence_is_none(damage: str) -> None:
     ],
 )
 def test_a_fence_with_other_rules_is_another_one(change: dict[str, object]) -> None:
-    other = replace(FENCE, **change)  # type: ignore[arg-type]
+    other = replace(FENCE, **change)
     assert not nft_has(shown(other), FENCE)
     assert other.digest() != FENCE.digest()
 

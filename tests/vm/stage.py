@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import Any, Optional
 
-from live.dhcp_server import ACK, DISCOVER, OFFER, REQUEST, options_of, reply
+from boot.dhcp import options_of
+from live.dhcp_server import ACK, DISCOVER, OFFER, REQUEST, reply
 from vm.qemu import Machine
 
 from azurelite.simulator import Scenario, Simulator
