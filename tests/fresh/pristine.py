@@ -116,7 +116,7 @@ def passed_on(environment: os._Environ[str] | dict[str, str]) -> dict[str, str]:
 
 
 def pip_config() -> dict[str, str]:
-    """What pip's own files say on this machine, as `global.KEY` -> value; the sections of single commands are left out."""
+    """What pip's own files say on this machine, as `global.KEY` -> value; sections of single commands are left out."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = dict(line.split("=", 1) for line in told.splitlines() if line.startswith("global."))
@@ -139,14 +139,18 @@ def _text(path: str) -> str:
 
 def _watched(command: list[str]) -> tuple[int, str]:
     env = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
-    process = subprocess.Popen(
-        ["timeout", "-k", "10", str(SECONDS), *command],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env,
-        text=True, errors="replace",
-    )  # fmt: skip
-    assert process.stdout is not None
     lines = []
-    for line in process.stdout:
-        lines.append(line)
-        sys.stdout.write(line)
-    return process.wait(), "".join(lines)
+    with subprocess.Popen(
+        ["timeout", "-k", "10", str(SECONDS), *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=env,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            sys.stdout.write(line)
+    return process.returncode, "".join(lines)

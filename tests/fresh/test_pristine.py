@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.spawns, pytest.mark.namespaces, pytest.mark.fresh]
 SEE_IT = "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/azurelite demo"
 TEST_IT = ".venv/bin/pip install tox && .venv/bin/tox"
 NOTHING_ELSE = """
-for program in pip ip openssl sudo busybox gcc ping curl; do
+for program in pip ip sudo busybox gcc ping curl; do
     if command -v "$program"; then exit 9; fi
 done
 """
