@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
 from boot.roots import BuildError
 from fresh.pristine import Pristine
+from needs import require
 
 pytestmark = [pytest.mark.spawns, pytest.mark.namespaces, pytest.mark.fresh]
 
@@ -29,11 +28,7 @@ sh -eu /tmp/command
 
 @pytest.fixture
 def pristine(tmp_path: Path) -> Pristine:
-    if os.geteuid() != 0:
-        pytest.skip("needs root: it makes a root file system and namespaces")
-    for program, package in {"mmdebstrap": "mmdebstrap", "unshare": "util-linux", "git": "git"}.items():
-        if shutil.which(program) is None:
-            pytest.skip(f"needs {program}: install {package}")
+    require("mmdebstrap", "unshare", "git", root=True)
     try:
         return Pristine(tmp_path)
     except BuildError as error:
