@@ -131,6 +131,8 @@ def parse_document(text: bytes, *, file: str, on_duplicate: Optional[Callable[[s
         mark = error.problem_mark or error.context_mark
         place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
         problem = error.problem or error.context or ""
+        if "nesting" in problem:  # PyYAML has its own limit since 6.0.4, with its own message
+            raise ConfigError(f"{place}: {_TOO_LARGE}") from None
         if "undefined" in problem:  # PyYAML quotes the name of an alias or tag next, which may be a value
             problem = problem.partition(" '")[0]
         raise ConfigError(f"{place}: not valid YAML: {problem}") from None

@@ -93,6 +93,11 @@ class Root:
         return f"{self.suite}-{self.init}-{self.client}"
 
     @property
+    def base(self) -> tuple[str, ...]:
+        """The packages that it begins with, beside Debian's smallest set."""
+        return BASE
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """What it has beside the base."""
         return tuple(sorted({*INITS[self.init], *CLIENTS[self.client][0]}))
@@ -105,13 +110,13 @@ class Root:
     @property
     def key(self) -> str:
         """Changes with everything that it is made of."""
-        made_of = [self.suite, *BASE, *self.packages, *DPKG, *(script.read_text() for script in self.scripts)]
+        made_of = [self.suite, *self.base, *self.packages, *DPKG, *(script.read_text() for script in self.scripts)]
         return f"{self.name}-{hashlib.sha256(chr(0).join(made_of).encode()).hexdigest()[:12]}"
 
     @property
     def base_key(self) -> str:
         """The same of the base that it shares with others of its suite."""
-        made_of = [self.suite, *BASE, *DPKG]
+        made_of = [self.suite, *self.base, *DPKG]
         return f"{self.suite}-base-{hashlib.sha256(chr(0).join(made_of).encode()).hexdigest()[:12]}"
 
     def build(self) -> Path:
@@ -131,7 +136,7 @@ class Root:
         shutil.rmtree(lists, ignore_errors=True)
 
     def _make_base(self, folder: Path) -> None:
-        command = ["mmdebstrap", "--variant=minbase", "--skip=cleanup/apt/lists", f"--include={','.join(BASE)}"]
+        command = ["mmdebstrap", "--variant=minbase", "--skip=cleanup/apt/lists", f"--include={','.join(self.base)}"]
         command += [f'--aptopt={key} "{value}"' for key, value in APT.items()]
         command += [f"--dpkgopt={option}" for option in DPKG]
         _run([*command, "--format=directory", self.suite, str(folder), _mirror()])

@@ -7,6 +7,7 @@ from typing import Any, Callable
 
 import pytest
 from kit import Guest
+from needs import require
 
 from azurelite.handlers import Context
 from azurelite.handlers.tags import Options, apply
@@ -49,6 +50,7 @@ def systemd_reads(text: str) -> dict[str, str]:
 @pytest.mark.spawns
 @pytest.mark.parametrize("shell", [["sh"], ["bash", "--posix"], ["busybox", "sh"]])
 def test_a_shell_and_systemd_read_the_same(guest: Guest, context: Callable[..., Context], shell: list[str]) -> None:
+    require(shell[0])
     apply(context(region="westeurope", tags=NASTY), Options(fields=("region",)))
     said = systemd_reads(guest.text(ENV))
     expected = {f"AZURE_TAG_{name.upper()}": value for name, value in NASTY.items()}

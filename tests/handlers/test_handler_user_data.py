@@ -15,6 +15,7 @@ from typing import Any, Callable, Optional
 
 import pytest
 from kit import BASE, ED25519, VM_ID, FastClock, Guest
+from needs import require
 
 from azurelite.config.load import Config, HandlerEntry
 from azurelite.errors import AzureliteError, HandlerError
@@ -223,6 +224,8 @@ class TestExamples:
         problems: list[str],
         notes: list[str],
     ) -> None:
+        if name == "ssh-keys":
+            require("ssh-keygen")
         said = run(admin, user_data=example(name))
         check(admin)
         named = [note for note in said.notes if "skipped (unsupported" in note]

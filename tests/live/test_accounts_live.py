@@ -16,6 +16,7 @@ from typing import Any, Callable
 
 import pytest
 from kit import ED25519
+from needs import needs
 
 HERE = Path(__file__).parent
 STAGE = 'mount --make-rprivate / && mount -t tmpfs stage /run && exec "$@"'
@@ -81,6 +82,7 @@ def enter(name: str, password: str) -> dict[str, Any]:
     )
 
 
+@needs("sudo", "visudo")
 @pytest.mark.parametrize("setup", TOOLS)
 def test_the_administrator_is_created_with_the_available_tools_and_logs_in_with_azures_password(
     stage: Stage, setup: str
@@ -228,6 +230,7 @@ def test_a_read_only_etc_leaves_no_mount_point_and_no_swap_file(stage: Stage) ->
     assert "/zz" not in look["out"]
 
 
+@needs("sudo", "visudo")
 @pytest.mark.parametrize("setup", TOOLS)
 def test_more_accounts_and_their_rules(stage: Stage, setup: str) -> None:
     accounts = [
@@ -318,6 +321,7 @@ def test_without_sudo_doas_lets_the_administrator_be_root(stage: Stage, folder: 
     assert last["out"] == '# written by azurelite\npermit keepenv "Liv.e-1"\nfine\n'
 
 
+@needs("sudo", "visudo")
 def test_a_sudoers_that_reads_no_folder_is_made_to_and_a_broken_one_is_left_alone(stage: Stage) -> None:
     bare = "printf 'root ALL=(ALL:ALL) ALL\\n' > /etc/sudoers; rm -f /etc/sudoers.d/*\n"
     broken = {"sh": "printf 'root ALL=(ALL:ALL ALL\\n' > /etc/sudoers; rm -f /etc/sudoers.d/90-azurelite"}
