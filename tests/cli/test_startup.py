@@ -117,11 +117,11 @@ def test_every_command_of_a_unit_takes_the_fast_path() -> None:
     assert found <= set(BOOT_COMMANDS)
 
 
-def test_every_command_of_the_readme_s_boot_section_takes_the_fast_path() -> None:
-    text = (REPO / "README.md").read_text(encoding="utf-8")
-    section = next(part for part in text.split("\n## ") if "azurelite service install" in part and "systemd" in part)
-    shown = {tuple(found.split()) for found in re.findall(r"`azurelite ((?:provision|report|apply)[^`]*)`", section)}
-    assert {command for command in shown if "NAME" not in command} <= set(BOOT_COMMANDS)
+def test_every_command_of_the_page_about_boot_takes_the_fast_path() -> None:
+    text = (REPO / "docs/boot.md").read_text(encoding="utf-8")
+    shown = {tuple(found.split()) for found in re.findall(r"`azurelite ((?:provision|report|apply)[^`]*)`", text)}
+    assert {("provision", "--detach"), ("apply", "hostname", "--sources", "media", "--first-boot")} <= shown
+    assert shown <= set(BOOT_COMMANDS)
 
 
 def test_the_launcher_imports_nothing_from_its_folder(tmp_path: Path) -> None:

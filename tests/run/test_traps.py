@@ -466,7 +466,7 @@ class TestMedia:
         with fabric_with() as fabric:
             assert run(set_up(guest, fabric, media=disc(document))).exit_code == 0
         assert known(guest)["custom_data"] is None
-        assert "CustomData is not base64" in caplog.text
+        assert "CustomData skipped: it is not base64" in caplog.text
 
     def test_line_breaks_in_custom_data_are_no_damage(self) -> None:
         """White space is part of base64 as XML carries it."""
