@@ -244,7 +244,7 @@ def _reload(ctx: Context, renderer: str) -> None:
         return
     exists = ctx.system.files.exists
     if renderer == "netplan":
-        ctx.system.perform(Change("service", "netplan", "generate"), ["netplan", "generate"])
+        ctx.system.perform(Change("service", "netplan", "generate the configuration"), ["netplan", "generate"])
     if renderer in ("networkd", "netplan") and exists("/run/systemd/netif/state"):
         ctx.system.perform(Change("service", "systemd-networkd", "reload"), ["networkctl", "reload"])
     if renderer in ("networkmanager", "netplan") and exists("/run/NetworkManager/devices"):

@@ -47,7 +47,7 @@ def enable(system: System) -> None:
     for level in wanting:  # links that keep it disabled would prevent both
         for entry in _own(system, level):
             system.files.delete(f"{_folder(system, level)}/{entry}")
-    if _by_program(system, _ENABLING, "enable at boot"):
+    if _by_program(system, _ENABLING, "enable"):
         return
     for level in wanting:
         folder = _folder(system, level)
@@ -60,7 +60,7 @@ def enable(system: System) -> None:
 def disable(system: System) -> None:
     """Disable the script in all run levels. Raises FileError, CommandError."""
     there = [(level, entry) for level in _ALL_LEVELS for entry in _own(system, level)]
-    if there and _by_program(system, _DISABLING, "disable at boot"):
+    if there and _by_program(system, _DISABLING, "disable"):
         return
     for level, entry in there:
         system.files.delete(f"{_folder(system, level)}/{entry}")

@@ -1,5 +1,5 @@
 """The only code that changes the machine: files, processes, accounts, the hostname.
 
-`machine.System` is the one door. Every verb compares before it acts, records a `Change`, and acts
-unless the run is dry. Nothing here knows Azure.
+`machine.System` is the entry point. Every operation compares first, records a `Change`, and then acts
+unless it is a dry run. Nothing here knows Azure.
 """

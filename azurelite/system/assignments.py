@@ -1,7 +1,7 @@
-"""Settings in files that are lines of `KEY=value` (sysconfig, conf.d, rc.conf) or OpenWrt's UCI: text in, text out.
+"""Settings in texts with lines of `KEY=value` (sysconfig, conf.d, rc.conf) or in OpenWrt's UCI format.
 
-It knows the two shapes and how to change one value and leave all other lines as they are. It knows no file by name and
-touches none. Values come in checked: they need no quoting beyond the quotes given here.
+The functions change one value and leave all other lines as they are. They do not access files. The caller checks
+values: they must not need more quoting than the quotes given here.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from azurelite.system.blocks import ended
 
 
 def get(text: str, key: str) -> Optional[str]:
-    """The value that holds (the last one), without its quotes, or None where the key is not set."""
+    """The effective value (the last one) without its quotes, or None if the key is not set."""
     found = re.findall(rf"^[ \t]*(?:export[ \t]+)?{re.escape(key)}=(.*)$", text, re.MULTILINE)
     return found[-1].strip().strip("\"'") if found else None
 
 
 def assign(text: str, key: str, value: str, *, quote: str = '"') -> str:
-    """The text with `key` set to `value` wherever it is set, or by a new last line."""
+    """The text with `key` set to `value` wherever it is set, or on a new last line."""
     line = re.compile(rf"^([ \t]*(?:export[ \t]+)?{re.escape(key)}=).*$", re.MULTILINE)
     text, count = line.subn(lambda match: f"{match[1]}{quote}{value}{quote}", text)
     if count == 0:
@@ -28,7 +28,7 @@ def assign(text: str, key: str, value: str, *, quote: str = '"') -> str:
 
 
 def uci_set(text: str, section: str, option: str, value: str) -> Optional[str]:
-    """The text of a UCI file with an option set in each section of that type; None where there is no such section."""
+    """The text of a UCI file with an option set in each section of that type; None if there is no such section."""
     lines: list[str] = []
     inside = found = False
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""A block of azurelite's own lines between two marks in another program's file: read, put in, taken out. Text only."""
+"""A block of azurelite's own lines between two marker lines in another program's file, as functions on text."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from azurelite.record import Record
 
 
 def ended(text: str, newline: str = "\n") -> str:
-    """The text, its last line with an end, so that a line can follow it."""
+    """The text with a line break at its end, so that a line can be appended."""
     return text if not text or text.endswith("\n") else text + newline
 
 
 class Block(Record):
-    """The block of one file. All other lines of the file stay as they are, also their line ends.
+    """The block of one file. All other lines of the file stay as they are, with their line breaks.
 
     Attributes:
         begin: the line before it.
         end: the line after it.
-        first: it stands before everything else, where the first value of a setting wins; otherwise at the end.
+        first: put it at the beginning, for files where the first value of a setting wins; else at the end.
     """
 
     begin: str
@@ -26,7 +26,7 @@ class Block(Record):
     first: bool = False
 
     def lines(self, text: str) -> list[str]:
-        """The lines in the block; none where the text has no block."""
+        """The lines in the block; [] if the text has no block."""
         return self._split(text)[1]
 
     def removed(self, text: str) -> str:
@@ -34,7 +34,7 @@ class Block(Record):
         return self._split(text)[0]
 
     def put(self, text: str, lines: Sequence[str]) -> str:
-        """The text with these lines in the block, in place of those that were in it; no lines: without the block."""
+        """The text with these lines as the content of the block; without lines the block is removed."""
         rest = self.removed(text)
         if not lines:
             return rest
@@ -46,7 +46,7 @@ class Block(Record):
 
     def _split(self, text: str) -> tuple[str, list[str]]:
         lines = text.split("\n")
-        whole = self.end in (line.rstrip("\r") for line in lines)  # a torn block loses its mark, not what follows
+        whole = self.end in (line.rstrip("\r") for line in lines)  # of an incomplete block only the marker is removed
         rest, own = [], []
         inside = False
         for line in lines:

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from typing import Callable, Iterable
 
 from azurelite.record import Record
+
+# How a kind of change reads; what the sentence does not use of the detail follows in brackets.
+_SENTENCES = {
+    "write": "write {target}",
+    "mkdir": "create folder {target}",
+    "mode": "set mode and owner of {target}",
+    "delete": "delete {target}",
+    "link": "link {target} {detail}",
+    "hostname": "set kernel hostname to {target}",
+    "run": "run {target}",
+    "eject": "eject {target}",
+    "mount": "mount {target}",
+    "address": "add address {detail} to {target}",
+    "seed": "seed {target}",
+    "power": "{target}",
+    "firewall": "restrict access to {target}",
+}
+# The other kinds have their verb in the detail: "create", "add to group wheel", "create, home /home/bob".
+_VERB = r"(\w+)(, | to |$)(.*)"
+_NOUNS = {"disk": "", "package": "", "swap": "swap file "}
 
 
 class Change(Record):
     """One change to the machine.
 
+    As text it is a sentence that "would " can be put before: `Change("group", "wheel", "create")` is
+    "create group wheel".
+
     Attributes:
-        kind: "write", "mkdir", "mode", "delete", "link", "user", "group", "hostname", or what a program is asked to
-            do: "run", "service", "disk", "mount", "swap", "package",
+        kind: "write", "mkdir", "mode", "delete", "link", "user", "group", "hostname", or what a program runs
+            for: "run", "service", "disk", "mount", "swap", "package",
             "firewall", …
         target: the guest path, user, group or name that changes.
-        detail: how, in a few words; never a secret and never a file's content.
+        detail: how, in a few words; never a secret and never a file's content. For a user, group, service, disk,
+            swap file or package it begins with the verb, as "create, home /home/bob".
     """
 
     kind: str
@@ -27,13 +52,22 @@ class Change(Record):
         return dict(vars(self))
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.target} ({self.detail})" if self.detail else f"{self.kind} {self.target}"
+        if self.kind in _SENTENCES:
+            sentence = _SENTENCES[self.kind]
+            text, rest = sentence.format(target=self.target, detail=self.detail), self.detail
+            return f"{text} ({rest})" if rest and "{detail}" not in sentence else text
+        what = _NOUNS.get(self.kind, f"{self.kind} ") + self.target
+        found = re.fullmatch(_VERB, self.detail)
+        if found is None:
+            return f"{self.detail} ({what})" if self.detail else what
+        verb, link, rest = found.groups()
+        return f"{verb} {what} ({rest})" if link == ", " else f"{verb} {what}{link}{rest}"
 
 
 class Journal:
-    """Collects changes in order, and hands each to a listener ahead of the act.
+    """Collects changes in order, and hands each to a listener before it is made.
 
-    Ahead, so that a power cut between the two leaves a record too many rather than one too few.
+    Before, so that a power cut between the two leaves a record too many rather than one too few.
     """
 
     def __init__(self, listener: Callable[[Change], None] | None = None) -> None:
@@ -47,7 +81,7 @@ class Journal:
         self._changes.append(change)
 
     def adopt(self, changes: Iterable[Change]) -> None:
-        """Take in changes that another process of this run made and handed to the listener itself."""
+        """Add changes that another process of this run made and already gave to its listener."""
         self._changes.extend(changes)
 
     def since(self, mark: int) -> tuple[Change, ...]:

@@ -69,7 +69,7 @@ class Child:
         """The next line of its answer. Raises MachineError: it was too slow, or ended without one."""
         while b"\n" not in self._got:
             if deadline.remaining() <= 0:
-                raise MachineError(f"{self.what} did not end in time and was killed")
+                raise MachineError(f"{self.what} timed out and was killed")
             ended = self._process.poll() is not None  # asked first: all that it wrote is in the pipes then
             ready = [key for key, _ in self._selector.select(0 if ended else min(_SLICE, deadline.remaining()))]
             for key in ready:

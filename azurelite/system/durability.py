@@ -1,7 +1,7 @@
-"""Names that outlast a power cut: a folder is synced after its entries changed, and once for many of them.
+"""Syncing folders so that new names survive a power cut: once for many changed entries.
 
-A file's own content is synced by whoever writes it, ahead of the rename. On a disk of the cloud each sync costs
-milliseconds, and making one user changes /etc a handful of times.
+The writer of a file syncs its content before the rename. On a cloud disk each sync takes milliseconds, and creating one
+user changes /etc several times.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from azurelite.system.explain import explained
 
 
 class Durability:
-    """The folders of one guest that are yet to be synced."""
+    """The folders of one guest that still have to be synced."""
 
     def __init__(self) -> None:
         self._later = False
@@ -33,9 +33,9 @@ class Durability:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Sync each folder once, at the end of this, however it ends. Raises FileError.
+        """Sync each folder once at the end of the block, also after an error. Raises FileError.
 
-        A process that was forked in between has a `together` of its own: what it changes is synced at its end.
+        A process forked inside the block has its own `together`, which syncs its changes.
         """
         outside = self._later, self._open
         self._later, self._open = True, {}
@@ -48,14 +48,14 @@ class Durability:
                 self._later, self._open = outside
 
     def settle(self) -> None:
-        """Sync what has changed up to now. Raises FileError."""
+        """Sync the folders that have changed so far. Raises FileError."""
         trouble: Optional[FileError] = None
         while self._open:
-            folder = self._open.pop(next(iter(self._open)))  # in the order in which they changed
+            folder = self._open.pop(next(iter(self._open)))  # in the order of their changes
             try:
                 with explained("sync", "a folder"):
                     os.fsync(folder)
-            except FileError as error:  # the others are synced all the same
+            except FileError as error:  # continue with the other folders
                 trouble = trouble or error
             finally:
                 os.close(folder)

@@ -1,4 +1,4 @@
-"""The kernel's pool of randomness: bytes are mixed in, which can only make it better."""
+"""Adding bytes to the kernel's entropy pool, which can only improve it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEVICE = "/dev/urandom"
 _RNDADDENTROPY = 0x40085203  # linux/random.h: _IOW('R', 0x03, int[2])
 _RNDRESEEDCRNG = 0x5207
 _CHUNK = 512  # bytes at a time: Python's ioctl takes no more than 1024
-_MOST = 65536  # bytes that are of use
+_MOST = 65536  # bytes used at most
 
 
 def mix_in(
@@ -27,20 +27,20 @@ def mix_in(
     device: str = DEVICE,
     ioctl: Callable[[int, int, bytes], object] = fcntl.ioctl,
 ) -> None:
-    """Give bytes to the kernel of the running system, and record it; in a dry run the record is all.
+    """Add bytes to the entropy pool of the running system, and record it; a dry run only records it.
 
     Args:
         system: the guest; its root is the running system's.
         seed: the bytes.
-        credit: the kernel may count on them: whoever waits for randomness waits no longer.
+        credit: let the kernel count them as entropy, so that programs no longer wait for randomness.
         device: the kernel's device.
         ioctl: the system's call.
 
     Raises:
-        MachineError: the kernel refused.
+        MachineError: the kernel rejected them.
     """
     seed = seed[:_MOST]
-    said = "counted as random" if credit else "mixed in"
+    said = "credited as entropy" if credit else "mixed in"
     system.journal.record(Change("seed", device, f"{len(seed)} bytes {said}"))
     if not system.live:
         return
@@ -53,9 +53,9 @@ def mix_in(
                     ioctl(descriptor, _RNDADDENTROPY, struct.pack("ii", 8 * len(part), len(part)) + part)
             else:
                 os.write(descriptor, seed)
-            with contextlib.suppress(OSError):  # older kernels take them in at their own time
+            with contextlib.suppress(OSError):  # older kernels reseed later by themselves
                 ioctl(descriptor, _RNDRESEEDCRNG, b"")
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise MachineError(f"the kernel does not take random bytes at {device}: {error.strerror}") from error
+        raise MachineError(f"cannot add random bytes to {device}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""The system's errors in words, and the calls that everything which writes needs."""
+"""Errors of the operating system as messages, and helpers for writing files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from azurelite.errors import FileError
 
 @contextlib.contextmanager
 def explained(verb: str, path: str) -> Iterator[None]:
-    """Turn the system's error into a FileError that names the guest path."""
+    """Convert an OSError to a FileError that names the guest path."""
     try:
         yield
     except OSError as error:
@@ -23,35 +23,35 @@ def explained(verb: str, path: str) -> Iterator[None]:
 
 
 def instead_of(wanted: str, found: os.stat_result) -> str:
-    """What there is in the place of a file or folder, for a sentence."""
+    """What was found instead of a file or folder, as the end of a sentence."""
     return "a symbolic link, which is not followed" if stat.S_ISLNK(found.st_mode) else f"not a {wanted}"
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of it, however little the system takes at a time. Raises OSError."""
+    """Write all data, also after partial writes. Raises OSError."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def lock(attempt: Callable[[], None], wait: Deadline) -> None:
-    """Try for a lock until it is had. Raises BlockingIOError (EAGAIN) when the wait is over."""
+    """Retry to take a lock every 0.1 s. Raises BlockingIOError (EAGAIN) at the deadline."""
     while True:
         try:
             return attempt()
         except (BlockingIOError, PermissionError):
             if wait.remaining() <= 0:
-                raise OSError(errno.EAGAIN, "another program holds its lock") from None
+                raise OSError(errno.EAGAIN, "another program holds the lock") from None
             wait.clock.sleep(0.1)
 
 
 def beside(name: str) -> str:
-    """The temporary name of a file in the same folder, which takes the place of `name` when it is whole."""
+    """The temporary name of a file, in the same folder, that replaces `name` when it is complete."""
     return f".{name}.azurelite"
 
 
 def open_beside(folder: int, name: str, *, flags: int = os.O_WRONLY) -> int:
-    """A descriptor of a new file (0600) of the temporary name, in place of one that was left there. Raises OSError."""
+    """Create a file (0600) with the temporary name, after removing an old one; its descriptor. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(beside(name), dir_fd=folder)
     return os.open(beside(name), flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
@@ -59,10 +59,10 @@ def open_beside(folder: int, name: str, *, flags: int = os.O_WRONLY) -> int:
 
 @contextlib.contextmanager
 def replacing(folder: int, name: str, *, flags: int = os.O_WRONLY) -> Iterator[int]:
-    """A descriptor of a new file (0600) that takes the place of `name` at the end; on an error nothing is left of it.
+    """A descriptor of a new file (0600) that replaces `name` at the end; on an error it is removed.
 
     Raises:
-        OSError: what the system says.
+        OSError: a system call failed.
     """
     descriptor = open_beside(folder, name, flags=flags)
     done = False

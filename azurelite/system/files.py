@@ -1,8 +1,8 @@
-"""Reading and changing files below a root: atomic, compared first, recorded, never outside.
+"""Reading and changing files below a root: atomically, only if different, recorded, never outside the root.
 
 A file is written under a temporary name with its final mode and owner, synced, renamed, and the
-folder synced: a power cut leaves the old file or the new one. In a dry run the wished-for content is
-kept in memory, so that later steps of the same run read what they would have found.
+folder synced: a power cut leaves the old file or the new one. A dry run keeps the new content in
+memory, so that later steps of the same run read what they would have found.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Files:
 
     Args:
         root: where the guest's `/` is.
-        journal: takes a record of each change.
-        dry_run: change nothing, remember what would be.
-        privileged: the process may give files away; otherwise all files stay its own.
+        journal: receives a record of each change.
+        dry_run: change nothing, keep the results in memory.
+        privileged: the process may change the owner of files; otherwise it owns all that it writes.
     """
 
     def __init__(self, root: Root, journal: Journal, *, dry_run: bool, privileged: bool) -> None:
@@ -40,51 +40,52 @@ class Files:
         self.dry_run = dry_run
         self.privileged = privileged
         self.durability = Durability()
-        self._wished: dict[str, Optional[bytes]] = {}  # None: it would be gone
+        self._wished: dict[str, Optional[bytes]] = {}  # None: it would be deleted
         self._wished_folders: dict[str, int] = {}
         self._wished_links: dict[str, str] = {}
-        self._own_folders: set[tuple[str, int]] = set()  # that were seen to
+        self._own_folders: set[tuple[str, int]] = set()  # that were created or checked
 
     def read(self, path: str, *, beneath: Optional[str] = None) -> Optional[bytes]:
-        """The content of a guest file, or None where there is none. Raises FileError."""
+        """The content of a guest file, or None if there is none. Raises FileError."""
         if path in self._wished:
             return self._wished[path]
         with explained("read", path):
             data = self.root.read(path, limit=READ_LIMIT + 1, beneath=beneath)
         if data is not None and len(data) > READ_LIMIT:
-            raise FileError(f"cannot read {path}: it has more than {READ_LIMIT} bytes")
+            raise FileError(f"cannot read {path}: it is larger than {READ_LIMIT} bytes")
         return data
 
     def text(self, path: str, *, beneath: Optional[str] = None) -> Optional[str]:
-        """The file as text, or None where there is none. Bytes that are not UTF-8 survive `rewrite_text`.
+        """The file as text, or None if there is none. `rewrite_text` restores bytes that are not UTF-8.
 
         Raises:
-            FileError: it is there and cannot be read.
+            FileError: it exists but cannot be read.
         """
         data = self.read(path, beneath=beneath)
         return None if data is None else data.decode(errors="surrogateescape")
 
     def lines(self, path: str, *, beneath: Optional[str] = None) -> list[str]:
-        """The lines of a text file without their ends; none where there is no file. Raises FileError.
+        """The lines of a text file without line breaks; [] if there is no file. Raises FileError.
 
-        Python's `splitlines` also splits at characters that may be part of a line, in /etc/passwd for example.
+        Only a line feed ends a line. Python's `splitlines` also splits at characters that may be inside a line,
+        for example in /etc/passwd.
         """
         lines = (self.text(path, beneath=beneath) or "").split("\n")
         return lines[:-1] if lines[-1] == "" else lines
 
     def stat(self, path: str, *, beneath: Optional[str] = None) -> Optional[os.stat_result]:
-        """What lies at `path` on the disk, or None. Raises FileError."""
+        """The status of `path` on the disk, or None. Raises FileError."""
         with explained("look at", path):
             return self.root.stat(path, beneath=beneath)
 
     def exists(self, path: str, *, beneath: Optional[str] = None) -> bool:
-        """There is anything at `path`, or in a dry run there would be. Raises FileError."""
+        """Whether `path` exists, or in a dry run would exist. Raises FileError."""
         if path in self._wished:
             return self._wished[path] is not None
         return path in self._wished_folders or self.stat(path, beneath=beneath) is not None
 
     def names(self, folder: str) -> list[str]:
-        """The names in a folder, sorted, with those that a dry run would have made. Raises FileError."""
+        """The names in a folder, sorted, including those that a dry run would have created. Raises FileError."""
         with explained("look at", folder):
             there = set(self.root.names(folder))
         for path, data in self._wished.items():
@@ -93,41 +94,41 @@ class Files:
         return sorted(there)
 
     def is_dir(self, path: str, *, beneath: Optional[str] = None) -> bool:
-        """There is a folder at `path`, or in a dry run there would be."""
+        """Whether `path` is a folder, or in a dry run would be one."""
         if path in self._wished_folders:
             return True
         found = self.stat(path, beneath=beneath)
         return found is not None and stat.S_ISDIR(found.st_mode)
 
     def is_executable(self, path: str) -> bool:
-        """There is a regular file with an execute bit at `path`."""
+        """Whether `path` is a regular file with an execute bit."""
         try:
             found = self.root.stat(path)
-        except OSError:  # links in a circle: there is no program there
+        except OSError:  # a loop of links: no program
             return False
         return found is not None and stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o111)
 
     def write(
         self, path: str, data: bytes, *, mode: int, owner: Owner = ROOT_OWNER, beneath: Optional[str] = None
     ) -> bool:
-        """See to it that the file holds exactly `data`, with that mode and owner.
+        """Write `data` with that mode and owner, unless the file is already like that.
 
         Args:
             path: guest path; its folder must exist.
             data: the whole content.
             mode: permission bits, as 0o644.
-            owner: who it belongs to.
-            beneath: no link is followed from this folder on (see `Root.host_path`).
+            owner: its owner.
+            beneath: no link is followed below this folder (see `Root.host_path`).
 
         Returns:
-            True when something had to change.
+            True if something changed.
 
         Raises:
             FileError: read-only file system, no space, no folder, a link where none is followed.
         """
         if self._same(path, data, mode=mode, owner=owner, beneath=beneath):
             return False
-        self.journal.record(Change("write", path, f"mode {mode:04o}, owner {owner.name}"))
+        self.journal.record(Change("write", path, _rights(mode, owner)))
         if self.dry_run:
             self._check_folder(path, beneath=beneath)
             self._wished[path] = data
@@ -136,7 +137,7 @@ class Files:
         return True
 
     def rewrite(self, path: str, data: bytes, *, mode: int = 0o644) -> bool:
-        """As `write`, but a file that is there already keeps its own mode and owner. Raises FileError."""
+        """As `write`, but an existing file keeps its mode and owner. Raises FileError."""
         found = self.stat(path)
         if found is None:
             return self.write(path, data, mode=mode)
@@ -150,12 +151,12 @@ class Files:
         return self.rewrite(path, text.encode(errors="surrogateescape"), mode=mode)
 
     def delete(self, path: str, *, beneath: Optional[str] = None) -> bool:
-        """See to it that there is no file or link at `path`; True when there was one. Raises FileError."""
+        """Delete the file or link at `path` if there is one; True if it was deleted. Raises FileError."""
         if self._wished.get(path, b"") is None:
             return False
-        found = self.stat(path, beneath=beneath or path)  # the link itself, not what it leads to
+        found = self.stat(path, beneath=beneath or path)  # the link itself, not its target
         if found is not None and stat.S_ISDIR(found.st_mode):
-            raise FileError(f"{path} is a folder, and folders are not removed: remove it by hand")
+            raise FileError(f"{path} is a folder, which azurelite does not delete: remove it by hand")
         if found is None and path not in self._wished:
             return False
         self.journal.record(Change("delete", path, ""))
@@ -168,13 +169,13 @@ class Files:
         return True
 
     def link(self, path: str, target: str) -> bool:
-        """See to it that `path` is a symbolic link to `target`, in place of a file or link. Raises FileError."""
+        """Make `path` a symbolic link to `target`, replacing a file or link. Raises FileError."""
         with explained("look at", path):
             if self._wished_links.get(path, self.root.link_target(path)) == target:
                 return False
             found = self.root.stat(path, beneath=path)
         if found is not None and stat.S_ISDIR(found.st_mode):
-            raise FileError(f"{path} is a folder where a link to {target} should be: move it away, then run again")
+            raise FileError(f"{path} is a folder instead of a link to {target}: move it away and run again")
         self.journal.record(Change("link", path, f"to {target}"))
         if self.dry_run:
             self._check_folder(path, beneath=None)
@@ -189,7 +190,7 @@ class Files:
         return True
 
     def mkdirs(self, path: str, *, mode: int = 0o755) -> bool:
-        """See to it that there is a folder, and its parents; one that is there stays as it is. Raises FileError."""
+        """Create a folder and its parents; an existing one stays as it is. Raises FileError."""
         if self.is_dir(path):
             return False
         if os.path.dirname(path) != path:
@@ -197,13 +198,13 @@ class Files:
         return self.mkdir(path, mode=mode)
 
     def mkdir(self, path: str, *, mode: int, owner: Owner = ROOT_OWNER, beneath: Optional[str] = None) -> bool:
-        """See to it that there is a folder with that mode and owner; its parent must exist.
+        """Create a folder with that mode and owner, or set them on an existing one; its parent must exist.
 
         Returns:
-            True when something had to change.
+            True if something changed.
 
         Raises:
-            FileError: the system refused, or something else than a folder is there.
+            FileError: a system call failed, or `path` is not a folder.
         """
         if path in self._wished_folders:
             return self._wish_mode(path, mode=mode, owner=owner)
@@ -211,13 +212,13 @@ class Files:
         if found is None:
             if self.dry_run:
                 self._check_folder(path, beneath=beneath)
-            self.journal.record(Change("mkdir", path, f"mode {mode:04o}, owner {owner.name}"))
+            self.journal.record(Change("mkdir", path, _rights(mode, owner)))
         elif not stat.S_ISDIR(found.st_mode):
-            raise FileError(f"{path} is {instead_of('folder', found)}: remove it, then run again")
+            raise FileError(f"{path} is {instead_of('folder', found)}: remove it and run again")
         elif stat.S_IMODE(found.st_mode) == mode and self._owned(found, owner):
             return False
         else:
-            self.journal.record(Change("mode", path, f"mode {mode:04o}, owner {owner.name}"))
+            self.journal.record(Change("mode", path, f"{mode:04o}, owner {owner.name}"))
         if self.dry_run:
             self._wished_folders[path] = mode
         else:
@@ -225,15 +226,15 @@ class Files:
         return True
 
     def expect_file(self, path: str, data: bytes) -> None:
-        """In a dry run: take it that this file of azurelite's own will be there."""
+        """In a dry run: treat this file of azurelite's own as existing."""
         self._wished[path] = data
 
     def expect_folder(self, path: str, *, mode: int) -> None:
-        """In a dry run: take it that this folder will be there."""
+        """In a dry run: treat this folder as existing."""
         self._wished_folders[path] = mode
 
     def mkdir_silently(self, path: str, *, mode: int, owner: Owner, beneath: Optional[str] = None) -> None:
-        """Make a folder, with no record of it: part of a larger change that has its own. Raises FileError."""
+        """Create a folder without a record, as part of a larger recorded change. Raises FileError."""
         self._make_folder(path, mode=mode, owner=owner, beneath=beneath)
 
     def put(
@@ -246,7 +247,10 @@ class Files:
         beneath: Optional[str] = None,
         lasting: bool = True,
     ) -> None:
-        """Write a file atomically, with no comparison and no record; `lasting` a power cut. Raises FileError."""
+        """Write a file atomically, without comparison and record. Raises FileError.
+
+        With `lasting` it is synced, so that it survives a power cut.
+        """
         with explained("write", path), self.parent(path, beneath=beneath) as (folder, name):
             with replacing(folder, name) as descriptor:
                 write_all(descriptor, data)
@@ -257,7 +261,7 @@ class Files:
                 self.durability.note(folder)
 
     def remove(self, path: str) -> None:
-        """Remove one of azurelite's own files, with no record; it need not be there. Raises FileError."""
+        """Remove one of azurelite's own files if it exists, without a record. Raises FileError."""
         with explained("remove", path):
             try:
                 folder, name = self.root.open_parent(path)
@@ -271,7 +275,7 @@ class Files:
                 os.close(folder)
 
     def append_line(self, path: str, line: str) -> None:
-        """Add a line to a log-like file of our own (0600), with no record of it. Raises FileError."""
+        """Append a line to a log file of azurelite's own (0600), without a record. Raises FileError."""
         with explained("write", path), self.parent(path) as (folder, name):
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(name, flags, 0o600, dir_fd=folder)
@@ -281,13 +285,15 @@ class Files:
                 os.close(descriptor)
 
     def make_own_folder(self, path: str, *, mode: int = 0o700, lasting: bool = True) -> None:
-        """Make one of azurelite's own folders and its missing parents, with no record. Raises FileError.
+        """Create one of azurelite's own folders and its missing parents, without a record. Raises FileError.
 
-        Below azurelite's state that folder, too, is root's alone. In a dry run it is taken that they will be there.
+        A folder below azurelite's state folder also makes that one private to root. A dry run treats them as existing.
         """
         if path.startswith(f"{STATE_DIR}/"):
             self.make_own_folder(STATE_DIR, lasting=lasting)
-        if (path, mode) in self._own_folders and self.stat(path) is not None:  # it may be gone, or hidden by a mount
+        if (path, mode) in self._own_folders and self.stat(
+            path
+        ) is not None:  # it may have been removed, or hidden by a mount
             return
         parts = path.strip("/").split("/")
         for depth in range(1, len(parts) + 1):
@@ -306,7 +312,7 @@ class Files:
         if self._wished_folders[path] == mode:
             return False
         self._wished_folders[path] = mode
-        self.journal.record(Change("mode", path, f"mode {mode:04o}, owner {owner.name}"))
+        self.journal.record(Change("mode", path, f"{mode:04o}, owner {owner.name}"))
         return True
 
     def _same(self, path: str, data: bytes, *, mode: int, owner: Owner, beneath: Optional[str]) -> bool:
@@ -316,7 +322,7 @@ class Files:
         if found is None:
             return False
         if not stat.S_ISREG(found.st_mode):
-            raise FileError(f"{path} is {instead_of('regular file', found)}: remove it, then run again")
+            raise FileError(f"{path} is {instead_of('regular file', found)}: remove it and run again")
         same_rights = stat.S_IMODE(found.st_mode) == mode and self._owned(found, owner)
         return same_rights and self.read(path, beneath=beneath) == data
 
@@ -331,7 +337,7 @@ class Files:
     def _make_folder(
         self, path: str, *, mode: int, owner: Optional[Owner], beneath: Optional[str], lasting: bool = True
     ) -> None:
-        with explained("make the folder", path), self.parent(path, beneath=beneath) as (parent, name):
+        with explained("create folder", path), self.parent(path, beneath=beneath) as (parent, name):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=parent)
             descriptor = os.open(name, _DIR_FLAGS, dir_fd=parent)
@@ -345,13 +351,18 @@ class Files:
     def _give(self, descriptor: int, *, mode: int, owner: Optional[Owner]) -> None:
         if owner is not None and self.privileged:
             os.fchown(descriptor, owner.uid, owner.gid)
-        os.fchmod(descriptor, mode)  # after the owner: giving a file away clears set-id bits
+        os.fchmod(descriptor, mode)  # after chown, which clears set-id bits
 
     @contextlib.contextmanager
     def parent(self, path: str, *, beneath: Optional[str] = None) -> Iterator[tuple[int, str]]:
-        """The open folder that holds `path`, and its last name. Raises OSError."""
+        """An open descriptor of the folder of `path`, and the last name of the path. Raises OSError."""
         folder, name = self.root.open_parent(path, beneath=beneath)
         try:
             yield folder, name
         finally:
             os.close(folder)
+
+
+def _rights(mode: int, owner: Owner) -> str:
+    """Mode and owner for the record of a change; root is not mentioned."""
+    return f"{mode:04o}" if owner.name == ROOT_OWNER.name else f"{mode:04o}, owner {owner.name}"

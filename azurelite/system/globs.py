@@ -1,4 +1,4 @@
-"""Names: the order in which people put them, and glob's signs, as in `Include` of sshd and `source` of ifupdown."""
+"""Natural sort order of names, and glob patterns as in `Include` of sshd and `source` of ifupdown."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def expand(pattern: str, names: Names) -> list[str]:
-    """The paths that an absolute pattern means, in glob's order. A part without signs need not be there.
+    """The paths that match an absolute pattern, in glob's order. A part without wildcards need not exist.
 
     Args:
-        pattern: as "/etc/network/interfaces.d/*"; a name that begins with a dot is meant by a dot alone.
-        names: what is in a folder.
+        pattern: as "/etc/network/interfaces.d/*"; a name with a leading dot only matches a pattern with one.
+        names: returns the names in a folder.
     """
     found = ["/"]
     for part in [part for part in pattern.split("/") if part]:

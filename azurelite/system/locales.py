@@ -1,7 +1,7 @@
-"""The language and the keyboard of a guest: which files name them, and which locales are there or can be made.
+"""The language and the keyboard of a guest: which files set them, and which locales are available or can be compiled.
 
-What is there decides which files count, never a distribution's name. With musl every locale is there; with glibc one
-has to be compiled (`locale-gen`) or comes in a package.
+The files depend on what is installed, not on the distribution's name. With musl every locale is available; with glibc
+it has to be compiled (`locale-gen`) or installed from a package.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _KEYBOARD = (
 
 
 def language_places(files: Files) -> list[tuple[str, str]]:
-    """The files that name the language here, each with its key; where none is there yet, the one that will be read.
+    """The files that set the language, each with its key; if none exists, the one that the system will read.
 
-    An empty list: no place for it is known. Raises FileError.
+    [] if no such file is known. Raises FileError.
     """
-    # In newer Debian one of the two is a link to the other.
+    # In newer versions of Debian one of its two files is a link to the other.
     there = [place for place in _LANGUAGE if files.root.link_target(place[0]) is None and files.exists(place[0])]
     if there:
         return there
@@ -54,7 +54,7 @@ def language_places(files: Files) -> list[tuple[str, str]]:
 
 
 def keyboard_places(files: Files) -> list[tuple[str, str]]:
-    """The files that name the console's keyboard here, each with its key. Raises FileError."""
+    """The files that set the console's keyboard, each with its key. Raises FileError."""
     there = [place for place in _KEYBOARD if files.exists(place[0])]
     if not there and any(files.is_executable(path) for path in _SYSTEMD):
         return [_KEYBOARD[0]]
@@ -64,7 +64,7 @@ def keyboard_places(files: Files) -> list[tuple[str, str]]:
 
 
 def set_language(files: Files, places: list[tuple[str, str]], locale: str) -> None:
-    """Name the language in these places. Raises FileError."""
+    """Set the language in these files. Raises FileError."""
     for path, key in places:
         text = files.text(path) or ""
         quote = '"' if key == "RC_LANG" else ""
@@ -72,37 +72,37 @@ def set_language(files: Files, places: list[tuple[str, str]], locale: str) -> No
 
 
 def set_keyboard(files: Files, places: list[tuple[str, str]], keymap: str) -> None:
-    """Name the keyboard in these places. Raises FileError."""
+    """Set the keyboard in these files. Raises FileError."""
     for path, key in places:
-        # What X calls a layout is the first word of the console's name: de-latin1 is layout de.
+        # X's layout is the first part of the console's keymap name: de-latin1 is layout de.
         value = keymap.partition("-")[0] if key == "XKBLAYOUT" else keymap
         files.rewrite_text(path, assign(files.text(path) or "", key, value))
 
 
 def is_available(files: Files, locale: str) -> bool:
-    """The C library has the locale. True, too, where that cannot be told. Raises FileError."""
+    """Whether the C library has the locale; also True if that is unknown. Raises FileError."""
     if locale in _BUILT_IN or not files.is_dir(_COMPILED):
         return True
     name = compiled_name(locale)
     if any(files.is_dir(f"{_COMPILED}/{spelled}") for spelled in (name, locale)):
         return True
-    archive = f"{_COMPILED}/locale-archive"  # the names stand near its beginning
+    archive = f"{_COMPILED}/locale-archive"  # the names are near its beginning
     with explained("read", archive):
         data = files.root.read(archive, limit=READ_LIMIT)
     return data is not None and f"\0{name}\0".encode() in data
 
 
 def compiled_name(locale: str) -> str:
-    """The locale as glibc spells it when it is compiled: "de_DE.UTF-8" is "de_DE.utf8"."""
+    """The name that glibc gives a compiled locale: "de_DE.UTF-8" becomes "de_DE.utf8"."""
     head, at, modifier = locale.partition("@")
     language, dot, charset = head.partition(".")
     return f"{language}{dot}{re.sub('[^a-z0-9]', '', charset.lower())}{at}{modifier}"
 
 
 def charset_of(files: Files, locale: str) -> Optional[str]:
-    """The charset that goes with a locale in the system's list of those it can make; None where it is not in it.
+    """The charset of a locale in the system's list of supported locales; None if it is not listed.
 
-    Without such a list the name has to say it itself. Raises FileError.
+    Without such a list the charset is taken from the name. Raises FileError.
     """
     listed = (files.text(SUPPORTED) or "") + "\n" + (files.text(LOCALE_GEN) or "")
     found = re.search(rf"^[# \t]*{re.escape(locale)}[ \t/]+(\S+)", listed, re.MULTILINE)
@@ -114,7 +114,7 @@ def charset_of(files: Files, locale: str) -> Optional[str]:
 
 
 def choose(files: Files, locale: str, charset: str) -> bool:
-    """See to it that `locale-gen` makes the locale. True when its list had to change. Raises FileError."""
+    """Add the locale to the list of `locale-gen`; True if the list changed. Raises FileError."""
     text = files.text(LOCALE_GEN) or ""
     wanted = rf"{re.escape(locale)}[ \t]+{re.escape(charset)}[ \t]*$"
     if re.search(rf"^[ \t]*{wanted}", text, re.MULTILINE):

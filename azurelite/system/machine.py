@@ -1,4 +1,4 @@
-"""`System`: the one door to the machine."""
+"""`System`: the entry point for reading and changing the machine."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 class System:
-    """A guest whose files lie below `root`: the running system, a scratch root or an image's tree.
+    """A guest whose files are below `root`: the running system, a scratch root or a mounted image.
 
     Args:
         root: host path of the guest's `/`.
-        dry_run: record what would change, change nothing.
-        search_path: where programs are looked for, as PATH.
-        clock: time for waits.
+        dry_run: record changes without making them.
+        search_path: where programs are searched, as PATH.
+        clock: for waits.
         on_change: called with each Change just before it is made (never in a dry run).
 
     Attributes:
         files: reading and writing below the root.
         commands: programs of the running system.
-        live: the running system may be told of changes (its kernel's hostname, its services).
+        live: the running system may be changed (the kernel's hostname, services).
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class System:
         return self._accounts
 
     def program(self, name: str) -> Optional[str]:
-        """The guest path of a program in the guest's usual folders, or None where it is not installed there.
+        """The guest path of a program in the guest's standard folders, or None if it is not installed there.
 
-        `commands.find` asks for what can be run from here, which is something else where the root is foreign.
+        `commands.find` looks for programs that can be run now, which is different for a foreign root.
         """
         paths = (f"{folder}/{name}" for folder in STANDARD_PATH.split(":"))
         return next((path for path in paths if self.files.is_executable(path)), None)
 
     def installed(self, *names: str) -> bool:
-        """The guest has one of these programs: by name in its usual folders, or by a path of its own."""
+        """Whether the guest has one of these programs, by name in the standard folders or by path."""
         return any(self.files.is_executable(name) if "/" in name else self.program(name) for name in names)
 
     def perform(
@@ -84,23 +84,23 @@ class System:
         plain_input: Optional[bytes] = None,
         env: Optional[Mapping[str, str]] = None,
     ) -> str:
-        """Record a change, and make it by a program of the running system; in a dry run the record is all.
+        """Record a change and make it with a program of the running system; a dry run only records it.
 
-        Whoever calls has compared first: the change is wanted and not there yet.
+        The caller has checked that the change is needed.
 
         Args:
             change: what the program does.
-            argv: program and arguments; no shell reads them. Secrets never go here.
+            argv: program and arguments, run without a shell. Never a secret.
             timeout: seconds.
-            secret_input: what the program reads on its standard input.
-            plain_input: the same, where it is no secret.
+            secret_input: sent to its standard input, and kept out of messages.
+            plain_input: the same for what is not secret.
             env: variables besides PATH, LC_ALL and HOME.
 
         Returns:
-            What it printed on standard output; "" in a dry run.
+            Its standard output; "" in a dry run.
 
         Raises:
-            CommandError: not installed, not zero, or too slow.
+            CommandError: not installed, failed, or timed out.
         """
         self.journal.record(change)
         if self.dry_run:
@@ -108,17 +108,17 @@ class System:
         return self.commands.run(argv, timeout=timeout, secret_input=secret_input, plain_input=plain_input, env=env)
 
     def set_kernel_hostname(self, name: str) -> bool:
-        """Tell the running kernel its name; nothing to do for a foreign root. True when it changed.
+        """Set the hostname of the running kernel, never for a foreign root. True if it changed.
 
         Raises:
-            MachineError: the kernel refused.
+            MachineError: the kernel rejected it.
         """
         if not self.root.is_host or os.uname().nodename == name:
             return False
-        self.journal.record(Change("hostname", name, "tell the kernel"))
+        self.journal.record(Change("hostname", name, ""))
         if self.live:
             try:
                 socket.sethostname(name)
             except OSError as error:
-                raise MachineError(f"the kernel refused the hostname {name}: {error.strerror}") from error
+                raise MachineError(f"cannot set the kernel hostname to {name}: {error.strerror}") from error
         return True

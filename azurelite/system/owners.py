@@ -1,4 +1,4 @@
-"""Whose a file is to be, by names or numbers, and which folders on the way to it are not root's alone."""
+"""The owner of a file by names or numbers, and which folders of a path others than root can change."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from azurelite.system.machine import System
 
 
 def find_owner(system: System, text: str) -> Owner:
-    """The owner that `text` names.
+    """Parse an owner.
 
     Args:
         system: the guest.
-        text: USER, USER:GROUP or :GROUP, each by name or number. Without a group it is the user's own; without a
-            user it is root.
+        text: USER, USER:GROUP or :GROUP, each by name or number. The default group is the user's primary one, the
+            default user is root.
 
     Raises:
         MachineError: no such user or group; or a number without an account, and no group.
@@ -25,7 +25,7 @@ def find_owner(system: System, text: str) -> Owner:
     user, colon, group = text.partition(":")
     number, account = as_number(user), system.accounts.user(user) if user else None
     if user and number is None and account is None:
-        raise MachineError(f"there is no user {user}: make it first, or name another owner")
+        raise MachineError(f"user {user} does not exist: create it first, or set another owner")
     if group:
         gid = _group_number(system, group)
     elif account is not None:
@@ -39,9 +39,9 @@ def find_owner(system: System, text: str) -> Owner:
 
 
 def shared_folder(system: System, path: str) -> Optional[str]:
-    """The first folder on the way to `path` that others than root can change, or None.
+    """The first folder of `path` that others than root can change, or None.
 
-    From there on somebody could plant a link, so none is to be followed (`beneath=` of the verbs of files).
+    A user could plant a link below it, so none may be followed there (`beneath=` of the methods of `Files`).
 
     Args:
         system: the guest.
@@ -68,9 +68,9 @@ def _group_number(system: System, group: str) -> int:
         found = as_number(entry[2])
         if entry[0] == group and found is not None:
             return found
-    if system.accounts.has_group(group):  # in a dry run: one that would have been made
+    if system.accounts.has_group(group):  # in a dry run: one that would have been created
         return -1
-    raise MachineError(f"there is no group {group}: make it first, or name another one")
+    raise MachineError(f"group {group} does not exist: create it first, or set another one")
 
 
 def _own_group(system: System, number: int) -> int:
@@ -78,4 +78,4 @@ def _own_group(system: System, number: int) -> int:
         gid = as_number(entry[3])
         if as_number(entry[2]) == number and gid is not None:
             return gid
-    raise MachineError(f"no account has the number {number}: name the group, too, as {number}:GROUP")
+    raise MachineError(f"no account has the number {number}: set the group too, as {number}:GROUP")

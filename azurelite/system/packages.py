@@ -1,7 +1,7 @@
-"""Package managers: which one a guest has, what is installed, and installing what is not.
+"""Package managers: which one a guest has, what is installed, and installing packages.
 
-Chosen by the programs that are there, never by a distribution's name. Names of packages are checked by whoever gives
-them: none may begin with `-`, for not every manager knows `--`.
+The manager is chosen by the installed programs, not by the distribution's name. The caller checks package names: none
+may begin with `-`, because not every manager supports `--`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from azurelite.record import Record, field
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 
-_ASK = 60.0  # seconds that the list of installed packages may take
+_ASK = 60.0  # seconds for the list of installed packages
 
 
 class Package(Record):
-    """A package that is wished for; `version` as the manager writes it, None for any."""
+    """A wanted package; `version` as the manager writes it, None for any."""
 
     name: str
     version: Optional[str] = None
@@ -26,18 +26,18 @@ class Package(Record):
 
 
 class Manager(Record):
-    """A package manager, by its words.
+    """A package manager and its commands.
 
     Attributes:
-        name: the program that says it is there.
-        listing: prints what is installed; None where `installed` reads it from files.
-        read: a line of that -> name and version, None for any other line.
-        install: what goes ahead of the packages.
-        update: fetches the list of what there is.
-        upgrade: brings everything up to date; None where that cannot be said.
-        version: puts a name and a version together; None where it takes no versions.
-        also: further programs that must be there.
-        env: further variables.
+        name: its program, which must be installed.
+        listing: the command that lists installed packages; empty if they are read from files.
+        read: parses a line of that list to name and version; None for any other line.
+        install: the command to which packages are appended.
+        update: the command that fetches the package index.
+        upgrade: the command that upgrades all packages; None if it has none.
+        version: the format of a name with a version; None if it does not support versions.
+        also: other programs that must be installed.
+        env: additional environment variables.
     """
 
     name: str
@@ -94,7 +94,7 @@ def _dash(line: str) -> Optional[tuple[str, str]]:
 _RPM = ("rpm", "-qa", "--queryformat", r"%{NAME}\t%{VERSION}-%{RELEASE}\n")
 _DPKG = ("dpkg-query", "--show", "--showformat", r"${Package}\t${db:Status-Status}\t${Version}\n")
 _KEEP = ("-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold")
-# At a first boot the distribution's own timers hold the lock: wait for it.
+# At first boot the distribution's own timers hold the apt lock: wait for it.
 _APT = ("apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=300", *_KEEP)
 
 
@@ -202,7 +202,7 @@ class Packages:
 
     Args:
         system: the guest; its root is the running system's.
-        manager: what manages them.
+        manager: its package manager.
     """
 
     def __init__(self, system: System, manager: Manager) -> None:
@@ -210,22 +210,22 @@ class Packages:
         self._manager = manager
 
     def missing(self, packages: Sequence[Package]) -> list[Package]:
-        """Those that are not installed, or in another version than wished. Raises CommandError."""
+        """Those that are not installed in the wanted version. Raises CommandError."""
         there = self._installed()
         return [package for package in packages if not _is_among(package, there)]
 
     def update(self, *, timeout: float) -> None:
-        """Fetch the list of what there is. Raises CommandError."""
+        """Fetch the package index. Raises CommandError."""
         self._perform("the package index", "update", self._manager.update, timeout)
 
     def upgrade(self, *, timeout: float) -> bool:
-        """Bring everything up to date; False where this manager has no word for that. Raises CommandError."""
+        """Upgrade all packages; False if this manager has no command for it. Raises CommandError."""
         if self._manager.upgrade is not None:
             self._perform("all packages", "upgrade", self._manager.upgrade, timeout)
         return self._manager.upgrade is not None
 
     def install(self, packages: Sequence[Package], *, timeout: float) -> None:
-        """Install them, in one go. Raises CommandError: one cannot be had, or the network is not there."""
+        """Install them with one command. Raises CommandError: a package is unavailable, or the network is down."""
         words = [self._manager.words(package) for package in packages]
         names = " ".join(str(package) for package in packages)
         self._perform(names, "install", (*self._manager.install, *words), timeout)
@@ -245,7 +245,7 @@ class Packages:
         return [pair for pair in map(self._manager.read, lines) if pair is not None]
 
     def _portage(self) -> list[tuple[str, str]]:
-        """Portage keeps a folder CATEGORY/NAME-VERSION for each; people name one with its category or without."""
+        """Portage has a folder CATEGORY/NAME-VERSION for each; users write a package with or without category."""
         import re
 
         found = []
@@ -258,7 +258,10 @@ class Packages:
 
 
 def _is_among(package: Package, there: Mapping[str, set[str]]) -> bool:
-    """NAME:ARCHITECTURE and NAME/RELEASE are listed as NAME; a version without its release stands for any of them."""
+    """Whether it is installed.
+
+    NAME:ARCHITECTURE and NAME/RELEASE are listed as NAME; a version without a release matches all its releases.
+    """
     plain = package.name.partition(":")[0].partition("/")[0]
     versions = there.get(package.name, there.get(plain, set()))
     wanted = package.version

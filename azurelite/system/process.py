@@ -1,4 +1,4 @@
-"""Running commands: argv lists only, a clean environment, a time-out, and no secret in any message."""
+"""Running commands: argv lists only, a clean environment, a timeout, and no secret in any message."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from azurelite.metadata import Secret
 LOG = logging.getLogger(__name__)
 
 STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_SHOWN = 300  # characters of a failing command's own words that an error repeats
+_SHOWN = 300  # characters of a failing command's output that an error repeats
 
 
 class Commands:
     """Runs programs of the running system.
 
     Args:
-        search_path: folders to find programs in, as in PATH; the usual ones are added behind it.
+        search_path: folders to find programs in, as in PATH; the standard ones are appended.
     """
 
     def __init__(self, search_path: Optional[str] = None) -> None:
-        self.limit: Optional[Deadline] = None  # of the run as a whole: no command outlives it
+        self.limit: Optional[Deadline] = None  # of the whole run: no command runs longer
         self.search_path = f"{search_path}:{STANDARD_PATH}" if search_path else STANDARD_PATH
 
     def within(self, clock: Clock, seconds: float) -> Deadline:
-        """A wait of at most so many seconds, which ends with the run as a whole."""
+        """A deadline in so many seconds, or at the deadline of the whole run if that is earlier."""
         return Deadline(clock, seconds) if self.limit is None else self.limit.within(seconds)
 
     def find(self, name: str) -> Optional[str]:
@@ -43,7 +43,7 @@ class Commands:
         return None
 
     def need(self, name: str, *, remedy: str = "add it to the image") -> str:
-        """The path of a program. Raises CommandError: it is not installed, with what to do about it."""
+        """The path of a program. Raises CommandError: it is not installed; the message ends with the remedy."""
         path = self.find(name)
         if path is None:
             raise CommandError(f"{name} is not installed: {remedy}")
@@ -61,23 +61,23 @@ class Commands:
         """Run a command to its end.
 
         Args:
-            argv: program and arguments; no shell reads them. Secrets never go here.
+            argv: program and arguments, run without a shell. Never a secret.
             timeout: seconds; the command and its children are killed after that.
-            secret_input: what the command reads on its standard input.
-            plain_input: the same, where it is no secret.
+            secret_input: sent to its standard input, and kept out of messages.
+            plain_input: the same for what is not secret.
             env: variables besides PATH, LC_ALL and HOME.
 
         Returns:
-            What it printed on standard output.
+            Its standard output.
 
         Raises:
-            CommandError: not installed, not zero, or too slow; with the command's last words.
+            CommandError: not installed, failed, or timed out; with the end of its error output.
         """
         program = self.need(argv[0])
         if self.limit is not None:
             timeout = min(timeout, self.limit.remaining())
-            if timeout <= 0:  # to be started and killed at once might leave its work half done
-                raise CommandError(f"{argv[0]} is not run: no time is left of what Azure gives a VM")
+            if timeout <= 0:  # killing it right after the start could leave its work half done
+                raise CommandError(f"{argv[0]} skipped: the provisioning deadline has passed")
         LOG.debug("running %s", " ".join(argv))
         try:
             process = subprocess.Popen(
@@ -96,21 +96,21 @@ class Commands:
             output, complaint = process.communicate(given, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             _kill(process)
-            raise CommandError(f"{argv[0]} did not end within {timeout:g} s and was killed") from error
+            raise CommandError(f"{argv[0]} timed out after {timeout:g} s and was killed") from error
         if process.returncode != 0:
-            words = " ".join(complaint.decode(errors="replace").split())[-_SHOWN:] or "it said nothing"
+            words = " ".join(complaint.decode(errors="replace").split())[-_SHOWN:] or "no error output"
             if secret_input is not None:
-                words = "its words are not repeated, for it was given a secret"
+                words = "its output is hidden because its input was secret"
             raise CommandError(f"{argv[0]} failed with status {process.returncode}: {words}")
         return output.decode(errors="replace")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a command and its children, and let go of its pipes, which a grandchild may still hold open."""
+    """Kill a command and its children, and close its pipes, which a grandchild may still hold open."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
-            with contextlib.suppress(OSError):  # what was not read yet cannot be flushed any more
+            with contextlib.suppress(OSError):  # unread input can no longer be flushed
                 pipe.close()

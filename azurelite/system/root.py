@@ -1,10 +1,10 @@
-"""The root that guest paths lie below, and how a guest path is found without leaving it.
+"""The root folder of a guest, and resolving guest paths without leaving it.
 
-A symbolic link is read as the guest would read it: an absolute one starts again at the root, `..`
-stops there. So a scratch root, an image's tree or an unpacked container can be read and written
-and nothing outside of it is ever touched. This file only looks; `files.py` changes.
+A symbolic link is resolved as the guest would resolve it: an absolute one starts at the root, `..`
+stops there. So a scratch root, a mounted image or an unpacked container can be read and written
+without touching anything outside of it. This module only reads; `files.py` writes.
 
-It is read on the shortest path of all ("already done"), so it imports nothing but `os`.
+The fastest run ("provisioned earlier") needs it, so it imports only `errno`, `os` and `stat`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MAX_LINKS = 40  # as the kernel's own limit on links in one path
+_MAX_LINKS = 40  # the kernel's limit of links in one path
 
 
 class Root:
@@ -32,15 +32,15 @@ class Root:
         self.is_host = self.path == "/"
 
     def host_path(self, path: str, *, beneath: str | None = None) -> str:
-        """The host path that the guest path `path` leads to, every link in it resolved below the root.
+        """The host path of a guest path, with every link in it resolved below the root.
 
         Args:
             path: absolute guest path; it need not exist.
-            beneath: a folder, as the start of `path`, from which on no link is followed: what lies there
-                belongs to somebody who could plant one (a user's home).
+            beneath: a folder, as the start of `path`, below which no link is followed: its owner
+                could plant one (a user's home).
 
         Raises:
-            OSError: ELOOP when links lead in a circle.
+            OSError: ELOOP for a loop of links.
         """
         resolved = self._resolve(path if beneath is None else beneath, keep_last=beneath is not None)
         if beneath is not None:
@@ -70,16 +70,16 @@ class Root:
         return "/" + "/".join(done)
 
     def open_parent(self, path: str, *, beneath: str | None = None) -> tuple[int, str]:
-        """Open the folder that holds `path`, refusing links on the way.
+        """Open the folder that contains `path` without following links.
 
-        The path is resolved first, so a link met while opening was planted in between (or lies beneath a
-        folder where none is followed): the kernel then answers ELOOP or ENOTDIR.
+        The path is resolved first, so a link found while opening was planted in between (or is below a
+        folder where none is followed): the kernel then returns ELOOP or ENOTDIR.
 
         Returns:
             A folder descriptor, which the caller closes, and the last name of the path.
 
         Raises:
-            OSError: what the system says.
+            OSError: a system call failed.
         """
         host_path = self.host_path(path, beneath=beneath)
         if host_path.rstrip("/") == self.path.rstrip("/"):
@@ -92,7 +92,9 @@ class Root:
                 deeper = os.open(folder, flags | os.O_NOFOLLOW, dir_fd=descriptor)
             except NotADirectoryError as error:
                 if _link_target(folder, descriptor) is not None:
-                    raise OSError(errno.ELOOP, "a symbolic link on the way is not followed", path) from error
+                    raise OSError(
+                        errno.ELOOP, "a folder of the path is a symbolic link, which is not followed", path
+                    ) from error
                 raise
             finally:
                 os.close(descriptor)
@@ -100,17 +102,17 @@ class Root:
         return descriptor, name
 
     def read(self, path: str, *, limit: int, beneath: str | None = None) -> bytes | None:
-        """The first `limit` bytes of a regular file (sysfs and procfs files too), or None where there is none.
+        """The first `limit` bytes of a regular file (also in sysfs and procfs), or None if there is none.
 
         Raises:
-            OSError: anything but absence (no permission, a link where none is followed, a folder).
+            OSError: any error except absence (no permission, a link where none is followed, a folder).
         """
         try:
             folder, name = self.open_parent(path, beneath=beneath)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            # O_NONBLOCK: a fifo planted under this name must not hang the run.
+            # O_NONBLOCK: a planted fifo must not block the run.
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         except FileNotFoundError:
             return None
@@ -123,23 +125,23 @@ class Root:
             if not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EINVAL, "it is not a regular file", path)
             if beneath is not None and found.st_nlink > 1:
-                raise OSError(errno.EMLINK, "it has a second name, maybe for somebody else's file", path)
+                raise OSError(errno.EMLINK, "it has a second hard link, maybe to another user's file", path)
             return b"".join(_chunks(descriptor, limit))
         finally:
             os.close(descriptor)
 
     def text(self, path: str, *, limit: int = 65536) -> str:
-        """The first `limit` bytes of a file as text; "" where it is absent or cannot be read. Raises nothing."""
+        """The first `limit` bytes of a file as text; "" if it is absent or cannot be read. Never raises."""
         try:
             return (self.read(path, limit=limit) or b"").decode("utf-8", "replace")
-        except OSError:  # no permission, or an attribute of a device that has just gone
+        except OSError:  # no permission, or the device of the attribute has just been removed
             return ""
 
     def stat(self, path: str, *, beneath: str | None = None) -> os.stat_result | None:
-        """What lies at `path` (a link's target unless `beneath` forbids following), or None.
+        """The status of `path` (of a link's target unless `beneath` forbids it), or None.
 
         Raises:
-            OSError: links in a circle, or a link on the way where none is followed.
+            OSError: a loop of links, or a link where none is followed.
         """
         try:
             if beneath is None:
@@ -155,11 +157,11 @@ class Root:
             os.close(folder)
 
     def link_target(self, path: str) -> str | None:
-        """What the link at `path` says, or None where there is no link. Raises OSError: links in a circle."""
+        """The target of the link at `path`, or None if it is not a link. Raises OSError: a loop of links."""
         return _link_target(self.host_path(path, beneath=path))
 
     def names(self, folder: str) -> list[str]:
-        """The names in a folder, sorted; an empty list where there is no such folder."""
+        """The names in a folder, sorted; [] if there is no such folder."""
         try:
             return sorted(os.listdir(self.host_path(folder)))
         except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""One run at a time over a guest: a second one waits for the first, and then finds its work done."""
+"""The lock file for one run at a time on a guest: a second run waits for the first, then finds the work done."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LOG = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def run_lock(system: System, wait: Deadline) -> Iterator[None]:
-    """Hold the guest for one run; a dry run needs no lock.
+    """Hold the lock for one run; a dry run needs none.
 
     Args:
         system: the guest.
-        wait: how long another run may take.
+        wait: how long to wait for another run.
 
     Raises:
-        MachineError: the other run did not end in time.
+        MachineError: the other run did not end before the deadline.
     """
     if system.dry_run:
         yield
@@ -39,15 +39,17 @@ def run_lock(system: System, wait: Deadline) -> Iterator[None]:
             descriptor = os.open(name, flags, 0o600, dir_fd=folder)
         finally:
             os.close(folder)
-    except (OSError, FileError) as error:  # a guest that nothing can be written to: no two runs can harm each other
-        LOG.debug("no lock on this guest: %s", error)
+    except (OSError, FileError) as error:  # the guest is not writable, so two runs cannot harm each other
+        LOG.debug("no lock file on this guest: %s", error)
         yield
         return
     try:
         try:
             lock(lambda: fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)
         except OSError as error:
-            raise MachineError("another azurelite is at work on this guest and does not end: see which") from error
+            raise MachineError(
+                f"another azurelite run still holds {layout.LOCK}: find it with `fuser {layout.LOCK}`"
+            ) from error
         yield
     finally:
         os.close(descriptor)

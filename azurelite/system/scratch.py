@@ -1,4 +1,4 @@
-"""Folders (0700) and files (0600) of root's alone that are gone afterwards, for what programs read or write."""
+"""Temporary folders (0700) and files (0600) that only root can use, for input and output of programs."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from azurelite.system.explain import explained, write_all
 
 LOG = logging.getLogger(__name__)
 
-_MEMORY = "/run"  # of the running system: what is written there never reaches a disk
+_MEMORY = "/run"  # a tmpfs: its content never reaches a disk
 
 
 @contextlib.contextmanager
 def scratch_folder(
     within: Sequence[str] = (), *, executable: bool = False, holds: str = "temporary files"
 ) -> Iterator[str]:
-    """The host path of a new folder, removed with all that is in it; that it cannot be removed is logged.
+    """The host path of a new folder, which is removed with its content; a failure to remove it is logged.
 
     Args:
-        within: host paths of the folders to make it in, the first that is fit; /run or else /tmp when left out.
-        executable: programs are to be run from there: many systems mount /run or /tmp noexec.
-        holds: what is in it, for the log.
+        within: host paths of possible parent folders, the first usable one counts; by default /run, else /tmp.
+        executable: programs will be run from there: many systems mount /run or /tmp noexec.
+        holds: its content, for the log.
 
     Raises:
-        FileError: it cannot be made in any of them.
+        FileError: it cannot be created in any of them.
     """
     import shutil
 
@@ -38,11 +38,11 @@ def scratch_folder(
         try:
             shutil.rmtree(path)
         except OSError as error:
-            LOG.warning("%s holds %s and cannot be removed: %s", path, holds, error.strerror)
+            LOG.warning("cannot remove %s, which contains %s: %s", path, holds, error.strerror)
 
 
 def put_private(path: str, data: bytes, *, mode: int = 0o600) -> None:
-    """Write a file in such a folder; what is there already keeps its mode. Raises FileError."""
+    """Write a file in such a folder; an existing file keeps its mode. Raises FileError."""
     with explained("write", path):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         try:
@@ -58,12 +58,12 @@ def _make(within: Sequence[str], *, executable: bool) -> str:
     for parent in within:
         try:
             if executable and os.statvfs(parent).f_flag & os.ST_NOEXEC:
-                why = "nothing may be executed there"
+                why = "it is mounted noexec"
                 continue
             return tempfile.mkdtemp(prefix="azurelite-", dir=parent)
         except OSError as error:
             why = error.strerror or str(error)
-    raise FileError(f"cannot make a folder in {', '.join(within)}: {why}")
+    raise FileError(f"cannot create a folder in {', '.join(within)}: {why}")
 
 
 def _tmp() -> str:

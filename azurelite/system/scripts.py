@@ -1,8 +1,8 @@
-"""Running programs that people give: scripts of the user data, commands of the configuration.
+"""Running programs from users: scripts of the user data, commands of the configuration.
 
-Unlike the programs that azurelite itself calls (`process.py`), these may take long, print much, read the metadata and
-leave something running. Their output goes into a log of its own, which only root can read. Nothing is run in a foreign
-root, whose programs are not this machine's, and nothing in a dry run.
+Unlike the programs that azurelite itself calls (`process.py`), these may run long, print much, read the metadata and
+start background processes. Their output goes to a separate log that only root can read. Nothing is run in a foreign
+root, whose programs are not for this machine, or in a dry run.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from azurelite.system.machine import System
 
 LOG = logging.getLogger(__name__)
 
-LOG_LIMIT = 4 * 1024 * 1024  # bytes of a log; then it begins anew, for its end is what people look for
-_SLICE = 0.25  # seconds between two looks at the log's length
-_DROPPED = b"[azurelite: what was printed before this line is dropped, it was too much]\n"
+LOG_LIMIT = 4 * 1024 * 1024  # bytes of a log; then it is truncated, because its end matters most
+_SLICE = 0.25  # seconds between two checks of the log's size
+_DROPPED = b"[azurelite: the output before this line was dropped because of its size]\n"
 
 
 class Scripts:
-    """Runs people's programs on the running system.
+    """Runs users' programs on the running system.
 
     Args:
         system: the guest.
-        log_limit: bytes of output that are kept of each.
+        log_limit: maximum size of each log in bytes.
     """
 
     def __init__(self, system: System, *, log_limit: int = LOG_LIMIT) -> None:
@@ -56,38 +56,38 @@ class Scripts:
         cwd: str = "/",
         user: Optional[User] = None,
     ) -> Optional[int]:
-        """Record that a program is run, and run it to its end unless the run is dry.
+        """Record a program and run it to its end; a dry run only records it.
 
-        Its environment is clean: PATH, HOME, USER, LOGNAME, SHELL=/bin/sh, LANG=C.UTF-8 and `env`. What it leaves
-        running in the background lives on.
+        Its environment is PATH, HOME, USER, LOGNAME, SHELL=/bin/sh, LANG=C.UTF-8 and `env`. Its background processes
+        keep running.
 
         Args:
-            argv: program (a name, or an absolute path) and arguments; no shell reads them. Secrets never go here.
-            name: what it is called in the record of changes and in messages.
-            timeout: seconds; it is killed then, with its children. While Azure waits for Ready, never beyond that.
-            log: guest path of the file (0600, begun anew) that takes what it prints; None: that is thrown away.
-            detail: further words for the record.
-            stdin: what it reads on its standard input.
-            env: further variables.
-            cwd: the folder it starts in.
-            user: who runs it; root when left out.
+            argv: program (a name, or an absolute path) and arguments, run without a shell. Never a secret.
+            name: its name in the record of changes and in messages.
+            timeout: seconds; then it is killed with its children. Before Ready also limited by the run's deadline.
+            log: guest path of the log file (0600, replaced) for its output; None discards the output.
+            detail: more text for the record.
+            stdin: its standard input.
+            env: additional variables.
+            cwd: its working directory.
+            user: the user who runs it; root by default.
 
         Returns:
             Its exit status, 128 + n for a signal n; None in a dry run.
 
         Raises:
-            CommandError: it cannot be started, or was too slow.
-            FileError: there is no place for its log.
+            CommandError: it cannot be started, or timed out.
+            FileError: the log cannot be created.
             MachineError: the root is a foreign one.
         """
         if not self._system.root.is_host:
-            raise MachineError(f"{name} is not run: {self._system.root.path} is not the running system")
+            raise MachineError(f"{name} skipped: {self._system.root.path} is not the running system")
         self._system.journal.record(Change("run", name, detail))
         if self._system.dry_run:
             return None
         program = self._system.commands.find(argv[0])
         if program is None:
-            raise CommandError(f"{name} cannot be started: {argv[0]} is not installed, or not executable")
+            raise CommandError(f"{name} cannot be started: {argv[0]} is not installed or not executable")
         variables = {**_environment(self._system.commands.search_path, user), **(env or {})}
         with ExitStack() as stack:
             output = self._open_log(log, stack)
@@ -105,7 +105,7 @@ class Scripts:
                     **identity,
                 )
             except (OSError, ValueError, subprocess.SubprocessError) as error:
-                why = error.strerror if isinstance(error, OSError) else "its arguments or its user cannot be used"
+                why = error.strerror if isinstance(error, OSError) else "its arguments or its user are invalid"
                 raise CommandError(f"{name} cannot be started: {why}") from error
             status = self._wait(process, name, timeout=timeout, output=output)
         LOG.debug("%s ended with status %s", name, status)
@@ -121,7 +121,7 @@ class Scripts:
         with explained("write", log), files.parent(log, beneath=log) as (parent, name):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=parent)
-            # Appending: when the file is cut, what is printed next follows what is left.
+            # O_APPEND: after the file is truncated, output continues at its new end.
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(name, flags, 0o600, dir_fd=parent)
         stack.callback(os.close, descriptor)
@@ -141,7 +141,7 @@ class Scripts:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                raise CommandError(f"{name} did not end in time and was killed: give it more time, or mend it")
+                raise CommandError(f"{name} timed out and was killed: set a longer timeout, or fix the program")
 
 
 def _environment(search_path: str, user: Optional[User]) -> dict[str, str]:
@@ -155,7 +155,7 @@ def _identity(user: User) -> dict[str, Any]:
 
 
 def _as_file(data: Union[bytes, Secret], stack: ExitStack) -> IO[bytes]:
-    """A file without a name: a pipe would hold us up when the program does not read all of it."""
+    """An unnamed file: a pipe would block azurelite if the program does not read all of it."""
     file: IO[bytes] = (
         os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b")
         if hasattr(os, "memfd_create")

@@ -1,7 +1,7 @@
-"""SELinux labels of homes and what is in them: sshd may read a user's keys only under the label of such files.
+"""SELinux labels of homes and their content: sshd may read a user's keys only if they have the right label.
 
-`restorecon` knows the policy and is asked where it is installed. Elsewhere, and in a foreign root whose /home bears
-labels, the labels of the targeted policy are written. It never fails a run: a wrong label is said in the log.
+`restorecon` knows the policy and is used if it is installed. Otherwise, and in a foreign root whose /home has labels,
+the labels of the targeted policy are written. A failure is logged and does not fail the run.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _TIMEOUT = 30.0  # seconds
 
 
 class Machine(Protocol):
-    """What has the files and the programs of a guest, as `System` does."""
+    """An object with the files and programs of a guest, such as `System`."""
 
     files: Files
     commands: Commands
 
 
 def relabel(system: Machine, path: str, *, recursive: bool = True) -> None:
-    """Give a home, or something below one, the label that it should have. Nothing where SELinux is off.
+    """Set the label of a home or of something in it. Does nothing if SELinux is off.
 
     Args:
         system: the machine.
         path: guest path, as "/home/azureuser/.ssh"; it was just written.
-        recursive: with everything below it.
+        recursive: include everything below it.
     """
     if system.files.dry_run or not uses_labels(system.files):
         return
@@ -43,21 +43,21 @@ def relabel(system: Machine, path: str, *, recursive: bool = True) -> None:
         try:
             system.commands.run(["restorecon", *(["-R"] if recursive else []), "--", path], timeout=_TIMEOUT)
         except CommandError as error:
-            LOG.warning("the SELinux label of %s is not set: %s", path, error)
+            LOG.warning("cannot set the SELinux label of %s: %s", path, error)
         return
     try:
         _label(system.files, path, recursive=recursive)
     except (OSError, FileError) as error:
-        LOG.warning("the SELinux label of %s is not set: %s", path, error)
+        LOG.warning("cannot set the SELinux label of %s: %s", path, error)
 
 
 def uses_labels(files: Files) -> bool:
-    """SELinux is on in the running system; or the files of a foreign root bear labels."""
+    """Whether SELinux is on in the running system, or the files of a foreign root have labels."""
     if files.root.is_host:
         return os.path.exists("/sys/fs/selinux/enforce")
     try:
         return bool(os.getxattr(files.root.host_path("/home"), _ATTRIBUTE))
-    except (OSError, AttributeError):  # no label, no /home; or a system that has no such attributes
+    except (OSError, AttributeError):  # no label, no /home, or a system without extended attributes
         return False
 
 
@@ -76,7 +76,7 @@ def _label(files: Files, path: str, *, recursive: bool) -> None:
         try:
             _label(files, f"{path}/{inner}", recursive=True)
         except OSError as error:
-            if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link or a socket keeps what it has
+            if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link or a socket keeps its label
                 raise
 
 

@@ -1,7 +1,7 @@
-"""The program that keeps a guest's clock: which one is installed, and its servers and reference clock in its files.
+"""The guest's time synchronisation program, and the time servers and reference clock in its configuration files.
 
-What azurelite sets stands in a file of its own where the program reads further files, else in a marked part of the
-program's own file. This file knows the programs and their words, not what is wanted of them; it restarts nothing.
+azurelite writes a drop-in if the program supports it, else a marked block in the program's own file. Nothing is
+restarted here.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from azurelite.system.blocks import Block
 from azurelite.system.files import Files
 from azurelite.system.machine import System
 
-_CLOCK = "/dev/ptp_hyperv"  # udev's name for it, which does not change with the order of drivers
+_CLOCK = "/dev/ptp_hyperv"  # udev's name, which does not depend on the order of drivers
 _PTP = "/sys/class/ptp"
 _OWN = "azurelite.conf"
 _BLOCK = Block("# azurelite: begin", "# azurelite: end")
-_OUT = "#azurelite: "  # ahead of a line that is taken out
+_OUT = "#azurelite: "  # comments out a line
 
 
 class TimeKeeper(Record):
-    """A program that keeps the clock.
+    """A time synchronisation program.
 
     Attributes:
         name: "chrony", "ntp", "openntpd", "timesyncd" or "busybox".
-        conf: the file that it reads.
-        services: what its service is called here and there.
+        conf: its configuration file.
+        services: the possible names of its service.
     """
 
     name: str
@@ -36,7 +36,7 @@ class TimeKeeper(Record):
     services: tuple[str, ...]
 
 
-# Name, programs, files (one must be there for it to be this one: three programs are called ntpd), services.
+# Name, programs, files (one must exist, because three programs are named ntpd), services.
 _KNOWN = (
     ("chrony", ("chronyd",), ("/etc/chrony/chrony.conf", "/etc/chrony.conf"), ("chronyd", "chrony")),
     ("ntp", ("ntpd",), ("/etc/ntpsec/ntp.conf", "/etc/ntp.conf"), ("ntpsec", "ntpd", "ntp")),
@@ -48,7 +48,7 @@ _TIMESYNCD_CONF = "/etc/systemd/timesyncd.conf.d/90-azurelite.conf"
 
 
 def find_time_keeper(system: System) -> Optional[TimeKeeper]:
-    """The program that is installed, the most able one first, or None. Raises FileError."""
+    """The installed program, the most capable one first, or None. Raises FileError."""
     for name, programs, confs, services in _KNOWN:
         if system.installed(*programs):
             conf = next((path for path in confs if system.files.exists(path)), None)
@@ -60,10 +60,10 @@ def find_time_keeper(system: System) -> Optional[TimeKeeper]:
 
 
 def hyperv_clock(files: Files) -> Optional[str]:
-    """The device of the host's clock as Hyper-V shows it, or None. Raises FileError."""
+    """The device of the Hyper-V host's clock, or None. Raises FileError."""
     if files.exists(_CLOCK):
         return _CLOCK
-    for name in files.names(_PTP):  # without udev nothing has given it the lasting name
+    for name in files.names(_PTP):  # without udev the permanent name does not exist
         if (files.text(f"{_PTP}/{name}/clock_name") or "").strip() == "hyperv":
             return f"/dev/{name}"
     return None
@@ -72,17 +72,17 @@ def hyperv_clock(files: Files) -> Optional[str]:
 def configure(
     files: Files, keeper: TimeKeeper, *, clock: Optional[str], servers: tuple[str, ...], pools: tuple[str, ...]
 ) -> bool:
-    """Set the sources of the time.
+    """Set the time sources.
 
     Args:
         files: the guest's files.
         keeper: the program.
-        clock: device of the host's clock, which chrony alone reads; None: leave it out.
-        servers: names or addresses, in place of those that are set; empty, and no pools: those that are set stay.
-        pools: names that stand for several servers.
+        clock: device of the host's clock, which only chrony supports; None: do not use it.
+        servers: names or addresses that replace the configured ones; these stay if servers and pools are empty.
+        pools: names that resolve to several servers.
 
     Returns:
-        True when a file changed.
+        True if a file changed.
 
     Raises:
         FileError: a file cannot be written.
@@ -107,7 +107,7 @@ def configure(
 
 
 def drop_in_folder(files: Files, text: str) -> Optional[str]:
-    """The folder from which a chrony.conf reads every *.conf, or None where it reads none. Raises FileError."""
+    """The folder from which a chrony.conf includes *.conf, or None. Raises FileError."""
     for match in re.finditer(r"^[ \t]*(?:confdir[ \t]+(.*)|include[ \t]+(\S+)/\*\.conf)[ \t]*$", text, re.MULTILINE):
         for folder in (match[1] or match[2]).split():
             if files.is_dir(folder.rstrip("/")):
@@ -116,7 +116,7 @@ def drop_in_folder(files: Files, text: str) -> Optional[str]:
 
 
 def _clock_lines(files: Files, folder: Optional[str], text: str, clock: Optional[str]) -> list[str]:
-    """The lines for the host's clock: none where the image has its own."""
+    """The lines for the host's clock, without those that the image already has."""
     if clock is None:
         return []
     others = [_BLOCK.removed(text)]
@@ -128,7 +128,7 @@ def _clock_lines(files: Files, folder: Optional[str], text: str, clock: Optional
     if re.search(r"^[ \t]*refclock[ \t]+PHC[ \t]", there, re.MULTILINE | re.IGNORECASE) is None:
         lines.append(f"refclock PHC {clock} poll 3 dpoll -2 offset 0 stratum 2")
     if re.search(r"^[ \t]*makestep\b", there, re.MULTILINE | re.IGNORECASE) is None:
-        lines.append("makestep 1.0 -1")  # a VM that was paused or moved is late by more than can be slewed
+        lines.append("makestep 1.0 -1")  # after a pause or move the clock of a VM is too late for slewing
     return lines
 
 
@@ -139,7 +139,7 @@ def _sources(name: str, servers: tuple[str, ...], pools: tuple[str, ...]) -> lis
 
 
 def _without_sources(text: str) -> str:
-    """The text with the servers of others taken out; a reference clock of ntpd (127.127.…) is none."""
+    """The text with other servers commented out; a reference clock of ntpd (127.127.…) is not a server."""
     part = _BLOCK.lines(text)
     kept = re.sub(
         r"^([ \t]*(?:server|servers|pool|peer)[ \t]+(?!127\.127\.).*)$",
@@ -160,7 +160,7 @@ def _set_timesyncd(files: Files, servers: tuple[str, ...]) -> bool:
     if not servers:
         return files.delete(_TIMESYNCD_CONF)
     files.mkdirs(_TIMESYNCD_CONF.rpartition("/")[0])
-    # The empty line takes out what other files have set.
+    # The empty assignment removes what other files have set.
     return files.rewrite_text(_TIMESYNCD_CONF, f"# written by azurelite\n[Time]\nNTP=\nNTP={' '.join(servers)}\n")
 
 

@@ -1,7 +1,6 @@
-"""The time zone of a guest: whether a zone is there, and the places that say which one holds.
+"""The time zone of a guest: whether a zone is installed, and the files that set it.
 
-/etc/localtime is a link, or a copy where the system's habit is a copy. The other places are written where they are
-there already. This file does not know which zone is wanted.
+/etc/localtime is written as a link, or as a copy if it is one already. Other files are written only if they exist.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ ZONEINFO = "/usr/share/zoneinfo"
 LOCALTIME = "/etc/localtime"
 _NAMED = ("/etc/timezone", "/var/db/zoneinfo")  # Debian, Gentoo; FreeBSD: a line with the zone's name
 _SETTINGS = (("/etc/sysconfig/clock", "ZONE"), ("/etc/sysconfig/clock", "TIMEZONE"), ("/etc/rc.conf", "TIMEZONE"))
-_POSIX = "/etc/TZ"  # uClibc's C library reads the rule itself from there
+_POSIX = "/etc/TZ"  # uClibc reads the POSIX rule from there
 _OPENWRT = "/etc/config/system"
 
 
 def zone_data(files: Files, zone: str) -> Optional[bytes]:
-    """The compiled zone of a checked name (no dots in it), or None where there is none. Raises FileError."""
+    """The compiled zone of a checked name (no dots in it), or None if it is not installed. Raises FileError."""
     path = f"{ZONEINFO}/{zone}"
     data = None if files.is_dir(path) else files.read(path)
     return data if data is not None and data.startswith(b"TZif") else None
 
 
 def similar_zone(files: Files, zone: str) -> Optional[str]:
-    """The zone whose name differs in capitals only, or None. Raises FileError."""
+    """The installed zone whose name differs only in case, or None. Raises FileError."""
     found = ""
     for part in zone.split("/"):
         names = files.names(f"{ZONEINFO}{found}")
@@ -39,7 +38,7 @@ def similar_zone(files: Files, zone: str) -> Optional[str]:
 
 
 def set_zone(files: Files, zone: str, data: bytes) -> None:
-    """Make the zone hold wherever this system looks for it. Raises FileError.
+    """Set the zone in all files that this system uses. Raises FileError.
 
     Args:
         files: the guest's files.
@@ -67,13 +66,13 @@ def set_zone(files: Files, zone: str, data: bytes) -> None:
 def _set_localtime(files: Files, zone: str, data: bytes) -> None:
     target = files.root.link_target(LOCALTIME)
     if target is None and files.exists(LOCALTIME):
-        files.rewrite(LOCALTIME, data)  # a copy, as where /usr is mounted later
+        files.rewrite(LOCALTIME, data)  # a copy, for example because /usr is mounted later
     elif target != f"{ZONEINFO}/{zone}":
         files.link(LOCALTIME, f"..{ZONEINFO}/{zone}")
 
 
 def posix_rule(data: bytes) -> Optional[str]:
-    """The rule at the end of a compiled zone, as "CET-1CEST,M3.5.0,M10.5.0/3"; None where it has none."""
+    """The rule at the end of a compiled zone, as "CET-1CEST,M3.5.0,M10.5.0/3"; None if it has none."""
     rule = data[:-1].rpartition(b"\n")[2] if data[4:5] >= b"2" and data.endswith(b"\n") else b""
     text = rule.decode("ascii", "replace")
     return text if text and text.isprintable() and not {"'", '"', "\ufffd"} & set(text) else None

@@ -44,7 +44,7 @@ def test_it_says_what_it_does_and_a_dry_run_says_the_same(image: Guest, capsys: 
     assert image.snapshot() == before
     done = said(capsys, image, "install")
     assert [line.replace("would ", "", 1) for line in told] == done[:-1]
-    assert "link /etc/runit/runsvdir/default/azurelite (to /etc/sv/azurelite)" in done
+    assert "link /etc/runit/runsvdir/default/azurelite to /etc/sv/azurelite" in done
     assert done[-1] == "runit runs azurelite at boot"
     assert said(capsys, image, "install") == ["runit runs azurelite at boot: nothing had to change"]
     assert said(capsys, image, "install", "--dry-run") == ["nothing to change"]

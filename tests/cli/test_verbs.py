@@ -57,7 +57,7 @@ class TestProvision:
         captured = capsys.readouterr()
         assert captured.out.startswith("provisioned in ")
         assert "Azure accepted Ready" in captured.out
-        assert "azurelite: user: user azureuser (create" in captured.err
+        assert "azurelite: user: create user azureuser (" in captured.err
 
     def test_json_is_the_documented_shape(self, ready: Guest, capsys: Any) -> None:
         assert main(["provision", "--root", ready.root, "--json"]) == 0
@@ -90,7 +90,7 @@ class TestProvision:
         assert main(["provision", "--root", ready.root, "--dry-run"]) == 0
         out = capsys.readouterr().out
         assert "would write /etc/hostname" in out
-        assert "would user azureuser (create" in out
+        assert "would create user azureuser (" in out
         assert ready.snapshot() == before
         assert fabric.reports == []
 
@@ -305,7 +305,7 @@ class TestDemo:
         for words in (
             "What Azure said",
             "local_hostname",
-            "create, home /home/azureuser",
+            "create user azureuser (home /home/azureuser",
             "Ready: accepted (HTTP 200)",
             "home/azureuser/.ssh/authorized_keys",
             "Azure accepted Ready (exit 0)",

@@ -115,7 +115,7 @@ def test_without_openssl_or_the_owner_nothing_is_written(guest: Guest, asking: C
     ctx.system.commands.search_path = "/nonexistent"
     with pytest.raises(FabricError, match="openssl is not installed"):
         apply(ctx, Options())
-    with pytest.raises(MachineError, match="no group nosuchgroup"):
+    with pytest.raises(MachineError, match="group nosuchgroup does not exist"):
         apply(asking(), Options(owner="root:nosuchgroup"))
     assert guest.snapshot() == before
 

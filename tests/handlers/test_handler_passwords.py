@@ -63,7 +63,7 @@ def test_text_and_hash_are_set_once(guest: Guest, context: Make, expire: bool) -
         ({"name": "b", "password": "canary"}, "`password` is not a hash"),
         ({"name": "b", "password": "$6$canary$x\nroot:y"}, "`password` is not a hash"),
         ({"name": "b", "password": "*"}, "`password` is not a hash"),
-        ({"name": "b", "password": "canary\nroot:x", "type": "text"}, "password: it has a line end"),
+        ({"name": "b", "password": "canary\nroot:x", "type": "text"}, "password: it contains a line break"),
         ({"name": "b", "password": "", "type": "text"}, "password: it is empty"),
         ({"name": "b", "type": "RANDOM"}, "type RANDOM is refused"),
         ({"name": "b", "password": "canary", "type": "RANDOM"}, "type RANDOM is refused"),

@@ -42,19 +42,19 @@ def options(**values: Any) -> Options:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, ["power reboot (after the run)"]),
-        ({"mode": "poweroff", "delay": "now"}, ["power poweroff (after the run)"]),
-        ({"mode": "halt", "delay": 5}, ["power halt (5 min after the run)"]),
-        ({"delay": "+30", "message": "see you"}, ["power reboot (30 min after the run)"]),
-        ({"condition": True}, ["power reboot (after the run)"]),
+        ({}, ["reboot (after the run)"]),
+        ({"mode": "poweroff", "delay": "now"}, ["poweroff (after the run)"]),
+        ({"mode": "halt", "delay": 5}, ["halt (5 min after the run)"]),
+        ({"delay": "+30", "message": "see you"}, ["reboot (30 min after the run)"]),
+        ({"condition": True}, ["reboot (after the run)"]),
         ({"condition": False}, []),
         (
             {"condition": "test -e /x"},
-            ["run the condition of power_state", "power reboot (after the run)"],
+            ["run the condition of power_state", "reboot (after the run)"],
         ),
         (
             {"condition": ["test", "-e", "/x"]},
-            ["run the condition of power_state", "power reboot (after the run)"],
+            ["run the condition of power_state", "reboot (after the run)"],
         ),
     ],
 )
@@ -68,7 +68,7 @@ def test_before_ready_it_is_scheduled_on_condition_of_ready(host: Callable[..., 
     ctx = host(Outcome("provisioned", ""))
     apply(ctx, options(delay=5))
     (change,) = ctx.system.journal.since(0)
-    assert str(change) == "power reboot (5 min after the run, if Azure has accepted Ready by then)"
+    assert str(change) == "reboot (5 min after the run, if Azure has accepted Ready by then)"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def host(guest: Guest, context: Callable[..., Context]) -> Callable[..., Context
     return make
 
 
-@pytest.mark.parametrize(("credit", "said"), [(False, "mixed in"), (True, "counted as random")])
+@pytest.mark.parametrize(("credit", "said"), [(False, "mixed in"), (True, "credited as entropy")])
 def test_the_same_bytes_are_added_once(host: Callable[..., Context], credit: bool, said: str) -> None:
     ctx = host(SEED)
     apply(ctx, Options(credit=credit))

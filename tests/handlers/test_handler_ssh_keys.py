@@ -127,7 +127,7 @@ def test_a_key_with_restricting_options_is_added_before_that_line(
     assert home.text(FILE) == f"{ED25519}\n# mine\n{line}\n{key(1)}\n"
     assert told[0] == told[1]
     assert len(told[0][1]) == 1
-    assert "/home/azure/.ssh/authorized_keys has a given key with options that keep it from a shell" in told[0][1][0]
+    assert "/home/azure/.ssh/authorized_keys has a key with options that prevent a shell" in told[0][1][0]
     again = context(**given(ED25519))
     apply(again, Options())
     assert (len(again.system.journal), notes) == (0, [])
@@ -356,7 +356,7 @@ def test_a_folder_that_others_may_write_is_refused_because_sshd_refuses_it(home:
 
 @pytest.mark.parametrize(
     ("words", "why"),
-    [("none", "reads no file of keys for azure"), ("/etc/ssh/all", "reads /etc/ssh/all for every user alike")],
+    [("none", "reads no key file for azure"), ("/etc/ssh/all", "reads /etc/ssh/all for all users")],
 )
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_without_a_key_file_per_user_it_is_an_error(
@@ -381,7 +381,7 @@ def test_a_key_in_another_key_file_of_the_user_is_not_added_again(home: Guest, c
     [
         (
             "Match Address 10.0.0.0/8\nAuthorizedKeysFile .ssh/x\n",
-            "/etc/ssh/sshd_config line 2 names other files of keys",
+            "/etc/ssh/sshd_config line 2 sets other AuthorizedKeysFile paths",
         ),
     ],
 )
@@ -405,7 +405,7 @@ def test_without_key_login_the_password_suffices(home: Guest, context: Make, not
     user.apply(ctx, user.Options(sudo="none"))
     apply(ctx, Options())
     assert home.text(FILE) == f"{ED25519}\n"
-    assert notes == [f"{NO_KEYS}: sshd takes no key until that is changed"]
+    assert notes == [f"{NO_KEYS}: sshd rejects all keys: change it to `yes`"]
     before = home.snapshot()
     with pytest.raises(
         HandlerError, match="PubkeyAuthentication no`, and Azure forbids passwords, so nobody could log in"
@@ -438,7 +438,9 @@ def test_the_path_option_is_used(
 ) -> None:
     apply(context(**given(ED25519)), Options(path=path))
     assert home.text(where) == f"{ED25519}\n"
-    assert notes == ([f"by its configuration sshd does not look into {where}, which the keys go to"] if noted else [])
+    assert notes == (
+        [f"sshd does not read {where}, where the keys are written: add it to AuthorizedKeysFile"] if noted else []
+    )
 
 
 @pytest.mark.parametrize("path", ["", " ", "a\nb", "../x", ".ssh/", "a/../b", "%x", "a%"])
@@ -462,13 +464,13 @@ def test_keys_of_the_configuration_suffice_without_azures(home: Guest, context: 
 def test_a_home_that_belongs_to_another_user_is_noted(home: Guest, context: Make, notes: list[str]) -> None:
     os.chown(home.path("home/azure"), 1700, 1700)
     apply(context(**given(ED25519)), Options())
-    assert notes == ["/home/azure belongs to somebody else, and sshd then takes no key from there: give it to azure"]
+    assert notes == ["azure does not own /home/azure, so sshd rejects its keys: run `chown azure /home/azure`"]
 
 
 def test_a_missing_home_is_an_error(home: Guest, context: Make) -> None:
     shutil.rmtree(home.path("home/azure"))
     for dry_run in (True, False):
-        with pytest.raises(MachineError, match="the home of azure, /home/azure, is not there"):
+        with pytest.raises(MachineError, match="/home/azure, the home of azure, does not exist"):
             apply(context(dry_run=dry_run, **given(ED25519)), Options())
 
 

@@ -153,7 +153,7 @@ class TestGroups:
         ctx = context(username="azure")
         apply(ctx, Options(groups=("wheel", "wheel"), sudo="none"))
         assert "wheel:x:10:azure" in guest.text("etc/group").splitlines()
-        made = "user azure (create, home /home/azure, shell /bin/sh, groups wheel)"
+        made = "create user azure (home /home/azure, shell /bin/sh, groups wheel)"
         assert [str(change) for change in ctx.system.journal.since(0)] == [made]
 
     def test_missing_groups_are_created_with_create_groups(self, guest: Guest, context: Make, notes: list[str]) -> None:

@@ -362,7 +362,7 @@ def test_a_refused_file_does_not_stop_the_others(admin: Guest) -> None:
     assert found == {"a2": 0o640, "a9": 0o600}
     for line, words in ((3, "encoding"), (5, "path"), (6, "owner"), (7, "permissions"), (8, "perm"), (9, "perm")):
         assert re.search(rf"user_data:{line}:\d+: [^;]*{words}", said.error), said.error
-    assert "/etc/a8: there is no user nobodyknows" in said.error
+    assert "/etc/a8: user nobodyknows does not exist" in said.error
     assert 'in quotes, such as "0644"' in said.error
     assert "canary" not in str(said)
 

@@ -97,9 +97,9 @@ REFUSED = [
     ({"name": "x", "home": "/home/../etc"}, "home must be an absolute path"),
     ({"name": "x", "home": "/home/a:b"}, "home must be an absolute path"),
     ({"name": "x", "home": "/"}, "home must be an absolute path"),
-    pytest.param({"name": "x", "home": "/etc"}, "/etc is there already and is root's", marks=needs_root),
-    ({"name": "x", "home": "/root"}, "/root is the home of root already"),
-    ({"name": "x", "home": "/home/other"}, "/home/other is the home of other already"),
+    pytest.param({"name": "x", "home": "/etc"}, "/etc already exists and belongs to root", marks=needs_root),
+    ({"name": "x", "home": "/root"}, "/root is already the home of root"),
+    ({"name": "x", "home": "/home/other"}, "/home/other is already the home of other"),
     ({"name": "x", "home": "/home/link"}, "is a symbolic link, which is not followed"),
     ({"name": "x", "home": "/etc/passwd"}, "is not a folder"),
     ({"name": "x", "shell": "/bin/none"}, "the shell /bin/none does not exist"),
@@ -124,7 +124,7 @@ REFUSED = [
     ({"name": "x", "inactive": "-1"}, "inactive must be a number of days"),
     ({"name": "x", "inactive": -1}, "inactive must be a number of days"),
     ({"name": "x", "inactive": "7\n"}, "inactive must be a number of days"),
-    ({"name": "x", "plain_text_password": "canary\nroot:y"}, "plain_text_password: it has a line end"),
+    ({"name": "x", "plain_text_password": "canary\nroot:y"}, "plain_text_password: it contains a line break"),
     ({"name": "x", "plain_text_password": ""}, "plain_text_password: it is empty"),
     ({"name": "x", "hashed_password": "canary"}, "hashed_password is not a hash"),
     ({"name": "x", "hashed_password": "$6$canary$b:0:0"}, "hashed_password is not a hash"),
@@ -167,8 +167,8 @@ def test_a_refused_home_leaves_no_groups_behind(guest: Guest, context: Make) -> 
 @pytest.mark.parametrize(
     ("second", "why"),
     [
-        ({"uid": 3001, "groups": ["g7"]}, "uid 3001 is the account first"),
-        ({"home": "/home/first"}, "/home/first is the home of first already"),
+        ({"uid": 3001, "groups": ["g7"]}, "uid 3001 belongs to first"),
+        ({"home": "/home/first"}, "/home/first is already the home of first"),
     ],
 )
 def test_a_dry_run_knows_the_accounts_of_the_same_run(
@@ -189,7 +189,7 @@ def test_a_dry_run_knows_the_accounts_of_the_same_run(
 def test_rules_that_sudo_rejects_are_refused_before_any_change(guest: Guest, context: Make) -> None:
     bad = {"name": "x", "sudo_rules": ["ALL=(ALL NOPASSWD: ALL"]}
     good = {"name": "y", "sudo_rules": ["ALL=(root) NOPASSWD: /sbin/reboot", "ALL=(root) /bin/ls"]}
-    with pytest.raises(HandlerError, match=r"accounts\[0\] 'x': visudo refuses the rules of x"):
+    with pytest.raises(HandlerError, match=r"accounts\[0\] 'x': visudo rejects the rules of x"):
         apply(context(), options(bad, good))
     assert not entry(guest, "x")
     assert guest.text("etc/sudoers.d/90-azurelite").splitlines()[1:] == [f'"y" {rule}' for rule in good["sudo_rules"]]
@@ -272,7 +272,7 @@ def test_a_service_account_gets_a_low_uid_and_no_home(guest: Guest, context: Mak
 
 def test_a_key_folder_is_never_made_in_somebody_elses_home(guest: Guest, context: Make) -> None:
     wish = {"name": "x", "home": "/root", "create_home": False, "ssh_authorized_keys": [ED25519]}
-    with pytest.raises(HandlerError, match="/root is the home of root already"):
+    with pytest.raises(HandlerError, match="/root is already the home of root"):
         apply(context(), options(wish))
     assert not guest.path("root/.ssh").exists()
 

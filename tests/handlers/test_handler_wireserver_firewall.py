@@ -66,7 +66,7 @@ def test_iptables_is_used_if_the_kernel_refuses_nft(guest: Guest, tmp_path: Path
     ctx = here(guest, tmp_path)
     apply(ctx, Options())
     (change,) = ctx.system.journal.since(0)
-    assert str(change) == "firewall 168.63.129.16 (for uid 0 only, by iptables)"
+    assert str(change) == "restrict access to 168.63.129.16 (only uid 0, by iptables)"
     calls = [words.split("\n") for words in log.read_text().strip("\n-").split("\n--\n")]
     # The chain is complete before packets are sent through it.
     verbs = [words[3] for words in calls if words[2] == "filter"]

@@ -153,7 +153,7 @@ def test_a_file_that_cannot_be_written_does_not_stop_the_others(guest: Guest, co
     said = str(caught.value)
     for words in (
         "3 of 5 files",
-        "files[1] /etc/two: there is no user nobodyknows",
+        "files[1] /etc/two: user nobodyknows does not exist",
         "files[2] /etc/folder",
         "files[3]",
     ):

@@ -203,7 +203,7 @@ def test_the_real_apt_installs_what_is_missing_and_asks_for_nothing_twice(stage:
         {**apply, "files": bad},
     )
     assert made["code"] == 0, made["err"]
-    change = "package azurelite-web 1.2-3 (install, by apt-get)"
+    change = "install azurelite-web 1.2-3 (by apt-get)"
     assert change in dry["out"] + dry["err"]
     assert first["code"] == 0, first["err"]
     assert change in first["out"] + first["err"]

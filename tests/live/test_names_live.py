@@ -74,7 +74,7 @@ def test_the_dhcp_server_receives_the_new_name_and_the_address_stays(renew: Rene
         pytest.skip("needs `dbus-daemon`: install dbus-daemon")
     told = renew(client)
     assert told["before"] == ["old"], told
-    assert told["changes"] == [f"service {told['called']} eth0 (tell the DHCP server the new name)"]
+    assert told["changes"] == [f"send the new name to the DHCP server (service {told['called']} eth0)"]
     assert told["after"][:1] == ["new"], told
     assert ADDRESS in told["addresses"]
     assert "state DOWN" not in told["monitor"]

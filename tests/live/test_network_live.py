@@ -150,7 +150,7 @@ def test_applied_to_a_running_networkd_the_primary_nic_keeps_address_and_lease(p
     )
     dry, real, again = (json.loads(seen[name])["steps"][0] for name in ("dry", "real", "again"))
     assert dry["changes"] == real["changes"]
-    assert [change for change in real["changes"] if "reload" in change] == ["service systemd-networkd (reload)"]
+    assert [change for change in real["changes"] if "reload" in change] == ["reload service systemd-networkd"]
     assert again["changes"] == []
     assert addresses(seen["addr"]) == EVERYTHING
     assert "dev eth1 src 10.0.1.4 metric 200" in "\n".join(routes(seen["route"]))
@@ -222,7 +222,7 @@ def test_applied_to_a_running_networkmanager_active_nics_stay_as_they_are(play: 
     )
     dry, real, again = (json.loads(seen[name])["steps"][0] for name in ("dry", "real", "again"))
     assert dry["changes"] == real["changes"]
-    assert "service NetworkManager (reload)" in real["changes"]
+    assert "reload service NetworkManager" in real["changes"]
     assert again["changes"] == []
     assert "azurelite-000d3a5e7b22" in seen["profiles"].splitlines()
     assert seen["monitor"] == ""

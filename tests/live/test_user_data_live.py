@@ -186,7 +186,7 @@ def test_a_reboot_listed_before_ready_happens_only_if_azure_accepts_ready(stage:
     )
     result = step(done)
     assert result["status"] == "done", result
-    assert "power reboot (after the run, if Azure has accepted Ready by then)" in map(str, result["changes"])
+    assert "reboot (after the run, if Azure has accepted Ready by then)" in map(str, result["changes"])
     assert done["code"] == (0 if accepted else 3), done["err"]
     assert look["out"] == ("-r now\n" if accepted else "")
     assert ("reboot skipped: Azure has not accepted Ready" in done["err"]) != accepted
@@ -202,7 +202,7 @@ def test_a_script_that_hangs_is_killed_with_its_children(stage: Stage) -> None:
         sh(f"cat {LOGS}/user_data-part-001.log; cut -d' ' -f3 /proc/$(cat /var/child)/stat 2>/dev/null || echo gone"),
     )
     assert first["code"] == 0
-    assert "did not end in time" in str(step(first)["error"])
+    assert "timed out and was killed" in str(step(first)["error"])
     assert look["out"] in ("begun\ngone\n", "begun\nZ\n")  # nobody waits for orphans here
 
 
@@ -211,7 +211,7 @@ def test_before_ready_the_deadline_ends_a_script_and_required_decides(stage: Sta
     (optional,) = stage(hanging, provision("user_data", "report_ready", deadline=14))
     assert optional["code"] == 0
     assert [report["state"] for report in optional["reports"]] == ["Ready"]
-    assert "part-001 did not end in time" in str(step(optional)["error"])
+    assert "part-001 timed out" in str(step(optional)["error"])
     assert "part-002 skipped: the provisioning deadline has passed" in str(step(optional)["error"])
     failing = "#!/bin/sh\nexit 3\n"
     (required,) = stage(failing, provision({"user_data": {"required": True}}, "report_ready"))

@@ -259,7 +259,7 @@ class TestLeaving:
         self, guest: Guest, serve: Serve, clock: FastClock
     ) -> None:
         def refuse() -> LinkWatch:
-            raise MachineError("this system does not tell of links that come and go: no netlink")
+            raise MachineError("cannot watch network links on this system: no netlink")
 
         simulator = serve()
         pool = Pool(guest, simulator, clock)

@@ -95,7 +95,7 @@ class TestNumbers:
         guest.put({"etc/login.defs": "UID_MIN 1000\nUID_MAX 1001\n"})
         guest.put({"etc/passwd": BASE["etc/passwd"] + "a:x:1000:9::/:/bin/sh\nb:x:1001:9::/:/bin/sh\n"})
         before = guest.snapshot()
-        with pytest.raises(MachineError, match="no free number is left in /etc/passwd between 1000 and 1001"):
+        with pytest.raises(MachineError, match="/etc/passwd has no free number between 1000 and 1001"):
             edit(guest).add_user(AZURE)
         assert guest.snapshot(without=("/etc/.pwd.lock",)) == before
 
@@ -364,9 +364,9 @@ class TestDryRun:
             records.append([str(change) for change in system.journal.since(0)])
         assert records[0] == records[1]
         assert records[0] == [
-            "group docker (create)",
-            "user azure (create, home /home/azure, shell /bin/sh, groups docker)",
-            "user old (add to group wheel)",
+            "create group docker",
+            "create user azure (home /home/azure, shell /bin/sh, groups docker)",
+            "add user old to group wheel",
         ]
 
 
@@ -399,7 +399,7 @@ class TestLock:
                 lambda: edit(guest, clock).join("azure", "wheel"),
             ):
                 clock.slept.clear()
-                with pytest.raises(FileError, match=r"/etc/.pwd.lock is held by another program"):
+                with pytest.raises(FileError, match=r"find it with `fuser"):
                     act()
                 assert 14 < sum(clock.slept) < 16
         assert guest.snapshot(without=("/etc/.pwd.lock",)) == before

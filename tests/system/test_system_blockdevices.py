@@ -83,7 +83,7 @@ def test_what_a_stack_stands_on(tree: DiskTree, devices: BlockDevices) -> None:
         ("30 1 8:2 / /mnt rw shared:1 - xfs /dev/root rw", "", "it is mounted at /mnt"),
         ("30 1 0:44 /@ /mnt rw - btrfs /dev/sdb2 rw", "", "it is mounted at /mnt"),
         ("30 1 9:0 / /mnt rw - ext4 /dev/sdz rw", "", None),
-        ("", "/dev/sdb1                partition 1 0 -2\n", "it is swapped to"),
+        ("", "/dev/sdb1                partition 1 0 -2\n", "it is used as swap"),
         ("", "/dev/sdz\tpartition\t1\t0\t-2\n", None),
     ],
 )
@@ -99,7 +99,7 @@ def test_a_disk_with_something_on_top_or_that_is_read_only_is_in_use(tree: DiskT
     home = tree.scsi("sdb", GEN2_OS, 1, parts=[(1, MIB, MIB)])
     tree.virtual("md0", kind="md", slaves=[f"{home}/sdb1"])
     tree.scsi("sdc", DATA, 0, read_only=True)
-    assert devices.in_use(disk(devices, "sdb")) == "md0 stands on it"
+    assert devices.in_use(disk(devices, "sdb")) == "md0 uses it"
     assert devices.in_use(disk(devices, "sdc")) == "it is read-only"
 
 
@@ -108,7 +108,7 @@ def test_a_node_that_is_something_else_is_not_opened(guest: Guest, tree: DiskTre
     with pytest.raises(FileError, match="cannot open /dev/sdb: No such file"):
         devices.node(disk(devices, "sdb"))
     guest.put({"dev/sdb": "a file"})
-    with pytest.raises(FileError, match="/dev/sdb is not the device 8:0 that sysfs shows"):
+    with pytest.raises(FileError, match="/dev/sdb is not the device 8:0 of sysfs"):
         devices.node(disk(devices, "sdb"))
     assert devices.by_node("/dev/sdb") is None
     assert devices.by_node("/dev/nothing") is None

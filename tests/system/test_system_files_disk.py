@@ -185,7 +185,7 @@ class TestRewriteShared:
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"held\n"
-            with pytest.raises(FileError, match="cannot write /pool: another program holds its lock"):
+            with pytest.raises(FileError, match="cannot write /pool: another program holds the lock"):
                 rewrite_shared(System(guest.root).files, "/pool", lambda _: b"after", wait=Deadline(clock, 5))
         assert 4 < sum(clock.slept) < 6
         assert guest.text("pool") == "before"

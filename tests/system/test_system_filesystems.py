@@ -172,6 +172,6 @@ class TestNtfs:
 
 
 def test_nothing_is_no_ntfs() -> None:
-    with pytest.raises(ValueError, match="no NTFS"):
+    with pytest.raises(ValueError, match="not an NTFS"):
         root_names(lambda _offset, length: bytes(length))
     assert ntfs_names(lambda _offset, length: os.urandom(length)) is None

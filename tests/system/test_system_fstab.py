@@ -129,6 +129,6 @@ def test_the_systems_own_reader_agrees(guest: Guest) -> None:
 
 def test_without_etc_there_is_no_table(guest: Guest) -> None:
     shutil.rmtree(guest.path("etc"))
-    with pytest.raises(HandlerError, match="there is no /etc"):
+    with pytest.raises(HandlerError, match="cannot write /etc/fstab because /etc does not exist"):
         Fstab(System(guest.root))
     assert not os.path.exists(guest.path("etc"))

@@ -67,7 +67,7 @@ def test_a_locked_hash_fits_no_more() -> None:
 def test_without_library_and_openssl_it_is_said(tmp_path: Path) -> None:
     commands = Commands(str(tmp_path))
     commands.search_path = str(tmp_path)
-    with pytest.raises(CommandError, match="no libcrypt and no openssl is there to hash a password with"):
+    with pytest.raises(CommandError, match="libcrypt and openssl are missing"):
         make_hash(commands, Secret("canary"), libraries=NO_LIBRARY)
     assert not fits(commands, Secret("canary"), "$6$salt$hash", libraries=NO_LIBRARY)
 
@@ -91,8 +91,8 @@ def test_an_openssl_that_fails_counts_as_none(tmp_path: Path) -> None:
     ("password", "why"),
     [
         ("", "it is empty"),
-        ("a\nroot:b", "line end"),
-        ("a\r", "line end"),
+        ("a\nroot:b", "line break"),
+        ("a\r", "line break"),
         ("a\0b", "NUL"),
         ("x" * 256, "longer than 255 bytes"),
         ("ü" * 128, "longer than 255 bytes"),

@@ -172,7 +172,10 @@ class TestLinkWatch:
             closed.bind(("127.0.0.1", 0))
             refused.connect(closed.getsockname())
         refused.send(b"x")
-        with LinkWatch(refused) as watch, pytest.raises(MachineError, match="no longer be watched: Connection refused"):
+        with (
+            LinkWatch(refused) as watch,
+            pytest.raises(MachineError, match="cannot watch network links any longer: Connection refused"),
+        ):
             list(watch.events(wait=2))
 
 

@@ -181,7 +181,7 @@ class TestReadOnly:
 
     def test_no_folder_to_mount_on(self, tmp_path: Path) -> None:
         (tmp_path / "run").write_text("")
-        words = r"cannot make a folder below .*/run/azurelite: Not a directory"
+        words = r"cannot create a folder in .*/run/azurelite: Not a directory"
         with pytest.raises(FileError, match=words), self.mounts(tmp_path).read_only("/dev/sr0"):
             raise AssertionError("the block must not run")
         assert self.words(tmp_path, "mount") == []
@@ -217,7 +217,7 @@ print(os.listdir(folder + "/run"), folder in open("/proc/self/mountinfo").read()
         ("quiet", 0, ["inside"]),
         ("busy", 0, ["inside"]),
         ("raise", 0, ["inside", "from the block"]),
-        ("late", 1, ["mount failed with status 1: it said nothing"]),
+        ("late", 1, ["mount failed with status 1: no error output"]),
     ],
 )
 def test_with_real_mounts_of_a_file_system_in_memory(tmp_path: Path, way: str, exit_code: int, says: list[str]) -> None:

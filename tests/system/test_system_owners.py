@@ -38,10 +38,10 @@ def test_an_owner_is_found(guest: Guest, text: str, expected: tuple[int, int]) -
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("nobodyknows", "there is no user nobodyknows"),
-        ("web:nogroupatall", "there is no group nogroupatall"),
+        ("nobodyknows", "user nobodyknows does not exist"),
+        ("web:nogroupatall", "group nogroupatall does not exist"),
         ("4000", "no account has the number 4000"),
-        ("4294967295", "there is no user"),
+        ("4294967295", "user 4294967295 does not exist"),
     ],
 )
 def test_who_is_not_there_is_named(guest: Guest, text: str, match: str) -> None:

@@ -95,5 +95,5 @@ def test_a_dry_run_records_it_and_starts_nothing(tmp_path: Path) -> None:
     system = System("/", dry_run=True)
     system.commands.search_path = str(tmp_path)
     switch(system, "reboot", minutes=3)
-    assert [str(change) for change in system.journal.since(0)] == ["power reboot (3 min after the run)"]
+    assert [str(change) for change in system.journal.since(0)] == ["reboot (3 min after the run)"]
     assert not log.exists()

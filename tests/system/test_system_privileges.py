@@ -162,7 +162,7 @@ class TestTheirOwnWord:
         if fine:
             assert rule in sudo_wish(system, "u", [rule]).text
         else:
-            with pytest.raises(MachineError, match="visudo refuses the rules of u, and nothing is written"):
+            with pytest.raises(MachineError, match="visudo rejects the rules of u, nothing was written"):
                 sudo_wish(system, "u", [rule])
         assert guest.snapshot() == before
 
@@ -180,7 +180,7 @@ class TestTheirOwnWord:
     @pytest.mark.parametrize("rule", ["permit nopas u", "permit u cmd", "allow u", "permit u as"])
     def test_doas_is_heard_before_anything_is_written(self, guest: Guest, rule: str) -> None:
         before = guest.put({"etc/doas.conf": ""}).snapshot()
-        with pytest.raises(MachineError, match="doas refuses the rules of u, and nothing is written"):
+        with pytest.raises(MachineError, match="doas rejects the rules of u, nothing was written"):
             doas_wish(System(guest.root), "u", [rule])
         assert guest.snapshot() == before
 

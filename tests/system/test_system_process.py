@@ -103,10 +103,10 @@ class TestRun:
         [
             ("echo 'it is late' >&2", 3, "tool failed with status 3: it is late"),
             ("echo one >&2; echo two >&2", 1, "tool failed with status 1: one two"),
-            ("", 1, "tool failed with status 1: it said nothing"),
-            ("echo out", 1, "tool failed with status 1: it said nothing"),
+            ("", 1, "tool failed with status 1: no error output"),
+            ("echo out", 1, "tool failed with status 1: no error output"),
             ("printf '\\377bad' >&2", 1, "tool failed with status 1: \ufffdbad"),
-            ("kill -9 $$", 0, "tool failed with status -9: it said nothing"),
+            ("kill -9 $$", 0, "tool failed with status -9: no error output"),
         ],
     )
     def test_a_failure_repeats_the_commands_words_on_one_line(
@@ -147,7 +147,7 @@ class TestRun:
     def test_one_that_is_too_slow_is_killed_with_its_children(self, tmp_path: Path) -> None:
         shim(tmp_path, "slow", script=f"sleep 300 & echo $! > {tmp_path}/child; echo $$ > {tmp_path}/self; wait")
         started = time.monotonic()
-        with pytest.raises(CommandError, match=r"slow did not end within 0.7 s and was killed"):
+        with pytest.raises(CommandError, match=r"slow timed out after 0.7 s and was killed"):
             Commands(str(tmp_path)).run(["slow"], timeout=0.7)
         assert time.monotonic() - started < 10
         pids = [int((tmp_path / name).read_text()) for name in ("self", "child")]

@@ -118,7 +118,7 @@ def test_the_client_is_asked_in_its_own_words(guest: Guest, tmp_path: Path, call
     assert log.read_text().splitlines() == words
     assert dry.journal.since(0) == real.journal.since(0)
     assert [str(change) for change in real.journal.since(0)] == [
-        f"service {called} eth0 (tell the DHCP server the new name)"
+        f"send the new name to the DHCP server (service {called} eth0)"
     ]
 
 
@@ -133,7 +133,7 @@ def test_a_client_that_cannot_be_asked_is_no_failure(
     asked = publish(Here(guest, tmp_path / "bin"), "vm")
     assert asked is not None
     asked.join()
-    assert "Azure's DNS may not know the new name yet: wicked" in caplog.text
+    assert "Azure's DNS may not have the new name until the next lease: wicked" in caplog.text
     assert ("no such device" if installed else "not installed") in caplog.text
 
 
@@ -152,9 +152,9 @@ def test_a_client_that_would_take_the_network_away_is_not_asked(
         system = Here(guest, tmp_path / "bin", dry_run=dry_run)
         assert publish(system, "vm") is None
         assert [str(change) for change in system.journal.since(0)] == [
-            f"service {called} {nic} (tell the DHCP server the new name)"
+            f"send the new name to the DHCP server (service {called} {nic})"
         ]
-    assert f"{nic} could not be used for DHCP" in caplog.text
+    assert f"DHCP on {nic} failed" in caplog.text
     assert not log.exists()
 
 

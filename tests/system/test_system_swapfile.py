@@ -138,7 +138,7 @@ def test_in_a_folder_of_others_none_is_made(guest: Guest, mode: int, uid: int, s
         file.make(MIB)
         assert file.state() == "swap"
     else:
-        with pytest.raises(FileError, match="others than root may write into /srv"):
+        with pytest.raises(FileError, match="users other than root may write to /srv"):
             file.make(MIB)
         assert os.listdir(folder) == []
 

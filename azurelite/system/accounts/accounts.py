@@ -1,8 +1,8 @@
-"""User accounts and groups of a guest: who is there, and seeing to it that somebody is.
+"""User accounts and groups of a guest: looking them up and creating them.
 
-Which tool does it is decided by what is there, not by a distribution's name: shadow-utils on the running
-system, shadow-utils with `--prefix` for a foreign root, BusyBox's or FreeBSD's own, and direct edits of the files
-where none of them fits. An existing account is never locked, re-numbered or given another password by accident.
+The tool depends on what is installed, not on the distribution's name: shadow-utils on the running system,
+shadow-utils with `--prefix` for a foreign root, BusyBox's or FreeBSD's tools, and direct edits of the files if none of
+them works. An existing account is never locked, renumbered or given another password by accident.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ TOOLS = ("useradd", "usermod", "groupadd")
 
 
 class Backend(Protocol):
-    """What changes accounts."""
+    """A tool that changes accounts."""
 
     def add_user(self, new: NewUser) -> None:
-        """Make the account and its home."""
+        """Create the account and its home."""
 
     def add_group(self, name: str, *, system: bool = False) -> None:
-        """Make a group."""
+        """Create a group."""
 
     def join(self, name: str, group: str) -> None:
         """Add an existing user to an existing group."""
@@ -45,8 +45,8 @@ class Accounts:
     """The accounts of one guest.
 
     Attributes:
-        passwords: what is stored of them, and changing it.
-        mended_key_files: files of SSH keys that this run has made, or in a dry run would have made, fit for sshd.
+        passwords: reading and changing the stored passwords.
+        mended_key_files: SSH key files whose permissions this run has fixed for sshd, or would have in a dry run.
     """
 
     def __init__(self, files: Files, commands: Commands, journal: Journal, clock: Clock) -> None:
@@ -66,24 +66,24 @@ class Accounts:
         """The account of that name, or None. On the running system, from any source it knows (LDAP, …)."""
         if name in self._wished_users:
             return self._wished_users[name]
-        for entry in table_rows(self.files, "/etc/passwd", fill=7):  # one with fewer fields is an account all the same
+        for entry in table_rows(self.files, "/etc/passwd", fill=7):  # a row with fewer fields is still an account
             if entry[0] == name:
                 return User(name, _number(entry[2]), _number(entry[3]), entry[5] or "/", entry[6])
         return _ask_system(name) if self.files.root.is_host else None
 
     def name_of(self, uid: int) -> Optional[str]:
-        """Whose number that is, by /etc/passwd, or in a dry run would be; or None."""
+        """The account with that number in /etc/passwd (in a dry run also those to be created), or None."""
         for entry in table_rows(self.files, "/etc/passwd", fill=7):
             if as_number(entry[2]) == uid:
                 return entry[0]
         return self._wished_numbers.get(uid)
 
     def has_group(self, name: str) -> bool:
-        """There is a group of that name, or in a dry run there would be."""
+        """Whether the group exists, or in a dry run would have been created."""
         return name in self._wished_groups or any(e[0] == name for e in self._entries("/etc/group", 4))
 
     def groups_of(self, name: str) -> set[str]:
-        """The groups that list this user as a member, and the group that is his own."""
+        """The groups that list this user as a member, and the user's primary group."""
         user = self.user(name)
         found = {group for member, group in self._wished_members if member == name}
         for group, _, gid, members in self._entries("/etc/group", 4):
@@ -92,17 +92,17 @@ class Accounts:
         return found
 
     def is_system_account(self, user: User) -> bool:
-        """The account belongs to the system, not to a person: its number lies below people's, or is nobody's."""
+        """Whether it is a system account: its number is below those for people, or that of `nobody`."""
         lowest, _ = login_range(self.files, "UID")
         return user.uid != -1 and (user.uid < max(lowest, 1) or user.uid in _NOBODY)
 
     def is_system_group(self, name: str) -> bool:
-        """There is a group of that name, and its number lies below people's."""
+        """Whether the group exists and its number is below those for people."""
         lowest, _ = login_range(self.files, "GID")
         return any(entry[0] == name and _number(entry[2]) < lowest for entry in self._entries("/etc/group", 4))
 
     def ensure_group(self, name: str, *, system: bool = False) -> bool:
-        """See to it that the group exists; True when it had to be made. Raises MachineError."""
+        """Create the group if it does not exist; True if it was created. Raises MachineError."""
         if self.has_group(name):
             return False
         backend = self._backend()
@@ -115,10 +115,10 @@ class Accounts:
         return True
 
     def create_user(self, new: NewUser) -> User:
-        """Make an account that does not exist yet.
+        """Create an account that does not exist yet.
 
         Raises:
-            MachineError: the tools or the files did not let us, or the home is a link or somebody else's.
+            MachineError: a tool or a file failed, or the home is a symbolic link or belongs to another user.
         """
         self.check_home(new.name, new.home, create=new.create_home)
         backend = self._backend()
@@ -139,12 +139,12 @@ class Accounts:
             backend.add_user(new)
         made = self.user(new.name)
         if made is None:
-            raise MachineError(f"the account {new.name} was made but is not to be found in /etc/passwd")
+            raise MachineError(f"account {new.name} was created, but is not in /etc/passwd")
         self._finish(new, made, backend, kept_home=kept)
         return made
 
     def _finish(self, new: NewUser, made: User, backend: Backend, *, kept_home: bool) -> None:
-        """What only some of the backends do."""
+        """Do what not all backends do."""
         if new.expire_day is not None or new.inactive is not None:
             self.passwords.limit(new.name, expire_day=new.expire_day, inactive=new.inactive)
         if isinstance(backend, BusyBoxTools):
@@ -153,20 +153,20 @@ class Accounts:
             return
         mode = new.home_mode
         if mode is None and isinstance(backend, BusyBoxTools):
-            mode = 0o700  # BusyBox makes it 2755, for everybody to read
+            mode = 0o700  # BusyBox creates it with mode 2755, readable by all
         if mode is not None:
             self.files.mkdir_silently(made.home, mode=mode, owner=made.owner, beneath=made.home)
         if not isinstance(backend, ShadowTools) or backend.foreign:
             relabel(self, made.home)
 
     def complete(self, user: User, *, home: bool = True) -> bool:
-        """Give an existing account what a crash while it was made kept from it: shadow line, own group, home.
+        """Create what an account lacks because of a crash during its creation: shadow line, primary group, home.
 
-        What is there stays as it is. True when something had to be made.
+        Existing parts stay as they are. True if something was created.
 
         Args:
             user: the account.
-            home: it is to have a home, too.
+            home: whether the account should have a home.
         """
         if not any(row[:2] == [user.name, "x"] for row in table_rows(self.files, "/etc/passwd")):
             return False
@@ -187,7 +187,7 @@ class Accounts:
         return True
 
     def ensure_member(self, user: User, group: str) -> bool:
-        """See to it that an existing user is in an existing group; True when he had to be added."""
+        """Add an existing user to an existing group; True if the user was not a member yet."""
         if group in self.groups_of(user.name):
             return False
         backend = self._backend()
@@ -200,29 +200,29 @@ class Accounts:
         return True
 
     def check_home(self, name: str, home: str, *, create: bool = True) -> None:
-        """See that a folder can be the home of an account to be made, ahead of everything that is made for it.
+        """Check that a folder can be the home of a new account, before anything is created for it.
 
         Args:
             name: the account.
             home: guest path.
-            create: it is to be made where it is not there.
+            create: whether a missing home will be created.
 
         Raises:
-            MachineError: it is a link, no folder, or somebody else's.
+            MachineError: it is a symbolic link, not a folder, or belongs to another user.
         """
         wished = (user.name for user in self._wished_users.values() if user.home == home)
         owner = home_owner(self.files, home) or next(wished, None)
         if owner is not None and owner != name:
-            raise MachineError(f"{home} is the home of {owner} already: give {name} another one")
+            raise MachineError(f"{home} is already the home of {owner}: set another home for {name}")
         found = self.files.stat(home, beneath=home)
         if found is not None and not stat.S_ISDIR(found.st_mode):
-            raise FileError(f"{home}, the home of {name}, is {instead_of('folder', found)}: remove it, then run again")
+            raise FileError(f"{home}, the home of {name}, is {instead_of('folder', found)}: remove it and run again")
         if found is not None and create and found.st_uid == 0 and home != f"/home/{name}":
-            raise MachineError(f"{home} is there already and is root's: give {name} another home")
+            raise MachineError(f"{home} already exists and belongs to root: set another home for {name}")
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """useradd and its like say "try again later" whatever keeps them from the tables: find out what does."""
+        """Replace the "try again later" of useradd and the other tools by the real cause."""
         try:
             yield
         except CommandError as error:
@@ -242,11 +242,11 @@ class Accounts:
         return self.commands.within(self._clock, LOCK_WAIT)
 
     def _backend(self) -> Backend:
-        """What fits this guest; in a dry run it is chosen all the same, so that what it lacks is told of.
+        """The tool for this guest; a dry run chooses one too, to report what is missing.
 
         Raises:
             FileError: there is no /etc.
-            MachineError: the guest's tables are of a kind that nothing here can write.
+            MachineError: no tool here can write the guest's account files.
         """
         files, find = self.files, self.commands.find
         root = files.root
@@ -254,7 +254,9 @@ class Accounts:
             raise FileError(f"cannot lock {LOCK}: No such file or directory")
         if files.stat(MASTER) is not None:
             if find("pw") is None:
-                raise MachineError(f"{MASTER} can be written by FreeBSD's `pw` only: run azurelite in the guest")
+                raise MachineError(
+                    f"only FreeBSD's `pw` can write {MASTER}, and it is not installed: run azurelite in the guest"
+                )
             return PwTools(self.commands, prefix=None if root.is_host else root.path)
         if all(find(tool) for tool in TOOLS):
             if root.is_host:
@@ -266,16 +268,16 @@ class Accounts:
         return self._direct()
 
     def _prefix_is_safe(self) -> bool:
-        """The root is of shadow's kind, and no link in it leads `--prefix`, which follows them, outside.
+        """Whether the root uses shadow-utils and has no symbolic link that would lead `--prefix` out of it.
 
-        The tables of a root with SELinux labels would lose theirs on a host without SELinux.
+        False for a root with SELinux labels: its files would lose them on a host without SELinux.
         """
         root = self.files.root
         names = ("login.defs", "passwd", "shadow", "group", "gshadow", "subuid", "subgid", "skel")
         paths = ["/home", *(f"/etc/{name}" for name in names)]
         try:
             straight = all(root.host_path(path) == root.path + path for path in paths)
-        except OSError:  # links in a circle
+        except OSError:  # a loop of symbolic links
             return False
         whole = straight and root.stat("/etc/login.defs") is not None and root.stat("/home") is not None
         return whole and not uses_labels(self.files)
@@ -285,7 +287,7 @@ class Accounts:
 
 
 def _number(text: str) -> int:
-    """A number of an account; one that cannot be read counts as the system's own, which nothing is given to."""
+    """The number of an account; an unreadable one counts as root's (0), a system account that gets no keys."""
     return as_number(text) or 0
 
 

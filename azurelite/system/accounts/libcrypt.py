@@ -1,7 +1,7 @@
-"""Hashes of passwords, made and compared by the host's libcrypt or openssl, never by code of azurelite.
+"""Password hashes, computed and compared by the host's libcrypt or openssl, never by azurelite's own code.
 
-Python's own `crypt` module is gone since 3.13. New hashes are SHA-512 crypt (`$6$`), which every libc of the last
-fifteen years can check; the guest whose tables they go into may be older than the host.
+Python 3.13 removed its `crypt` module. New hashes are SHA-512 crypt (`$6$`), which every libc of the last fifteen
+years supports: the guest that gets them may be older than the host.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from azurelite.errors import CommandError
 from azurelite.metadata import Secret
 from azurelite.system.process import Commands
 
-# The libcrypt of glibc and libxcrypt, of distributions that left glibc's behind, and of FreeBSD; musl has it in libc.
+# Of glibc and libxcrypt; of distributions without glibc's; of FreeBSD; None: musl has it in libc.
 LIBRARIES: tuple[Optional[str], ...] = ("libcrypt.so.1", "libcrypt.so.2", "libcrypt.so.5", None)
-MOST = 255  # bytes of a password; musl's crypt takes no more
+MOST = 255  # bytes of a password: the limit of musl's crypt
 _LETTERS = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _HASH = r"\$[A-Za-z0-9-]{1,12}(\$[A-Za-z0-9./=,+-]+)+"
 _BY_OPENSSL = {"1": "-1", "5": "-5", "6": "-6"}
 
 
 def unfit(password: Secret) -> Optional[str]:
-    """Why no account can have this password, or None. The words hold nothing of it."""
+    """Why this password cannot be used, or None. The text does not contain the password."""
     try:
         data = password.reveal_bytes()
     except UnicodeEncodeError:
-        return "it has a character that cannot be encoded"
+        return "it contains a character that cannot be encoded as UTF-8"
     if not data:
         return "it is empty"
     if any(byte in data for byte in (b"\n", b"\r", b"\0")):
-        return "it has a line end or a NUL in it, which nobody can type"
+        return "it contains a line break or a NUL character"
     return f"it is longer than {MOST} bytes" if len(data) > MOST else None
 
 
 def is_hash(text: str) -> bool:
-    """It has the shape of a hash as crypt(5) describes them: `$`, a method, `$`, and so on."""
+    """Whether it has the form of a hash in crypt(5): `$`, a method, `$`, and so on."""
     return len(text) <= 400 and re.fullmatch(_HASH, text) is not None
 
 
@@ -44,17 +44,17 @@ def make_hash(commands: Commands, password: Secret, *, libraries: Sequence[Optio
     """A new SHA-512 hash of a password.
 
     Raises:
-        CommandError: there is no libcrypt that can, and no openssl.
+        CommandError: neither libcrypt nor openssl can do it.
     """
     salt = "".join(_LETTERS[byte & 63] for byte in os.urandom(16))
     made = _crypt(commands, password, f"$6${salt}", libraries)
     if made is None:
-        raise CommandError("no libcrypt and no openssl is there to hash a password with: install one of them")
+        raise CommandError("cannot hash a password because libcrypt and openssl are missing: install one of them")
     return made
 
 
 def fits(commands: Commands, password: Secret, stored: str, *, libraries: Sequence[Optional[str]] = LIBRARIES) -> bool:
-    """The password is the one of that stored hash. False too where nothing here knows the hash's method."""
+    """Whether the password matches the stored hash. Also False if the hash's method is not supported here."""
     if unfit(password) is not None or not stored or stored[0] in "!*":
         return False
     made = _crypt(commands, password, stored, libraries)
@@ -77,7 +77,7 @@ def _by_library(password: bytes, setting: str, libraries: Sequence[Optional[str]
         crypt.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
         crypt.restype = ctypes.c_char_p
         made: Optional[bytes] = crypt(password, setting.encode(errors="replace"))
-        if made is not None and not made.startswith(b"*"):  # `*0` and `*1` are how it says that it cannot
+        if made is not None and not made.startswith(b"*"):  # crypt returns `*0` or `*1` on failure
             return made.decode("ascii", "replace")
     return None
 

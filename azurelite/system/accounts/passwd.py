@@ -1,7 +1,7 @@
-"""Accounts by direct edits of /etc/passwd and its companions: for roots where no tool of theirs can run.
+"""Accounts by direct edits of passwd, shadow, group and gshadow: for roots where no tool can run.
 
-The passwd line counts last, so an account either is whole or does not exist yet, and a second run replaces what a
-crash left behind. What fails on the way is undone.
+/etc/passwd is replaced last, so an account is either complete or does not exist yet, and a second run replaces what a
+crash left. A failure undoes the changes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PasswdFiles:
         self._wait = wait
 
     def add_user(self, new: NewUser) -> None:
-        """Make the account, its own group if it needs one, and its home from /etc/skel. Raises MachineError."""
+        """Create the account, its primary group if needed, and its home from /etc/skel. Raises MachineError."""
         system = "SYS_" if new.system else ""
         with changing(self._files, self._wait) as tables:
             uid = new.uid if new.uid is not None else self._free_number(tables, "/etc/passwd", f"{system}UID")
@@ -65,13 +65,13 @@ class PasswdFiles:
         return tuple(absent)
 
     def _lacks_group(self, tables: TableFiles, user: User) -> bool:
-        """His main group is nobody's number. One of his name that has another number is not his to re-number."""
+        """Whether no group has the number of the primary group. A group of the user's name is never renumbered."""
         if user.gid in _numbers(tables, "/etc/group") or _has(tables, "/etc/group", user.name):
             return False
         return not (self._files.root.is_host and _system_knows(user.gid))
 
     def complete(self, user: User, lacking: tuple[str, ...]) -> None:
-        """Make the parts that are missing. Raises MachineError."""
+        """Create the missing parts. Raises MachineError."""
         with changing(self._files, self._wait) as tables:
             if "group" in lacking:
                 _append_group(tables, user.name, user.gid)
@@ -82,7 +82,7 @@ class PasswdFiles:
                 self._make_home(user.home, user.owner)
 
     def add_group(self, name: str, *, system: bool = False) -> None:
-        """Make a group. Raises MachineError."""
+        """Create a group. Raises MachineError."""
         with changing(self._files, self._wait) as tables:
             _append_group(tables, name, self._free_number(tables, "/etc/group", "SYS_GID" if system else "GID"))
 
@@ -92,7 +92,7 @@ class PasswdFiles:
             _add_member(tables, name, group)
 
     def _is_half_made(self, home: str) -> bool:
-        """Nothing there, or a folder that only root can enter: it was made, and not given away any more."""
+        """Whether it is absent, or a folder that only root can enter: created, but not yet given to the user."""
         found = self._files.stat(home, beneath=home)
         if found is None:
             return True
@@ -105,7 +105,9 @@ class PasswdFiles:
         for number in reversed(numbers) if kind.startswith("SYS_") else numbers:
             if number not in taken:
                 return number
-        raise MachineError(f"no free number is left in {path} between {lowest} and {highest}")
+        raise MachineError(
+            f"{path} has no free number between {lowest} and {highest}: extend the range in /etc/login.defs"
+        )
 
     def _make_home(self, home: str, owner: Owner) -> None:
         parent = os.path.dirname(home)
@@ -113,21 +115,21 @@ class PasswdFiles:
             self._files.make_own_folder(parent, mode=0o755)
         found = self._files.stat(home, beneath=home)
         if found is not None and (found.st_uid != 0 or home != f"/home/{owner.name}"):
-            return  # a home kept from before, or a folder of the system: whose files are inside is not ours to say
+            return  # an existing home, or a system folder: the owners of its files stay
         try:
-            # It is given away last, so that one which a crash left half made can be told.
+            # The owner is set last, so that a home left incomplete by a crash can be recognised.
             self._files.mkdir_silently(home, mode=_HOME_MODE, owner=ROOT_OWNER, beneath=home)
             self._copy_skeleton("/etc/skel", home, owner, home)
             self._files.mkdir_silently(home, mode=_HOME_MODE, owner=owner, beneath=home)
         except MachineError:
-            if found is None:  # nobody but root could enter it meanwhile
+            if found is None:  # only root could enter it until now
                 import shutil
 
                 shutil.rmtree(self._files.root.host_path(home, beneath=home), ignore_errors=True)
             raise
 
     def _copy_skeleton(self, source: str, target: str, owner: Owner, home: str) -> None:
-        """Copy folders and files that are not there yet; links and devices are left out."""
+        """Copy folders and files that do not exist yet; skip links and devices."""
         for here, there, mode, is_folder in skeleton(self._files, source, target):
             if self._files.stat(there, beneath=home) is not None:
                 continue
@@ -138,7 +140,7 @@ class PasswdFiles:
 
 
 def home_owner(files: Files, home: str) -> Optional[str]:
-    """Whose home a folder is already, by /etc/passwd; None where nobody's. Raises FileError."""
+    """The account in /etc/passwd that has this folder as its home, or None. Raises FileError."""
     for fields in table_rows(files, "/etc/passwd"):
         if len(fields) > 5 and fields[5].rstrip("/") == home.rstrip("/"):
             return fields[0]
@@ -146,7 +148,7 @@ def home_owner(files: Files, home: str) -> Optional[str]:
 
 
 def _system_knows(gid: int) -> bool:
-    """The running system has that group, from any source (LDAP, …)."""
+    """Whether the running system knows that group, from any source (LDAP, …)."""
     import grp
 
     try:
@@ -188,7 +190,7 @@ def _numbers(tables: TableFiles, path: str) -> set[int]:
 
 
 def _shadow_line(name: str) -> str:
-    """A locked password, and no date of last change: a clock still in 1970 must not make it expire at once."""
+    """A locked password without a date of last change: with a clock in 1970 it would expire at once."""
     return f"{name}:*::0:99999:7:::"
 
 
@@ -196,7 +198,7 @@ SKELETON = "/etc/skel"
 
 
 def expect_home(files: Files, home: str) -> None:
-    """In a dry run: take it that this home will be there, with what is in /etc/skel."""
+    """In a dry run: treat this home as existing, with the content of /etc/skel."""
     files.expect_folder(home, mode=0o700)
     if files.stat(home, beneath=home) is None:
         for here, there, mode, is_folder in skeleton(files, SKELETON, home):
@@ -207,7 +209,7 @@ def expect_home(files: Files, home: str) -> None:
 
 
 def skeleton(files: Files, source: str, target: str) -> Iterator[tuple[str, str, int, bool]]:
-    """What is below a folder, with where a copy of it goes: (from, to, mode, is a folder), folders first."""
+    """What to copy from a folder, as (from, to, mode, is a folder); a folder comes before its content."""
     with explained("look at", source):
         names = files.root.names(source)
     for name in names:

@@ -1,7 +1,7 @@
-"""Passwords of accounts: what is stored, whether a password is the one, and setting, locking and expiring it.
+"""Passwords of accounts: reading what is stored, comparing, setting, locking and expiring.
 
-On the running system a new password goes through `chpasswd`, so that the distribution's own rules for hashes hold;
-in a foreign root its hash, made by the host, goes into /etc/shadow. A hash never goes where everybody may read it.
+On the running system `chpasswd` sets a new password, so that the distribution's hash settings apply. In a foreign root
+the host computes the hash and writes it to /etc/shadow. A hash is never written to a file that all users can read.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Passwords:
         """What is stored for an account.
 
         Returns:
-            "set": a password that works; "locked": one that an administrator has locked, its hash is still there;
-            "none": no password fits (`*`, `!`); "empty": none is asked for; "elsewhere": not in this guest's files.
+            "set": a password works; "locked": an administrator has locked it, its hash is still stored;
+            "none": no password works (`*`, `!`); "empty": login without a password; "elsewhere": not in these files.
         """
         fields = self._fields(name)
         if fields is None:
@@ -57,36 +57,36 @@ class Passwords:
         return "locked" if stored[0] in "!*" else "set"
 
     def fits(self, name: str, password: Secret) -> bool:
-        """The account can be entered with this password. Raises FileError."""
+        """Whether this password works for the account. Raises FileError."""
         if name in self._wished_text:
             return self._wished_text[name] == password and self.state(name) == "set"
         fields = self._fields(name)
         return fields is not None and libcrypt.fits(self._commands, password, fields[_PASSWORD])
 
     def obstacle(self) -> Optional[str]:
-        """Why this guest cannot be given a password, with the remedy, or None. Raises FileError."""
+        """Why no password can be set in this guest, with the remedy, or None. Raises FileError."""
         if self._files.stat(MASTER) is not None:
             if self._commands.find("pw") is None:
-                return f"its passwords are in {MASTER}, which only its own `pw` can write: run azurelite in the guest"
+                return f"only the guest's `pw` can write {MASTER}: run azurelite in the guest"
             return None
         if self._files.stat(_SHADOW) is None:
-            return f"there is no {_SHADOW}, and a hash must not stand where everybody reads it: run `pwconv`"
+            return f"there is no {_SHADOW}, and all users can read /etc/passwd: run `pwconv`"
         return None
 
     def expect(self, name: str) -> None:
-        """In a dry run: take it that there will be an account of that name, with no password."""
+        """In a dry run: treat the account as existing, without a password."""
         if self._files.stat(_SHADOW) is not None or self._files.stat(MASTER) is not None:
             self._wished[name] = [name, "*", "", "0", "99999", "7", "", "", ""]
 
     def set_text(self, name: str, password: Secret) -> bool:
-        """See to it that the account has this password, and can use it; True when something had to change.
+        """Set this password unless it already works for the account; True if something changed.
 
         Raises:
-            MachineError: it can be nobody's password, the guest has no place for it, or a program refused.
+            MachineError: the password is not valid, the guest cannot store it, or a program failed.
         """
         wrong = libcrypt.unfit(password)
         if wrong is not None:
-            raise MachineError(f"the password of {name} is refused: {wrong}", reason=_REASON)
+            raise MachineError(f"cannot use the password of {name}: {wrong}", reason=_REASON)
         if self.fits(name, password):
             return False
         self._expect_place(name)
@@ -101,17 +101,21 @@ class Passwords:
         elif program:
             self._tell(program, name, password)
             fields = self._fields(name)
-            if fields is not None and fields[_CHANGED] == "0":  # a clock in 1970: `0` would ask for a new one at once
+            if (
+                fields is not None and fields[_CHANGED] == "0"
+            ):  # the clock was in 1970: `0` would require a new password at once
                 self._edit(name, {_CHANGED: ""})
         else:
             self._edit(name, {_PASSWORD: made, _CHANGED: ""})
         return True
 
     def set_hash(self, name: str, stored: Secret) -> bool:
-        """See to it that this hash is stored for the account; True when it was another one. Raises MachineError."""
+        """Store this hash for the account; True if it was different before. Raises MachineError."""
         text = stored.reveal_bytes().decode(errors="replace")
         if not libcrypt.is_hash(text):
-            raise MachineError(f"the hash of {name}'s password is no hash as crypt(5) describes them", reason=_REASON)
+            raise MachineError(
+                f"the password hash of {name} does not have the form of crypt(5): set one such as $6$…", reason=_REASON
+            )
         self._expect_place(name)
         if (self._fields(name) or [])[_PASSWORD] == text:
             return False
@@ -126,7 +130,7 @@ class Passwords:
         return True
 
     def lock(self, name: str) -> bool:
-        """See to it that no password enters the account, its hash kept; True when one did. Raises MachineError."""
+        """Disable password login and keep the hash; True if a password worked before. Raises MachineError."""
         if self.state(name) != "set":
             return False
         self._expect_place(name)
@@ -141,24 +145,26 @@ class Passwords:
         return True
 
     def expire(self, name: str) -> bool:
-        """See to it that the password must be changed at the next login; True when it need not. Raises MachineError."""
+        """Require a new password at the next login; True if it was not required before. Raises MachineError."""
         self._expect_place(name)
         if self._by_pw():
-            raise MachineError(f"the password of {name} cannot be made to expire where `pw` keeps it", reason=_REASON)
+            raise MachineError(
+                f"cannot make the password of {name} expire: FreeBSD's `pw` does not support it", reason=_REASON
+            )
         if (self._fields(name) or [])[_CHANGED] == "0":
             return False
-        self._journal.record(Change("user", name, "the password must be changed at the next login"))
+        self._journal.record(Change("user", name, "require a new password at the next login"))
         self._put(name, {_CHANGED: "0"})
         return True
 
     def limit(self, name: str, *, expire_day: Optional[int], inactive: Optional[int]) -> None:
-        """The day after which an account that was just made is closed; part of its making. Raises MachineError."""
+        """Set when a newly created account expires; part of its creation. Raises MachineError."""
         wanted = {_EXPIRES: expire_day, _INACTIVE: inactive}
         self._expect_place(name)
         self._put(name, {place: str(number) for place, number in wanted.items() if number is not None})
 
     def make_keys_welcome(self, name: str) -> None:
-        """An account that was just made has `!`, for which sshd without PAM turns keys away too: make it `*`."""
+        """Change the `!` of a new account to `*`: with `!`, sshd without PAM rejects keys too."""
         fields = self._fields(name)
         if fields is not None and fields[_PASSWORD] in ("!", "!!"):
             self._edit(name, {_PASSWORD: "*"})
@@ -172,12 +178,12 @@ class Passwords:
     def _expect_place(self, name: str) -> None:
         wrong = self.obstacle()
         if wrong is None and self._fields(name) is None:
-            wrong = f"it has no line in {_SHADOW}: set it where the account is kept, or run `pwconv`"
+            wrong = f"it has no line in {_SHADOW}: set it where the account is stored, or run `pwconv`"
         if wrong is not None:
-            raise MachineError(f"the password of {name} cannot be changed: {wrong}", reason=_REASON)
+            raise MachineError(f"cannot change the password of {name}: {wrong}", reason=_REASON)
 
     def _fields(self, name: str) -> Optional[list[str]]:
-        """The account's line of /etc/shadow, or one made up from FreeBSD's; None where there is neither."""
+        """The account's line in /etc/shadow, or one with the fields of FreeBSD's; None if there is neither."""
         if name in self._wished:
             return self._wished[name]
         if self._files.stat(MASTER) is not None:
@@ -212,8 +218,8 @@ class Passwords:
         line = Secret(f"{name}:".encode() + password.reveal_bytes() + b"\n")
         try:
             self._commands.run(program, timeout=_TIMEOUT, secret_input=line)
-        except CommandError as error:  # a rule of PAM's for passwords may have refused it
-            raise MachineError(f"the password of {name} is not set: {error.message}", reason=_REASON) from error
+        except CommandError as error:  # for example a password rule of PAM
+            raise MachineError(f"cannot set the password of {name}: {error.message}", reason=_REASON) from error
 
     def _by_pw(self) -> bool:
         return self._files.stat(MASTER) is not None
@@ -222,8 +228,8 @@ class Passwords:
         return PwTools(self._commands, prefix=None if self._files.root.is_host else self._files.root.path)
 
     def _chpasswd(self) -> list[str]:
-        """The program that sets a password from standard input; empty where the file is edited."""
+        """The command that sets a password from standard input; empty if the file is edited instead."""
         if not self._files.root.is_host or self._commands.find("chpasswd") is None:
             return []
-        # BusyBox may be built to use DES, which looks at 8 characters only.
+        # BusyBox may be built with DES as default, which uses only the first 8 characters.
         return ["chpasswd", "-c", "sha512"] if is_busybox(self._commands, "chpasswd") else ["chpasswd"]

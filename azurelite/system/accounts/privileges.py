@@ -1,7 +1,7 @@
-"""What lets a user act as root: rules for sudo or doas, checked by their own programs before they count.
+"""Rules for sudo or doas that let a user act as root, checked by visudo or doas before they are written.
 
-It writes one file of azurelite's own where the tool reads a folder of such files, and else adds lines to the tool's
-only file. Rules of other users stay; nobody is demoted.
+If the tool reads a folder of files, azurelite writes a file of its own there; else it adds lines to the tool's only
+file. Rules of other users stay.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _TIMEOUT = 30.0  # seconds
 
 
 class Wish(Record):
-    """A file of rules as it should be.
+    """The target state of a file of rules.
 
     Attributes:
         path: guest path.
         text: the whole content.
-        mode: permission bits that it gets, or None for those that it has.
-        folder: made first where it is not there.
-        main: path and content of a file that must be made to read `path`'s folder.
+        mode: permission bits to set, or None to keep those of the file.
+        folder: created first if missing.
+        main: path and new content of a main file that does not include `path`'s folder yet.
     """
 
     path: str
@@ -44,7 +44,7 @@ class Wish(Record):
 
 
 def tool_of(system: System, wanted: Literal["auto", "sudo", "doas"] = "auto") -> Optional[Tool]:
-    """What the guest has: sudo, or else doas, or None. Raises FileError."""
+    """The tool of the guest: sudo, else doas, else None. Raises FileError."""
     files = system.files
     sudo = files.is_dir("/etc/sudoers.d") or system.installed("sudo", f"{_WRAPPERS}/sudo")
     if sudo and wanted != "doas":
@@ -55,20 +55,20 @@ def tool_of(system: System, wanted: Literal["auto", "sudo", "doas"] = "auto") ->
 
 
 def sudo_wish(system: System, name: str, rules: Sequence[str], *, own: bool = False) -> Wish:
-    """The file for sudo with these rules of a user in place of those that azurelite wrote for him before.
+    """The file for sudo with these rules of a user, replacing those that azurelite wrote for the user before.
 
     Args:
         system: the machine.
         name: a checked user name.
-        rules: what stands behind the name, as "ALL=(ALL:ALL) ALL".
-        own: the rules are azurelite's own text: in a foreign root no program needs to check them.
+        rules: what follows the name, as "ALL=(ALL:ALL) ALL".
+        own: the rules are azurelite's own text, which needs no check in a foreign root.
 
     Raises:
-        MachineError: visudo refuses the file, or it cannot be read.
+        MachineError: visudo rejects the file, or it cannot be read.
     """
     folder = _sudoers_folder(system)
     path = f"{folder}/90-azurelite"
-    subject = f'"{name}"'  # in quotes, for sudoers takes a name in capitals for an alias
+    subject = f'"{name}"'  # quoted, because sudoers reads a name in capitals as an alias
     lines = system.files.lines(path) or [_HEADER]
     new = [f"{subject} {rule}" for rule in rules]
     if not _in_order(new, lines) or sum(line.partition(" ")[0] == subject for line in lines) != len(new):
@@ -84,20 +84,20 @@ def sudo_wish(system: System, name: str, rules: Sequence[str], *, own: bool = Fa
 
 
 def doas_wish(system: System, name: str, rules: Sequence[str], *, own: bool = False) -> Wish:
-    """The file for doas with these lines at its end, for the last that fits counts.
+    """The file for doas with these lines at its end: the last matching line counts.
 
     Args:
         system: the machine.
         name: a checked user name, for messages.
         rules: whole lines, as 'permit nopass "name"'.
-        own: the lines are azurelite's own text: in a foreign root no program needs to check them.
+        own: the lines are azurelite's own text, which needs no check in a foreign root.
 
     Raises:
-        MachineError: doas refuses the file, or it cannot be read.
+        MachineError: doas rejects the file, or it cannot be read.
     """
     path = _doas_file(system)
     lines = system.files.lines(path)
-    if own:  # what azurelite wrote when the wish was another one would win, or lose, by its place alone
+    if own:  # lines that azurelite wrote for another configuration would win or lose by position
         former = {f'permit {word}keepenv "{name}"' for word in ("", "nopass ")}
         lines = [line for line in lines if line in rules or line not in former]
     if not _in_order(rules, lines):
@@ -109,7 +109,7 @@ def doas_wish(system: System, name: str, rules: Sequence[str], *, own: bool = Fa
 
 
 def fulfil(system: System, wish: Wish) -> None:
-    """Write it, where it is not so already. Raises FileError."""
+    """Write the file unless it is already as wanted. Raises FileError."""
     files = system.files
     if wish.folder is not None:
         files.mkdirs(wish.folder, mode=0o750)
@@ -123,7 +123,7 @@ def fulfil(system: System, wish: Wish) -> None:
 
 
 def _sudoers_folder(system: System) -> str:
-    """/etc/sudoers.d, or that of a sudo whose things are below /usr/local (FreeBSD)."""
+    """/etc/sudoers.d, or the folder of a sudo installed below /usr/local (FreeBSD)."""
     files = system.files
     if files.is_dir("/etc/sudoers.d") or files.exists("/etc/sudoers"):
         return "/etc/sudoers.d"
@@ -132,7 +132,7 @@ def _sudoers_folder(system: System) -> str:
 
 
 def _including(system: System, folder: str) -> Optional[tuple[str, str]]:
-    """The main file of a sudo that does not read the folder yet, with the line that makes it."""
+    """Path and new text of sudo's main file with a line that includes the folder; None if none is needed."""
     path = folder[: -len(".d")]
     if not system.files.exists(path):
         return None
@@ -142,12 +142,12 @@ def _including(system: System, folder: str) -> Optional[tuple[str, str]]:
         return None
     if any(re.match(rf"\s*[#@]include\s+\"?{re.escape(folder)}/90-azurelite", line) for line in lines):
         return None
-    # With `#`, which every sudo knows; `@` came with 1.9.1.
+    # With `#`, which every version of sudo supports; `@` came with 1.9.1.
     return path, "".join(f"{line}\n" for line in [*lines, f"#includedir {folder}"])
 
 
 def _doas_file(system: System) -> str:
-    """A file in /etc/doas.d where doas reads that folder, else its only file, in /etc or /usr/local/etc."""
+    """A file in /etc/doas.d if that folder exists, else doas's only file, in /etc or /usr/local/etc."""
     files = system.files
     if files.is_dir("/etc/doas.d"):
         return "/etc/doas.d/azurelite.conf"
@@ -164,7 +164,7 @@ def _in_order(wanted: Sequence[str], lines: Sequence[str]) -> bool:
 
 
 def _check(system: System, tool: str, argv: list[str], text: str, *, what: str) -> None:
-    """Let the tool's own program read the text. Where it is not installed, or cannot read one, nothing can be said."""
+    """Check the text with the tool's own program, if it is installed and can check text on standard input."""
     if system.commands.find(tool) is None:
         return
     try:
@@ -172,10 +172,10 @@ def _check(system: System, tool: str, argv: list[str], text: str, *, what: str) 
     except CommandError as error:
         try:
             _read_by(system, argv, f"{_HEADER}\n")
-        except CommandError:  # one that does not read standard input refuses everything
-            LOG.warning("%s cannot check %s here", tool, what)
+        except CommandError:  # it rejects everything, so it does not support standard input
+            LOG.warning("%s cannot check %s here: not checked", tool, what)
         else:
-            raise MachineError(f"{tool} refuses {what}, and nothing is written: {error}") from error
+            raise MachineError(f"{tool} rejects {what}, nothing was written: {error}") from error
 
 
 def _read_by(system: System, argv: list[str], text: str) -> None:

@@ -1,7 +1,7 @@
-"""passwd, group and their shadows changed together: every new text is on the disk before the first one counts.
+"""passwd, group, shadow and gshadow changed together: all new files are on the disk before the first one is renamed.
 
-A full disk or a crash while they are written leaves the old files; then they are renamed, passwd last, so that an
-account either is whole or does not exist yet. It knows lines, not what stands in them.
+A full disk or a crash during the writes leaves the old files. Then the new ones are renamed, passwd last, so that an
+account is either complete or does not exist yet. This module knows lines, not their meaning.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LABEL = "security.selinux"
 
 
 class TableFiles:
-    """The tables while they are being changed; made by `changing`."""
+    """The account files during a change; created by `changing`."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
@@ -32,11 +32,11 @@ class TableFiles:
         self._staged: list[str] = []
 
     def lines(self, path: str) -> list[str]:
-        """The lines as they will be. Raises FileError."""
+        """The lines with the changes so far. Raises FileError."""
         return list(self._wished[path]) if path in self._wished else self._files.lines(path)
 
     def put_line(self, path: str, key: str, line: str, *, optional: bool = False) -> None:
-        """Replace the line that starts with `key:`, or add it; an optional file that is not there is not made."""
+        """Replace the line that starts with `key:`, or add it; a missing optional file is not created."""
         if optional and self._files.stat(path) is None:
             return
         lines = self.lines(path)
@@ -48,7 +48,7 @@ class TableFiles:
         self._wished[path] = lines
 
     def stage(self) -> None:
-        """Write the new texts beside the old files. Raises FileError: no space, read-only."""
+        """Write the new files next to the old ones. Raises FileError: no space, read-only."""
         for path in (path for path in _ORDER if path in self._wished and path not in self._staged):
             self._staged.append(path)
             with explained("write", path):
@@ -56,7 +56,7 @@ class TableFiles:
                 self._stage(path, text.encode(errors="surrogateescape"))
 
     def commit(self) -> None:
-        """Let the new texts take the old ones' places. Raises FileError."""
+        """Replace the old files by the new ones. Raises FileError."""
         self.stage()
         for path in list(self._staged):
             with explained("write", path), self._files.parent(path) as (folder, name):
@@ -65,7 +65,7 @@ class TableFiles:
             self._staged.remove(path)
 
     def discard(self) -> None:
-        """Remove what was written and is not wanted any more."""
+        """Remove new files that were not renamed."""
         for path in self._staged:
             with contextlib.suppress(OSError), self._files.parent(path) as (folder, name):
                 os.unlink(beside(name), dir_fd=folder)
@@ -88,14 +88,14 @@ class TableFiles:
 
 @contextlib.contextmanager
 def changing(files: Files, wait: Deadline) -> Iterator[TableFiles]:
-    """The tables under the lock that all programs which edit them agree on (lckpwdf(3)), changed at the end.
+    """Lock the account files as all programs do that edit them (lckpwdf(3)), and write the changes at the end.
 
     Args:
         files: the guest's files.
         wait: how long another program may hold the lock.
 
     Raises:
-        FileError: the lock is not let go, or a file cannot be written; then all of them are as they were.
+        FileError: the lock stays taken, or a file cannot be written; then none of them has changed.
     """
     with table_lock(files, wait):
         tables = TableFiles(files)
@@ -108,7 +108,7 @@ def changing(files: Files, wait: Deadline) -> Iterator[TableFiles]:
 
 @contextlib.contextmanager
 def table_lock(files: Files, wait: Deadline) -> Iterator[None]:
-    """Hold the lock alone, for a program that does not take it itself. Raises FileError."""
+    """Only hold the lock, for a program that does not take it itself. Raises FileError."""
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         with files.parent(LOCK) as (folder, name):
@@ -119,15 +119,15 @@ def table_lock(files: Files, wait: Deadline) -> Iterator[None]:
         try:
             lock(lambda: fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)
         except OSError as error:
-            raise FileError(f"{LOCK} is held by another program and not let go: see which") from error
+            raise FileError(f"another program holds the lock file {LOCK}: find it with `fuser {LOCK}`") from error
         yield
     finally:
         os.close(descriptor)
 
 
 def _copy_label(host_path: str, descriptor: int) -> None:
-    """A new file gets its folder's SELinux label, and login reads /etc/shadow under its own only."""
-    with contextlib.suppress(OSError, AttributeError):  # no label, or a system without such attributes
+    """Copy the SELinux label: a new file gets its folder's, but login reads /etc/shadow only with its own."""
+    with contextlib.suppress(OSError, AttributeError):  # no label, or a system without extended attributes
         os.setxattr(descriptor, _LABEL, os.getxattr(host_path, _LABEL))
 
 
@@ -135,15 +135,14 @@ _USUAL = {"UID": (1000, 60000), "GID": (1000, 60000), "SYS_UID": (100, 999), "SY
 
 
 def login_range(files: Files, kind: str) -> tuple[int, int]:
-    """The numbers that accounts or groups of a kind may have.
+    """The range of numbers for accounts or groups of a kind.
 
     Args:
         files: the guest's files.
-        kind: "UID" or "GID" of people, "SYS_UID" or "SYS_GID" of the system's.
+        kind: "UID" or "GID" for people, "SYS_UID" or "SYS_GID" for the system.
 
     Returns:
-        Lowest and highest number: people's 1000 and 60000, the system's 100 and 999 where login.defs does not say
-        otherwise.
+        Lowest and highest number, from login.defs; by default 1000 and 60000 for people, 100 and 999 for the system.
     """
     lines = (line.split() for line in files.lines("/etc/login.defs"))
     settings = {words[0]: as_number(words[1]) for words in lines if len(words) >= 2}
@@ -152,11 +151,11 @@ def login_range(files: Files, kind: str) -> tuple[int, int]:
     return usual[0] if lowest is None else lowest, usual[1] if highest is None else highest
 
 
-_MOST = 2**32 - 1  # this one stands for "no number" in system calls
+_MOST = 2**32 - 1  # means "no number" in system calls
 
 
 def table_rows(files: Files, path: str, *, fill: int = 0) -> list[list[str]]:
-    """The fields of each line of a table, at least `fill` of them: empty ones in place of those that lack.
+    """The fields of each line of a file, padded with empty ones to at least `fill`.
 
     Raises:
         FileError: it cannot be read.
@@ -166,6 +165,6 @@ def table_rows(files: Files, path: str, *, fill: int = 0) -> list[list[str]]:
 
 
 def as_number(text: str) -> Optional[int]:
-    """A decimal number that a user or group may have, or None where the text is something else."""
+    """The text as the number of a user or group, or None if it is not one."""
     number = int(text) if len(text) <= 10 and text.isascii() and text.isdigit() else None
     return number if number is not None and number < _MOST else None

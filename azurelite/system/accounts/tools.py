@@ -1,8 +1,8 @@
 """Programs that change accounts: shadow-utils, BusyBox's adduser and addgroup, and pw(8) of FreeBSD.
 
-shadow-utils and pw work on the running system or in a foreign root. Debian has programs of the same names as BusyBox's
-which are something else, so those are taken only where they are BusyBox itself. BusyBox does not take the lock of the
-passwd files; it is held for it. FreeBSD's tables are a database that only its own programs can write.
+shadow-utils and pw work on the running system or in a foreign root. Debian has other programs named adduser and
+addgroup, so these are used only if they are BusyBox. BusyBox does not take the lock of the passwd files, so azurelite
+takes it. FreeBSD keeps accounts in a database that only its own programs can write.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from azurelite.metadata import Secret
 from azurelite.system.accounts.users import NewUser
 from azurelite.system.process import Commands
 
-MASTER = "/etc/master.passwd"  # FreeBSD's: where there is this file, /etc/passwd is only a copy without passwords
-_TIMEOUT = 60.0  # seconds. shadow-utils wait for the lock of another program for about 15 s before they give up.
+MASTER = "/etc/master.passwd"  # FreeBSD: if this file exists, /etc/passwd is only a copy without passwords
+_TIMEOUT = 60.0  # seconds; shadow-utils wait about 15 s for another program's lock
 _SKELETON = "/etc/skel"
 
 
@@ -23,7 +23,7 @@ class ShadowTools:
     """useradd, usermod and groupadd.
 
     Attributes:
-        foreign: they work on another root than the running system's.
+        foreign: whether they work on another root than the running system's.
     """
 
     def __init__(self, commands: Commands, *, prefix: Optional[str] = None) -> None:
@@ -32,10 +32,10 @@ class ShadowTools:
         self.foreign = prefix is not None
 
     def add_user(self, new: NewUser) -> None:
-        """Make the account with a home from the guest's /etc/skel.
+        """Create the account with a home from the guest's /etc/skel.
 
-        The password field becomes `*`: no password fits it, yet sshd without PAM, which turns away
-        accounts locked by `!`, still takes keys.
+        The password field becomes `*`: no password works, but keys do. With `!`, sshd without PAM rejects
+        keys too.
         """
         argv = ["--create-home"] if new.create_home else ["--no-create-home"]
         argv += ["--home-dir", new.home, "--shell", new.shell, "--password", "*"]
@@ -49,7 +49,7 @@ class ShadowTools:
         self._run("useradd", *argv, new.name)
 
     def add_group(self, name: str, *, system: bool = False) -> None:
-        """Make a group."""
+        """Create a group."""
         self._run("groupadd", *(["--system"] if system else []), name)
 
     def join(self, name: str, group: str) -> None:
@@ -74,14 +74,14 @@ class BusyBoxTools:
         self._locked = locked
 
     def add_user(self, new: NewUser) -> None:
-        """Make the account. BusyBox leaves its password as `!`: whoever calls makes that `*`."""
+        """Create the account. BusyBox sets its password field to `!`; the caller changes that to `*`."""
         argv = ["-D", "-h", new.home, "-s", new.shell, "-g", new.comment, "-k", _SKELETON]
         argv += ["-u", str(new.uid)] if new.uid is not None else []
         argv += [] if new.create_home else ["-H"]
         group = new.primary_group
         if new.system:
             argv += ["-S"]
-            if group is None:  # it would be nogroup, which belongs to everybody and nobody
+            if group is None:  # the default would be nogroup, which other accounts share
                 self.add_group(new.name, system=True)
                 group = new.name
         argv += ["-G", group] if group else []
@@ -90,7 +90,7 @@ class BusyBoxTools:
             self.join(new.name, extra)
 
     def add_group(self, name: str, *, system: bool = False) -> None:
-        """Make a group."""
+        """Create a group."""
         self._run("addgroup", *(["-S"] if system else []), name)
 
     def join(self, name: str, group: str) -> None:
@@ -103,7 +103,7 @@ class BusyBoxTools:
 
 
 def is_busybox(commands: Commands, name: str) -> bool:
-    """The program of that name is BusyBox: a link to it, or another name of its file."""
+    """Whether the program of that name is BusyBox: a symbolic or hard link to it."""
     path = commands.find(name)
     if path is None:
         return False
@@ -121,7 +121,7 @@ class PwTools:
         self._root = ["-R", prefix] if prefix else []
 
     def add_user(self, new: NewUser) -> None:
-        """Make the account; its password is `*`, as pw does unasked."""
+        """Create the account; pw sets its password field to `*` by default."""
         argv = [new.name, "-d", new.home, "-s", new.shell]
         argv += ["-m"] if new.create_home else []
         argv += ["-g", new.primary_group] if new.primary_group else []
@@ -131,8 +131,8 @@ class PwTools:
         self._run("useradd", *argv)
 
     def add_group(self, name: str, *, system: bool = False) -> None:
-        """Make a group."""
-        del system  # pw has no range of its own for them
+        """Create a group."""
+        del system  # pw has no separate range for system groups
         self._run("groupadd", name)
 
     def join(self, name: str, group: str) -> None:

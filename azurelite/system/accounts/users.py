@@ -8,7 +8,7 @@ from azurelite.record import Record
 
 
 class User(Record):
-    """An account, as /etc/passwd tells it. In a dry run an account to be made has the numbers -1."""
+    """An account as in /etc/passwd. In a dry run an account to be created has the numbers -1."""
 
     name: str
     uid: int
@@ -23,21 +23,21 @@ class User(Record):
 
 
 class NewUser(Record):
-    """An account to be made. Its password is locked in the way that still lets sshd take keys.
+    """An account to be created. Password login is locked, key login works.
 
     Attributes:
         name: validated login name.
-        home: guest path of the home folder; made from /etc/skel.
+        home: guest path of the home folder; created from /etc/skel.
         shell: guest path.
-        groups: further groups, which must exist.
-        primary_group: an existing group to use; a new one of the user's name when None.
-        comment: the full name or what the account is for; no `:` and no line end.
-        uid: the number wished for, which must be free; the next free one when None.
-        system: an account of a service: a number below people's.
-        create_home: make the home where there is none.
-        home_mode: permission bits of a home that is made, as 0o750; the guest's own habit when None.
-        expire_day: days since 1970 after which nobody can log in to it.
-        inactive: days after its password expired in which it may still be renewed.
+        groups: additional groups, which must exist.
+        primary_group: an existing group to use; None creates one with the user's name.
+        comment: the full name or the purpose of the account; no `:` and no line break.
+        uid: the number, which must be free; None takes the next free one.
+        system: a service account: its number is below those for people.
+        create_home: create the home if it does not exist.
+        home_mode: permission bits of a new home, as 0o750; None uses the guest's default.
+        expire_day: last day of login, in days since 1970.
+        inactive: days after the password expired during which it may still be renewed.
     """
 
     name: str
@@ -55,7 +55,7 @@ class NewUser(Record):
 
 
 class Owner(Record):
-    """Who a file belongs to. `name` is for people; a dry run may not know the numbers yet (-1)."""
+    """The owner of a file. `name` is for messages; a dry run may not know the numbers yet (-1)."""
 
     name: str
     uid: int

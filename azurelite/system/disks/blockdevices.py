@@ -1,7 +1,7 @@
-"""Disks and partitions, as sysfs shows them: sizes, places, what stands on what, and who uses them.
+"""Disks and partitions in sysfs: their sizes, positions and layers, and what uses them.
 
-It only looks. Which disk is for what, the handlers know; names such as `sdb` mean nothing here, for Linux gives them
-in the order in which the disks turn up.
+This module only reads. The handlers know the purpose of each disk. Names such as `sdb` have no meaning here: Linux
+assigns them in the order in which it finds the disks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from azurelite.system.explain import explained
 from azurelite.system.globs import natural
 from azurelite.system.root import Root
 
-_SECTOR = 512  # bytes: sysfs counts in these, whatever the disk's own sectors are
+_SECTOR = 512  # bytes: the unit of sysfs, whatever the disk's sector size is
 
 
 class Device(Record):
@@ -42,12 +42,12 @@ class Device(Record):
 
     @property
     def path(self) -> str:
-        """Guest path of its node."""
+        """Guest path of its device node."""
         return f"/dev/{self.name}"
 
     @property
     def end(self) -> int:
-        """Bytes from the beginning of the disk to the first byte behind it."""
+        """Offset in bytes of the first byte after it, from the beginning of the disk."""
         return self.start + self.size
 
 
@@ -62,7 +62,7 @@ class BlockDevices:
         self.root = root
 
     def disks(self) -> list[Device]:
-        """Whole disks, in the order of their names, numbers in them counted (nvme2n1 ahead of nvme10n1)."""
+        """Whole disks in natural order of their names (nvme2n1 before nvme10n1)."""
         found = [self._device(self._guest(f"/sys/block/{name}")) for name in self._names("/sys/block")]
         return sorted((disk for disk in found if disk is not None and disk.size), key=lambda disk: natural(disk.name))
 
@@ -71,7 +71,7 @@ class BlockDevices:
         return self._device(self._guest(f"/sys/dev/block/{number}"))
 
     def by_node(self, path: str) -> Optional[Device]:
-        """The device that a node, or a link to one, stands for; None where it is no block device."""
+        """The device of a device node or of a link to one; None if it is not a block device."""
         try:
             found = self.root.stat(path)
         except OSError:
@@ -81,13 +81,13 @@ class BlockDevices:
         return self.by_number(f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}")
 
     def disk_of(self, device: Device) -> Device:
-        """The disk that a partition lies on; a disk is its own."""
+        """The disk of a partition; for a disk the disk itself."""
         if not device.partition:
             return device
         return self._device(os.path.dirname(device.folder)) or device
 
     def partitions(self, disk: Device) -> list[Device]:
-        """The partitions that the kernel knows, in the order in which they lie on the disk."""
+        """The partitions that the kernel knows, in the order of their start."""
         found = [
             self._device(f"{disk.folder}/{name}")
             for name in self._names(disk.folder)
@@ -96,7 +96,7 @@ class BlockDevices:
         return sorted((part for part in found if part is not None), key=lambda part: part.start)
 
     def beneath(self, device: Device) -> list[Device]:
-        """What a device of the device mapper or of md stands on, down to disks and partitions; [] for any other."""
+        """The disks and partitions below a device-mapper or md device; [] for any other device."""
         found: list[Device] = []
         pending = [(device.folder, 0)]
         while pending:
@@ -112,17 +112,17 @@ class BlockDevices:
         return found
 
     def is_stacked(self, device: Device) -> bool:
-        """It is made of other devices: LVM, dm-crypt, multipath, RAID."""
+        """Whether it is made of other devices: LVM, dm-crypt, multipath, RAID."""
         return bool(self._names(f"{device.folder}/slaves")) or any(
             self._names(f"{device.folder}/{kind}") for kind in ("dm", "md")
         )
 
     def attribute(self, device: Device, name: str) -> str:
-        """An attribute below the device's folder, as "device/model"; "" where there is none."""
+        """An attribute in the device's sysfs folder, as "device/model"; "" if there is none."""
         return self.root.text(f"{device.folder}/{name}").strip()
 
     def inherited(self, disk: Device, name: str) -> Iterator[str]:
-        """The values of an attribute in all the folders above, nearest first: of its controller, of its bus."""
+        """The values of an attribute in all parent folders, nearest first: of its controller, of its bus."""
         folder = os.path.dirname(disk.folder)
         while folder.startswith("/sys/devices/"):
             value = self.root.text(f"{folder}/{name}").strip()
@@ -131,12 +131,12 @@ class BlockDevices:
             folder = os.path.dirname(folder)
 
     def lun(self, disk: Device) -> Optional[int]:
-        """The number of a SCSI disk at its controller, or None where it is no SCSI disk."""
+        """The LUN of a SCSI disk, or None if it is not a SCSI disk."""
         address = os.path.basename(self._guest(f"{disk.folder}/device")).split(":")
         return int(address[3]) if len(address) == 4 and address[3].isdigit() else None
 
     def mounts_of(self, disk: Device) -> list[Mounted]:
-        """Where the disk or one of its partitions is mounted."""
+        """The mounts of the disk and of its partitions."""
         devices = [disk, *self.partitions(disk)]
         numbers = {device.number for device in devices}
         return [
@@ -146,29 +146,29 @@ class BlockDevices:
         ]
 
     def in_use(self, disk: Device) -> Optional[str]:
-        """Who uses the disk or a partition of it, in a reader's words; None where nobody does."""
+        """What uses the disk or one of its partitions, as text for a message; None if it is unused."""
         for row in self.mounts_of(disk):
             return f"it is mounted at {row.folder}"
         devices = [disk, *self.partitions(disk)]
         for device in devices:
             for holder in self._names(f"{device.folder}/holders"):
-                return f"{holder} stands on it"
+                return f"{holder} uses it"
         swaps = {line.split(" ")[0].split("\t")[0] for line in self.root.text("/proc/swaps").strip().splitlines()[1:]}
         if any(self._is_one_of(swap, {d.number for d in devices}, {d.path for d in devices}) for swap in swaps):
-            return "it is swapped to"
+            return "it is used as swap"
         if self.attribute(disk, "ro") == "1":
             return "it is read-only"
         return None
 
     def node(self, device: Device, *, claim: bool = False) -> str:
-        """Host path of a device's node, checked: it is a block device and the very one that sysfs shows.
+        """Host path of a device node, after a check that it is the block device that sysfs shows.
 
         Args:
             device: a disk or a partition.
-            claim: also ask the kernel whether anybody holds it or a part of it.
+            claim: also check (O_EXCL) that nothing uses it or a part of it.
 
         Raises:
-            FileError: no such node, another device, or somebody holds it.
+            FileError: no such node, another device, or it is in use.
         """
         with explained("open", device.path):
             path = self.root.host_path(device.path)
@@ -177,7 +177,7 @@ class BlockDevices:
                 descriptor = os.open(path, flags)
             except OSError as error:
                 if error.errno == errno.EBUSY:
-                    raise FileError(f"{device.path} is left alone: somebody in the kernel holds it") from error
+                    raise FileError(f"{device.path} skipped: the kernel is using it") from error
                 raise
             try:
                 found = os.fstat(descriptor)
@@ -185,7 +185,7 @@ class BlockDevices:
                 os.close(descriptor)
         number = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
         if not stat.S_ISBLK(found.st_mode) or number != device.number:
-            raise FileError(f"{device.path} is not the device {device.number} that sysfs shows")
+            raise FileError(f"{device.path} is not the device {device.number} of sysfs: check the device nodes in /dev")
         return path
 
     def _is_one_of(self, source: str, numbers: set[str], paths: set[str]) -> bool:
@@ -202,7 +202,7 @@ class BlockDevices:
         if not number or size is None:
             return None
         return Device(
-            os.path.basename(folder).replace("!", "/"),  # sysfs's way to write cciss/c0d0
+            os.path.basename(folder).replace("!", "/"),  # sysfs writes cciss/c0d0 as cciss!c0d0
             number,
             folder,
             size=size * _SECTOR,

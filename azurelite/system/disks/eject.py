@@ -1,4 +1,4 @@
-"""Ejecting a disc by the kernel's own calls: no `eject` program is needed."""
+"""Ejecting a disc with ioctls: no `eject` program is needed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def eject(device: str, *, ioctl: Callable[[int, int, int], object] = fcntl.ioctl
         ioctl: the system's call.
 
     Raises:
-        MachineError: in the system's words: no such drive, not a drive, somebody still uses it.
+        MachineError: no such drive, not a drive, or still in use.
     """
     try:
-        # Not blocking: a drive can then be opened without a disc, and a plain open would pull its tray in.
+        # O_NONBLOCK opens a drive without a disc; a plain open would close its tray.
         descriptor = os.open(device, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             with contextlib.suppress(OSError):  # not every drive has a lock
@@ -39,7 +39,7 @@ def eject(device: str, *, ioctl: Callable[[int, int, int], object] = fcntl.ioctl
 
 
 def eject_disc(system: System, device: str) -> None:
-    """Eject the disc in a drive of the running system, and record it; in a dry run the record is all.
+    """Eject the disc in a drive of the running system, and record it; a dry run only records it.
 
     Args:
         system: the guest.

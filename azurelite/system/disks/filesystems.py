@@ -1,7 +1,6 @@
-"""File systems on block devices: what is on a disk, how large a mounted one is, growing one, making one.
+"""File systems on block devices: recognising the content of a disk, measuring, growing and creating a file system.
 
-What is on a disk is read from the disk itself, a few megabytes of it. What is not known is "other" and never taken
-for an empty disk.
+The content is recognised by reading a few megabytes of the disk. Unknown content is "other", never an empty disk.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from azurelite.system.explain import explained, write_all
 from azurelite.system.machine import System
 
 _MIB = 1024 * 1024
-_HEAD, _TAIL = 4 * _MIB, _MIB  # bytes at a disk's ends that are zero throughout when nothing was ever written to it
+_HEAD, _TAIL = 4 * _MIB, _MIB  # bytes at both ends of a disk; all zero on one that was never written
 _WIPED = _MIB
-_UNFINISHED = b"azurelite: a file system is being made here\n"  # seen again only where that was cut off
+_UNFINISHED = b"azurelite: a file system is being made here\n"  # still there only if formatting was interrupted
 _SECONDS = 300.0  # for programs that work on a whole disk
 
 _XFS_GEOMETRY = 0x80705864  # XFS_IOC_FSGEOMETRY_V1, linux/xfs_fs.h
@@ -33,7 +32,7 @@ _REREAD_PARTITIONS = 0x125F  # BLKRRPART, linux/fs.h
 
 LINUX_KINDS = ("ext4", "xfs", "btrfs")
 _MAKERS = {
-    # Without discarding what is there: on a disk of some terabytes that alone may take minutes.
+    # Without discard, which may take minutes on a disk of several terabytes.
     "ext4": ("mkfs.ext4", "-q", "-F", "-E", "nodiscard", "-L"),
     "xfs": ("mkfs.xfs", "-q", "-f", "-K", "-L"),
     "btrfs": ("mkfs.btrfs", "-q", "-f", "-K", "-L"),
@@ -58,8 +57,8 @@ class Content(Record):
 
     Attributes:
         kind: "blank" (zeros at both ends), "ext4" (or 2, 3), "xfs", "btrfs", "ntfs", "luks", "lvm", "swap",
-            "partitions" (a table of them), "unfinished" (making a file system was cut off), "other" (nobody knows).
-        label: of an ext4, xfs or btrfs; "" where it has none.
+            "partitions" (a partition table), "unfinished" (formatting was interrupted), "other" (unknown).
+        label: of an ext4, xfs or btrfs; "" if it has none.
     """
 
     kind: str
@@ -68,10 +67,10 @@ class Content(Record):
 
 @contextlib.contextmanager
 def opened(path: str, device: Device) -> Iterator[Reader]:
-    """A reader of a device for the length of a `with` block. Raises FileError.
+    """A reader of a device for the duration of a `with` block. Raises FileError.
 
     Args:
-        path: host path of the node.
+        path: host path of the device node.
         device: for messages.
     """
     with explained("read", device.path):
@@ -106,7 +105,7 @@ def _known(head: bytes) -> Optional[Content]:
 
 
 def ntfs_names(read: Reader) -> Optional[set[str]]:
-    """The names in the root folder of the NTFS on a device; None where they cannot be known."""
+    """The names in the root folder of the NTFS on a device; None if they cannot be read."""
     try:
         return root_names(read)
     except ValueError:
@@ -114,7 +113,7 @@ def ntfs_names(read: Reader) -> Optional[set[str]]:
 
 
 def size_of(kind: str, *, folder: str, node: str) -> int:
-    """How many bytes of its device a mounted file system uses.
+    """The size of a mounted file system in bytes.
 
     Args:
         kind: "ext2", "ext3", "ext4", "xfs" or "btrfs".
@@ -122,9 +121,9 @@ def size_of(kind: str, *, folder: str, node: str) -> int:
         node: host path of its device.
 
     Raises:
-        FileError: in the system's words.
+        FileError: the size cannot be read.
     """
-    with explained("measure the file system of", folder):
+    with explained("read the size of the file system at", folder):
         if kind.startswith("ext"):
             return _ext_size(node)
         if kind == "xfs":
@@ -135,25 +134,25 @@ def size_of(kind: str, *, folder: str, node: str) -> int:
 
 
 def btrfs_node(folder: str) -> Optional[str]:
-    """The node that a mounted btrfs lies on, as the kernel names it; None where it lies on several. Raises FileError.
+    """The device node of a mounted btrfs as the kernel names it; None if it has several devices. Raises FileError.
 
-    A btrfs has a made-up device number, so neither `stat` nor the table of mounts leads to its device.
+    A btrfs has an artificial device number, so neither `stat` nor the mount table leads to its device.
     """
-    with explained("measure the file system of", folder):
+    with explained("read the size of the file system at", folder):
         return _btrfs_device(folder)[0] or None
 
 
 def grow(system: System, kind: str, *, folder: str, device: Device) -> None:
-    """Let a mounted file system use all of its device.
+    """Grow a mounted file system to the size of its device.
 
     Args:
         system: the running system.
         kind: "ext2", "ext3", "ext4", "xfs" or "btrfs".
         folder: where it is mounted.
-        device: what it lies on.
+        device: its device.
 
     Raises:
-        CommandError: its program is not installed, or failed.
+        CommandError: its tool is not installed, or failed.
     """
     if kind.startswith("ext"):
         argv = ["resize2fs", device.path]
@@ -163,16 +162,16 @@ def grow(system: System, kind: str, *, folder: str, device: Device) -> None:
         argv = ["btrfs", "filesystem", "resize", "max", folder]
     package = _PACKAGES["ext4" if kind.startswith("ext") else kind]
     system.commands.need(argv[0], remedy=f"install {package}")
-    system.perform(Change("disk", folder, f"let its {kind} use all of {device.path}"), argv, timeout=_SECONDS)
+    system.perform(Change("disk", folder, f"grow, {kind}, to the size of {device.path}"), argv, timeout=_SECONDS)
 
 
 def make(system: System, device: Device, node: str, *, kind: str, label: str) -> None:
-    """Make a file system over a whole device; whatever was on it is gone.
+    """Format a whole device; its content is lost.
 
     Args:
         system: the running system.
         device: the device.
-        node: its host path, as `BlockDevices.node` checked it.
+        node: its host path, checked by `BlockDevices.node`.
         kind: "ext4", "xfs" or "btrfs".
         label: at most 12 letters.
 
@@ -182,7 +181,7 @@ def make(system: System, device: Device, node: str, *, kind: str, label: str) ->
     """
     program, *options = _MAKERS[kind]
     system.commands.need(program, remedy=f"install {_PACKAGES[kind]}")
-    system.journal.record(Change("disk", device.path, f"a new file system: {kind}, {device.size // _MIB} MiB"))
+    system.journal.record(Change("disk", device.path, f"format, {kind}, {device.size // _MIB} MiB"))
     if system.dry_run:
         return
     _wipe(node, device)
@@ -190,10 +189,10 @@ def make(system: System, device: Device, node: str, *, kind: str, label: str) ->
 
 
 def _wipe(node: str, device: Device) -> None:
-    """Zeros over both ends, where tables of partitions lie: the makers of file systems leave some of them.
+    """Overwrite both ends with zeros: mkfs leaves some partition tables there.
 
-    The beginning says that the work is not done yet. The file system covers that, or (ext4) comes to lie behind it and
-    is found first.
+    A marker at the beginning says that formatting is not finished. The new file system overwrites it, or (ext4) starts
+    after it and is recognised first.
     """
     with explained("write", device.path):
         descriptor = os.open(node, os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC)
@@ -202,7 +201,7 @@ def _wipe(node: str, device: Device) -> None:
                 os.lseek(descriptor, offset, os.SEEK_SET)
                 write_all(descriptor, start.ljust(min(_WIPED, device.size - offset), b"\0"))
             os.fsync(descriptor)
-            with contextlib.suppress(OSError):  # a kernel that keeps the old partitions in mind forgets them at boot
+            with contextlib.suppress(OSError):  # if it fails, the kernel keeps the old partitions until the next boot
                 fcntl.ioctl(descriptor, _REREAD_PARTITIONS)
         finally:
             os.close(descriptor)
@@ -215,7 +214,7 @@ def _ext_size(node: str) -> int:
     finally:
         os.close(descriptor)
     if len(block) < 1024 or block[0x38:0x3A] != b"\x53\xef":
-        raise OSError(errno.EINVAL, "it holds no ext4")
+        raise OSError(errno.EINVAL, "it is not an ext4")
     blocks, scale, incompatible = (struct.unpack_from("<I", block, at)[0] for at in (0x4, 0x18, 0x60))
     if incompatible & 0x80:  # 64bit
         blocks += struct.unpack_from("<I", block, 0x150)[0] << 32
@@ -223,7 +222,7 @@ def _ext_size(node: str) -> int:
 
 
 def _btrfs_device(folder: str) -> tuple[str, int]:
-    """Node and bytes of the only device of a btrfs; ("", 0) where it has several."""
+    """Node and size in bytes of the only device of a btrfs; ("", 0) if it has several."""
     last, count = struct.unpack_from("<QQ", _ask(folder, _BTRFS_FS_INFO, bytearray(1024)))
     if count != 1:
         return "", 0
@@ -233,7 +232,7 @@ def _btrfs_device(folder: str) -> tuple[str, int]:
         try:
             answer = _ask(folder, _BTRFS_DEV_INFO, buffer)
         except OSError as error:
-            if error.errno == errno.ENODEV:  # devices that were taken out leave gaps
+            if error.errno == errno.ENODEV:  # removed devices leave gaps in the numbers
                 continue
             raise
         return os.fsdecode(bytes(answer[3072:]).split(b"\0")[0]), int(struct.unpack_from("<Q", answer, 32)[0])

@@ -1,6 +1,6 @@
-"""/etc/fstab: lines of our own, with `# azurelite` at their ends, among those of others, which stay byte for byte.
+"""/etc/fstab: azurelite's own lines, which end with `# azurelite`; other lines stay byte for byte.
 
-The six fields and their escapes are those of fstab(5). What a line is good for is not known here.
+The six fields and their escapes are those of fstab(5).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Entry(Record):
         kind: the file system's type, or "auto", "swap".
         options: separated by commas.
         dump: for the program `dump`.
-        check: in which turn it is checked at boot; 0: never.
+        check: the order of the check at boot; 0: no check.
     """
 
     device: str
@@ -44,11 +44,11 @@ class Entry(Record):
 
     @property
     def key(self) -> tuple[str, str]:
-        """What makes two lines speak of the same: the mount point, and for swap the device."""
+        """What two lines for the same thing have in common: the mount point, and for swap the device."""
         return (self.device, "none") if self.path == "none" else ("", self.path)
 
     def line(self) -> bytes:
-        """The line, without its end."""
+        """The line, without a line break."""
         words = [_escape(word) for word in (self.device, self.path, self.kind, self.options)]
         return b"%s %d %d %s" % (" ".join(words).encode(errors="surrogateescape"), self.dump, self.check, _TAG)
 
@@ -60,35 +60,37 @@ class Fstab:
         system: the guest.
 
     Raises:
-        HandlerError: there is no /etc that it could be in.
+        HandlerError: there is no /etc.
         FileError: it cannot be read.
     """
 
     def __init__(self, system: System) -> None:
         self._system = system
         if not system.files.is_dir(_FOLDER):
-            raise HandlerError(f"there is no {_FOLDER}, so there can be no {PATH}: is this the root of a system?")
+            raise HandlerError(
+                f"cannot write {PATH} because {_FOLDER} does not exist: check that --root is the root of a system"
+            )
         self._before = system.files.read(PATH) or b""
         self._lines = self._before.split(b"\n")
 
     def foreign(self, entry: Entry) -> Optional[Entry]:
-        """Somebody else's line for the same mount point (for swap: the same device), or None."""
+        """A line that azurelite did not write for the same mount point (for swap: the same device), or None."""
         return next((there for line, there in self._parsed() if not _is_ours(line) and there.key == entry.key), None)
 
     def ensure(self, entry: Entry) -> None:
-        """See to it that our line for this mount point is this one; `save` writes it."""
+        """Set azurelite's line for this mount point; `save` writes it."""
         ours = [i for i in range(len(self._lines)) if self._is_our(i, entry)]
         for i in reversed(ours[1:]):
             del self._lines[i]
         if ours:
             self._lines[ours[0]] = entry.line()
             return
-        if self._lines[-1]:  # the last line has no end: it gets one
+        if self._lines[-1]:  # the last line has no line break: add one
             self._lines.append(b"")
         self._lines.insert(len(self._lines) - 1, entry.line())
 
     def check(self) -> None:
-        """See that `save` can write, ahead of everything that the table is to tell of. Raises FileError."""
+        """Check that `save` can write, before anything is mounted. Raises FileError."""
         if b"\n".join(self._lines) == self._before or self._system.files.stat(_FOLDER) is None:
             return
         with explained("write", PATH):
@@ -96,7 +98,7 @@ class Fstab:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     def save(self) -> bool:
-        """Write it, where it changed; True then. systemd is told, which made units of the old one. Raises FileError."""
+        """Write the table if it changed (then True), and reload systemd, which has units for it. Raises FileError."""
         after = b"\n".join(self._lines)
         if after == self._before:
             return False
@@ -105,8 +107,10 @@ class Fstab:
         system = self._system
         if system.root.is_host and system.files.is_dir("/run/systemd/system"):
             try:
-                system.perform(Change("service", "systemd", f"read {PATH} again"), ["systemctl", "daemon-reload"])
-            except CommandError:  # it reads it at the next boot in any case
+                system.perform(
+                    Change("service", "systemd", f"reload, {PATH} has changed"), ["systemctl", "daemon-reload"]
+                )
+            except CommandError:  # systemd reads it at the next boot anyway
                 return True
         return True
 
@@ -124,7 +128,7 @@ class Fstab:
 
 
 def parse(line: bytes) -> Optional[Entry]:
-    """What a line says, or None for a remark, an empty line, or one with fewer than two fields."""
+    """Parse a line; None for a comment, an empty line, or one with fewer than two fields."""
     words = line.replace(b"\t", b" ").strip().split()
     if len(words) < 2 or words[0].startswith(b"#"):
         return None

@@ -1,6 +1,6 @@
-"""Growing a partition into the room behind it: how much there is, and who does it (growpart or sfdisk).
+"""Growing a partition into the free space after it, with growpart or sfdisk.
 
-What lies on the partition is not known here.
+The file system on the partition is not handled here.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from azurelite.system.disks.blockdevices import BlockDevices, Device
 from azurelite.system.disks.filesystems import opened
 from azurelite.system.machine import System
 
-WORTHWHILE = 16 * 1024 * 1024  # bytes; less is lost to alignment, to a GPT's second copy, to the last group of an ext4
-_MBR_REACH = 2**32 * 512  # bytes; an MBR has 32 bits for a sector's number
+WORTHWHILE = 16 * 1024 * 1024  # bytes; less is lost to alignment, a GPT's second copy, or the last group of an ext4
+_MBR_REACH = 2**32 * 512  # bytes; an MBR has 32 bits for a sector number
 _SECONDS = 60.0
 
 
 class Room(Record):
-    """What is behind a partition.
+    """The space after a partition.
 
     Attributes:
         size: bytes that the partition could have.
-        free: bytes at the end of the disk that nobody has.
-        behind: the partition that lies between it and them, or None.
+        free: unused bytes at the end of the disk.
+        behind: the partition between it and the free bytes, or None.
     """
 
     size: int
@@ -34,13 +34,13 @@ class Room(Record):
 
 
 def room_of(partition: Device, disk: Device, others: Sequence[Device], *, mbr: bool = False) -> Room:
-    """How far a partition could reach.
+    """How large a partition could be.
 
     Args:
         partition: the one to grow.
         disk: its disk.
-        others: the partitions of the disk, in any order; the one itself may be among them.
-        mbr: the disk has an MBR, which ends at 2 TiB.
+        others: the partitions of the disk, in any order; the one to grow may be among them.
+        mbr: the disk has an MBR, whose limit is 2 TiB.
     """
     later = [other for other in others if other.start > partition.start and other.end > partition.end]
     end = min(disk.size, _MBR_REACH) if mbr else disk.size
@@ -51,34 +51,34 @@ def room_of(partition: Device, disk: Device, others: Sequence[Device], *, mbr: b
 
 
 def has_mbr(devices: BlockDevices, disk: Device) -> bool:
-    """The disk's table of partitions is an MBR and no GPT. Raises FileError."""
+    """Whether the disk's partition table is an MBR, not a GPT. Raises FileError."""
     with opened(devices.node(disk), disk) as read:
         sector = read(0, 512)
     return sector[510:512] == b"\x55\xaa" and 0xEE not in sector[450:512:16]
 
 
 def grow_partition(system: System, devices: BlockDevices, partition: Device, disk: Device, *, size: int) -> Device:
-    """Let a partition have the room behind it, while it is in use.
+    """Grow a partition into the space after it, while it is in use.
 
     Args:
         system: the running system.
         devices: its block devices.
         partition: the partition.
         disk: its disk.
-        size: bytes that it should have, for the record.
+        size: its new size in bytes, for the record.
 
     Returns:
-        The partition as the kernel sees it then; in a dry run, as it would be.
+        The partition as the kernel sees it afterwards; in a dry run, as it would be.
 
     Raises:
-        CommandError: no program that could do it is installed, or it failed.
+        CommandError: neither program is installed, or it failed.
     """
     number = str(partition.partition)
-    change = Change("disk", partition.path, f"grow it to {size // 1024 // 1024} MiB")
+    change = Change("disk", partition.path, f"grow to {size // 1024 // 1024} MiB")
     if system.commands.find("growpart") is not None:
         system.perform(change, ["growpart", disk.path, number], timeout=_SECONDS)
     elif system.commands.find("sfdisk") is not None:
-        # It moves a GPT's second copy to the disk's new end by itself. `,+`: same beginning, as much as there is.
+        # sfdisk moves a GPT's second copy to the disk's new end. `,+`: same start, all the space.
         argv = ["sfdisk", "--quiet", "--no-reread", "--force", "-N", number, disk.path]
         system.perform(change, argv, timeout=_SECONDS, plain_input=b",+\n")
     else:
@@ -87,7 +87,7 @@ def grow_partition(system: System, devices: BlockDevices, partition: Device, dis
         return Device(partition.name, partition.number, partition.folder, size, partition.start, partition.partition)
     grown = devices.by_number(partition.number) or partition
     if grown.size == partition.size and system.commands.find("partx") is not None:
-        try:  # the kernel reads no table of a disk in use, but it can be told of one partition
+        try:  # the kernel does not reread the table of a disk in use; partx updates one partition
             system.commands.run(["partx", "--update", "--nr", number, disk.path], timeout=_SECONDS)
         except CommandError:
             return grown

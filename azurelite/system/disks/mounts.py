@@ -1,7 +1,7 @@
-"""The kernel's table of mounts, the discs in it, and mounting one read-only for a moment.
+"""The kernel's mount table, the discs in it, and temporary read-only mounts of a disc.
 
-The kernel's table is `/proc/self/mountinfo` (proc(5)): what is a space, tab, line feed or backslash in a name stands
-there as three octal digits.
+The mount table is `/proc/self/mountinfo` (proc(5)). A space, tab, line feed or backslash in a name is written there
+as three octal digits.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _TABLE = "/proc/self/mountinfo"
 _TABLE_CAP = 4 * 1024 * 1024
 _KINDS = ("udf", "iso9660")
 _ESCAPE = rb"\\([0-3][0-7]{2})"
-_PATIENCE = 20.0  # seconds for the `mount` program: it may load a module, and a drive may spin up
+_PATIENCE = 20.0  # seconds for `mount`, which may load a module or wait for a drive to spin up
 
 
 class MountedDisc(Record):
-    """A disc in the kernel's table.
+    """A disc in the mount table.
 
     Attributes:
-        device: as the table has it; a guest path.
-        folder: the guest path that its root folder is shown at.
+        device: as in the table; a guest path.
+        folder: the guest path of its mount point.
         kind: "udf" or "iso9660".
     """
 
@@ -40,15 +40,15 @@ class MountedDisc(Record):
 
 
 class Mounted(Record):
-    """A row of the kernel's table.
+    """A row of the mount table.
 
     Attributes:
-        number: "major:minor" of the device; btrfs and file systems without a device have a made-up one.
-        inside: which of its own folders is shown; "/" is all of it.
-        folder: the guest path that it is shown at.
-        options: the mount's own, as ("rw", "relatime").
+        number: "major:minor" of the device; btrfs and file systems without a device have an artificial one.
+        inside: which folder of the file system is mounted; "/" is all of it.
+        folder: the guest path of the mount point.
+        options: the options of this mount, as ("rw", "relatime").
         kind: the type of the file system.
-        source: the device as `mount` was told it.
+        source: the device as it was passed to `mount`.
     """
 
     number: str
@@ -60,16 +60,16 @@ class Mounted(Record):
 
 
 def mounted_discs(root: Root) -> list[MountedDisc]:
-    """The mounted UDF and ISO 9660 discs, first mounted first; none where the kernel's table cannot be read."""
+    """The mounted UDF and ISO 9660 discs in mount order; none if the mount table cannot be read."""
     return [MountedDisc(row.source, row.folder, row.kind) for row in _rows(root) if row.kind in _KINDS]
 
 
 def mounted_at(root: Root, device: str) -> Optional[str]:
-    """The guest path where a device's root folder is shown, or None where it is not mounted.
+    """The mount point of a device (guest path), or None if it is not mounted.
 
     Args:
         root: the guest.
-        device: guest path; a link to the device is as good.
+        device: guest path of the device or of a symbolic link to it.
     """
     try:
         resolved = root.host_path(device)
@@ -93,7 +93,7 @@ def _leads_to(root: Root, source: str, resolved: str) -> bool:
 
 
 def mounted_on(root: Root, folder: str) -> Optional[Mounted]:
-    """What is shown at a mount point, or at the end of a link to one: the last that was mounted there, or None."""
+    """The last mount at a mount point, or at the target of a link to one, or None."""
     try:
         resolved = root.host_path(folder)[len(root.path.rstrip("/")) :]
     except OSError:
@@ -102,7 +102,7 @@ def mounted_on(root: Root, folder: str) -> Optional[Mounted]:
 
 
 def mount_table(root: Root) -> list[Mounted]:
-    """Every mount, first mounted first; none where the kernel's table cannot be read."""
+    """All mounts in mount order; none if the mount table cannot be read."""
     try:
         table = root.read(_TABLE, limit=_TABLE_CAP) or b""
     except OSError:
@@ -112,7 +112,7 @@ def mount_table(root: Root) -> list[Mounted]:
         fields = line.split(b" ")
         if len(fields) < 10 or b"-" not in fields[6:-3]:
             continue
-        behind = fields.index(b"-", 6) + 1  # any number of optional fields comes before it
+        behind = fields.index(b"-", 6) + 1  # after any number of optional fields
         words = [_unescaped(fields[i]) for i in (3, 4, 5, behind, behind + 1)]
         number = fields[2].decode("ascii", "replace")
         found.append(Mounted(number, words[0], words[1], tuple(words[2].split(",")), words[3], words[4]))
@@ -120,7 +120,7 @@ def mount_table(root: Root) -> list[Mounted]:
 
 
 def _rows(root: Root) -> list[Mounted]:
-    """What is shown at each mount point: the last that was mounted there, if it is a whole file system."""
+    """The visible mount of each mount point (the last one), if it is a whole file system."""
     shown: dict[str, Mounted] = {}
     for row in mount_table(root):
         shown.pop(row.folder, None)
@@ -133,11 +133,11 @@ def _unescaped(field: bytes) -> str:
 
 
 class Mounts:
-    """Mounts discs of the running system, each for the length of a `with` block.
+    """Mounts discs of the running system, each for the duration of a `with` block.
 
     Args:
         commands: finds and runs `mount` and `umount`.
-        folder: host path below which the mount points are made.
+        folder: host path of the folder for the mount points.
     """
 
     def __init__(self, commands: Commands, *, folder: str = RUN_DIR) -> None:
@@ -146,7 +146,7 @@ class Mounts:
 
     @contextlib.contextmanager
     def read_only(self, device: str) -> Iterator[str]:
-        """Mount a disc on a folder that is nobody else's; unmount it and remove the folder on every way out.
+        """Mount a disc on a new private folder; unmount it and remove the folder at the end, also after an error.
 
         Args:
             device: host path of the device.
@@ -155,8 +155,8 @@ class Mounts:
             The host path of the disc's root folder.
 
         Raises:
-            CommandError: the kernel cannot mount it, or would not let go of it again.
-            FileError: no folder could be made.
+            CommandError: the kernel cannot mount or unmount it.
+            FileError: the folder cannot be created.
         """
         place = self._make_place()
         mounted = False
@@ -167,10 +167,10 @@ class Mounts:
             yield place
         finally:
             try:
-                if mounted or os.path.ismount(place):  # a program that was killed may have been through
+                if mounted or os.path.ismount(place):  # a killed `mount` may have succeeded
                     self._unmount(place)
             finally:
-                with contextlib.suppress(OSError):  # only where it is still mounted, which was told
+                with contextlib.suppress(OSError):  # fails only if it is still mounted, which was reported
                     os.rmdir(place)
 
     def _make_place(self) -> str:
@@ -180,10 +180,10 @@ class Mounts:
 
             return tempfile.mkdtemp(prefix="disc-", dir=self._folder)  # 0700
         except OSError as error:
-            raise FileError(f"cannot make a folder below {self._folder}: {error.strerror or error}") from error
+            raise FileError(f"cannot create a folder in {self._folder}: {error.strerror or error}") from error
 
     def _unmount(self, place: str) -> None:
         try:
             self._commands.run(["umount", place], timeout=_PATIENCE)
-        except CommandError:  # somebody looks into it: out of sight at once, gone when they leave
+        except CommandError:  # in use: detach it now, the kernel unmounts it when it is no longer used
             self._commands.run(["umount", "-l", place], timeout=_PATIENCE)

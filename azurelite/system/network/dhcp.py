@@ -1,9 +1,9 @@
-"""An address for the length of a block: DHCP through a client that is installed, undone when the block is left.
+"""A temporary DHCP lease from an installed client, applied for the length of a `with` block and then undone.
 
-For images whose own network comes later than provisioning. The client only asks: its script is replaced by one that
-writes the lease into a private folder, so that resolv.conf, hooks, hostname and the system's own leases stay as they
-are. Address and routes are then set here, by `ip`, and taken back one by one on every way out. A link that was up is
-never touched; one that was down goes down again. Nothing is left behind, so nothing is recorded as a change.
+For images whose own network starts after provisioning. The client only obtains the lease: its script is replaced by
+one that writes the lease to a private folder, so resolv.conf, hooks, the hostname and the system's leases do not
+change. Address and routes are set here with `ip` and removed one by one when the block ends, also on errors. A link
+that was up is not changed; one that was down is set down again. Nothing remains, so no change is recorded.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from azurelite.system.scratch import put_private, scratch_folder
 
 LOG = logging.getLogger(__name__)
 
-CLIENTS = ("udhcpc", "dhclient", "dhcpcd")  # the one that leaves least behind first
-_METRIC = "4242"  # behind any route that the system sets itself, and by it our own are known when they are removed
-_IP_SECONDS = 10.0  # for one call of `ip`, which takes milliseconds
+CLIENTS = ("udhcpc", "dhclient", "dhcpcd")  # the one with the fewest side effects first
+_METRIC = "4242"  # higher than the system's routes have; also identifies our own when they are removed
+_IP_SECONDS = 10.0  # limit for one call of `ip`, which takes milliseconds
 _LIMIT = 65536  # bytes of a lease
-_FOLDERS = ("/run", "/tmp", "/var/tmp", "/dev/shm", "/root")  # noqa: S108 - mkdtemp makes a private one there
-_DHCPCD_STATE, _DHCPCD_RUN = "/var/lib/dhcpcd", "/run/dhcpcd"  # compiled into it
+_FOLDERS = ("/run", "/tmp", "/var/tmp", "/dev/shm", "/root")  # noqa: S108 - mkdtemp creates a private one there
+_DHCPCD_STATE, _DHCPCD_RUN = "/var/lib/dhcpcd", "/run/dhcpcd"  # compiled-in paths
 _PROMOTE = "/proc/sys/net/ipv4/conf/@/promote_secondaries"
 
-# Only numbers are written, which the client itself has formatted. BusyBox names the event in $1, the others in $reason.
+# Only numbers formatted by the client are written. BusyBox passes the event in $1, the others in $reason.
 _SCRIPT = """#!/bin/sh
 case "${reason:-$1}" in
 bound|renew|BOUND|RENEW|REBIND|REBOOT) ;;
@@ -68,13 +68,13 @@ option subnet_mask, routers, classless_static_routes, ms_classless_static_routes
 
 
 class Lease(Record):
-    """What the DHCP server gave.
+    """What the DHCP server sent.
 
     Attributes:
         address: IPv4 address.
         prefix: bits of its network.
-        routes: classless static routes (option 121, else Microsoft's 249), else a default route by the first router.
-        wireserver: option 245, dotted, where the server sent it.
+        routes: classless static routes (option 121, else Microsoft's 249), else a default route via the first router.
+        wireserver: option 245 in dotted form, or None if the server did not send it.
     """
 
     address: str
@@ -83,19 +83,19 @@ class Lease(Record):
     wireserver: Optional[str]
 
     def holds(self, address: str) -> bool:
-        """The address lies in the lease's own network."""
+        """Whether the address is in the lease's own network."""
         ours, other = dotted(self.address) or b"", dotted(address) or b""
         shift = 32 - self.prefix
         return int.from_bytes(ours, "big") >> shift == int.from_bytes(other, "big") >> shift
 
 
 class EphemeralDhcp:
-    """A lease, applied for as long as the block runs.
+    """A lease, applied while the `with` block runs.
 
     Args:
         system: the machine; it must be the running one.
-        interface: the NIC to ask by.
-        deadline: bounds the asking; taking back is never cut short.
+        interface: the NIC to use.
+        deadline: for obtaining the lease; removing it has no deadline.
     """
 
     def __init__(self, system: System, interface: str, deadline: Deadline) -> None:
@@ -105,13 +105,11 @@ class EphemeralDhcp:
         self._undo = contextlib.ExitStack()
 
     def __enter__(self) -> Lease:
-        """Obtain and apply a lease. Raises MachineError, with everything taken back."""
+        """Obtain and apply a lease. Raises MachineError after undoing all changes."""
         if not self._system.live:
-            raise MachineError(
-                "an ephemeral lease changes the running system for a while: not with --root or --dry-run"
-            )
+            raise MachineError("an ephemeral lease changes the running system: do not use it with --root or --dry-run")
         if self._system.commands.find("ip") is None:
-            raise MachineError("an ephemeral lease needs the program `ip`: install iproute2 or BusyBox")
+            raise MachineError("an ephemeral lease needs `ip`, which is not installed: install iproute2 or BusyBox")
         with contextlib.ExitStack() as undo:
             if not self._is_up():
                 self._ip(undo, ["link", "set", "dev", self._interface], "up", "down", [])
@@ -131,12 +129,14 @@ class EphemeralDhcp:
     def _ask(self) -> Lease:
         installed = [name for name in CLIENTS if self._system.commands.find(name) is not None]
         if not installed:
-            raise MachineError(f"no DHCP client is installed: add one of {', '.join(CLIENTS)} to the image")
+            raise MachineError(
+                f"no DHCP client is installed: add {', '.join(CLIENTS[:-1])} or {CLIENTS[-1]} to the image"
+            )
         said = []
         for i in range(len(installed)):
             seconds = self._deadline.remaining() / (len(installed) - i)
             if seconds < 1:
-                said.append("no time was left")
+                said.append("the deadline has passed")
                 break
             try:
                 return _obtain(self._system, installed[i], self._interface, seconds)
@@ -160,17 +160,17 @@ class EphemeralDhcp:
                 way.append("onlink")
             try:
                 self._ip(undo, ["-4", "route"], "add", "del", way)
-            except CommandError as error:  # there already, or a route that no kernel would take: the others may do
-                LOG.info("the lease's route to %s is left out: %s", route.destination, error)
+            except CommandError as error:  # it exists already, or the kernel rejects it: the other routes may suffice
+                LOG.info("skipped the lease's route to %s: %s", route.destination, error)
 
     def _ip(self, undo: contextlib.ExitStack, start: list[str], act: str, opposite: str, rest: list[str]) -> None:
-        """Run `ip`, and enter what takes it back: ahead of the act, so that no interrupt finds it done, not entered."""
+        """Run `ip`. The command that undoes it is registered first, so that an interrupt cannot skip the undo."""
         back = [[*start, opposite, *rest]]
         undo.callback(self._take_back, back)
         try:
             self._run("ip", *start, act, *rest)
         except CommandError as error:
-            if "was killed" not in str(error):  # then it may have been done all the same
+            if "was killed" not in str(error):  # a killed command may have taken effect
                 back.clear()
             raise
 
@@ -178,23 +178,23 @@ class EphemeralDhcp:
         for words in acts:
             try:
                 self._run("ip", *words)
-            except CommandError as error:  # somebody else was quicker, or the NIC is gone
-                LOG.warning("a part of the ephemeral lease was not there to be taken back: %s", error)
+            except CommandError as error:  # another program removed it, or the NIC is gone
+                LOG.warning("cannot remove a part of the ephemeral lease: %s", error)
 
     def _run(self, *argv: str) -> str:
         return self._system.commands.run(argv, timeout=_IP_SECONDS)
 
 
 def _obtain(system: System, client: str, interface: str, seconds: float) -> Lease:
-    """Let a client ask for a lease. Raises CommandError or MachineError with its last words."""
+    """Obtain a lease with a client. Raises CommandError or MachineError with the end of its output."""
     with scratch_folder(_FOLDERS, executable=True) as folder, contextlib.ExitStack() as kept:
         argv = _command(system, client, interface, folder, int(seconds))
         if client == "dhcpcd":
             kept.enter_context(_kept(os.path.join(folder, "kept"), interface))
-        failure = "it ended without a lease"
+        failure = "ended without a lease"
         try:
             system.commands.run(argv, timeout=seconds)
-        except CommandError as error:  # dhclient is stopped by the script as soon as it has a lease
+        except CommandError as error:  # the script kills dhclient as soon as it has a lease
             failure = str(error)
         lease = read_lease(_content(os.path.join(folder, "lease")))
     if lease is None:
@@ -204,7 +204,7 @@ def _obtain(system: System, client: str, interface: str, seconds: float) -> Leas
 
 def _command(system: System, client: str, interface: str, folder: str, seconds: int) -> list[str]:
     script = os.path.join(folder, "script")
-    then = 'kill -9 "$PPID"' if client == "dhclient" else ":"  # else it would stay, and renew the lease
+    then = 'kill -9 "$PPID"' if client == "dhclient" else ":"  # else it would keep running and renew the lease
     put_private(script, _SCRIPT.replace("@FOLDER@", folder).replace("@THEN@", then).encode(), mode=0o700)
     if client == "udhcpc":
         tries = ["-t", str(max(1, seconds // 2)), "-T", "2"]
@@ -215,14 +215,14 @@ def _command(system: System, client: str, interface: str, folder: str, seconds: 
         quiet = ["--oneshot", "--nobackground", "--ipv4only", "--noarp", "--persistent", "--noconfigure"]
         return [client, *quiet, "--timeout", str(max(1, seconds - 1)), "--config", conf, "--script", script, interface]
     put_private(conf, _DHCLIENT_CONF.replace("@SECONDS@", str(max(1, seconds - 1))).encode())
-    # A copy: AppArmor and SELinux confine the program by its path, to folders and a script that are not ours.
+    # Run a copy: AppArmor and SELinux confine the original, by its path, to other folders and another script.
     copy = shutil.copy(system.commands.find(client) or client, os.path.join(folder, client))
     leases, number = os.path.join(folder, "leases"), os.path.join(folder, "pid")
     return [copy, "-4", "-d", "-1", "-cf", conf, "-lf", leases, "-pf", number, "-sf", script, interface]
 
 
 def read_lease(text: str) -> Optional[Lease]:
-    """What the script wrote, or None where it is incomplete or holds no usable address. Hostile text raises nothing."""
+    """Parse what the script wrote; None if it is incomplete or has no usable address. Never raises."""
     lines = text.split("\n")
     if "end" not in lines:
         return None
@@ -246,7 +246,7 @@ def _prefix(mask: str) -> int:
 
 @contextlib.contextmanager
 def _kept(safe: str, interface: str) -> Iterator[None]:
-    """Bring back what dhcpcd changes whatever it is told: its leases and identity, and a setting of the kernel's."""
+    """Restore what dhcpcd changes regardless of its options: its leases and identity, and a kernel setting."""
     before = {folder: _names(folder) for folder in (_DHCPCD_STATE, _DHCPCD_RUN)}
     setting = _PROMOTE.replace("@", interface)
     promote = _content(setting)
@@ -262,7 +262,7 @@ def _kept(safe: str, interface: str) -> Iterator[None]:
                 put_private(setting, promote.encode())
         for folder, names in before.items():
             for name in _names(folder) or ():
-                with contextlib.suppress(OSError):  # one file that cannot be brought back must not hide the others
+                with contextlib.suppress(OSError):  # continue with the other files
                     _bring_back(os.path.join(folder, name), os.path.join(safe, name), known=name in (names or ()))
             with contextlib.suppress(OSError):
                 if names is None:
@@ -270,7 +270,7 @@ def _kept(safe: str, interface: str) -> Iterator[None]:
 
 
 def _bring_back(path: str, copy: str, *, known: bool) -> None:
-    if not known:  # a lease, or the pid file and sockets of one that was killed
+    if not known:  # a new lease, or the pid file and sockets of a killed dhcpcd
         os.unlink(path)
     elif os.path.isfile(copy) and os.stat(copy).st_mtime_ns != os.stat(path).st_mtime_ns:
         shutil.copy2(copy, path)

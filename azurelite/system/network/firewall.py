@@ -1,9 +1,9 @@
-"""Fences in the packet filter: which users of this machine may speak to an address, by nft or by iptables.
+"""Firewall rules that restrict which users of this machine may connect to an address, with nft or iptables.
 
-A fence is azurelite's own: a table of its own with nft, chains of its own with iptables. It is replaced as a whole,
-and nothing of others is ever changed. Its name or its comments hold a digest of its rules, so that the one that is
-there can be told from the one that is wanted, whatever a version of the tool makes of the rules' words. Names and
-DHCP (port 53, UDP 67) are open to all: resolvers and DHCP clients run as users of their own.
+These rules form a "fence": a separate table with nft, separate chains with iptables. It is replaced as a whole, and
+rules of others are never changed. Its chain names or comments contain a digest of its rules. So an existing fence can
+be compared with the wanted one, however a version of the tool prints the rules. DNS (port 53) and DHCP (UDP 67) stay
+open to all: resolvers and DHCP clients run as users of their own.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from azurelite.system.machine import System
 
 _SECONDS = 20.0
 _TABLE = "azurelite"
-_CHAIN = "azurelite-"  # with the hook and the digest behind it: 28 characters at most
+_CHAIN = "azurelite-"  # followed by the hook and the digest: 28 characters at most
 _AGENTS_TABLE = "walinuxagent"
-# The agent's last rule: no new connection to any port, or to any but 53. One for a single port is somebody else's.
+# The agent's last rule: no new connection to any port, or any but 53. A rule for a single port is not the agent's.
 _AGENTS_NFT = r"^(?!.*dport (?!!= 53)).*ct state \S*\bnew\b.* drop"
 _AGENTS_IPTABLES = r"^(?!.*--dport).*--ctstate \S*\bNEW\b.*-j DROP$"
-_TABLES = ("security", "filter")  # security is walked after what administrators set in filter
+_TABLES = ("security", "filter")  # security is evaluated after filter, which administrators use
 
 
 class Fence(Record):
-    """Who may speak to some addresses.
+    """Which users may connect to some addresses.
 
     Attributes:
         addresses: IPv4 addresses.
-        uids: the users who may.
-        action: what becomes of others' packets.
-        forward: packets that this machine only passes on, as a container's, may go there.
-        guarded: those of the addresses that another program's rules keep already; only forwarding is fenced there.
+        uids: the allowed users.
+        action: what happens to packets of other users.
+        forward: allow forwarded packets, for example from containers.
+        guarded: those of the addresses that another program's rules already protect; only forwarding is fenced there.
     """
 
     addresses: tuple[str, ...]
@@ -44,7 +44,7 @@ class Fence(Record):
     guarded: tuple[str, ...] = ()
 
     def digest(self) -> str:
-        """Eight characters that stand for all of it."""
+        """Eight characters that identify the content."""
         import hashlib
 
         return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
@@ -56,7 +56,7 @@ class Fence(Record):
 
 
 def nft_script(fence: Fence) -> str:
-    """The commands that put the fence in the place of the one that is there, all of them or none."""
+    """One nft transaction that replaces the current fence."""
     table = f"ip {_TABLE}"
     words = [f"add table {table}", f"delete table {table}", f"add table {table}"]
     for chain in dict.fromkeys(chain for chain, _ in fence.hooks()):
@@ -79,14 +79,14 @@ def _nft_rules(fence: Fence) -> list[tuple[str, str]]:
 
 
 def nft_has(listing: str, fence: Fence) -> bool:
-    """The table, as nft shows it, is the fence: each rule in its place and none besides."""
+    """Whether the table, as nft lists it, is the fence: all rules, in order, and no others."""
     comments = re.findall(r'^\s*ip daddr .* comment "(\w+ \d+)"$', listing, re.MULTILINE)
     lines = [line for line in listing.splitlines() if not re.match(r"\s*(table|chain|type|}|$)", line)]
     return len(lines) == len(comments) and comments == [f"{fence.digest()} {n}" for n in range(len(_nft_rules(fence)))]
 
 
 class Nft:
-    """The fence by nft. Raises CommandError where the kernel or the tool cannot."""
+    """The fence with nft. Raises CommandError if the kernel or the tool does not support it."""
 
     name = "nft"
 
@@ -95,17 +95,17 @@ class Nft:
         self._tables = _run(system, "nft", "list", "tables").splitlines()
 
     def has(self, fence: Fence) -> bool:
-        """The fence is there as it should be."""
+        """Whether the fence exists as wanted."""
         return nft_has(self._list(_TABLE), fence)
 
     def guarded(self, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        """The addresses that the Azure Linux agent's rules keep: its own table, or iptables' one by way of nft."""
+        """The addresses that the Azure Linux agent's rules protect: its own table, or iptables' table seen by nft."""
         rules = self._list(_AGENTS_TABLE) + self._list("security")
         drops = [line for line in rules.splitlines() if re.search(_AGENTS_NFT, line)]
         return tuple(address for address in addresses if any(f"ip daddr {address} " in line for line in drops))
 
     def put(self, fence: Fence) -> None:
-        """Put the fence in the place of the one that is there."""
+        """Replace the current fence."""
         _run(self._system, "nft", nft_script(fence))
 
     def _list(self, table: str) -> str:
@@ -113,9 +113,9 @@ class Nft:
 
 
 class Iptables:
-    """The fence by iptables. Raises CommandError where the kernel or the tool cannot.
+    """The fence with iptables. Raises CommandError if the kernel or the tool does not support it.
 
-    The new chains are whole before packets are sent through them, and the old ones go after that.
+    The new chains are complete before packets go through them; then the old ones are removed.
     """
 
     name = "iptables"
@@ -127,13 +127,13 @@ class Iptables:
             try:
                 self._rules[table] = _run(system, "iptables", "-w", "-t", table, "-S").splitlines()
             except CommandError:
-                if table != "security":  # not every kernel has this one
+                if table != "security":  # not every kernel has this table
                     raise
-        # A packet cannot be answered from the table security.
+        # REJECT does not work in the table security.
         self._table = "security" if action == "drop" and "security" in self._rules else "filter"
 
     def has(self, fence: Fence) -> bool:
-        """The fence is there as it should be."""
+        """Whether the fence exists as wanted."""
         rules = self._rules[self._table]
         whole = all(
             sum(line.startswith(f"-A {chain} ") for line in rules) == len(wanted)
@@ -142,13 +142,13 @@ class Iptables:
         return whole and all(jump in rules for jump in _jumps(fence)) and not self._strangers(fence)
 
     def guarded(self, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        """The addresses that the Azure Linux agent's rules keep."""
+        """The addresses that the Azure Linux agent's rules protect."""
         rules = [line for lines in self._rules.values() for line in lines if line.startswith("-A OUTPUT ")]
         drops = [line for line in rules if re.search(_AGENTS_IPTABLES, line)]
         return tuple(address for address in addresses if any(f"-d {address}/32 " in line for line in drops))
 
     def put(self, fence: Fence) -> None:
-        """Put the fence in the place of the one that is there."""
+        """Replace the current fence."""
         rules = self._rules[self._table]
         for chain, wanted in _chains(fence).items():
             self._change(self._table, "-F" if f"-N {chain}" in rules else "-N", chain)
@@ -185,7 +185,7 @@ def _chains(fence: Fence) -> dict[str, list[list[str]]]:
     end = ["-j", fence.action.upper()]
     names = [["-p", protocol, "--dport", str(port), "-j", "RETURN"] for protocol, port in _OPEN]
     rules = {
-        # A packet without a socket (the last ones of a connection that is over) belongs to nobody: it may go.
+        # Packets without a socket (the last ones of a closed connection) have no owner: allow them.
         "output": [["-m", "owner", "--uid-owner", str(uid), "-j", "RETURN"] for uid in fence.uids]
         + [["-m", "owner", "--socket-exists", *end]],
         "forward": [end],
@@ -201,7 +201,7 @@ def _jumps(fence: Fence) -> list[str]:
 
 
 def open_backend(system: System, wanted: str, action: str) -> Optional[Nft | Iptables]:
-    """The tool that is there and that the kernel can work with; None where there is neither.
+    """The installed tool that the kernel supports; None if none is installed.
 
     Args:
         system: the running system.
@@ -209,7 +209,7 @@ def open_backend(system: System, wanted: str, action: str) -> Optional[Nft | Ipt
         action: what the fence does with packets.
 
     Raises:
-        CommandError: it is there, and the kernel refuses it.
+        CommandError: it is installed, but the kernel does not support it.
     """
     nft = wanted != "iptables" and system.commands.find("nft") is not None
     iptables = wanted != "nft" and system.commands.find("iptables") is not None
@@ -223,10 +223,10 @@ def open_backend(system: System, wanted: str, action: str) -> Optional[Nft | Ipt
 
 
 def set_fence(system: System, backend: Nft | Iptables, fence: Fence) -> tuple[str, ...]:
-    """See to it that the fence stands.
+    """Set the fence unless it exists as wanted.
 
     Returns:
-        The addresses that the rules of the Azure Linux agent keep already, and that got none for this machine's users.
+        The addresses that the Azure Linux agent's rules already protect; for them only forwarding is fenced.
 
     Raises:
         CommandError: the kernel lacks what the rules need.
@@ -236,7 +236,7 @@ def set_fence(system: System, backend: Nft | Iptables, fence: Fence) -> tuple[st
     guarded = backend.guarded(fence.addresses)
     fence = replace(fence, guarded=guarded)
     if fence.hooks() and not (guarded and backend.has(fence)):
-        detail = f"for uid {', '.join(map(str, fence.uids))} only, by {backend.name}"
+        detail = f"only uid {', '.join(map(str, fence.uids))}, by {backend.name}"
         system.journal.record(Change("firewall", " ".join(fence.addresses), detail))
         if not system.dry_run:
             backend.put(fence)

@@ -1,7 +1,7 @@
-"""Where a machine keeps its own name: /etc/hostname, what other systems have in its place, and the line in /etc/hosts.
+"""The files with the machine's own name: /etc/hostname, its equivalents on other systems, and the line in /etc/hosts.
 
-Each place is written where it is there already, whatever the distribution is called. This file knows no Azure, and
-not which name is wanted; the running kernel's name is `System.set_kernel_hostname`.
+The equivalents are written if they exist, whatever the distribution is called. The running kernel's name is set by
+`System.set_kernel_hostname`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ HOSTS = "/etc/hosts"
 _PLAIN = ("/etc/HOSTNAME", "/etc/myname")  # SUSE until 12 and Slackware; OpenBSD and NetBSD: a line with the name
 _OPENRC = "/etc/conf.d/hostname"
 _REDHAT = "/etc/sysconfig/network"
-_REDHAT_INIT = "/etc/rc.d/rc.sysinit"  # until RHEL 6; it reads HOSTNAME= from there
+_REDHAT_INIT = "/etc/rc.d/rc.sysinit"  # until RHEL 6; it reads HOSTNAME= from _REDHAT
 _BSD = "/etc/rc.conf"
-_BSD_MARK = "/etc/defaults/rc.conf"  # FreeBSD, NetBSD: rc.conf is theirs and not OpenRC's
+_BSD_MARK = "/etc/defaults/rc.conf"  # FreeBSD, NetBSD: then rc.conf is not OpenRC's
 _OPENWRT = "/etc/config/system"
 _NSSWITCH = ("/etc/nsswitch.conf", "/usr/etc/nsswitch.conf")
-_OWN = "127.0.1.1"  # the address that Debian gives a machine's own name; 127.0.0.1 stays localhost's
+_OWN = "127.0.1.1"  # Debian's address for the machine's own name; 127.0.0.1 is for localhost
 _NOBODY = ("localhost", "localhost.localdomain", "(none)")
 _EMPTY_HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
 
 
 def static_name(files: Files) -> Optional[str]:
-    """The name that the machine will have after the next boot, or None where it has none of its own. Raises FileError.
+    """The name that the machine will have after the next boot, or None if it has none. Raises FileError.
 
-    What images and agents write that have taken a name away ("localhost") is no name.
+    "localhost", which images and agents write to remove a name, counts as none.
     """
     for path in (HOSTNAME, *_PLAIN):
         for line in (files.text(path) or "").splitlines():
@@ -42,8 +42,8 @@ def static_name(files: Files) -> Optional[str]:
 
 
 def write_name(files: Files, name: str) -> None:
-    """Write the name (checked: letters, digits, `-`, `.`) into every place that this machine has. Raises FileError."""
-    files.mkdirs("/etc")  # an image that is being made may not have it yet
+    """Write the name (checked: letters, digits, `-`, `.`) to all files that this system uses. Raises FileError."""
+    files.mkdirs("/etc")  # an image under construction may not have it yet
     bsd = files.exists(_BSD_MARK) or files.exists("/etc/myname")
     if not bsd or files.exists(HOSTNAME):
         files.write(HOSTNAME, f"{name}\n".encode(), mode=0o644)
@@ -59,7 +59,7 @@ def write_name(files: Files, name: str) -> None:
 
 
 def _changed(files: Files, path: str, text: str, name: str) -> Optional[str]:
-    """The text of a settings file with the name in it, or None where the name is not kept there."""
+    """The text of a settings file with the new name, or None if this file does not hold the name."""
     if path == _OPENWRT:
         return uci_set(text, "system", "hostname", name)
     if path == _OPENRC:
@@ -72,7 +72,7 @@ def _changed(files: Files, path: str, text: str, name: str) -> Optional[str]:
 
 
 def answered_by_nss(files: Files) -> bool:
-    """The C library answers for the machine's own name without /etc/hosts (nss-myhostname, nss-resolve)."""
+    """Whether the C library resolves the machine's own name without /etc/hosts (nss-myhostname, nss-resolve)."""
     for path in _NSSWITCH:
         for line in (files.text(path) or "").splitlines():
             database, _, services = line.partition("#")[0].partition(":")
@@ -82,19 +82,19 @@ def answered_by_nss(files: Files) -> bool:
 
 
 def write_hosts(files: Files, name: str, *, fqdn: str, old: Optional[str], create: bool) -> bool:
-    """See to it that /etc/hosts has the machine's own name. Raises FileError.
+    """Add the machine's own name to /etc/hosts, unless it has it for any address. Raises FileError.
 
-    A name that is in it already, for whatever address, is left alone. All other lines stay.
+    All other lines stay.
 
     Args:
         files: the guest's files.
         name: the machine's name.
         fqdn: its full name, or the same.
-        old: the name that it had: taken off the line for 127.0.1.1, where installers put it.
-        create: make the file where there is none.
+        old: its previous name, which is removed from the line for 127.0.1.1, where installers put it.
+        create: create the file if it is missing.
 
     Returns:
-        True when it changed.
+        True if the file changed.
     """
     text = files.text(HOSTS)
     if text is None:
@@ -121,7 +121,7 @@ def _words(line: str) -> list[str]:
 
 
 def _without(line: str, old: Optional[str]) -> Optional[str]:
-    """A line without the machine's old name, None when nothing is left of it."""
+    """A line without the machine's old name; None if no name remains."""
     words = _words(line)
     if old is None or words[:1] != [_OWN] or "localhost" in words:
         return line

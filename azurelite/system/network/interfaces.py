@@ -1,7 +1,7 @@
-"""The guest's network interfaces as its sysfs shows them: which of them is the primary one.
+"""The guest's network interfaces in sysfs, and which of them is the primary one.
 
-It reads /sys/class/net below the root and nothing else. It knows Hyper-V's driver, and that accelerated networking
-shows each NIC twice; it does not know addresses, routes or Azure.
+It only reads /sys/class/net below the root. It knows Hyper-V's driver, and that accelerated networking shows each NIC
+twice. It does not know addresses or routes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ETHERNET = "1"  # ARPHRD_ETHER; the InfiniBand NIC of an HPC size is 32
 
 
 def interfaces(root: Root) -> list[str]:
-    """The names of all interfaces, in natural order (eth2 ahead of eth10)."""
+    """The names of all interfaces, in natural order (eth2 before eth10)."""
     try:
         found = root.names(NET)
     except OSError:
@@ -41,7 +41,7 @@ def driver(root: Root, name: str) -> Optional[str]:
 
 
 def macs(root: Root) -> dict[str, str]:
-    """Interface → hardware address, lower case; those that have none are left out."""
+    """Interface → hardware address in lower case; interfaces without one are omitted."""
     found = {}
     for name in interfaces(root):
         address = (_attribute(root, name, "address") or "").lower()
@@ -51,22 +51,23 @@ def macs(root: Root) -> dict[str, str]:
 
 
 def has_carrier(root: Root, name: str) -> bool:
-    """The interface is up and its link is there. (The kernel refuses to say so of one that is down.)"""
+    """Whether the interface is up and has a link. (If it is down, the kernel does not report the carrier.)"""
     carrier = _attribute(root, name, "carrier")
     return carrier == "1" or (carrier is None and operstate(root, name) == "up")
 
 
 def operstate(root: Root, name: str) -> Optional[str]:
-    """The kernel's word for the state of an interface: "up", "down", "lowerlayerdown", …; None where it says none."""
+    """The state of an interface as the kernel reports it: "up", "down", "lowerlayerdown", …; None if unknown."""
     return _attribute(root, name, "operstate")
 
 
 def primary_interface(root: Root) -> Optional[str]:
-    """The interface that link-local traffic to Azure should leave by, or None where there is no real one.
+    """The interface for link-local traffic to Azure, or None if there is no physical one.
 
-    With accelerated networking a second NIC (mlx4, mlx5, mana) has the MAC of the synthetic one and is its slave:
-    it must never be configured or dialled from. Whatever its driver is called, the twin that is not hv_netvsc is
-    left out. Left out, too, is what has no device below it (lo, veth, bridge, bond, VLAN) and what is no Ethernet.
+    With accelerated networking a second NIC (mlx4, mlx5, mana) has the MAC of the synthetic one and is its slave. It
+    must not be configured or used for connections, so of two NICs with one MAC the one that is not hv_netvsc is
+    ignored, whatever its driver. Interfaces without a device (lo, veth, bridge, bond, VLAN) or without Ethernet are
+    ignored too.
     """
     addresses = macs(root)
     drivers = {name: driver(root, name) for name in addresses}
@@ -86,14 +87,14 @@ def primary_interface(root: Root) -> Optional[str]:
 
 
 def unicast(octets: bytes) -> Optional[str]:
-    """Four bytes as a dotted address, or None unless that is an address which one host can have on a network."""
+    """Four bytes as a dotted address, or None if a host on a network cannot have that address."""
     if len(octets) != 4 or not 0 < octets[0] < 224 or octets[0] == 127:
         return None
     return ".".join(map(str, octets))
 
 
 def dotted(text: str) -> Optional[bytes]:
-    """A dotted address as four bytes, or None. Nothing but four plain decimal numbers is one."""
+    """A dotted address (four plain decimal numbers) as four bytes, or None."""
     if not re.fullmatch(r"(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}", text, re.ASCII):
         return None
     numbers = [int(part) for part in text.split(".")]

@@ -1,22 +1,22 @@
-"""WireServer's address out of a DHCP lease: option 245, in the files of each DHCP client.
+"""WireServer's address from a DHCP lease: option 245, in the files of each DHCP client.
 
-Azure's DHCP server sends the address in option 245, of length 4. On Azure's public clouds it is 168.63.129.16; where
-a platform says otherwise, the lease is how one knows. So it is an override: it is looked for once, nobody waits for
-a lease, and without one the well-known address stands.
+Azure's DHCP server sends the address in option 245, of length 4. On Azure's public clouds it is 168.63.129.16; on a
+platform with another address the lease contains it. So it is an override: azurelite checks once, does not wait for a
+lease, and without one uses the well-known address.
 
-What is read, files of this boot first, in each folder the newest file first:
+These files are read, those of this boot first, in each folder the newest file first:
 
 ===============================  ==================================================================================
 /run/systemd/netif/leases/*      systemd-networkd: `OPTION_245=a83f8110`
-/run/NetworkManager/devices/*    NetworkManager: `private_245=…`, `OPTION_245=…`, where it writes them
-/run/udhcpc*, /run/udhcpc/*      BusyBox: its own script keeps nothing; this is what scripts commonly write, its
+/run/NetworkManager/devices/*    NetworkManager: `private_245=…`, `OPTION_245=…`, if it writes them
+/run/udhcpc*, /run/udhcpc/*      BusyBox: its own script stores nothing; other scripts commonly write their
                                  environment, with or without `export` and quotes: `opt245=a83f8110`
-/var/lib/NetworkManager/*.lease  its internal client's (`OPTION_245=…`) and those of a dhclient run by it
+/var/lib/NetworkManager/*.lease  of its internal client (`OPTION_245=…`) or of a dhclient that it runs
 /var/lib/dhcp/*.leases           ISC dhclient: `option unknown-245 a8:3f:81:10;`; also /var/lib/dhclient
 /var/lib/dhcpcd/*.lease          dhcpcd: the server's packet, options from byte 240 on
 ===============================  ==================================================================================
 
-Every function here takes any bytes and raises nothing; what is malformed is not there.
+No function here raises on malformed input: it is treated as absent.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from typing import Iterator, Optional
 from azurelite.system.network.interfaces import dotted, unicast
 from azurelite.system.root import Root
 
-_LIMIT = 1024 * 1024  # bytes; dhclient appends to its file until it starts it anew, the others write a few hundred
-_MOST = 64  # files of one folder
+_LIMIT = 1024 * 1024  # bytes; dhclient appends to its file and rewrites it now and then, the others write a few hundred
+_MOST = 64  # files read in one folder
 _OPTION = 245
 _LEASE_TIME = 51
-_COOKIE, _OPTIONS = b"\x63\x82\x53\x63", 240  # RFC 2131: a packet's options begin behind this cookie
+_COOKIE, _OPTIONS = b"\x63\x82\x53\x63", 240  # RFC 2131: a packet's options begin after this cookie
 _FOREVER = 0xFFFFFFFF
 
-# ISC's name on Linux, OpenBSD's, and names that administrators give it.
+# The option's name in ISC dhclient on Linux, on OpenBSD, and common names that administrators declare.
 _NAMES = frozenset({"unknown-245", "option-245", "wireserver", "wireserver-address", "azure-wireserver"})
 _KEYS = frozenset(
     {"option_245", "private_245", "unknown_245", "opt245", "dhcp4_private_245", "dhcp4_unknown_245", "new_unknown_245"}
@@ -47,10 +47,10 @@ _DATE = r"(\d{4})/(\d{1,2})/(\d{1,2}) (\d{1,2}):(\d{1,2}):(\d{1,2})"
 
 
 def from_dhclient(data: bytes, *, now: float) -> Optional[str]:
-    """The address in ISC dhclient's leases; of several the last one that has not expired and has the option.
+    """The address in ISC dhclient's leases: from the last lease that has not expired and has the option.
 
-    A value is hex with single digits allowed (`a8:3f:81:10`), a dotted address where the administrator declared the
-    option, or, where all four bytes can be printed, those characters in quotes with backslash escapes (`"bL6 "`).
+    A value is hex with single digits allowed (`a8:3f:81:10`), a dotted address if the administrator declared the
+    option, or, if all four bytes are printable, those characters in quotes with backslash escapes (`"bL6 "`).
     """
     found = None
     for statements in _leases(data.decode("latin-1")):
@@ -67,7 +67,7 @@ def from_dhclient(data: bytes, *, now: float) -> Optional[str]:
 
 
 def from_dhcpcd(data: bytes, *, written: float, now: float) -> Optional[str]:
-    """The address in dhcpcd's lease: the packet as the server sent it. It counts from the time the file was written."""
+    """The address in dhcpcd's lease: the server's packet. The lease time starts when the file was written."""
     if data[_OPTIONS - 4 : _OPTIONS] != _COOKIE:
         return None
     options = _packet_options(data)
@@ -80,7 +80,7 @@ def from_dhcpcd(data: bytes, *, written: float, now: float) -> Optional[str]:
 
 
 def from_keys(data: bytes) -> Optional[str]:
-    """The address in lines of KEY=VALUE: systemd-networkd's, NetworkManager's, or an environment written down."""
+    """The address in lines of KEY=VALUE: of systemd-networkd, NetworkManager, or a saved environment."""
     found = None
     for line in data.decode("latin-1").split("\n"):
         key, equals, value = line.partition("=")
@@ -93,7 +93,7 @@ def from_keys(data: bytes) -> Optional[str]:
 
 
 def read_value(text: str) -> Optional[str]:
-    """Option 245 as any client writes it, as a dotted address; None where it is no address that a host can have."""
+    """Option 245 in any client's format, as a dotted address; None if a host cannot have that address."""
     if text.startswith('"'):
         text = _unescape(text[1:-1] if len(text) > 1 and text.endswith('"') else text[1:])
         if len(text) == 4:
@@ -119,11 +119,11 @@ _PLACES = (
 
 
 def wireserver_from_leases(root: Root, *, now: float) -> Optional[str]:
-    """WireServer's address as the guest's DHCP client was told it, or None where no lease says anything usable.
+    """WireServer's address from the guest's DHCP leases, or None if no lease has a usable one.
 
     Args:
         root: where the guest's files are.
-        now: seconds since 1970. Early in boot it may be wrong; then an old lease may count, never a malformed one.
+        now: seconds since 1970. Early in boot it may be wrong; then an expired lease may be used.
     """
     for folder, pattern, form in _PLACES:
         for written, path in _newest_first(root, folder, pattern):
@@ -185,7 +185,10 @@ def _leases(text: str) -> Iterator[list[list[str]]]:
 
 
 def _expired(words: list[str], now: float) -> bool:
-    """`never`, `epoch SECONDS` (db-time-format local) or `WEEKDAY YYYY/MM/DD HH:MM:SS`, UTC; the unreadable is over."""
+    """Whether `never`, `epoch SECONDS` (db-time-format local) or `WEEKDAY YYYY/MM/DD HH:MM:SS` (UTC) is over.
+
+    True if it cannot be read.
+    """
     if words[:1] == ["never"]:
         return False
     try:

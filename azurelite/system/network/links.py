@@ -1,7 +1,7 @@
-"""Watching network links come and go: the kernel's own messages, over a netlink socket.
+"""Watching network links go up and down, through the kernel's netlink messages.
 
-The socket is opened before whatever makes the link change, so no change is missed. Nothing here changes a link, and
-nothing here knows what a change means to Azure.
+The socket is opened before the action that changes the link, so no change is missed. Nothing here changes a link or
+knows what a change means on Azure.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _NETLINK_ROUTE = 0
 _GROUP_LINK = 1  # RTMGRP_LINK
 _NEW_LINK, _DEL_LINK = 16, 17  # RTM_NEWLINK, RTM_DELLINK
 _NAME, _STATE = 3, 16  # IFLA_IFNAME, IFLA_OPERSTATE
-# Operational states as the kernel counts them: not there, down, down because of what is below it; up.
+# The kernel's operational states: not present, down, lower layer down; up.
 _DOWN, _UP = (b"\1", b"\2", b"\3"), b"\6"
 _MESSAGE = struct.Struct("=IHHII")
 _LINK_HEADER = 16  # struct ifinfomsg
-_ANY_FAMILY = 0  # AF_UNSPEC; with another one the message is about a bridge's port, not about the link
+_ANY_FAMILY = 0  # AF_UNSPEC; messages of other families are about a bridge port, not about the link
 _ATTRIBUTE = struct.Struct("=HH")
 _BUFFER = 65536
 
@@ -33,10 +33,10 @@ class LinkEvent(Record):
     """One change of one link.
 
     Attributes:
-        name: the interface; empty where the kernel had to drop messages, so that anything may have changed.
+        name: the interface; empty if the kernel dropped messages, so that any link may have changed.
         gone: it was removed.
         up: it can carry data.
-        down: it cannot. One that is neither up nor down (dormant, unknown) counts as unchanged.
+        down: it cannot. A state that is neither up nor down (dormant, unknown) counts as no change.
     """
 
     name: str
@@ -52,10 +52,10 @@ class LinkWatch:
     """The kernel's messages about links, from the moment of opening.
 
     Args:
-        source: a socket that the messages come from; the kernel's when None.
+        source: a socket to read messages from; None opens the kernel's.
 
     Raises:
-        MachineError: this kernel has no netlink.
+        MachineError: the kernel does not support netlink.
     """
 
     def __init__(self, source: Optional[socket.socket] = None) -> None:
@@ -68,34 +68,36 @@ class LinkWatch:
         self._socket.close()
 
     def events(self, *, wait: Optional[float] = None) -> Iterator[LinkEvent]:
-        """Changes as they come.
+        """Yield changes as they happen.
 
         Args:
-            wait: seconds without any message after which it ends; never when None.
+            wait: end after so many seconds without a message; None waits for ever.
 
         Raises:
-            MachineError: the socket broke.
+            MachineError: the socket failed.
         """
         while select.select([self._socket], [], [], wait)[0]:
             try:
                 data = self._socket.recv(_BUFFER)
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
-                    raise MachineError(f"links can no longer be watched: {os.strerror(error.errno or 0)}") from error
+                    raise MachineError(
+                        f"cannot watch network links any longer: {os.strerror(error.errno or 0)}"
+                    ) from error
                 yield LOST
             else:
                 yield from parse_events(data)
 
 
 def await_switch(events: Iterable[LinkEvent], name: Optional[str]) -> bool:
-    """Wait until a link has gone down and come up again: how Azure moves a running VM to its owner's network.
+    """Wait until a link has gone down and up again: Azure does this when it moves a running VM to its owner's network.
 
     Args:
         events: changes of links.
         name: the link; None takes any.
 
     Returns:
-        True when it has, or when messages were lost, so that it may have. False when the events ended before.
+        True if it has, or may have because messages were lost. False if the events ended before.
     """
     down: set[str] = set()
     for event in events:
@@ -111,7 +113,7 @@ def await_switch(events: Iterable[LinkEvent], name: Optional[str]) -> bool:
 
 
 def await_replacement(events: Iterable[LinkEvent]) -> Optional[str]:
-    """Wait until a link was removed and one appeared; its name, empty when messages were lost, None when events end."""
+    """Wait until a link was removed and one appeared; its name, "" if messages were lost, None if the events end."""
     removed = False
     for event in events:
         if event == LOST or (removed and not event.gone):
@@ -121,7 +123,7 @@ def await_replacement(events: Iterable[LinkEvent]) -> Optional[str]:
 
 
 def parse_events(data: bytes) -> list[LinkEvent]:
-    """The link changes in a datagram; a torn or foreign message ends or passes over the rest, never raises."""
+    """The link changes in a datagram. Other messages are skipped, a truncated one ends the list. Never raises."""
     events = []
     for kind, payload in _messages(data):
         if kind not in (_NEW_LINK, _DEL_LINK) or payload[:1] != bytes([_ANY_FAMILY]):
@@ -142,8 +144,8 @@ def _kernel() -> socket.socket:
         except OSError:
             opened.close()
             raise
-    except (OSError, AttributeError) as error:  # AttributeError: Python names these on Linux only
-        raise MachineError(f"this system does not tell of links that come and go: {error}") from error
+    except (OSError, AttributeError) as error:  # AttributeError: Python has these constants on Linux only
+        raise MachineError(f"cannot watch network links on this system: {error}") from error
     return opened
 
 

@@ -1,6 +1,6 @@
-"""The guest's NICs as configuration must tell them apart: interface, hardware address, driver.
+"""The guest's NICs with what distinguishes them in configuration: interface, hardware address, driver.
 
-It reads /sys/class/net below the root. A foreign root has none of it; then nothing is known, and nothing is made up.
+It reads /sys/class/net below the root. A foreign root does not have it; then the list is empty.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LocalNic(Record):
 
 
 def local_nics(root: Root) -> tuple[LocalNic, ...]:
-    """The interfaces with a hardware address, in natural order; names that a file could misread are left out."""
+    """The interfaces with a hardware address, in natural order, without names that need quoting in a file."""
     found = []
     for name, mac in macs(root).items():
         below = driver(root, name)
@@ -40,10 +40,10 @@ def local_nics(root: Root) -> tuple[LocalNic, ...]:
 
 
 def nic_of(mac: str, nics: Iterable[LocalNic]) -> Optional[LocalNic]:
-    """The interface to configure for a MAC, or None where there is none, or no telling which.
+    """The interface to configure for a MAC, or None if there is none or it is ambiguous.
 
-    With accelerated networking two interfaces share a MAC, and only the synthetic one of Hyper-V may be configured,
-    whatever the driver of the other one is called.
+    With accelerated networking two interfaces share a MAC, and only Hyper-V's synthetic one may be configured,
+    whatever the driver of the other one.
     """
     same = [nic for nic in nics if nic.mac == mac]
     synthetic = [nic for nic in same if nic.driver == NETVSC]

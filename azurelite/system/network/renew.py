@@ -1,12 +1,12 @@
-"""Letting the DHCP server know the machine's name anew: by the DHCP client that runs, and never by taking a link down.
+"""Sending the machine's new name to the DHCP server, through the running DHCP client and without taking a link down.
 
-Azure's DNS learns a VM's name from its DHCP requests. Which client holds the lease is read from /proc and /run; none
-is started, and nobody waits for it: what has to be asked by a program is asked beside the further work.
+Azure's DNS learns a VM's name from its DHCP requests. The client that holds the lease is found in /proc and /run. No
+client is started. A program that asks the client runs in the background.
 
-dhclient knows no way to be asked, udhcpc repeats the name of its own command line for ever, and dhcpcd takes the
-address away for five seconds and more while it probes whether it is free. For them the request
-that such a client sends when it rebinds is sent from here: one datagram, which the server answers and the client,
-which did not send it, ignores. The lease stays as it is.
+Three clients cannot be used for it. dhclient has no command for it, udhcpc always sends the name of its command line,
+and dhcpcd removes the address for five seconds or more while it probes whether it is free. For them azurelite sends
+the request that such a client sends when it rebinds: one datagram. The server answers it; the client ignores the
+answer, because it did not ask. The lease does not change.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from azurelite.system.root import Root
 
 LOG = logging.getLogger(__name__)
 
-_SECONDS = 10.0  # for a program that asks a client; it is not waited for until the very end
-# The names of processes as the kernel cuts them, at 15 characters.
+_SECONDS = 10.0  # limit for a program that asks a client; it runs in the background
+# Process names, which the kernel truncates to 15 characters.
 _NETWORKD, _NETWORK_MANAGER, _WICKED = "systemd-network", "NetworkManager", "wickedd-dhcp4"
 _SMALL = ("dhcpcd", "dhclient", "udhcpc")
 _ALL = {_NETWORKD, _NETWORK_MANAGER, _WICKED, *_SMALL}
-# What networkd itself offers for this ("renew", "forcerenew") sends the name that it has read when it started.
+# networkd's own commands for this ("renew", "forcerenew") send the name that it read at its start.
 _PROGRAMS = {
     _NETWORKD: ("networkctl", "reconfigure"),
     _NETWORK_MANAGER: ("nmcli", "--wait", "0", "device", "reapply"),
@@ -49,9 +49,9 @@ _DISCOVERED = b"\x63\x82\x53\x63"  # DHCP's magic cookie
 
 
 def send_name_at_boot(files: Files) -> None:
-    """See to it that dhclient and dhcpcd, where they are configured, tell the server the machine's name of that day.
+    """Configure dhclient and dhcpcd, if they have configuration files, to send the current name of the machine.
 
-    A fixed name in dhclient's file is the one that an agent wrote for the machine the image was taken of.
+    A fixed name in dhclient's file was written by an agent for the machine that the image was made from.
 
     Raises:
         FileError: the file cannot be changed.
@@ -66,18 +66,18 @@ def send_name_at_boot(files: Files) -> None:
         files.rewrite_text(_DHCLIENT_CONF, text)
     text = files.text(_DHCPCD_CONF)
     if text is not None and re.search(r"^[ \t]*hostname\b", text, re.MULTILINE) is None:
-        files.rewrite_text(_DHCPCD_CONF, "hostname\n" + text)  # ahead of any `interface` block
+        files.rewrite_text(_DHCPCD_CONF, "hostname\n" + text)  # before any `interface` block
 
 
 def publish(system: System, name: str) -> Optional[threading.Thread]:
-    """Have the DHCP server told the name, if a client that is known runs; that it cannot be told is no failure.
+    """Send the name to the DHCP server if a known client runs. A failure is only logged.
 
     Args:
         system: the machine; nothing is done for a foreign root.
-        name: what the kernel calls the machine by now.
+        name: the machine's name, already set in the kernel.
 
     Returns:
-        What asks a client, where a program has to: it runs on by itself and says what went wrong.
+        The thread that runs a client's program, if there is one. It logs its errors itself.
     """
     if not system.root.is_host:
         return None
@@ -85,13 +85,13 @@ def publish(system: System, name: str) -> Optional[threading.Thread]:
     try:
         client = find_client(system.root, interface) if interface is not None else None
     except OSError as error:
-        LOG.warning("it cannot be told which DHCP client runs: %s", error)
+        LOG.warning("cannot find the running DHCP client: %s", error)
         return None
     if interface is None or client is None:
-        LOG.info("no DHCP client runs that could tell Azure's DNS the name %s: the next lease will", name)
+        LOG.info("no known DHCP client is running: Azure's DNS gets the name %s with the next lease", name)
         return None
     called = _CALLED.get(client[0], client[0])
-    system.journal.record(Change("service", f"{called} {interface}", "tell the DHCP server the new name"))
+    system.journal.record(Change("service", f"{called} {interface}", "send the new name to the DHCP server"))
     if system.dry_run:
         return None
     if client[0] not in _PROGRAMS:
@@ -107,14 +107,14 @@ def _ask(system: System, argv: tuple[str, ...]) -> None:
     try:
         system.commands.run(argv, timeout=_SECONDS)
     except AzureliteError as error:
-        LOG.warning("Azure's DNS may not know the new name yet: %s", error)
+        LOG.warning("Azure's DNS may not have the new name until the next lease: %s", error)
 
 
 def find_client(root: Root, interface: str) -> Optional[tuple[str, list[str]]]:
     """The process that holds the lease of an interface: its name in /proc and the words of its command line.
 
-    Several may run; networkd and NetworkManager note in /run which interfaces are theirs, the small ones name theirs
-    on the command line, or serve all.
+    Several may run. networkd and NetworkManager list their interfaces in /run; dhcpcd, dhclient and udhcpc name theirs
+    on the command line, or handle all.
     """
     found = {comm: pid for pid, comm in _processes(root) if comm in _ALL and _serves(root, pid, comm, interface)}
     index = root.text(f"{NET}/{interface}/ifindex").strip()
@@ -127,7 +127,7 @@ def find_client(root: Root, interface: str) -> Optional[tuple[str, list[str]]]:
 
 
 def _is_networkds(root: Root, index: str) -> bool:
-    """networkd keeps a lease for that interface, or has a file for it: from systemd 262 on no lease is to be seen."""
+    """Whether networkd has a lease or a .network file for that interface. Since systemd 262 no lease is visible."""
     if root.stat(f"/run/systemd/netif/leases/{index}") is not None:
         return True
     link = root.text(f"/run/systemd/netif/links/{index}").splitlines()
@@ -136,7 +136,7 @@ def _is_networkds(root: Root, index: str) -> bool:
 
 
 def _processes(root: Root) -> Iterator[tuple[str, str]]:
-    """Process ids and names of those in this network namespace. Read plainly: there may be thousands."""
+    """Ids and names of DHCP clients in this network namespace. Opens files directly: there may be thousands."""
     proc = root.path.rstrip("/") + "/proc"
     own = _namespace(f"{proc}/self")
     try:
@@ -175,13 +175,13 @@ def _words(root: Root, pid: str) -> list[str]:
 
 
 def announce(root: Root, interface: str, name: str, *, client_id: bool) -> None:
-    """Send the request of a client that rebinds its lease, with the name; no answer is waited for.
+    """Send the request of a client that rebinds its lease, with the name; do not wait for an answer.
 
     Args:
         root: where sysfs is.
-        interface: its address and its link are used.
-        name: the name to tell.
-        client_id: name the client by its hardware address in the request, too, as udhcpc does and dhclient does not.
+        interface: the one whose address is used and through which it is sent.
+        name: the name to send.
+        client_id: also send the hardware address as client identifier, as udhcpc does and dhclient does not.
     """
     try:
         import fcntl
@@ -194,16 +194,18 @@ def announce(root: Root, interface: str, name: str, *, client_id: bool) -> None:
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
             try:
                 sender.bind((socket.inet_ntoa(address), 68))
-            except OSError:  # the client holds the port; servers answer to it whatever port asked
-                LOG.debug("port 68 is taken")
+            except OSError:  # the client uses the port; servers answer to it in any case
+                LOG.debug("port 68 is in use")
             mac = bytes.fromhex(macs(root)[interface].replace(":", ""))
             sender.sendto(request(mac, address, name, client_id=client_id), ("255.255.255.255", 67))
     except (OSError, ImportError, AttributeError, KeyError, ValueError) as error:  # no address, not Linux, no Ethernet
-        LOG.warning("Azure's DNS may not know the new name yet: %s could not be used for DHCP: %s", interface, error)
+        LOG.warning(
+            "Azure's DNS may not have the new name until the next lease: DHCP on %s failed: %s", interface, error
+        )
 
 
 def request(mac: bytes, address: bytes, name: str, *, client_id: bool) -> bytes:
-    """A DHCPREQUEST as RFC 2131 has it for a client that rebinds: its address, no server, no wish for another one."""
+    """A DHCPREQUEST for rebinding (RFC 2131): with the client's address, without server and requested address."""
     head = struct.pack("!BBBB4sHH4s12x6s10x192x", 1, 1, 6, 0, os.urandom(4), 0, 0, address, mac)
     options = [(53, b"\x03"), (12, name.encode()), (55, bytes((1, 3, 6, 15)))]
     if client_id:

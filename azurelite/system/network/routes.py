@@ -1,7 +1,4 @@
-"""IPv4 routes, and the texts that name them: the kernel's two tables in /proc/net, and the options of a DHCP lease.
-
-What a route means for an address is known here; who needs to reach which address is not.
-"""
+"""IPv4 routes, parsed from the kernel's two tables in /proc/net and from the options of a DHCP lease."""
 
 from __future__ import annotations
 
@@ -23,10 +20,10 @@ class Route(Record):
 
     Attributes:
         network: the destination's first address, as a number.
-        prefix: how many of its bits count.
-        interface: the NIC it leaves by; None where the route throws packets away, or comes from a lease.
-        gateway: the next hop's address, None where the destination is on the link.
-        metric: of routes that fit equally well the lowest one wins.
+        prefix: its length in bits.
+        interface: the outgoing NIC; None if the route discards packets, or comes from a lease.
+        gateway: the next hop's address; None if the destination is on the link.
+        metric: of routes with the same prefix the one with the lowest metric is used.
         kind: "unicast", "local", "blackhole", "unreachable", "prohibit" or "throw".
     """
 
@@ -43,44 +40,44 @@ class Route(Record):
         return f"{_address(self.network)}/{self.prefix}"
 
     def covers(self, address: int) -> bool:
-        """The route is for this address among others."""
+        """Whether the route applies to this address."""
         shift = 32 - self.prefix
         return address >> shift == self.network >> shift
 
 
 def kernel_routes(root: Root) -> Optional[list[Route]]:
-    """The routes of the kernel's main table, None where it shows none."""
+    """The routes of the kernel's main table; None if it cannot be read."""
     text = root.text(TABLE, limit=_LIMIT)
     return read_table(text) if text.startswith("Iface") else None
 
 
 def special_routes(root: Root) -> Optional[list[Route]]:
-    """Local addresses and rejecting routes of every table, None where the kernel shows none."""
+    """Local addresses and rejecting routes of all tables; None if they cannot be read."""
     text = root.text(TRIE, limit=_LIMIT)
     return read_trie(text) if text else None
 
 
 def best(routes: Iterable[Route], address: int) -> Optional[Route]:
-    """The route that the kernel takes for an address, or None."""
+    """The route that the kernel uses for an address, or None."""
     fitting = [route for route in routes if route.covers(address)]
     return max(fitting, key=lambda route: (route.prefix, -route.metric), default=None)
 
 
 def number(octets: bytes) -> int:
-    """An address as a number. Raises ValueError: it has not four bytes."""
+    """An address as a number. Raises ValueError: it does not have four bytes."""
     if len(octets) != 4:
         raise ValueError("an IPv4 address has four bytes")
     return int.from_bytes(octets, "big")
 
 
 def prefix_of(mask: int) -> Optional[int]:
-    """How many bits a mask covers; None for a mask with a gap."""
+    """The prefix length of a mask; None for a mask with a gap."""
     ones = f"{mask:032b}".rstrip("0")
     return len(ones) if "0" not in ones else None
 
 
 def read_table(text: str) -> list[Route]:
-    """The routes in /proc/net/route's form; lines that cannot be read are skipped."""
+    """The routes in the format of /proc/net/route; unreadable lines are skipped."""
     found = []
     for line in text.split("\n")[1:]:
         words = line.split()
@@ -99,7 +96,7 @@ def read_table(text: str) -> list[Route]:
 
 
 def read_trie(text: str) -> list[Route]:
-    """Local addresses and rejecting routes of every table, out of /proc/net/fib_trie's form."""
+    """Local addresses and rejecting routes of all tables, in the format of /proc/net/fib_trie."""
     found = []
     network: Optional[bytes] = None
     for line in text.split("\n"):
@@ -117,7 +114,7 @@ def read_trie(text: str) -> list[Route]:
 def read_option(text: str) -> tuple[Route, ...]:
     """Classless routes of a DHCP lease, as pairs of network and gateway or as the bytes in decimal.
 
-    The first bad one ends the list.
+    The first invalid one ends the list.
     """
     words = text.split()[:512]
     found: list[Route] = []
@@ -143,7 +140,7 @@ def read_option(text: str) -> tuple[Route, ...]:
 
 
 def _leased(octets: bytes, bits: int, hop: bytes) -> Route:
-    """Bits of the host part are cleared: the kernel refuses a route that has some."""
+    """A route with its host bits cleared: the kernel rejects a route that has any set."""
     return Route(number(octets) >> (32 - bits) << (32 - bits), bits, gateway=unicast(hop))
 
 

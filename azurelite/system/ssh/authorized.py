@@ -1,7 +1,7 @@
 """The file in which sshd looks for a user's keys, and adding keys to it.
 
-Keys are added, never taken away; other lines stay as they are. Below the home the file belongs to the user and no
-link is followed; anywhere else it belongs to root, as sshd's StrictModes wants it.
+Keys are added, never removed; other lines stay as they are. Inside the home the file belongs to the user and no
+symbolic link is followed. Elsewhere it belongs to root, as sshd's StrictModes requires.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class KeyFile(Record):
 
     Attributes:
         path: guest path.
-        home: the user's home when the file lies below it.
-        shared: it is the same file for every user.
+        home: the user's home if the file is inside it.
+        shared: all users share this file.
     """
 
     path: str
@@ -43,22 +43,22 @@ class KeyFile(Record):
 def add_keys(
     system: System, user: User, keys: Sequence[PublicKey], *, note: Callable[[str], None], path: Optional[str] = None
 ) -> None:
-    """See to it that sshd takes these keys for that user.
+    """Make sshd accept these keys for that user.
 
-    A key that opens a shell by any of the files that sshd reads for him is not added again. One that stands in the
-    file with options that keep it from that (`command=`, `from=`, …) is put ahead of everything: Azure gave it for
-    entering, and sshd takes the first line.
+    A key that already gives a shell through one of the files that sshd reads for the user is not added again. If the
+    file has it with options that restrict it (`command=`, `from=`, …), it is added before all other lines: Azure
+    provided it for login, and the first matching line counts for sshd.
 
     Args:
         system: the machine.
         user: whose keys.
-        keys: in the order in which they shall stand.
-        note: takes what a reader should know.
-        path: as sshd's AuthorizedKeysFile (tokens %u %h %U %%), in place of what sshd's configuration says.
+        keys: in the order in which they are written.
+        note: called with each warning.
+        path: overrides sshd's AuthorizedKeysFile, with the same tokens (%u %h %U %%).
 
     Raises:
         MachineError: sshd reads no file for that user, or only one for all users.
-        FileError: a file could not be written; a link below the home is not followed.
+        FileError: a file could not be written, or there is a symbolic link below the home.
     """
     if not keys:
         return
@@ -69,7 +69,7 @@ def add_keys(
     else:
         target, others = _expand(path, user), []
         if target.path not in [place.path for place in places]:
-            note(f"by its configuration sshd does not look into {target.path}, which the keys go to")
+            note(f"sshd does not read {target.path}, where the keys are written: add it to AuthorizedKeysFile")
     files = system.files
     _check_home(files, user, target, note=note)
     present = {pair for place in others for pair in opening(_lines(files, place))}
@@ -95,14 +95,16 @@ def key_files(system: System, user: User, *, note: Callable[[str], None]) -> tup
     groups = frozenset(system.accounts.groups_of(user.name))
     barred = keys_barred(system, user)
     if barred is not None:
-        note(f"{barred}: sshd takes no key until that is changed")
+        note(f"{barred}: sshd rejects all keys: change it to `yes`")
     for setting in config.depends_on_caller("authorizedkeysfile", user.name, groups):
-        note(f"{setting.place} names other files of keys for some connections: the keys are not put there")
+        note(
+            f"{setting.place} sets other AuthorizedKeysFile paths for some connections: the keys are not written there"
+        )
     return tuple(_expand(word, user) for word in _words(config, user.name, groups) if word.lower() != "none")
 
 
 def keys_barred(system: System, user: User) -> Optional[str]:
-    """What keeps sshd from taking any key of the user's, with its place, or None. Raises FileError."""
+    """The setting that makes sshd reject all keys of the user, with file and line, or None. Raises FileError."""
     config = read_config(system.files)
     if config is None:
         return None
@@ -113,7 +115,7 @@ def keys_barred(system: System, user: User) -> Optional[str]:
 
 
 def _with_keys(text: str, keys: Sequence[PublicKey], present: set[tuple[str, str]], note: Callable[[str], None]) -> str:
-    """The text with those keys, each on a line of its own, that open a shell neither by it nor by another file."""
+    """The text with those keys added, one a line, that do not yet give a shell through it or another file."""
     lines = list(authorized_lines(text))
     present, held = present | opening(lines), {line.key.pair for line in lines}
     text = ended(text)
@@ -123,7 +125,7 @@ def _with_keys(text: str, keys: Sequence[PublicKey], present: set[tuple[str, str
             continue
         present.add(key.pair)
         if key.pair in held:
-            note("has a given key with options that keep it from a shell: it now stands ahead of that line, without")
+            note("has a key with options that prevent a shell: added the key without options before that line")
             head += key.line + "\n"
         else:
             text += key.line + "\n"
@@ -131,7 +133,7 @@ def _with_keys(text: str, keys: Sequence[PublicKey], present: set[tuple[str, str
 
 
 def has_usable_key(system: System, user: User) -> bool:
-    """sshd takes a key of the user's, from anywhere, and gives him a shell. A file that cannot be read holds none."""
+    """Whether sshd accepts a key of the user from any address and gives a shell. An unreadable file has no keys."""
     try:
         config = read_config(system.files)
         strict = config is None or config.value("strictmodes") != "no"
@@ -143,10 +145,10 @@ def has_usable_key(system: System, user: User) -> bool:
 
 
 def _is_fit(system: System, user: User, place: KeyFile) -> bool:
-    """StrictModes: the file and the folders up to the home, or to the root, are the user's or root's alone to write."""
+    """StrictModes: only the user or root may write to the file and its folders up to the home, or to the root."""
     files, here = system.files, place.path
     if files.dry_run and here in system.accounts.mended_key_files and place.home is not None:
-        here = place.home  # what is below would be fit by now
+        here = place.home  # an earlier step of this dry run would have fixed what is below
     while True:
         found = files.stat(here, beneath=place.home)
         if found is not None and not _is_own(files, user, found):
@@ -157,7 +159,7 @@ def _is_fit(system: System, user: User, place: KeyFile) -> bool:
 
 
 def _is_own(files: Files, user: User, found: os.stat_result) -> bool:
-    """Nobody but the user and root may write there, as far as numbers are known: a dry run's new user has none."""
+    """Only the user and root may write there. The owner is not checked for a dry run's new user (uid -1)."""
     whose = not files.privileged or user.uid == -1 or found.st_uid in (0, user.uid)
     return whose and not found.st_mode & 0o022
 
@@ -168,7 +170,7 @@ def _words(config: SshdConfig, name: str, groups: frozenset[str]) -> tuple[str, 
 
 
 def _expand(word: str, user: User) -> KeyFile:
-    """A word of AuthorizedKeysFile as the file that it means for a user."""
+    """The file that a word of AuthorizedKeysFile means for a user."""
     values = {"%": "%", "h": user.home, "u": user.name, "U": str(user.uid)}
     text = re.sub(_WORD, lambda found: values.get(found[1], found[0]), word)
     home = posixpath.normpath(user.home)
@@ -180,19 +182,18 @@ def _expand(word: str, user: User) -> KeyFile:
 
 
 def _choose(places: tuple[KeyFile, ...], user: User) -> KeyFile:
-    """The first below the home, where the user can see to it himself; else the first that is his alone."""
+    """The first file inside the home, which the user can manage; else the first that belongs to this user only."""
     own = [place for place in places if place.home is not None] or [place for place in places if not place.shared]
     if own:
         return own[0]
     if places:
         raise MachineError(
-            f"sshd reads {places[0].path} for every user alike, and a key there would open every account to "
-            f"{user.name}: let AuthorizedKeysFile in sshd's configuration have a %u or %h",
+            f"sshd reads {places[0].path} for all users, so a key there would give {user.name} access to every "
+            "account: use %u or %h in sshd's AuthorizedKeysFile",
             reason="failed to provision ssh keys",
         )
     raise MachineError(
-        f"sshd reads no file of keys for {user.name}, by `AuthorizedKeysFile none` in its configuration: "
-        "name a file there",
+        f"sshd reads no key file for {user.name} because of `AuthorizedKeysFile none`: set a file there",
         reason="failed to provision ssh keys",
     )
 
@@ -206,20 +207,20 @@ def _check_home(files: Files, user: User, target: KeyFile, *, note: Callable[[st
         return
     if not files.exists(target.home, beneath=target.home):
         raise MachineError(
-            f"the home of {user.name}, {target.home}, is not there: make it, or let `user` make it",
+            f"{target.home}, the home of {user.name}, does not exist: create it, or let the handler `user` create it",
             reason="failed to provision ssh keys",
         )
     found = files.stat(target.home, beneath=target.home)
     if found is None or not stat.S_ISDIR(found.st_mode) or _is_own(files, user, found):
         return
     if found.st_mode & 0o022:
-        note(f"others may write into {target.home}, and sshd then takes no key from there: chmod go-w {target.home}")
+        note(f"{target.home} is writable by others, so sshd rejects its keys: run `chmod go-w {target.home}`")
     else:
-        note(f"{target.home} belongs to somebody else, and sshd then takes no key from there: give it to {user.name}")
+        note(f"{user.name} does not own {target.home}, so sshd rejects its keys: run `chown {user.name} {target.home}`")
 
 
 def _make_folders(files: Files, folder: str, *, home: str, owner: Owner) -> None:
-    """The folders between the home and the file: the user's, and nobody else may write there."""
+    """Create the folders between the home and the file, owned by the user and writable by nobody else."""
     below = folder[len(home.rstrip("/")) :].strip("/")
     here = home.rstrip("/")
     for part in below.split("/") if below else []:
@@ -231,12 +232,12 @@ def _make_folders(files: Files, folder: str, *, home: str, owner: Owner) -> None
 
 
 def _check_folders(files: Files, folder: str) -> None:
-    """StrictModes wants every folder on the way to be root's alone to write."""
+    """Raise FileError if others than root may write to a folder of the path, which StrictModes forbids."""
     here = folder
     while here != "/":
         found = files.stat(here)
         if found is not None and stat.S_ISDIR(found.st_mode) and found.st_mode & 0o022:
-            raise FileError(f"{here} can be written by others, and sshd then takes no keys from it: chmod go-w {here}")
+            raise FileError(f"{here} is writable by others, so sshd rejects its keys: run `chmod go-w {here}`")
         here = posixpath.dirname(here)
 
 
@@ -246,7 +247,7 @@ def _write_outside(files: Files, path: str, data: bytes, user: User) -> None:
     _check_folders(files, posixpath.dirname(path))
     files.mkdirs(posixpath.dirname(path))
     found = files.stat(path)
-    owner, mode = ROOT_OWNER, 0o644  # sshd reads it with the user's rights
+    owner, mode = ROOT_OWNER, 0o644  # sshd reads it with the user's permissions
     if found is not None and files.privileged:
         mode = stat.S_IMODE(found.st_mode) & ~0o022
         if found.st_uid == user.uid:

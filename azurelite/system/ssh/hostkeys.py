@@ -1,7 +1,7 @@
-"""The keys by which a machine proves who it is to those who log in: making them, and their fingerprints.
+"""SSH host keys: generating and installing them, and their fingerprints.
 
-The programs write into a folder that is root's alone and gone afterwards; what they made is put into the guest by
-`files`. So no program touches a foreign root, and the old keys stay until all new ones are there.
+The generators write to a temporary folder that only root can read; `files` then writes the keys to the guest. So
+no program touches a foreign root, and the old keys stay until all new ones exist.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _NAMES = {
 }
 _FOLDERS = {"openssh": _OPENSSH, "dropbear": _DROPBEAR}
 _PROGRAMS = {"openssh": "ssh-keygen", "dropbear": "dropbearkey"}
-_TIMEOUT = 120.0  # seconds; RSA on a small VM whose random pool is young
+_TIMEOUT = 120.0  # seconds; RSA takes long on a small VM with little entropy
 
 
 class HostKey(Record):
     """A key as files.
 
     Attributes:
-        private: the private key's file.
-        public: the line of the public key, "" where it is not known.
+        private: content of the private key file.
+        public: the line of the public key, "" if unknown.
     """
 
     private: bytes
@@ -40,7 +40,7 @@ class HostKey(Record):
 
 
 def server(system: System) -> Optional[str]:
-    """Whose keys the guest needs: "openssh", "dropbear", or None where there is no server."""
+    """The SSH server of the guest: "openssh", "dropbear", or None."""
     files = system.files
     config = any(files.exists(f"{folder}/sshd_config") for folder in (_OPENSSH, "/usr/etc/ssh"))
     if config or system.installed("sshd", "/usr/lib/ssh/sshd"):
@@ -56,17 +56,17 @@ def path_of(kind: str, key_type: str) -> str:
 
 
 def existing(system: System, kind: str) -> list[str]:
-    """The guest paths of all host keys and their public halves; certificates are none. Raises FileError."""
+    """The guest paths of all private and public host keys, without certificates. Raises FileError."""
     folder = _FOLDERS[kind]
     return [f"{folder}/{name}" for name in system.files.names(folder) if re.fullmatch(_NAMES[kind], name)]
 
 
 def make(system: System, kind: str, types: Sequence[str]) -> dict[str, HostKey]:
-    """New keys, by type. In a dry run none is made and all of them are empty.
+    """Generate keys, by type. A dry run generates none and returns empty ones.
 
     Raises:
         CommandError: the program is not installed, or failed.
-        FileError: there is no room for its files.
+        FileError: no space for temporary files.
     """
     program = _PROGRAMS[kind]
     system.commands.need(program)
@@ -93,14 +93,14 @@ def _read(path: str) -> bytes:
 
 
 def put(system: System, path: str, key: HostKey) -> None:
-    """Put a key in the place of the one that is there; OpenSSH's have the public half beside them. Raises FileError."""
+    """Write a private key, for OpenSSH also `PATH.pub`, replacing the old ones. Raises FileError."""
     system.files.write(path, key.private, mode=0o600)
     if path.startswith(_OPENSSH):
         system.files.write(f"{path}.pub", f"{key.public}\n".encode(), mode=0o644)
 
 
 def fingerprint(public: str) -> Optional[str]:
-    """A public key's line as `ssh-keygen -l` shows it: "256 SHA256:… comment (ED25519)"; None where it is no key."""
+    """A public key's line as `ssh-keygen -l` shows it: "256 SHA256:… comment (ED25519)"; None if it is not a key."""
     import base64
     import hashlib
 

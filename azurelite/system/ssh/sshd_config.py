@@ -1,7 +1,7 @@
 """sshd's configuration as sshd reads it: words, Include, Match, and that the first value wins.
 
-It reads the files itself, for `sshd -T` is a process that wants host keys and root, and says nothing of a foreign
-root. It knows which lines hold for one user; what depends on the address of a caller it cannot know, and says so.
+It parses the files itself: `sshd -T` needs host keys and root, and cannot read a foreign root. It knows which lines
+apply to a user, and reports lines that depend on the connection (an address, …), which it cannot evaluate.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from azurelite.system.globs import expand
 from azurelite.system.machine import System
 from azurelite.system.scratch import put_private, scratch_folder
 
-# Where OpenSSH is built to look, the administrator's place first. SUSE has the vendor's below /usr/etc.
+# OpenSSH's compiled-in paths, the administrator's first. SUSE has the vendor's below /usr/etc.
 MAIN_FILES = ("/etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config", "/usr/local/etc/ssh/sshd_config")
 BLOCK = Block("# azurelite: begin (sshd takes the first value that it meets)", "# azurelite: end", first=True)
 _DEPTH = 16  # sshd's own limit on Include in Include
-_MOST_FILES = 1000  # that are included; files which include themselves twice would be read without end
+_MOST_FILES = 1000  # included files; files that include themselves twice would never end
 _ALIASES = {
     "challengeresponseauthentication": "kbdinteractiveauthentication",
     "skeyauthentication": "kbdinteractiveauthentication",
@@ -36,10 +36,10 @@ class Setting(Record):
     """One line.
 
     Attributes:
-        keyword: in small letters, old names replaced by today's.
+        keyword: in lower case, old names replaced by current ones.
         values: its words, without quotes.
-        place: "FILE line N", for people.
-        matches: the words of each Match that must hold for this line, the outermost first; () is everybody.
+        place: "FILE line N", for messages.
+        matches: the words of each Match block around this line, the outermost first; () applies to all users.
     """
 
     keyword: str
@@ -53,23 +53,23 @@ class SshdConfig(Record):
 
     Attributes:
         path: guest path of the main file.
-        settings: the lines, those of included files in their place.
+        settings: the lines, with those of included files where they are included.
     """
 
     path: str
     settings: tuple[Setting, ...]
 
     def first(self, keyword: str) -> Optional[Setting]:
-        """The line that decides for everybody whom no Match names."""
+        """The line that applies to all users that no Match names."""
         return next((s for s in self.settings if s.keyword == keyword and not s.matches), None)
 
     def value(self, keyword: str) -> str:
-        """The first word of what decides for everybody, in small letters; sshd's own default, or ""."""
+        """The first word of the line outside Match blocks, in lower case; else sshd's default, or ""."""
         found = self.first(keyword)
         return found.values[0].lower() if found is not None and found.values else DEFAULTS.get(keyword, "")
 
     def says(self, keyword: str, values: tuple[str, ...]) -> bool:
-        """These words decide for everybody whom no Match names, by a line or by sshd's own default."""
+        """Whether these are the values outside Match blocks, set by a line or by sshd's default."""
         found = self.first(keyword)
         there = found.values if found is not None else (DEFAULTS.get(keyword, ""),)
         return there == values or (keyword in DEFAULTS and [v.lower() for v in there] == [v.lower() for v in values])
@@ -79,24 +79,24 @@ class SshdConfig(Record):
         return tuple(s for s in self.settings if s.keyword == keyword and s.matches)
 
     def for_user(self, keyword: str, name: str, groups: frozenset[str]) -> Optional[Setting]:
-        """The line that decides for a user, wherever he calls from: a Match that names him beats everything else."""
+        """The line that applies to a user from any address: a Match for the user beats lines outside Match blocks."""
         for setting in self.matched(keyword):
             if all(holds(words, name, groups) for words in setting.matches):
                 return setting
         return self.first(keyword)
 
     def depends_on_caller(self, keyword: str, name: str, groups: frozenset[str]) -> tuple[Setting, ...]:
-        """The lines that may hold for a user, by something about the connection (its address, …)."""
+        """The lines that apply to a user depending on the connection (its address, …)."""
         answers = ((s, [holds(words, name, groups) for words in s.matches]) for s in self.matched(keyword))
         return tuple(s for s, held in answers if False not in held and None in held)
 
 
 def read_config(files: Files, overlay: Optional[Mapping[str, str]] = None) -> Optional[SshdConfig]:
-    """The configuration of the guest's sshd, None where it has none.
+    """The configuration of the guest's sshd, or None if there is none.
 
     Args:
         files: the guest's files.
-        overlay: guest path -> text of files as they would be, in place of what is there.
+        overlay: guest path -> text that replaces the file's.
 
     Raises:
         FileError: a file cannot be read.
@@ -115,7 +115,7 @@ def _text(files: Files, path: str, overlay: Mapping[str, str]) -> Optional[str]:
 
 
 class _Reader:
-    """Follows Include. A Match ends with the file that it stands in, and one around an Include covers all of that."""
+    """Follows Include. A Match block ends with its file; a Match around an Include covers the whole included file."""
 
     def __init__(self, files: Files, overlay: Mapping[str, str], folder: str) -> None:
         self.files, self.overlay, self.folder = files, overlay, folder
@@ -153,12 +153,12 @@ class _Reader:
 
 
 def keyword_of(word: str) -> str:
-    """A keyword in small letters, by today's name."""
+    """A keyword in lower case, by its current name."""
     return _ALIASES.get(word.lower(), word.lower())
 
 
 def line_words(line: str) -> list[str]:
-    """The words of a line as sshd splits it: quotes, `=` behind the keyword, a comment at its end, CR LF."""
+    """The words of a line as sshd splits it: quotes, `=` after the keyword, a comment at its end, CR LF."""
     line = line.strip(" \t\r\n\f")
     found = re.match(r'("?)([A-Za-z0-9]+)\1(?:[ \t]*=[ \t]*|[ \t]+|$|(?="))', line)
     if not found:
@@ -192,7 +192,7 @@ def _arguments(text: str) -> list[str]:
 
 
 def holds(words: tuple[str, ...], name: str, groups: frozenset[str]) -> Optional[bool]:
-    """Whether the words of a Match hold for a user; None where that hangs on more than who he is."""
+    """Whether the words of a Match apply to a user; None if that depends on more than the user."""
     answer: Optional[bool] = True
     pending = [part for word in words for part in word.split("=", 1)]
     while pending:
@@ -217,7 +217,7 @@ def holds(words: tuple[str, ...], name: str, groups: frozenset[str]) -> Optional
 
 
 def matches_list(text: str, patterns: str) -> bool:
-    """OpenSSH's pattern list: words between commas, `*` and `?`, and a `!` before one that must not hold."""
+    """OpenSSH's pattern list: words separated by commas, with `*` and `?`; `!` before a word negates it."""
     return _verdict(text, patterns) is True
 
 
@@ -241,19 +241,19 @@ _SHOWN = 300  # characters
 
 
 def complaint(system: System, path: str, candidate: str, present: str) -> Optional[str]:
-    """What sshd has against a configuration file that it has not against the present one, or None.
+    """sshd's error about a new configuration that it does not report about the current one, or None.
 
-    sshd also refuses where its host keys or its run-time folder are not there yet, as on a first boot. That is no
-    fault of the text: it says so of the present one as well.
+    sshd also fails if its host keys or its run-time folder do not exist yet, as on a first boot. That is not an error
+    of the new text: the current text gives the same message.
 
     Args:
         system: the machine.
-        path: guest path of the file, for the answer.
-        candidate: the text of the main file as it would be.
-        present: its text as it is.
+        path: guest path of the file, for the message.
+        candidate: the new text of the main file.
+        present: its current text.
 
     Raises:
-        FileError: no room for a temporary file.
+        FileError: no space for a temporary file.
     """
     if not system.root.is_host or system.commands.find("sshd") is None:
         return None
@@ -265,7 +265,7 @@ def complaint(system: System, path: str, candidate: str, present: str) -> Option
 
 
 def _refusal(system: System, path: str, text: str, folder: str) -> Optional[str]:
-    """sshd's words against the text, with no line numbers, or None where it is content."""
+    """sshd's error message about the text, without line numbers, or None if it accepts the text."""
     name = os.path.join(folder, "sshd_config")
     put_private(name, text.encode(errors="surrogateescape"))
     try:
