@@ -198,7 +198,7 @@ def root_of(guest: Guest) -> Any:
         (FLOOD, "gave an answer that cannot be read"),
         ("import os\nfor fd in range(3, 100):\n    try: os.write(fd, b'{}[')\n    except OSError: pass\n", "cannot be"),
         ("TIMEOUT = 'soon'\ndef apply(ctx, options): pass\n", "TIMEOUT must be a number"),
-        ("def apply(ctx, options):\n    import threading\n    threading.Event().wait()\nTIMEOUT = 0.5\n", "in time"),
+        ("def apply(ctx, options):\n    import threading\n    threading.Event().wait()\nTIMEOUT = 0.5\n", "timed out"),
     ],
 )
 def test_one_that_breaks_keeps_ready_back_only_where_it_is_required(

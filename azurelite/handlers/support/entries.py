@@ -146,7 +146,7 @@ def _wrong_identity(ctx: Context, account: Account) -> Iterator[str]:
         wrong = wrong_uid(account.uid)
         owner = accounts.name_of(account.uid)
         if wrong is None and owner is not None:
-            wrong = f"uid {account.uid} is the account {owner}: choose another uid"
+            wrong = f"uid {account.uid} belongs to {owner}: choose another uid"
         if wrong is not None:
             yield wrong
 
