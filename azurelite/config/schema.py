@@ -118,7 +118,6 @@ def bind(
     path: KeyPath,
     *,
     also: tuple[str, ...] = (),
-    unknown_keys: Optional[list[Problem]] = None,
 ) -> T:
     """Create a `cls` from a mapping.
 
@@ -129,30 +128,20 @@ def bind(
         document: the document of the mapping, for messages.
         path: its path in the document.
         also: valid keys that the caller handles; suggested for a misspelt key, too.
-        unknown_keys: collects the unknown keys at any depth, which are then skipped; None: they are errors.
 
     Raises:
         ConfigProblemsError: all unknown keys, wrong types and values that `cls` refuses.
     """
     problems = Problems()
-    made: T = _Binder(document, problems, unknown_keys).bind(cls, value, path, also=also)
-    problems.raise_if_any()
-    return made
-
-
-def convert(wanted: Any, value: Any, document: Document, path: KeyPath) -> Any:
-    """Convert one value to the type `wanted`, see `bind`. Raises ConfigProblemsError when it does not fit."""
-    problems = Problems()
-    made = _Binder(document, problems, None).convert(wanted, value, path)
+    made: T = _Binder(document, problems).bind(cls, value, path, also=also)
     problems.raise_if_any()
     return made
 
 
 class _Binder:
-    def __init__(self, document: Document, problems: Problems, unknown_keys: Optional[list[Problem]]) -> None:
+    def __init__(self, document: Document, problems: Problems) -> None:
         self._document = document
         self._problems = problems
-        self._unknown_keys = unknown_keys
 
     def bind(self, cls: Any, value: Any, path: KeyPath, *, also: tuple[str, ...] = ()) -> Any:
         if value is None:
@@ -243,10 +232,7 @@ class _Binder:
         """Report an unknown key. Returns the key that was probably meant."""
         key = str(path[-1])
         text = f"in {_name(path[:-1])}: {unknown_text('key', key, known)}"
-        if self._unknown_keys is None:
-            self._problems.add(self._document, path, text)
-        else:
-            self._unknown_keys.append(Problem(text, self._document.place(path), self._document.nearest(path), path))
+        self._problems.add(self._document, path, text)
         return nearest(key, known)
 
     def _refuse(self, path: KeyPath, text: str) -> Any:

@@ -17,8 +17,7 @@ from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.netconf import ifupdown, netplan, networkd, networkmanager
-from azurelite.netconf.files import MARK, PLACES, File, udev_rules
-from azurelite.netconf.nics import METRIC_STEP, Listing, Nic, read_nics
+from azurelite.netconf.nics import MARK, METRIC_STEP, PLACES, File, Listing, Nic, read_nics, udev_rules
 from azurelite.record import Record, replace
 from azurelite.system.changes import Change
 from azurelite.system.globs import expand

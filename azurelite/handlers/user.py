@@ -16,8 +16,7 @@ from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.administrator import administrator
-from azurelite.handlers.support.checks import GROUP, find_shell, octal, wrong_comment
-from azurelite.handlers.support.rights import grant, right_of
+from azurelite.handlers.support.checks import GROUP, find_shell, grant, octal, right_of, wrong_comment
 from azurelite.metadata import Secret
 from azurelite.record import Record
 from azurelite.system.accounts.libcrypt import unfit

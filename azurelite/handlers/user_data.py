@@ -20,9 +20,8 @@ from azurelite.metadata import Secret
 from azurelite.record import Record, replace
 
 if TYPE_CHECKING:
-    from azurelite.userdata.ledger import Status
     from azurelite.userdata.parts import Part
-    from azurelite.userdata.steps import HandlerStep, ScriptStep, Step
+    from azurelite.userdata.steps import HandlerStep, ScriptStep, Status, Step
 
 LOG = logging.getLogger(__name__)
 
@@ -118,7 +117,7 @@ class _Work:
     """Storing and running one document."""
 
     def __init__(self, ctx: Context, source: Source, timeout: float) -> None:
-        from azurelite.userdata.ledger import Ledger
+        from azurelite.userdata.steps import Ledger
 
         self.ctx = ctx
         self.source = source
@@ -232,7 +231,7 @@ class _Work:
 
     def _report_earlier(self, step: ScriptStep) -> None:
         """Report the result of a script that was started in an earlier run. A failed script fails this run as well."""
-        from azurelite.userdata.ledger import BEGUN
+        from azurelite.userdata.steps import BEGUN
 
         status = self._ledger.status(step)
         if status == BEGUN:
@@ -242,7 +241,7 @@ class _Work:
 
     def _run_script(self, step: ScriptStep) -> None:
         from azurelite.system.scripts import Scripts
-        from azurelite.userdata.ledger import BEGUN
+        from azurelite.userdata.steps import BEGUN
 
         limit = self.ctx.system.commands.limit
         if limit is not None and limit.remaining() <= 0:

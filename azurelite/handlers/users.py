@@ -11,9 +11,8 @@ from typing import Iterator
 from azurelite.config.load import Frequency
 from azurelite.errors import AzureliteError, HandlerError
 from azurelite.handlers import Context
-from azurelite.handlers.support.checks import days_of, find_shell, login_keys, wrong_group
+from azurelite.handlers.support.checks import days_of, find_shell, given_rules, grant, login_keys, right_of, wrong_group
 from azurelite.handlers.support.entries import Account, Group, inactive_days, refusals, shown
-from azurelite.handlers.support.rights import given_rules, grant, right_of
 from azurelite.metadata import SshKey
 from azurelite.record import Record
 from azurelite.system.accounts.users import NewUser, User

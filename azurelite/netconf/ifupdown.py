@@ -11,8 +11,7 @@ import re
 from fnmatch import fnmatchcase
 from typing import Container, Iterable
 
-from azurelite.netconf.files import HEADER, File
-from azurelite.netconf.nics import Nic
+from azurelite.netconf.nics import HEADER, File, Nic
 
 MAIN = "/etc/network/interfaces"
 FOLDER = "/etc/network/interfaces.d"

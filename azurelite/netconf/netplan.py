@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from typing import Iterable
 
-from azurelite.netconf.files import HEADER, File
-from azurelite.netconf.nics import Nic
+from azurelite.netconf.nics import HEADER, File, Nic
 
 FOLDER = "/etc/netplan"
 FOLDERS = ("/usr/lib/netplan", FOLDER, "/run/netplan")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Iterable
 
-from azurelite.netconf.files import HEADER, File
-from azurelite.netconf.nics import Nic
+from azurelite.netconf.nics import HEADER, File, Nic
 
 FOLDER = "/etc/NetworkManager/system-connections"
 SETTINGS = "/etc/NetworkManager/conf.d"

@@ -1,4 +1,4 @@
-"""IMDS's `network` object -> NICs as typed values. Only valid MACs and addresses pass.
+"""IMDS's `network` object -> NICs as typed values, of valid MACs and addresses only; and what all renderers share.
 
 The document is not trusted, because a MAC becomes part of file names and addresses become lines of configuration. An
 invalid entry is named and skipped. The caller knows what IMDS's order means and which interfaces the machine has.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Mapping, Optional, Union
+from typing import Any, Iterable, Mapping, Optional, Union
 
 from azurelite.record import Record, replace
 
@@ -141,3 +141,43 @@ def _address(entry: object, kind: Any) -> Optional[Address]:
         return None
     never = address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local
     return None if never else address
+
+
+MARK = "# written by azurelite"
+HEADER = f"{MARK} from Azure's metadata about the NICs; azurelite rewrites it when they change\n"
+
+# Folder and name prefix of the files that the renderers write.
+PLACES = (
+    ("/etc/systemd/network", "05-azurelite-"),
+    ("/etc/netplan", "50-azurelite-"),
+    ("/etc/NetworkManager/system-connections", "azurelite-"),
+    ("/etc/NetworkManager/conf.d", "50-azurelite-"),
+    ("/etc/network/interfaces.d", "azurelite"),
+    ("/etc/udev/rules.d", "70-azurelite-"),
+)
+
+
+class File(Record):
+    """A rendered file, not written yet.
+
+    Attributes:
+        path: guest path, in one of PLACES.
+        text: its content; the first line is HEADER.
+        mode: permission bits.
+        mac: the MAC of its NIC; None for a file about several NICs.
+    """
+
+    path: str
+    text: str
+    mode: int = 0o644
+    mac: Optional[str] = None
+
+
+def udev_rules(nics: Iterable[Nic]) -> tuple[File, ...]:
+    """One file of udev rules, or none where no NIC is renamed."""
+    rules = ""
+    for nic in nics:
+        if nic.renamed:
+            driver = f'DRIVERS=="{nic.driver}", ' if nic.driver else ""
+            rules += f'SUBSYSTEM=="net", ACTION=="add", {driver}ATTR{{address}}=="{nic.mac}", NAME="{nic.name}"\n'
+    return (File("/etc/udev/rules.d/70-azurelite-net.rules", HEADER + rules),) if rules else ()

@@ -13,8 +13,7 @@ from azurelite.errors import ConfigError, MachineError
 from azurelite.record import Record
 from azurelite.service import inittab, sysv
 from azurelite.service.layouts import LAYOUTS
-from azurelite.service.pieces import check, place, state, take_away
-from azurelite.service.texts import units_folder
+from azurelite.service.pieces import check, place, state, take_away, units_folder
 from azurelite.system.machine import System
 from azurelite.system.services.detect import LOOKED_FOR, installed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from azurelite.errors import MachineError
-from azurelite.service.texts import MARK, marked
+from azurelite.service.pieces import MARK, marked
 from azurelite.system.machine import System
 from azurelite.system.services.enabling import INITTAB
 

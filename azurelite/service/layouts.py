@@ -9,8 +9,7 @@ from typing import Callable, Optional
 
 from azurelite.errors import CommandError
 from azurelite.record import Record
-from azurelite.service.pieces import Link, Text, Unit, is_mask, state
-from azurelite.service.texts import names_program
+from azurelite.service.pieces import Link, Text, Unit, is_mask, names_program, state
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 from azurelite.system.services.enabling import (

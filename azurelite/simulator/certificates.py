@@ -11,10 +11,10 @@ import re
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
+from azurelite.simulator.goalstate import DECLARATION, error_answer, not_allowed, version_refusal
 from azurelite.simulator.keyring import CIPHERS, CertificatesError, KeyRing
 from azurelite.simulator.message import Answer, Ask, xml_answer
 from azurelite.simulator.scenario import Vm
-from azurelite.simulator.wireserver import DECLARATION, error_answer, not_allowed, version_refusal
 
 PFX = "Pkcs7BlobWithPfxContents"
 

@@ -14,15 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable
 
 from azurelite.simulator import (
-    attested,
     certificates,
     faults,
     goalstate,
     health,
-    health_json,
     imds,
-    reprovision,
-    wireserver,
 )
 from azurelite.simulator.keyring import Certificate, KeyRing
 from azurelite.simulator.message import Answer, Ask, json_answer
@@ -139,7 +135,7 @@ class Fabric:
         if endpoint == "health" and "xml" in self._vm.dialects:
             answer, told = health.judge(ask, self._vm)
         elif endpoint == "health_json" and "json" in self._vm.dialects:
-            answer, told = health_json.judge_json(ask)
+            answer, told = health.judge_json(ask)
         elif not replaced:
             answer = self._truth(ask, endpoint, now=now)
         if fault is not None:
@@ -162,9 +158,9 @@ class Fabric:
         answers: dict[str, Callable[[], Answer]] = {
             "imds": lambda: imds.answer_instance(ask, vm),
             "imds_versions": lambda: imds.answer_versions(ask, vm),
-            "attested": lambda: attested.answer_attested(ask, vm),
-            "reprovision_data": lambda: reprovision.answer_reprovision_data(ask, vm, document=self._assigned),
-            "versions": lambda: wireserver.answer_versions(ask, vm),
+            "attested": lambda: imds.answer_attested(ask, vm),
+            "reprovision_data": lambda: imds.answer_reprovision_data(ask, vm, document=self._assigned),
+            "versions": lambda: goalstate.answer_versions(ask, vm),
             "goal_state": lambda: goalstate.answer_goal_state(ask, vm),
             "certificates": lambda: certificates.answer_certificates(ask, vm, self._ring),
         }
@@ -172,7 +168,7 @@ class Fabric:
             return answers[endpoint]()
         if ask.path.startswith("/metadata"):
             return json_answer(404, {"error": "Not found"})
-        return wireserver.error_answer(404, "ResourceNotFound", "There is no such resource.")
+        return goalstate.error_answer(404, "ResourceNotFound", "There is no such resource.")
 
 
 def _report(told: health.Health, answer: Answer | None, *, judged: bool) -> Report:
@@ -195,8 +191,8 @@ _PATHS = {
     "/metadata/versions": "imds_versions",
     "/metadata/versions/": "imds_versions",
     REPROVISION_PATH: "reprovision_data",
-    attested.PATH: "attested",
-    health_json.PATH: "health_json",
+    imds.ATTESTED: "attested",
+    health.JSON_PATH: "health_json",
 }
 _COMP_ENDPOINTS = {
     ("/", "versions"): "versions",

@@ -1,4 +1,4 @@
-"""The goal state: the container, role instance and incarnation that a health report must name.
+"""Common to all WireServer routes: versions and errors; and the goal state, whose ids a health report must name.
 
 This module knows the GoalState document in the XML dialect, but not the documents at the URLs in it.
 """
@@ -10,7 +10,40 @@ from xml.sax.saxutils import escape
 
 from azurelite.simulator.message import Answer, Ask, xml_answer
 from azurelite.simulator.scenario import Vm
-from azurelite.simulator.wireserver import DECLARATION, not_allowed, version_refusal
+
+DECLARATION = '<?xml version="1.0" encoding="utf-8"?>'
+
+
+def answer_versions(ask: Ask, vm: Vm) -> Answer:
+    """The protocol versions; the one WireServer route that needs no x-ms-version."""
+    if ask.method != "GET":
+        return not_allowed("GET")
+    lines = [DECLARATION, "<Versions>", "  <Preferred>", f"    <Version>{escape(vm.protocol_preferred)}</Version>"]
+    lines += ["  </Preferred>", "  <Supported>"]
+    lines += [f"    <Version>{escape(version)}</Version>" for version in vm.protocol_supported]
+    return xml_answer(200, "\r\n".join([*lines, "  </Supported>", "</Versions>", ""]))
+
+
+def version_refusal(ask: Ask, vm: Vm) -> Answer | None:
+    """The error answer to a request without a known x-ms-version; None when it has one."""
+    version = ask.header("x-ms-version")
+    if version is None:
+        return error_answer(400, "MissingRequiredHeader", "The header x-ms-version was not specified.")
+    if version not in (vm.protocol_preferred, *vm.protocol_supported):
+        return error_answer(400, "InvalidHeaderValue", f"The protocol version {version!r} is not supported.")
+    return None
+
+
+def not_allowed(verb: str) -> Answer:
+    """405, with the allowed verb."""
+    return error_answer(405, "UnsupportedHttpVerb", "The verb is not supported.").with_headers({"Allow": verb})
+
+
+def error_answer(status: int, code: str, message: str) -> Answer:
+    """WireServer's error document."""
+    lines = [DECLARATION, "<Error>", f"  <Code>{code}</Code>", f"  <Message>{escape(message)}</Message>", "</Error>"]
+    return xml_answer(status, "\r\n".join([*lines, ""]))
+
 
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 

@@ -1,22 +1,26 @@
-"""The health report in XML: parse it, and accept or refuse it as Azure does.
+"""The health report in XML and in JSON: parse it, and accept or refuse it as Azure does.
 
-This module knows the elements of the document, their allowed values and the error answers. It never fetches or expands
-anything that the XML refers to.
+This module knows both documents, their allowed values and the error answers. It never fetches or expands anything that
+the XML refers to. The JSON dialect has no goal state and no protocol version, only the state of the sending VM.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
 
-from azurelite.simulator.message import Answer, Ask
+from azurelite.simulator.goalstate import error_answer, not_allowed, version_refusal
+from azurelite.simulator.message import Answer, Ask, json_answer
 from azurelite.simulator.scenario import Vm
-from azurelite.simulator.wireserver import error_answer, not_allowed, version_refusal
 
 STATES = ("Ready", "NotReady")
 SUBSTATUSES = ("Provisioning", "ProvisioningFailed")
 DESCRIPTION_LIMIT = 4096  # bytes of the escaped text, WireServer's limit
+JSON_PATH = "/provisioning/health"
+_XML_NAMES = ("State", "Details", "SubStatus", "Description")
+_JSON_NAMES = ("state", "details", "subStatus", "description")
 _ROLE = "Container/RoleInstanceList/Role"
 
 
@@ -58,7 +62,8 @@ def judge(ask: Ask, vm: Vm) -> tuple[Answer, Health | None]:
         health = read_health(ask.body)
     except MalformedHealthError as error:
         return refusal or _invalid(str(error)), None
-    refusal = refusal or _wording_refusal(health) or _identity_refusal(health, vm)
+    problem = _wording_problem(health, _XML_NAMES, length=len(escape(health.description or "").encode()))
+    refusal = refusal or (_invalid(problem) if problem else _identity_refusal(health, vm))
     # Some agents treat an answer without this header as a failure.
     accepted = Answer(200, headers=(("x-ms-latest-goal-state-incarnation-number", str(vm.incarnation)),))
     return refusal or accepted, health
@@ -95,18 +100,19 @@ def _content_type_refusal(ask: Ask) -> Answer | None:
     return error_answer(400, "InvalidHeaderValue", "Content-Type must be text/xml; charset=utf-8.")
 
 
-def _wording_refusal(health: Health) -> Answer | None:
+def _wording_problem(health: Health, names: tuple[str, ...], *, length: int) -> str | None:
+    """What is wrong with the values, under the names of the dialect; `length` is that of the description, in bytes."""
+    state, details, substatus, description = names
     if health.state not in STATES:
-        return _invalid(f"State is {health.state!r}; known are {', '.join(STATES)}.")
+        return f"{state} is {health.state!r}; known are {', '.join(STATES)}."
     if health.state == "Ready":
         return None
     if health.substatus is None or health.description is None:
-        return _invalid("A NotReady report needs Details with SubStatus and Description.")
+        return f"A NotReady report needs {details} with {substatus} and {description}."
     if health.substatus not in SUBSTATUSES:
-        return _invalid(f"SubStatus is {health.substatus!r}; known are {', '.join(SUBSTATUSES)}.")
-    length = len(escape(health.description).encode())
+        return f"{substatus} is {health.substatus!r}; known are {', '.join(SUBSTATUSES)}."
     if length > DESCRIPTION_LIMIT:
-        return _invalid(f"Description holds {length} bytes; the limit is {DESCRIPTION_LIMIT}.")
+        return f"{description} holds {length} bytes; the limit is {DESCRIPTION_LIMIT}."
     return None
 
 
@@ -124,3 +130,70 @@ def _identity_refusal(health: Health, vm: Vm) -> Answer | None:
 
 def _invalid(message: str) -> Answer:
     return error_answer(400, "InvalidHealthReport", message)
+
+
+def read_health_json(body: bytes) -> Health:
+    """The report in `body`; ids and incarnation are empty, because this dialect has none.
+
+    Raises MalformedHealthError for anything but an object with the known members, each once and a text.
+    """
+    try:
+        document = json.loads(body.decode("utf-8"), object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise MalformedHealthError(f"The document is not JSON: {error}") from None
+    told = _members(document, "the document", ("state", "details"))
+    details = _members(told.get("details", {}), "details", ("subStatus", "description"))
+    texts = {"state": told.get("state"), **{name: details.get(name) for name in ("subStatus", "description")}}
+    for name, text in texts.items():
+        if text is None and (name == "state" or name in details):
+            raise MalformedHealthError(f"The member {name} is missing or null.")
+        if text is not None and not _is_text(text):
+            raise MalformedHealthError(f"The member {name} is not a text.")
+    if texts["state"] == "Ready" and "details" in told:
+        raise MalformedHealthError("A Ready report has no details.")
+    return Health("", "", "", str(texts["state"]), texts["subStatus"], texts["description"])
+
+
+def judge_json(ask: Ask) -> tuple[Answer, Health | None]:
+    """The answer to a health report in JSON, and the report where it could be parsed. Changes nothing."""
+    if ask.method != "POST":
+        return json_answer(405, {"error": "The verb is not supported."}, headers=(("Allow", "POST"),)), None
+    refusal = _json_type_refusal(ask)
+    try:
+        health = read_health_json(ask.body)
+    except MalformedHealthError as error:
+        return refusal or _invalid_json(str(error)), None
+    # Azure accepts with an empty body.
+    problem = _wording_problem(health, _JSON_NAMES, length=len((health.description or "").encode()))
+    return refusal or (_invalid_json(problem) if problem else Answer(200)), health
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member occurs twice")
+    return members
+
+
+def _members(value: Any, what: str, known: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise MalformedHealthError(f"{what} is not an object.")
+    for name in value:
+        if name not in known:
+            raise MalformedHealthError(f"{what}: unknown member {name!r}.")
+    return value
+
+
+def _is_text(value: Any) -> bool:
+    # JSON can contain a lone surrogate, which is no character.
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _json_type_refusal(ask: Ask) -> Answer | None:
+    if (ask.header("Content-Type") or "").partition(";")[0].strip().lower() == "application/json":
+        return None
+    return _invalid_json("Content-Type must be application/json.")
+
+
+def _invalid_json(message: str) -> Answer:
+    return json_answer(400, {"error": message})

@@ -1,12 +1,16 @@
 """The Instance Metadata Service: the instance document of a Vm, and IMDS's answers to requests for it.
 
 This module knows IMDS's rules (headers, api-version, formats, rate) and which api-version introduced which field, but
-no socket, fault or WireServer. Facts are from Azure's IMDS documentation unless a comment says otherwise.
+no socket, fault or WireServer; also the route that a pool VM polls, and attested data, whose `signature` holds the
+document itself, so that verifying it fails. Facts are from Azure's IMDS documentation unless a comment says otherwise.
 """
 
 from __future__ import annotations
 
 import base64
+import json
+import re
+import time
 from collections import deque
 from typing import Any
 from urllib.parse import unquote
@@ -301,3 +305,45 @@ def _interface() -> dict[str, Any]:
         "ipv6": {"ipAddress": []},
         "macAddress": "000D3A5E7B21",
     }
+
+
+ATTESTED = "/metadata/attested/document"
+_LIFETIME = 6 * 3600  # seconds
+
+
+def answer_attested(ask: Ask, vm: Vm) -> Answer:
+    """The answer to a request for attested data."""
+    refused = refusal(ask) or version_refusal(ask, vm)
+    if refused is not None:
+        return refused
+    query = dict(ask.query)
+    if query.get("format", "json") != "json":
+        return json_answer(400, {"error": "Bad request. The format is not supported for this element"})
+    nonce = query.get("nonce")
+    if nonce is not None and not re.fullmatch("[0-9]{1,10}", nonce):
+        return json_answer(400, {"error": "Bad request. nonce must be a number of up to ten digits"})
+    signed = json.dumps(_document(vm, nonce=nonce, now=time.time())).encode()
+    return json_answer(200, {"encoding": "pkcs7", "signature": base64.b64encode(signed).decode()})
+
+
+def _document(vm: Vm, *, nonce: str | None, now: float) -> dict[str, object]:
+    made, ends = (time.strftime("%m/%d/%y %H:%M:%S -0000", time.gmtime(at)) for at in (now, now + _LIFETIME))
+    return {
+        "licenseType": "",
+        "nonce": nonce or time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)),
+        "plan": {"name": "", "product": "", "publisher": ""},
+        "sku": "",
+        "subscriptionId": SUBSCRIPTION,
+        "timeStamp": {"createdOn": made, "expiresOn": ends},
+        "vmId": vm.vm_id,
+    }
+
+
+def answer_reprovision_data(ask: Ask, vm: Vm, *, document: bytes | None) -> Answer:
+    """The answer with `document`; 404 where it is None: the VM is still in the pool, or never was in one."""
+    refused = refusal(ask) or version_refusal(ask, vm)
+    if refused is not None:
+        return refused
+    if document is None:
+        return json_answer(404, {"error": "Not found"})
+    return Answer(200, document, (("Content-Type", "text/xml; charset=utf-8"),))

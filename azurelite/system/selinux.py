@@ -29,24 +29,23 @@ class Machine(Protocol):
     commands: Commands
 
 
-def relabel(system: Machine, path: str, *, recursive: bool = True) -> None:
+def relabel(system: Machine, path: str) -> None:
     """Set the label of a home or of something in it. Does nothing if SELinux is off.
 
     Args:
         system: the machine.
         path: guest path, as "/home/azureuser/.ssh"; it was just written.
-        recursive: include everything below it.
     """
     if system.files.dry_run or not uses_labels(system.files):
         return
     if system.files.root.is_host and system.commands.find("restorecon") is not None:
         try:
-            system.commands.run(["restorecon", *(["-R"] if recursive else []), "--", path], timeout=_TIMEOUT)
+            system.commands.run(["restorecon", "-R", "--", path], timeout=_TIMEOUT)
         except CommandError as error:
             LOG.warning("cannot set the SELinux label of %s: %s", path, error)
         return
     try:
-        _label(system.files, path, recursive=recursive)
+        _label(system.files, path)
     except (OSError, FileError) as error:
         LOG.warning("cannot set the SELinux label of %s: %s", path, error)
 
@@ -61,20 +60,20 @@ def uses_labels(files: Files) -> bool:
         return False
 
 
-def _label(files: Files, path: str, *, recursive: bool) -> None:
+def _label(files: Files, path: str) -> None:
     with files.parent(path, beneath=path) as (folder, name):
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     try:
         os.setxattr(descriptor, _ATTRIBUTE, _CONTEXT % _kind(path))
         try:
-            names = os.listdir(descriptor) if recursive else []
+            names = os.listdir(descriptor)
         except NotADirectoryError:
             names = []
     finally:
         os.close(descriptor)
     for inner in names:
         try:
-            _label(files, f"{path}/{inner}", recursive=True)
+            _label(files, f"{path}/{inner}")
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link or a socket keeps its label
                 raise

@@ -1,8 +1,10 @@
-"""The steps that user data is translated into."""
+"""The steps that user data is translated into, and the record of which scripts were started and how they ended."""
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Union
+import hashlib
+import json
+from typing import Any, Mapping, Optional, Union
 
 from azurelite.config.document import KeyPath, Place
 from azurelite.record import Record, field
@@ -43,3 +45,45 @@ class MessageStep(Record):
 
 
 Step = Union[HandlerStep, ScriptStep, MessageStep]
+
+
+Status = Union[int, str, None]  # exit status; a message if the script could not be started or was killed
+BEGUN = "begun"
+
+
+class Ledger:
+    """The record of the scripts of one document.
+
+    Args:
+        text: the `text` of an earlier ledger; None if there is none.
+    """
+
+    def __init__(self, text: Optional[str]) -> None:
+        try:
+            known = json.loads(text or "{}")
+        except ValueError:
+            known = {}
+        self._known: dict[str, Any] = known if isinstance(known, dict) else {}
+
+    def knows(self, script: ScriptStep) -> bool:
+        """Whether the script was started."""
+        entry = self._known.get(script.name)
+        return isinstance(entry, dict) and entry.get("sha256") == _digest(script)
+
+    def status(self, script: ScriptStep) -> Status:
+        """How a recorded script ended; BEGUN if its end was not recorded."""
+        status: Status = self._known[script.name].get("status")
+        return status
+
+    def note(self, script: ScriptStep, status: Status) -> None:
+        """Record that the script has started or ended."""
+        self._known[script.name] = {"sha256": _digest(script), "status": status}
+
+    @property
+    def text(self) -> str:
+        """The whole record, to be stored."""
+        return json.dumps(self._known) + "\n"
+
+
+def _digest(script: ScriptStep) -> str:
+    return hashlib.sha256(script.data).hexdigest()

@@ -7,8 +7,8 @@ from typing import Any, Literal, Mapping, Optional, Union
 
 import pytest
 
-from azurelite.config.document import Document, Problem, parse_document
-from azurelite.config.schema import MOST_PROBLEMS, ConfigProblemsError, Problems, bind, convert, unknown
+from azurelite.config.document import Document, parse_document
+from azurelite.config.schema import MOST_PROBLEMS, ConfigProblemsError, Problems, bind, unknown
 from azurelite.errors import ConfigError
 from azurelite.metadata import Secret
 
@@ -288,23 +288,6 @@ def test_one_mistake_is_reported_once(text, said):
     assert [str(problem) for problem in caught.value.problems] == said
 
 
-def test_unknown_keys_can_be_collected_and_the_rest_is_bound():
-    document = parse_document(b"top: {flg: true, count: 5, inner: {depth: 2, dept: 1}, x: {y: [z]}}", file="f")
-    unknown_keys: list[Problem] = []
-    made = bind(Example, document.data["top"], document, ("top",), unknown_keys=unknown_keys)
-    assert made == Example(count=5, inner=Inner(2))
-    assert [problem.dotted for problem in unknown_keys] == ["top.flg", "top.inner.dept", "top.x"]
-    assert str(unknown_keys[0]) == "f:1:7: in `top`: unknown key 'flg'; did you mean 'flag'?"
-
-
-def test_wrong_types_beside_collected_keys_are_an_error_still():
-    document = parse_document(b"{flg: true, count: x}", file="f")
-    unknown_keys: list[Problem] = []
-    with pytest.raises(ConfigProblemsError, match=r"`count` must be a whole number$"):
-        bind(Example, document.data, document, (), unknown_keys=unknown_keys)
-    assert [problem.path for problem in unknown_keys] == [("flg",)]
-
-
 def test_very_many_problems_are_counted_not_kept():
     document = parse_document("".join(f"k{i}: 1\n" for i in range(5000)).encode(), file="f")
     with pytest.raises(ConfigProblemsError, match=r"\(and 4999 more") as caught:
@@ -362,10 +345,3 @@ def test_other_errors_are_not_collected():
     with pytest.raises(KeyError), problems.collecting():
         raise KeyError("x")
     assert problems.found == []
-
-
-def test_one_value_can_be_converted():
-    document = Document({}, {})
-    assert convert(tuple[str, ...], ["a"], document, ("x",)) == ("a",)
-    with pytest.raises(ConfigError, match=r"built-in defaults: `x\[0\]` must be text"):
-        convert(tuple[str, ...], [5], document, ("x",))

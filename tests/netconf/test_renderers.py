@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from azurelite.netconf import ifupdown, netplan, networkd, networkmanager
-from azurelite.netconf.files import MARK, PLACES, File, udev_rules
-from azurelite.netconf.nics import Nic
+from azurelite.netconf.nics import MARK, PLACES, File, Nic, udev_rules
 
 FIRST = Nic(
     "00:0d:3a:5e:7b:21",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from packagekit import CHECKOUT, LOOK, boot
 
-from azurelite.service.texts import marked
+from azurelite.service.pieces import marked
 
 pytestmark = [
     pytest.mark.spawns,

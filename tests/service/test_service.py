@@ -16,7 +16,7 @@ from service.worlds import DEPEND, SYSTEMD, UNITS, WANTED, WORLDS, Host, World, 
 
 from azurelite.errors import AzureliteError, ConfigError
 from azurelite.service import INITS, inittab, install, remove, sysv
-from azurelite.service.texts import MARK, is_marked, is_plain, marked, plain
+from azurelite.service.pieces import MARK, is_marked, is_plain, marked, plain
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 from azurelite.system.services.services import Services

@@ -9,7 +9,7 @@ from kit import Guest
 from service.worlds import SYSTEMD, UNITS, WANTED, WORLDS, World, build, changes
 
 from azurelite.errors import AzureliteError
-from azurelite.service.texts import MARK, marked, runs_it
+from azurelite.service.pieces import MARK, marked, runs_it
 
 PRESET = "etc/systemd/system-preset/50-azurelite.preset"
 PACKAGED = "usr/lib/systemd/system/azurelite.service"

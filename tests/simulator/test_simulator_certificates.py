@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from azurelite.simulator import CertificatesError, Scenario, Simulator, der
+from azurelite.simulator import CertificatesError, Scenario, Simulator, keyring
 
 pytestmark = pytest.mark.thorough
 
@@ -310,9 +310,9 @@ class TestDer:
     @pytest.mark.parametrize("length", [0, 1, 127, 128, 255, 256, 70_000])
     def test_there_and_back(self, length):
         content = bytes(length)
-        assert der.elements(der.element(4, content) * 2) == [(4, content)] * 2
+        assert keyring.elements(keyring.element(4, content) * 2) == [(4, content)] * 2
 
     @pytest.mark.parametrize("data", [b"\x30", b"\x30\x01", b"\x30\x82\x01\x00", b"\x30\x85\xff\xff\xff\xff\xff"])
     def test_cut_short(self, data):
         with pytest.raises(ValueError, match="cut short"):
-            der.elements(data)
+            keyring.elements(data)

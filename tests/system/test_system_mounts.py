@@ -21,7 +21,7 @@ from kit import Guest, shim
 import azurelite
 from azurelite.errors import CommandError, FileError, MachineError
 from azurelite.system.disks.eject import eject
-from azurelite.system.disks.mounts import MountedDisc, Mounts, mounted_at, mounted_discs
+from azurelite.system.disks.mounts import MountedDisc, Mounts, mounted_discs
 from azurelite.system.process import Commands
 from azurelite.system.root import Root
 
@@ -50,31 +50,6 @@ class TestTable:
         ]
 
     @pytest.mark.parametrize(
-        ("device", "folder"),
-        [
-            ("/dev/sr0", "/media/CD ROM\tx"),
-            ("/dev/sr1", "/mnt\\back"),
-            ("/dev/sda1", "/"),
-            ("/dev/sr2", None),  # only a folder inside of it is shown
-            ("/dev/loop0", None),  # something else was mounted on top
-            ("/dev/sr9", None),
-            ("/dev/sr", None),
-        ],
-    )
-    def test_where_a_device_is_mounted(self, root: Root, device: str, folder: str | None) -> None:
-        assert mounted_at(root, device) == folder
-
-    def test_a_link_to_the_device_is_as_good(self, guest: Guest, root: Root) -> None:
-        guest.put({"dev/sr0": "", "dev/sr1": ""})
-        guest.path("dev/cdrom").symlink_to("/dev/sr0")
-        assert mounted_at(root, "/dev/cdrom") == "/media/CD ROM\tx"
-
-    def test_the_table_may_name_a_link(self, guest: Guest) -> None:
-        guest.put({"dev/sr0": "", "proc/self/mountinfo": "1 0 11:0 / /mnt ro - udf /dev/dvd ro\n"})
-        guest.path("dev/dvd").symlink_to("sr0")
-        assert mounted_at(Root(guest.root), "/dev/sr0") == "/mnt"
-
-    @pytest.mark.parametrize(
         "table",
         [
             "",
@@ -93,7 +68,6 @@ class TestTable:
 
     def test_no_table(self, guest: Guest) -> None:
         assert mounted_discs(Root(guest.root)) == []
-        assert mounted_at(Root(guest.root), "/dev/sr0") is None
 
     def test_a_table_that_is_a_folder(self, guest: Guest) -> None:
         guest.path("proc/self/mountinfo").mkdir(parents=True)
@@ -103,11 +77,6 @@ class TestTable:
         guest.path("proc/self").mkdir(parents=True)
         guest.path("proc/self/mountinfo").write_bytes(b"40 22 11:0 / /m\xff\\303\\274 ro - udf /dev/sr0 ro\n")
         assert [os.fsencode(disc.folder) for disc in mounted_discs(Root(guest.root))] == [b"/m\xff\xc3\xbc"]
-
-    def test_a_device_that_is_a_link_to_itself(self, guest: Guest, root: Root) -> None:
-        guest.put({"dev/.keep": ""})
-        guest.path("dev/loop").symlink_to("loop")
-        assert mounted_at(root, "/dev/loop") is None
 
     def test_the_running_systems_own_table(self) -> None:
         if not os.path.exists("/proc/self/mountinfo"):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from azurelite.userdata.ledger import BEGUN, Ledger
-from azurelite.userdata.steps import ScriptStep
+from azurelite.userdata.steps import BEGUN, Ledger, ScriptStep
 
 SCRIPT = ScriptStep("runcmd", b"#!/bin/sh\nreboot\n")
 

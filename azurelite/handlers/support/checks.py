@@ -1,4 +1,4 @@
-"""Checks of the names, paths and rules of an account.
+"""Checks of the names, paths and rules of an account, and its rule for sudo or doas, checked before it is created.
 
 Each check returns what is wrong, or None; it never repeats a secret.
 """
@@ -6,12 +6,14 @@ Each check returns what is wrong, or None; it never repeats a secret.
 from __future__ import annotations
 
 import re
-from typing import Iterable, Optional
+from typing import Iterable, Literal, Optional, Sequence
 
+from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.administrator import NAME
 from azurelite.keys.openssh import PublicKey
 from azurelite.metadata import SshKey
+from azurelite.system.accounts.privileges import Tool, Wish, doas_wish, fulfil, sudo_wish, tool_of
 
 GROUP = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}"
 SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/ash", "/bin/sh")
@@ -116,3 +118,49 @@ def login_keys(named: Iterable[tuple[str, SshKey]]) -> tuple[list[PublicKey], li
             why = given.problem or "an OpenSSH certificate does not work in authorized_keys: give the public key itself"
             wrong.append(f"{name} skipped: {why}")
     return usable, wrong
+
+
+Sudo = Literal["auto", "nopasswd", "password", "none"]
+By = Literal["auto", "sudo", "doas"]
+
+
+def right_of(ctx: Context, name: str, sudo: Sudo, *, by: By = "auto") -> Optional[Wish]:
+    """The rule that permits the user to act as root, or None for no rule.
+
+    Raises:
+        HandlerError: a rule was requested, but the tool is not installed.
+        MachineError: the tool's own checker rejects the file.
+    """
+    if sudo == "none":
+        return None
+    tool = tool_of(ctx.system, by)
+    if tool is None:
+        wanted = "sudo" if by == "auto" else by
+        if sudo == "auto":
+            ctx.note(f"{wanted} is not installed: no rule for {name} is written")
+            return None
+        raise HandlerError(f"{wanted} is not installed: install it, or set `sudo: none`")
+    if tool == "sudo":
+        tag = "" if sudo == "password" else "NOPASSWD: "
+        return sudo_wish(ctx.system, name, [f"ALL=(ALL:ALL) {tag}ALL"], own=True)
+    nopass = "" if sudo == "password" else "nopass "
+    return doas_wish(ctx.system, name, [f'permit {nopass}keepenv "{name}"'], own=True)
+
+
+def given_rules(ctx: Context, name: str, rules: Sequence[str], tool: Tool) -> Wish:
+    """The file with the rules from the configuration.
+
+    Raises:
+        HandlerError: the tool is not installed.
+        MachineError: the tool's own checker rejects them.
+    """
+    if tool_of(ctx.system, tool) is None:
+        raise HandlerError(f"{tool} is not installed: install it, or remove `{tool}_rules`")
+    wish = sudo_wish if tool == "sudo" else doas_wish
+    return wish(ctx.system, name, rules)
+
+
+def grant(ctx: Context, wish: Optional[Wish]) -> None:
+    """Write the rule. Raises FileError."""
+    if wish is not None:
+        fulfil(ctx.system, wish)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 from typing import Iterator, Optional
 
 from azurelite.errors import CommandError, FileError
@@ -62,34 +61,6 @@ class Mounted(Record):
 def mounted_discs(root: Root) -> list[MountedDisc]:
     """The mounted UDF and ISO 9660 discs in mount order; none if the mount table cannot be read."""
     return [MountedDisc(row.source, row.folder, row.kind) for row in _rows(root) if row.kind in _KINDS]
-
-
-def mounted_at(root: Root, device: str) -> Optional[str]:
-    """The mount point of a device (guest path), or None if it is not mounted.
-
-    Args:
-        root: the guest.
-        device: guest path of the device or of a symbolic link to it.
-    """
-    try:
-        resolved = root.host_path(device)
-        found = root.stat(device)
-    except OSError:
-        return None
-    number = ""
-    if found is not None and stat.S_ISBLK(found.st_mode):
-        number = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
-    for row in _rows(root):
-        if row.number == number or row.source == device or _leads_to(root, row.source, resolved):
-            return row.folder
-    return None
-
-
-def _leads_to(root: Root, source: str, resolved: str) -> bool:
-    try:
-        return source.startswith("/") and root.host_path(source) == resolved
-    except OSError:
-        return False
 
 
 def mounted_on(root: Root, folder: str) -> Optional[Mounted]:
