@@ -90,7 +90,7 @@ REFUSED = [
     ({"name": "x", "uid": -1}, "uid must be from 1 to 2147483646"),
     ({"name": "x", "uid": 65534}, "uid must be from 1 to 2147483646"),
     ({"name": "x", "uid": 2**40}, "uid must be from 1 to 2147483646"),
-    ({"name": "x", "uid": 1}, "uid 1 is the account daemon"),
+    ({"name": "x", "uid": 1}, "uid 1 belongs to daemon"),
     ({"name": "x", "comment": "a:b"}, "comment must be one line"),
     ({"name": "x", "comment": "a\nroot::0:0:::"}, "comment must be one line"),
     ({"name": "x", "home": "home"}, "home must be an absolute path"),
