@@ -119,6 +119,7 @@ def test_alpine(sources: Path, tmp_path: Path) -> None:
 
 
 def test_gentoo(sources: Path, tmp_path: Path) -> None:
+    need({"bash": "bash"})
     script, into = tmp_path / "gentoo.sh", tmp_path / "into"
     script.write_text(GENTOO)
     (recipe,) = (PACKAGING / "gentoo").rglob("*.ebuild")
@@ -132,6 +133,7 @@ def test_gentoo(sources: Path, tmp_path: Path) -> None:
 
 
 def test_void(sources: Path, tmp_path: Path) -> None:
+    need({"bash": "bash"})
     script, into = tmp_path / "void.sh", tmp_path / "into"
     script.write_text(VOID)
     run("bash", "-eu", script, into, PACKAGING / "void/azurelite/template", cwd=sources)
