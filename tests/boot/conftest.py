@@ -23,7 +23,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def able() -> None:
-    """This machine can boot roots. What is missing is the reason of a skip, which AZURELITE_NO_SKIPS makes a failure."""
+    """This machine can boot roots. What is missing is the reason of a skip; with AZURELITE_NO_SKIPS, of a failure."""
     why = missing()
     if why:
         pytest.skip(why)
