@@ -14,6 +14,7 @@ PACKAGES = {
     "git": "git",
     "ip": "iproute2",
     "service": "init-system-helpers",
+    "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "systemctl": "systemd",
     "unshare": "util-linux",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Callable, Mapping
 
 from boot.roots import Root, locked
+from needs import PATH, lacking
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
@@ -257,18 +258,15 @@ def missing() -> str:
     """What this machine lacks for these tests; empty when it has all."""
     if os.geteuid() != 0:
         return "making namespaces needs root"
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    lacking = [tool for tool in TOOLS if not shutil.which(tool, path=path)]
-    if lacking:
-        return (
-            f"programs are missing: {', '.join(lacking)} (on Debian: iproute2, mmdebstrap, openssh-client, util-linux)"
-        )
+    lacks = lacking(*TOOLS)
+    if lacks:
+        return lacks
     done = subprocess.run(
         [*NAMESPACES, "sh", "-ec", PROBE],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": PATH},
     )
     return f"this kernel or container does not allow it: {done.stderr.strip()}" if done.returncode != 0 else ""
 

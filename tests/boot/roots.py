@@ -277,7 +277,10 @@ def _why(command: list[str], output: str) -> str:
 
 
 def main() -> int:
-    """Build what is missing."""
+    """Build what is missing. A machine that cannot build is no failure: the tests are skipped there, and say why."""
+    if os.geteuid() != 0 or shutil.which("mmdebstrap") is None:
+        sys.stdout.write("roots are built by root with mmdebstrap: nothing is built\n")
+        return 0
     started = time.monotonic()
 
     def build(root: Root) -> str:

@@ -60,6 +60,11 @@ def files_below(folder: Path) -> set[str]:
     return {f"/{path.relative_to(folder)}" for path in folder.rglob("*") if not path.is_dir()}
 
 
+def pages(folder: str) -> set[str]:
+    """Where a package that has its documentation in `folder` installs what README.md refers to as `docs/NAME.md`."""
+    return {f"{folder}/docs/{path.name}" for path in (CHECKOUT / "docs").glob("*.md")}
+
+
 def boot(
     root: Path,
     *runs: Sequence[str],

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from packagekit import CHECKOUT, LOOK, boot, build, check_provisioned, need, run
+from packagekit import CHECKOUT, LOOK, boot, build, check_provisioned, files_below, need, pages, run
 
 pytestmark = [
     pytest.mark.spawns,
@@ -58,6 +58,11 @@ def test_its_units_are_those_of_the_project_and_its_page_can_be_read(debian: Pat
         ["sh", "-c", f"zcat {debian}/usr/share/man/man8/azurelite.8.gz"], capture_output=True, text=True, check=True
     )
     assert told.stdout.count(".SH") > 5
+
+
+def test_it_holds_the_pages_that_the_readme_refers_to(debian: Path) -> None:
+    installed = {name[: -len(".gz")] if name.endswith(".gz") else name for name in files_below(debian / "usr/share")}
+    assert pages("/doc/azurelite") <= installed
 
 
 def test_it_goes_without_a_trace(debian: Path, tmp_path: Path) -> None:

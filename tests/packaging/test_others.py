@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from packagekit import CHECKOUT, LOOK, PACKAGING, boot, build, check_provisioned, files_below, need, run
+from packagekit import CHECKOUT, LOOK, PACKAGING, boot, build, check_provisioned, files_below, need, pages, run
 
 pytestmark = [pytest.mark.spawns, pytest.mark.namespaces, pytest.mark.packaging]
 
@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.spawns, pytest.mark.namespaces, pytest.mark.packaging]
 GENTOO = """
 inherit() { :; }
 into=$1 recipe=$2; S=$PWD P=azurelite-0.1.0
-distutils-r1_python_install_all() { install -D -m 644 -t "$into/usr/share/doc/azurelite" "${DOCS[@]}"; }
+distutils-r1_python_install_all() { dodoc "$into/usr/share/doc/azurelite" "${DOCS[@]}"; }
+dodoc() { mkdir -p "$1" && cp -R -t "$@"; }
 doinitd() { install -D -m 755 -t "$into/etc/init.d" "$@"; }
 systemd_dounit() { install -D -m 644 -t "$into/usr/lib/systemd/system" "$@"; }
 doman() { install -D -m 644 -t "$into/usr/share/man/man8" "$@"; }
@@ -39,6 +40,7 @@ vmkdir() { mkdir -p "$DESTDIR/$1"; }
 vinstall() { install -D -m "$2" "$1" "$DESTDIR/$3/$(basename "$1")"; }
 vman() { install -D -m 644 -t "$DESTDIR/usr/share/man/man${1##*.}" "$1"; }
 vdoc() { install -D -m 644 -t "$DESTDIR/usr/share/doc/azurelite" "$1"; }
+vcopy() { cp $1 "$DESTDIR/$2"; }
 vsconf() { install -D -m 644 -t "$DESTDIR/usr/share/examples/azurelite" "$1"; }
 . "$recipe"
 [ "$build_style" = python3-pep517 ] && [ -n "$short_desc$maintainer$license$homepage$distfiles$checksum" ]
@@ -101,6 +103,7 @@ def test_arch(debian: Path, tmp_path: Path) -> None:
     for name in ("azurelite", "azurelite-hostname"):
         assert f"usr/lib/systemd/system/{name}.service" in names
     assert [name for name in names if name.startswith("usr/share/man/man8/azurelite.8")]
+    assert pages("usr/share/doc/azurelite") <= set(names)
     assert not [name for name in names if name.startswith(("etc", "usr/local"))]
 
 
@@ -114,30 +117,35 @@ def test_alpine(sources: Path, tmp_path: Path) -> None:
     run("busybox", "ash", "-eu", script, into, PACKAGING / "alpine/APKBUILD", cwd=sources, PATH=path)
     files = files_below(into)
     assert {"/etc/init.d/azurelite", "/usr/share/man/man8/azurelite.8"} <= files
+    assert pages("/usr/share/doc/azurelite") <= files
     assert [name for name in files if name.endswith("/bin/azurelite")]
     assert [name for name in files if name.endswith("/azurelite/service/units/openrc/azurelite")]
 
 
 def test_gentoo(sources: Path, tmp_path: Path) -> None:
+    need({"bash": "bash"})
     script, into = tmp_path / "gentoo.sh", tmp_path / "into"
     script.write_text(GENTOO)
     (recipe,) = (PACKAGING / "gentoo").rglob("*.ebuild")
     run("bash", "-eu", script, into, recipe, cwd=sources, PYTHON_USEDEP="")
+    files = files_below(into)
+    assert pages("/usr/share/doc/azurelite") <= files
     assert {
         "/etc/init.d/azurelite",
         "/usr/lib/systemd/system/azurelite.service",
         "/usr/share/man/man8/azurelite.8",
         "/usr/share/doc/azurelite/README.md",
-    } <= files_below(into)
+    } <= files
 
 
 def test_void(sources: Path, tmp_path: Path) -> None:
+    need({"bash": "bash"})
     script, into = tmp_path / "void.sh", tmp_path / "into"
     script.write_text(VOID)
     run("bash", "-eu", script, into, PACKAGING / "void/azurelite/template", cwd=sources)
-    assert {"/etc/sv/azurelite/run", "/etc/sv/azurelite/supervise", "/usr/share/man/man8/azurelite.8"} <= files_below(
-        into
-    )
+    files = files_below(into)
+    assert pages("/usr/share/doc/azurelite") <= files
+    assert {"/etc/sv/azurelite/run", "/etc/sv/azurelite/supervise", "/usr/share/man/man8/azurelite.8"} <= files
     units = CHECKOUT / "azurelite/service/units/runit"
     assert {path.name for path in units.iterdir()} <= {path.name for path in (into / "etc/sv/azurelite").iterdir()}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from packagekit import LOOK, PACKAGING, boot, build, check_provisioned, need, run
+from packagekit import LOOK, PACKAGING, boot, build, check_provisioned, need, pages, run
 
 pytestmark = [
     pytest.mark.spawns,
@@ -48,6 +48,8 @@ def test_it_holds_the_units_the_page_and_nothing_in_etc(rpm: Path) -> None:
     assert "/usr/lib/systemd/system/azurelite-hostname.service" in files
     assert "/usr/share/man/man8/azurelite.8" in [name.replace(".gz", "") for name in files]
     assert f"{SITE}/azurelite/service/units/systemd/azurelite.service" in files
+    (readme,) = (name for name in files if name.endswith("/README.md"))
+    assert pages(str(Path(readme).parent)) <= set(files)
     assert not [name for name in files if name.startswith(("/etc", "/usr/local", "/var"))]
 
 

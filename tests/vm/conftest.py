@@ -1,6 +1,6 @@
 """Real machines take minutes, so they are only looked at where they are asked for: `tox -e vm`, or `pytest -m vm`.
 
-What a machine needs and this one lacks is named in one sentence, and is a failure.
+What a machine needs and this one lacks is named in one sentence, the reason of a skip.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ pkg_nofetch() {
 }
 
 python_install_all() {
-	local DOCS=( README.md CHANGELOG.md contrib/handlers.md contrib/azurelite.yaml contrib/azurelite.schema.json )
+	local DOCS=( README.md CHANGELOG.md docs contrib/handlers.md contrib/azurelite.yaml contrib/azurelite.schema.json )
 	distutils-r1_python_install_all
 	doinitd azurelite/service/units/openrc/azurelite
 	systemd_dounit azurelite/service/units/systemd/azurelite{,-hostname}.service
