@@ -150,7 +150,7 @@ class TransportKey:
             pair = ("-recip", certificate, "-inkey", key)
             self.openssl("cms", "-decrypt", "-inform", "DER", "-in", closed, *pair, "-out", package)
             return self._unpack(package)
-        except FileError as error:
+        except (OSError, FileError) as error:
             raise CertificateError(f"the certificates cannot be decrypted: {error}", reason=_DECRYPTING) from error
 
     def openssl(self, *words: str, secret_input: Optional[Secret] = None, reason: str = _DECRYPTING) -> str:
