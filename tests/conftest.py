@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Iterator
@@ -17,6 +18,7 @@ _SPAWNING = ("subprocess.Popen", "os.system", "os.posix_spawn", "os.fork", "os.e
 _permitted = {"spawn": True, "watch": False}
 _MEMORY = "/dev/shm"
 _ROOM = 1 << 30
+_FEW = 3
 
 
 class ForbiddenError(BaseException):
@@ -57,6 +59,32 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = _MEMORY
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--few", action="store_true", help=f"run at most {_FEW} cases of each parametrised test")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --few, keep the first, the middle and the last case of each test that has more.
+
+    A new interpreter breaks lines of code, and these run in every case. What only some data breaks was broken on the
+    oldest or on the newest interpreter already, where every case runs.
+    """
+    if not config.option.few:
+        return
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    kept = {id(item) for group in cases.values() for item in _first_middle_last(group)}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
+    items[:] = [item for item in items if id(item) in kept]
+
+
+def _first_middle_last(group: list[pytest.Item]) -> list[pytest.Item]:
+    last = len(group) - 1
+    return group if last < _FEW else [group[0], group[last // 2], group[last]]
+
+
 def _takes_programs(folder: str) -> bool:
     if not os.access(folder, os.W_OK):
         return False
@@ -83,6 +111,34 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and reporter.stats.get("skipped") and os.environ.get("AZURELITE_NO_SKIPS"):
         session.exitstatus = 1
+
+
+QUICK_OPENSSL = """#!/bin/sh
+# The real openssl, but an RSA key of 3072 bits is made once and copied afterwards: each takes a second or more.
+made="${0%/*}/made"
+key= certificate= option=
+case " $* " in *" -newkey rsa:3072 "*) ;; *) exec @REAL@ "$@" ;; esac
+for word in "$@"; do
+    case "$option" in -keyout) key=$word ;; -out) certificate=$word ;; esac
+    option=$word
+done
+if [ ! -e "$made.crt" ]; then
+    @REAL@ "$@" || exit
+    cat "$key" >"$made.key" && cat "$certificate" >"$made.crt"
+    exit
+fi
+cat "$made.key" >"$key" && cat "$made.crt" >"$certificate"
+"""
+
+
+@pytest.fixture(scope="session")
+def quick_openssl(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder for the search path with an `openssl` that makes one transport key per session."""
+    folder = tmp_path_factory.mktemp("openssl")
+    program = folder / "openssl"
+    program.write_text(QUICK_OPENSSL.replace("@REAL@", shutil.which("openssl") or "false"))
+    program.chmod(0o755)
+    return str(folder)
 
 
 @pytest.fixture

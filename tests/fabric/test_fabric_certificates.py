@@ -156,24 +156,18 @@ def certificate_file(data: Optional[bytes], form: Optional[str] = "Pkcs7BlobWith
 
 
 class Watched(Commands):
-    """The real programs, watched. A transport key is made once and then used again, for it takes half a second."""
+    """The real programs, watched."""
 
-    def __init__(self, search_path: Optional[str] = None, *, keep: Optional[Path] = None) -> None:
+    def __init__(self, search_path: Optional[str] = None) -> None:
         super().__init__(search_path)
         self.argvs: list[list[str]] = []
         self.modes: set[tuple[str, int]] = set()
-        self._keep = keep
         self.before: Callable[[Sequence[str]], None] = lambda _: None
 
     def run(self, argv: Sequence[str], *, timeout: float, secret_input: Optional[Secret] = None) -> str:
         self.argvs.append(list(argv))
         self.before(argv)
         try:
-            if argv[1] == "req" and self._keep is not None and (self._keep / "key.pem").exists():
-                for option in ("-keyout", "-out"):
-                    target = Path(argv[list(argv).index(option) + 1])
-                    target.write_bytes((self._keep / target.name).read_bytes())
-                return ""
             return super().run(argv, timeout=timeout, secret_input=secret_input)
         finally:
             self._look(argv)
@@ -182,18 +176,11 @@ class Watched(Commands):
         folders = {Path(word).parent for word in argv if word.startswith("/")}
         for path in [*folders, *(file for folder in folders for file in folder.iterdir())]:
             self.modes.add(("folder" if path.is_dir() else path.name, stat.S_IMODE(path.stat().st_mode)))
-            if argv[1] == "req" and self._keep is not None and path.suffix == ".pem":
-                shutil.copy(path, self._keep / path.name)
 
 
 @pytest.fixture(scope="module")
 def vault(tmp_path_factory: pytest.TempPathFactory) -> Vault:
     return Vault(tmp_path_factory.mktemp("vault"))
-
-
-@pytest.fixture(scope="module")
-def keep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("keep")
 
 
 @pytest.fixture
@@ -215,10 +202,10 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
 class Asker:
     """`fetch_certificates` in one word."""
 
-    def __init__(self, clock: FastClock, scratch: Path, keep: Path) -> None:
-        self.clock, self.scratch, self.keep = clock, scratch, keep
+    def __init__(self, clock: FastClock, scratch: Path, quick_openssl: str) -> None:
+        self.clock, self.scratch, self.quick_openssl = clock, scratch, quick_openssl
         self.http = HttpClient(clock)
-        self.commands: Commands = Watched(keep=keep)
+        self.commands: Commands = Watched(quick_openssl)
 
     def __call__(self, url: str, *, seconds: float = 60) -> tuple[Certificate, ...]:
         return fetch_certificates(
@@ -232,8 +219,8 @@ class Asker:
 
 
 @pytest.fixture
-def ask(clock: FastClock, scratch: Path, keep: Path) -> Iterator[Asker]:
-    asker = Asker(clock, scratch, keep)
+def ask(clock: FastClock, scratch: Path, quick_openssl: str) -> Iterator[Asker]:
+    asker = Asker(clock, scratch, quick_openssl)
     yield asker
     asker.http.close()
 
@@ -509,7 +496,7 @@ class TestNothingStays:
     def test_secrets_go_by_no_command_line(
         self, ask: Asker, host: Host, vault: Vault, quiet: Callable[[object], None]
     ) -> None:
-        watched = ask.commands = Watched(keep=ask.keep)
+        watched = ask.commands = Watched(ask.quick_openssl)
         package = vault.pfx("rsa")
         host.answer = lambda recipient, cipher: certificate_file(vault.seal(package, recipient, cipher))
         found = ask(host.url)
@@ -520,7 +507,7 @@ class TestNothingStays:
     @pytest.mark.parametrize("moment", ["req", "cms", "pkcs12", "pkey"])
     @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, MemoryError])
     def test_when_it_is_broken_off(self, ask: Asker, host: Host, vault: Vault, moment: str, kind: Any) -> None:
-        watched = ask.commands = Watched(keep=ask.keep)
+        watched = ask.commands = Watched(ask.quick_openssl)
         package = vault.pfx()
         host.answer = lambda recipient, cipher: certificate_file(vault.seal(package, recipient, cipher))
 
@@ -534,7 +521,7 @@ class TestNothingStays:
 
     @pytest.mark.parametrize("moment", ["req", "cms", "pkcs12"])
     def test_when_openssl_fails(self, ask: Asker, host: Host, vault: Vault, moment: str) -> None:
-        watched = ask.commands = Watched(keep=ask.keep)
+        watched = ask.commands = Watched(ask.quick_openssl)
         package = vault.pfx()
         host.answer = lambda recipient, cipher: certificate_file(vault.seal(package, recipient, cipher))
 
@@ -549,7 +536,7 @@ class TestNothingStays:
 
     @pytest.mark.parametrize("moment", ["req", "cms"])
     def test_when_the_disk_refuses(self, ask: Asker, host: Host, vault: Vault, moment: str) -> None:
-        watched = ask.commands = Watched(keep=ask.keep)
+        watched = ask.commands = Watched(ask.quick_openssl)
         package = vault.pfx()
         host.answer = lambda recipient, cipher: certificate_file(vault.seal(package, recipient, cipher))
 
@@ -578,9 +565,9 @@ class TestNothingStays:
         assert "no transport certificate" in str(refused(ask, host))
 
     def test_a_folder_that_cannot_be_removed_is_said(
-        self, clock: FastClock, scratch: Path, keep: Path, caplog: pytest.LogCaptureFixture
+        self, clock: FastClock, scratch: Path, quick_openssl: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        with TransportKey(Watched(keep=keep), deadline=Deadline(clock, 60), scratch=str(scratch)):
+        with TransportKey(Watched(quick_openssl), deadline=Deadline(clock, 60), scratch=str(scratch)):
             (folder,) = scratch.iterdir()
             shutil.rmtree(folder)
         assert f"cannot remove {folder}, which contains private keys" in caplog.text
@@ -613,7 +600,7 @@ class TestManyBlocks:
                     said = super().run(argv, timeout=timeout, secret_input=secret_input)
                     return pem if argv[1] == "pkcs12" else said
 
-            ask.commands = Replaced(keep=ask.keep)
+            ask.commands = Replaced(ask.quick_openssl)
             return ask(host.url)
 
         return run

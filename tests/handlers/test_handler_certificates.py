@@ -26,7 +26,7 @@ pytestmark = [
 FOLDER = "etc/ssl/azurelite"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     """A fabric that has a certificate for the VM."""
     with Simulator(Scenario.from_dict({"vm": {"certificates": True}}), rate_limit=None) as simulator:
@@ -34,13 +34,17 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def asking(simulator: Simulator, context: Callable[..., Context]) -> Iterator[Callable[..., Context]]:
+def asking(
+    simulator: Simulator, context: Callable[..., Context], quick_openssl: str
+) -> Iterator[Callable[..., Context]]:
     """A context whose fabric is the simulator."""
     with contextlib.ExitStack() as open_ones:
 
         def make(**more: Any) -> Context:
             fabric = open_ones.enter_context(Fabric(60, wireserver=WireServerSettings(endpoint=simulator.url)))
-            return replace(context(**more), fabric=fabric)
+            ctx = context(**more)
+            ctx.system.commands.search_path = f"{quick_openssl}:{ctx.system.commands.search_path}"
+            return replace(ctx, fabric=fabric)
 
         yield make
 

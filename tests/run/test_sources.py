@@ -265,13 +265,14 @@ def lines(guest: Guest, name: str) -> list[str]:
 
 @pytest.mark.parametrize("case", list(cases()))
 def test_every_state_of_imds_with_every_state_of_the_media(
-    case: Case, guest: Guest, nowhere: str, caplog: pytest.LogCaptureFixture
+    case: Case, guest: Guest, nowhere: str, caplog: pytest.LogCaptureFixture, quick_openssl: str
 ) -> None:
     caplog.set_level(logging.INFO)
     rule = case.rule
     with fabric_for(case) as fabric:
         device = insert_as(case.media, guest, fabric)
-        outcome = run(set_up(guest, fabric, device=device, imds=nowhere if case.imds == "absent" else None))
+        set_up(guest, fabric, device=device, imds=nowhere if case.imds == "absent" else None)
+        outcome = run(guest, search_path=quick_openssl)
         certified = [item.public_key for item in fabric.certificates] if rule.keys == "certificates" else []
 
     found = known(guest)
@@ -384,7 +385,7 @@ def test_without_a_word_about_the_vm_id_either_source_cannot_be_told_apart(guest
 @needs_openssl
 @pytest.mark.parametrize("passwords_forbidden", [True, None])
 def test_keys_that_the_media_names_and_nobody_can_get_are_no_ready(
-    passwords_forbidden: Optional[bool], guest: Guest
+    passwords_forbidden: Optional[bool], guest: Guest, quick_openssl: str
 ) -> None:
     """Whether or not passwords are allowed: who chose keys has to know that they are not there."""
     flag = None if passwords_forbidden is None else "true"
@@ -393,7 +394,7 @@ def test_keys_that_the_media_names_and_nobody_can_get_are_no_ready(
     with fabric_with(
         Fault(endpoint="certificates", status=400), imds=imds, disable_password_authentication=flag or "", **named
     ) as fabric:
-        outcome = run(set_up(guest, fabric, device=insert(guest, fabric.media())))
+        outcome = run(set_up(guest, fabric, device=insert(guest, fabric.media())), search_path=quick_openssl)
     assert outcome.exit_code == 3
     assert told(fabric) == "error fetching certificates"
     assert not guest.path(f"var/lib/azurelite/vms/{VM_ID}/provisioned").exists()
