@@ -69,7 +69,7 @@ def test_first_boot_with_default_endpoints_reproduces_the_articles_run(stage: An
 
     assert second["code"] == 0
     assert second["requests"] == []
-    assert "provisioned already" in second["out"]
+    assert "provisioned earlier" in second["out"]
 
 
 def test_the_new_user_may_use_sudo_and_owns_his_keys(stage: Any) -> None:

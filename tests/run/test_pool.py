@@ -253,7 +253,7 @@ class TestLeaving:
         simulator.assign(**OWNER)
         guest.put({"var/lib/azurelite": "in the way"})
         assert Pool(guest, simulator, clock).leave(RUNNING, FLAP).document == simulator.ovf()
-        assert "nothing can be remembered" in caplog.text
+        assert "reports Ready to the pool again" in caplog.text
 
     def test_a_system_without_netlink_never_calls_itself_ready(
         self, guest: Guest, serve: Serve, clock: FastClock
