@@ -129,6 +129,8 @@ class WireServer:
         senders = {"xml": (self._send_xml,), "json": (self._send_json,), "auto": (self._send_xml, self._send_json)}
         first: Optional[FabricError] = None
         for send in senders[self._settings.dialect]:
+            if first is not None:
+                LOG.info("wireserver: %s; trying the other dialect", first)
             try:
                 send(health, deadline if first is None else deadline.within(_SECOND_DIALECT_SHARE))
             except TransportError:
@@ -139,7 +141,6 @@ class WireServer:
                 return None
             if not _is_final(first) or deadline.remaining() <= 0:
                 break
-            LOG.info("wireserver: %s", first)
         return first
 
     def _send_xml(self, health: Health, deadline: Deadline) -> None:

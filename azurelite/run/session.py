@@ -61,8 +61,8 @@ class Session:
         """
         if not self.on_azure():
             raise NotAzureError(
-                "this machine is not on Azure (its chassis asset tag is not Azure's): no request was sent. "
-                "If it is on Azure, set `datasource.platform: azure`"
+                "this machine is not on Azure (its chassis asset tag is not Azure's). "
+                "If it is, set `datasource.platform: azure`"
             )
         datasource = self.config.datasource
         budget = datasource.deadline if seconds is None else min(seconds, datasource.deadline)

@@ -144,7 +144,7 @@ class Runner:
         cause = failure.error or AzureliteError(f"{failure.name} failed")
         if not self.system.dry_run:
             self.tell(cause, failure.name)
-        return StepResult(REPORT_READY, "skipped", step.handler.required, reason=f"not ready: {failure.name} failed")
+        return StepResult(REPORT_READY, "skipped", step.handler.required, reason=f"{failure.name} failed")
 
     def tell(self, cause: AzureliteError, step: Optional[str]) -> None:
         """Report a failure to Azure. If that fails too, log it."""

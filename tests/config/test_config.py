@@ -204,7 +204,10 @@ class TestErrors:
             ("datasource: {deadline: -5}", ":1:1: `datasource`: a time must be a number of seconds above 0"),
             ("datasource: {deadline: .nan}", ":1:14: `datasource.deadline` must be a number"),
             ("datasource: {deadline: .inf}", ":1:14: `datasource.deadline` must be a number"),
-            ("datasource: {imds: {timeout: 0}}", ":1:14: `datasource.imds`: a time must be a number of seconds above 0"),
+            (
+                "datasource: {imds: {timeout: 0}}",
+                ":1:14: `datasource.imds`: a time must be a number of seconds above 0",
+            ),
             ("datasource: {imds: {endpoint: 5}}", ":1:21: `datasource.imds.endpoint` must be text"),
             (
                 "datasource: {imds: {endpoint: 'https://x'}}",

@@ -123,9 +123,7 @@ def test_an_empty_element_is_a_missing_one(element, text):
         pytest.param(b"\xff\xfe" + b"<" * 999, "not well-formed XML", id="torn UTF-16"),
         pytest.param(b"<a>" * 100_000, "not well-formed XML", id="deep and torn"),
         pytest.param(b"<junk " * 70_000, "not well-formed XML", id="410 KB of junk"),
-        pytest.param(
-            b"<?xml version='1.0'?><Error><Code>Busy</Code></Error>", "not GoalState", id="another root"
-        ),
+        pytest.param(b"<?xml version='1.0'?><Error><Code>Busy</Code></Error>", "not GoalState", id="another root"),
         pytest.param(XML.replace("GoalState", "goalstate").encode(), "not GoalState", id="case matters"),
         pytest.param(XML.replace("<GoalState>", "<GoalState xmlns='n'>").encode(), "the root element", id="namespace"),
         pytest.param(b"<" + b"A" * 10_000 + b"/>", "not GoalState", id="a long name"),

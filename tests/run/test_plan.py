@@ -111,7 +111,11 @@ def test_a_condition_on_a_source_that_failed_is_not_known(when: list[str], unsur
         (["password"], Crawl(VM, {"imds": NO_IMDS}), "condition `password` is false"),
         (["raw.goal_state.x"], Crawl(VM, {"imds": NO_IMDS}), "condition `raw.goal_state.x` is false"),
         (["raw"], Crawl(Metadata(), {"imds": NO_IMDS}), "condition `raw` is false"),
-        (["provenance.region == imds"], Crawl(Metadata(), {"imds": NO_IMDS}), "`provenance.region == imds` does not"),
+        (
+            ["provenance.region == imds"],
+            Crawl(Metadata(), {"imds": NO_IMDS}),
+            "condition `provenance.region == imds` is",
+        ),
         (
             ["public_ssh_keys"],
             Crawl(VM, lost={"public_ssh_keys": FabricError("the keys are lost")}),

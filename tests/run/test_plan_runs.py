@@ -48,7 +48,7 @@ def test_the_plan_says_which_condition_does_not_hold(ready: Guest, capsys: Any) 
     assert list(rows) == ["hostname", "web", "db", "report_ready"]
     assert rows["db"].split(maxsplit=2)[1:] == ["skip", "condition `tags.role == db` is false"]
     assert rows["web"].split()[1] == "run"
-    assert "`tags.role == web` holds" in rows["web"]
+    assert "condition `tags.role == web` is true" in rows["web"]
     document = steps(ready, "plan", capsys)
     assert document["db"]["action"] == "skip"
     assert document["db"]["handler"] == "write_files"
