@@ -134,7 +134,7 @@ def _network(session: Session, system: System) -> Iterator[Optional[str]]:
         try:
             told = stack.enter_context(EphemeralDhcp(system, name, Deadline(session.clock, _LEASE_SECONDS))).wireserver
         except MachineError as error:
-            LOG.warning("dhcp: no lease on %s: %s", name, error)
+            LOG.warning("dhcp: %s", error)
         yield told
 
 
