@@ -1,9 +1,9 @@
 """azurelite: provisions Linux virtual machines on Azure, on any distribution.
 
-Six functions for a distribution's own init code. Importing them costs next to nothing; what a call needs is
-imported when it is made. They never print and never exit: they return, or raise an `AzureliteError`.
+Six functions for a distribution's own init code. Importing them is cheap: each call imports what it needs. They never
+print or exit: they return, or raise an `AzureliteError`.
 
-Public are the names in `__all__`, `azurelite.handlers.Context` with the attributes that its docstring lists, and
+The public names are those in `__all__`, `azurelite.handlers.Context` with the attributes in its docstring, and
 `azurelite.simulator`. Everything else may change in any release.
 """
 
@@ -64,13 +64,13 @@ __all__ = [
     "report_progress",
     "report_ready",
 ]
-_HOMES = {"Outcome": "outcome", "Secret": "metadata"}  # of the classes; the others are errors
+_HOMES = {"Outcome": "outcome", "Secret": "metadata"}  # class -> module; all other classes are errors
 
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of these
+if not TYPE_CHECKING:  # with this function, a type checker would accept any name
 
     def __getattr__(name: str) -> Any:
-        """The public classes, imported when they are asked for."""
+        """The public classes, imported on first use."""
         if name not in __all__:
             raise AttributeError(f"module 'azurelite' has no attribute {name!r}")
         import importlib
@@ -85,7 +85,7 @@ def __dir__() -> list[str]:
 def crawl(
     *, root: str = "/", config: str | os.PathLike[str] | None = None, clock: Clock | None = None
 ) -> dict[str, Any]:
-    """Read all that Azure says about this VM. Changes nothing on the machine.
+    """Read everything that Azure says about this VM. Changes nothing on the machine.
 
     Args:
         root: host path of the guest's `/`.
@@ -100,9 +100,9 @@ def crawl(
         None); provenance (field -> source); raw (source -> document). `azurelite.metadata.redact` makes it JSON-ready.
 
     Raises:
-        NotAzureError: the firmware does not prove Azure; nothing was asked.
+        NotAzureError: the firmware does not prove Azure; no request was sent.
         ConfigError: the configuration is wrong.
-        FabricError: no source gave anything in time.
+        FabricError: no source answered in time.
     """
     from azurelite.run.session import crawl_metadata
 
@@ -123,7 +123,7 @@ def provision(
         root: host path of the guest's `/`.
         config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
         dry_run: change nothing, send no report; the outcome lists what would change.
-        force: do it again though this VM is provisioned already.
+        force: provision again even if this VM is done.
         clock: time; for tests.
 
     Returns:
@@ -147,24 +147,24 @@ def apply(
     sources: Sequence[str] | None = None,
     clock: Clock | None = None,
 ) -> Outcome:
-    """Run just these handlers, whether or not they ran before. Marks nothing as done.
+    """Run only these handlers, even if they ran before. Marks nothing as done.
 
     Args:
-        handlers: their names, in order; options come from the configuration where it lists them.
-        metadata: a dict as `crawl` returns it, in place of a crawl: then nothing is asked.
+        handlers: names in order; options come from their entries in the configuration.
+        metadata: a dict from `crawl`, to use instead of asking Azure.
         root: host path of the guest's `/`.
         config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
         dry_run: change nothing.
-        sources: "imds", "media", "wireserver": what is asked in place of the configured ones. With "media" alone
-            nothing is dialled, so that it can be done ahead of the network.
+        sources: "imds", "media", "wireserver": the sources to use instead of the configured ones. With "media" alone
+            no request is sent, so it works before the network is up.
         clock: time; for tests.
 
     Returns:
-        The outcome; `exit_code` is 1 when a required one of them failed, 3 when Azure could not be reached.
+        The outcome; `exit_code` is 1 if a required handler failed, 3 if Azure was not reached.
 
     Raises:
         ConfigError: the configuration is wrong, or there is no such handler.
-        NotAzureError: a crawl would be needed and nothing may be dialled.
+        NotAzureError: Azure has to be asked, but the firmware does not prove Azure.
     """
     from azurelite.api import run_apply
 
@@ -174,7 +174,7 @@ def apply(
 
 
 def report_ready(*, root: str = "/", config: str | os.PathLike[str] | None = None, clock: Clock | None = None) -> None:
-    """Tell Azure that this VM is ready, with the goal state of this moment. Needs no user, key or handler.
+    """Tell Azure that this VM is ready, with the current goal state. Needs no user, key or handler.
 
     Args:
         root: host path of the guest's `/`.
@@ -183,7 +183,7 @@ def report_ready(*, root: str = "/", config: str | os.PathLike[str] | None = Non
 
     Raises:
         NotAzureError: the firmware does not prove Azure; nothing was sent.
-        FabricError: Azure did not accept it within `datasource.deadline`. It never counts as sent then.
+        FabricError: Azure did not accept the report within `datasource.deadline`.
         ConfigError: the configuration is wrong.
     """
     from azurelite.run.session import send_report
@@ -194,10 +194,10 @@ def report_ready(*, root: str = "/", config: str | os.PathLike[str] | None = Non
 def report_failure(
     reason: str, *, root: str = "/", config: str | os.PathLike[str] | None = None, clock: Clock | None = None
 ) -> None:
-    """Tell Azure that provisioning failed: it fails the deployment at once, showing the reason.
+    """Tell Azure that provisioning failed. Azure fails the deployment at once and shows the reason.
 
     Args:
-        reason: for the person who reads the portal; never a secret.
+        reason: a text for the portal; never a secret.
         root: host path of the guest's `/`.
         config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
         clock: time; for tests.
@@ -211,13 +211,13 @@ def report_failure(
 
 
 def report_progress(
-    text: str = "provisioning goes on",
+    text: str = "provisioning continues",
     *,
     root: str = "/",
     config: str | os.PathLike[str] | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Tell Azure that provisioning goes on.
+    """Tell Azure that provisioning continues.
 
     Args:
         text: what is being done.

@@ -1,4 +1,4 @@
-"""What stands behind the public functions and the verbs: one call each, typed values in and out."""
+"""The implementation of the public functions and the verbs: one function each, typed values in and out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Plan(Record):
     """What `provision` would do.
 
     Attributes:
-        headline: about the VM, in one line.
+        headline: one line about the VM.
         steps: in order.
     """
 
@@ -48,7 +48,7 @@ def run_provision(
     detach: bool = False,
     clock: Optional[Clock] = None,
 ) -> Outcome:
-    """See `azurelite.provision`; with `detach` the process that called may end in it, and a new one return."""
+    """See `azurelite.provision`. With `detach`, the calling process may end here and a new one return."""
     file = os.fspath(config) if config is not None else None
     return provision(
         Options(
@@ -74,7 +74,7 @@ def run_apply(
     first_boot: bool = False,
     clock: Optional[Clock] = None,
 ) -> Outcome:
-    """See `azurelite.apply`; with `first_boot` nothing is done to a VM that is provisioned already."""
+    """See `azurelite.apply`. With `first_boot`, nothing is done to a VM that was provisioned earlier."""
     session = open_session(root, config, clock)
     over = marker.done_before(session.root, session.identity.vm_id) if first_boot else None
     if over is not None:
@@ -90,9 +90,9 @@ def run_apply(
     try:
         given = Metadata.from_dict(metadata)
     except ValueError as error:
-        raise ConfigError(f"the metadata given is not what `azurelite metadata` prints: {error}") from error
+        raise ConfigError(f"the metadata is not in the form that `azurelite metadata` prints: {error}") from error
     talks = REPORT_READY in names and not dry_run
-    # Without a report nothing may be asked, on Azure or elsewhere: a budget of no time sees to that.
+    # Without a report no request may be sent, so the time budget is 0.
     with session.open_fabric() if talks else Fabric(0, clock=session.clock) as fabric:
         crawled = Crawl(given, {})
         return apply_steps(session, make_plan(handlers, crawled, None), crawled, fabric, options)
@@ -101,24 +101,25 @@ def run_apply(
 def _apply_crawled(session: Session, handlers: list[Handler], options: Options, sources: tuple[str, ...]) -> Outcome:
     dials = any(handler.name in (REPORT_READY, "certificates") or handler.timeout for handler in handlers)
     offline = not dials and not set(sources) - {"media"}
-    # Ahead of the network nothing may be asked, not even for certificates: a budget of no time sees to that.
+    # Before the network is up no request may be sent, not even for certificates, so the time budget is 0.
     with Fabric(0, clock=session.clock) if offline else session.open_fabric() as fabric:
         system = System(options.root, dry_run=True, search_path=options.search_path)
         crawled = session.crawl(fabric, system, sources=sources)
         if sources == ("media",) and offline and crawled.media is None and not crawled.failures:
-            return Outcome("nothing to do", "there is no provisioning disc")
+            return Outcome("nothing to do", "no provisioning disc found")
         return apply_steps(session, make_plan(handlers, crawled, None), crawled, fabric, options)
 
 
 def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, clock: Optional[Clock] = None) -> Plan:
-    """What `provision` would do, and why each step runs or is skipped. Asks Azure, unless this VM is done.
+    """What `provision` would do, and why each step runs or is skipped. Asks Azure only for what the steps need.
 
     Raises:
-        ConfigError, NotAzureError: as `provision` would end.
+        ConfigError: the configuration is wrong.
+        NotAzureError: this is not Azure.
     """
     off = marker.switched_off(Root(root))
     if off is not None:
-        return Plan(f"azurelite is switched off: {off}", ())
+        return Plan(f"azurelite is disabled: {off}", ())
     session = open_session(root, config, clock)
     handlers = bind_handlers(session.config, session.root)
     system = System(root, dry_run=True, clock=session.clock)
@@ -128,7 +129,7 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, cloc
     later = done is not None and done.is_provisioned(reporting=reporting)
     with session.open_fabric(seconds=LATER_BOOT_SECONDS if later else None) as fabric:
         if later and done is not None:
-            said = f"this VM ({vm_id}) is provisioned already: only what runs at every boot has its turn"
+            said = f"VM {vm_id} was provisioned earlier; only the steps of every boot run"
             owed = done.owed()
             wanted = wanted_sources(due_later(handlers, owed), session.config.datasource.sources)
             crawled = session.crawl(fabric, system, sources=wanted)
@@ -140,10 +141,10 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, cloc
 
 
 def _named(names: Sequence[str], session: Session) -> list[Handler]:
-    """The handlers of these names or entries' ids, with the options of the configuration's entries if they have one."""
+    """The handlers with these names or ids, with the options of their entries in the configuration."""
     entries = [_entry(name, session) for name in names]
     answers = ask_plugins(entries, session.root)
-    # Whoever names one wants it to run, and to hear of its failure.
+    # A handler named on the command line runs whatever `when` says, and its failure fails the run.
     bound = (bind_handler(entry, session.config, session.root, answers) for entry in entries)
     return [replace(handler, required=True, when=()) for handler in bound]
 
@@ -153,8 +154,10 @@ def _entry(name: str, session: Session) -> HandlerEntry:
     entries = [entry for entry in config.handlers if entry.key == name]
     entries = entries or [entry for entry in config.handlers if entry.name == name]
     if len(entries) > 1:
-        raise ConfigError(f"{name!r} is listed as {', '.join(entry.key for entry in entries)}: name one of those")
-    known = bool(entries) or name in BUILTIN or ":" in name  # else plug-ins are looked for, which takes time
+        raise ConfigError(
+            f"{name!r} has several entries: use one of their ids: {', '.join(entry.key for entry in entries)}"
+        )
+    known = bool(entries) or name in BUILTIN or ":" in name  # only otherwise look for plug-ins, which takes time
     names = set() if known else {*known_names(session.root), *(entry.key for entry in config.handlers)}
     if not known and name not in names:
         raise unknown("handler", name, names, where="apply")

@@ -1,4 +1,4 @@
-"""The one broad `except` of the code: whatever breaks comes back as an AzureliteError, so that Azure can be told."""
+"""The only broad `except` in azurelite: it turns a defect into an AzureliteError, so that Azure can be told."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _Made = TypeVar("_Made")
 
 
 def guard(action: Callable[[], _Made]) -> Union[_Made, AzureliteError]:
-    """Return what the action returns, or the AzureliteError that says why it failed. Raises nothing."""
+    """Return the result of the action, or the AzureliteError that says why it failed. Raises nothing."""
     try:
         return action()
     except AzureliteError as error:
         return error
-    except Exception as error:  # a defect must not keep Azure from hearing of it
-        LOG.debug("unhandled", exc_info=True)
+    except Exception as error:  # Azure must be told of a defect too
+        LOG.debug("traceback of a defect", exc_info=True)
         place = place_of(error.__traceback__)
-        # The exception's own text may quote what it choked on, so only its kind and place are told.
+        # Only type and place: the text of the exception may quote a secret.
         return AzureliteError(
             f"unhandled {type(error).__name__} at {place}: run with --debug for the details",
             reason="unhandled exception",

@@ -190,7 +190,7 @@ def redact(public: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def expose(public: Mapping[str, Any]) -> dict[str, Any]:
-    """The public dict with every secret in clear, bytes as base64: only for root, ready for JSON."""
+    """The public dict with every secret in plain text, bytes as base64: only for root, ready for JSON."""
     return {key: _clear(value) if isinstance(value, Secret) else value for key, value in public.items()}
 
 

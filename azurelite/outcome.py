@@ -1,4 +1,4 @@
-"""What came of a run: one result per step, and the whole."""
+"""The result of a run: one result per step, and the outcome of the whole."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ EXIT_CODES = {
 
 
 class StepResult(Record):
-    """How one step went.
+    """The result of one step.
 
     Attributes:
         name: the handler.
         status: "done", "skipped" or "failed".
-        required: its failure is a provisioning failure.
+        required: its failure fails the run.
         started: seconds after the fabric was opened.
         seconds: how long it took.
-        changes: what it changed, or in a dry run would.
+        changes: what it changed, or would change in a dry run.
         reason: why it was skipped.
         error: why it failed.
-        notes: what a reader should know though it is no failure.
+        notes: warnings.
     """
 
     name: str
@@ -63,13 +63,13 @@ class StepResult(Record):
 
 
 class ReportResult(Record):
-    """What was told to Azure.
+    """The last report to Azure.
 
     Attributes:
         state: "Ready" or "NotReady".
-        accepted: Azure took it.
-        description: the reason that went with NotReady.
-        error: why Azure did not take it.
+        accepted: whether Azure accepted it.
+        description: the reason in a report of NotReady.
+        error: why Azure did not accept it.
     """
 
     state: str
@@ -79,7 +79,7 @@ class ReportResult(Record):
 
     @property
     def is_ready(self) -> bool:
-        """Azure holds the VM for ready from here on."""
+        """Whether Azure has accepted Ready."""
         return self.accepted and self.state == "Ready"
 
     def as_dict(self) -> dict[str, Any]:
@@ -88,18 +88,18 @@ class ReportResult(Record):
 
 
 class Outcome(Record):
-    """What came of a run.
+    """The outcome of a run.
 
     Attributes:
         outcome: a key of EXIT_CODES.
-        reason: in one line, for a person.
-        vm_id: whose outcome it is.
+        reason: one line for people.
+        vm_id: the VM.
         seconds: how long the run took.
-        report: what was told to Azure; None when nothing was.
+        report: the last report to Azure; None if there was none.
         steps: in order.
-        exchanges: every request made.
+        exchanges: every request that was sent.
         error: the failure that decided the outcome.
-        brief: the reason where a cause that the log has is named in short; None: `reason` is that short.
+        brief: the reason, with a short name for a cause that the log already has; None: use `reason`.
     """
 
     outcome: str
@@ -123,7 +123,7 @@ class Outcome(Record):
         return tuple(change for step in self.steps for change in step.changes)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready: the document that `provision --json` prints."""
+        """JSON-ready: what `provision --json` prints."""
         return {
             "outcome": self.outcome,
             "reason": self.reason,
@@ -140,5 +140,5 @@ def _rounded(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def deciding_failure(steps: Sequence[StepResult]) -> Optional[StepResult]:
-    """The step whose failure makes the whole a failure: the first required one."""
+    """The first required step that failed; it fails the run."""
     return next((step for step in steps if step.required and step.status == "failed"), None)

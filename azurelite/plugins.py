@@ -1,8 +1,9 @@
-"""Handlers that come from outside: where they are looked for, and what an interpreter of their own says of them.
+"""Finds and describes handlers that are not part of azurelite: plug-ins, and executables.
 
-Three ways: an entry point of the group `azurelite.handlers` of an installed package, `module:function` in the YAML, and
-an executable in /etc/azurelite/handlers.d for people without Python packaging. This process never imports foreign code:
-a fresh interpreter does (azurelite/run/plugin_interpreter.py), and one of them answers for all plug-ins at once.
+There are three ways to add one: an entry point of the group `azurelite.handlers` in an installed package,
+`module:function` in the YAML, and an executable in /etc/azurelite/handlers.d, which needs no Python packaging. This
+process never imports foreign code: a separate interpreter does (azurelite/run/plugin_interpreter.py), one for all
+plug-ins.
 """
 
 from __future__ import annotations
@@ -40,22 +41,22 @@ _BEGIN = (
 
 
 class Plugin(Record):
-    """A handler as its code describes it.
+    """The description of a handler, from its code.
 
     Attributes:
         summary: one line.
         needs: metadata fields without which it is skipped.
         uses: further metadata fields that its work depends on.
-        frequency: how often it runs where the entry does not say.
-        required: where the entry does not say; not, unless its author says so.
-        options: its class of options, or None: it takes any keys, as a dict. For a plug-in this is a class made from
+        frequency: how often it runs, unless its entry says otherwise.
+        required: whether its failure fails the run, unless its entry says otherwise.
+        options: its class of options; None: it takes any keys, as a dict. For a plug-in this is a class made from
             its description, which checks nothing.
         apply: does the work, with a context and its options; not for a plug-in, whose code is not in this process.
-        timeout: seconds; then it is ended, and its step has failed.
-        needs_of: the needs of given options, where they differ from `needs`.
-        place: `module` or `module:object` of a plug-in; "" for all other handlers.
-        text: what a plug-in's module says of it.
-        example: an entry of the configuration, where a plug-in gives one.
+        timeout: seconds; after them it is killed, and its step fails.
+        needs_of: returns the needs for given options, if they differ from `needs`.
+        place: `module` or `module:object` of a plug-in; "" for other handlers.
+        text: the docstring of a plug-in's module.
+        example: an entry of the configuration, if a plug-in has one.
     """
 
     summary: str
@@ -73,13 +74,13 @@ class Plugin(Record):
 
 
 class Asked(Record):
-    """What is asked about one plug-in.
+    """A question about one plug-in.
 
     Attributes:
         name: for messages.
         place: `module` or `module:object`.
-        options: of its entry, to be checked; None: there is no entry, only the description is wanted.
-        path: where the entry stands in the configuration.
+        options: of its entry, to be checked; None: only describe the plug-in.
+        path: the keys that lead to the entry in the configuration.
     """
 
     name: str
@@ -89,13 +90,13 @@ class Asked(Record):
 
 
 class Answer(Record):
-    """What is known of one plug-in.
+    """The answer about one plug-in.
 
     Attributes:
-        plugin: its description, where it can be used.
+        plugin: its description; None if it cannot be used.
         error: why it cannot be used, with the remedy.
         options: of its entry, checked: plain values, secrets as `Secret`.
-        problems: what is wrong with the options: path in the configuration, and text.
+        problems: mistakes in the options: path in the configuration, and text.
     """
 
     plugin: Optional[Plugin] = None
@@ -105,14 +106,14 @@ class Answer(Record):
 
 
 def place_of(name: str) -> Optional[str]:
-    """`module` or `module:object` of the plug-in of that name (an entry point, or such a place), or None."""
+    """`module` or `module:object` of a plug-in, from an entry point's name or from such a place; None if unknown."""
     return name if ":" in name else entry_points().get(name)
 
 
 def ask(asked: Sequence[Asked], *, clock: Optional[Clock] = None) -> list[Answer]:
-    """Describe plug-ins, and check the options of their entries. Starts no interpreter when nothing is asked.
+    """Describe plug-ins, and check the options of their entries. Without a question, no interpreter is started.
 
-    A plug-in that ends or blocks the interpreter cannot be used; another interpreter answers for those after it.
+    A plug-in that ends or blocks the interpreter cannot be used. A new interpreter continues with the next plug-in.
     """
     answers: list[Answer] = []
     while len(answers) < len(asked):
@@ -121,7 +122,7 @@ def ask(asked: Sequence[Asked], *, clock: Optional[Clock] = None) -> list[Answer
 
 
 def _ask_once(asked: Sequence[Asked], clock: Clock) -> list[Answer]:
-    """One interpreter's answers, in order: all of them, or those up to the first that it broke at."""
+    """The answers of one interpreter, in order, up to the first plug-in that breaks it."""
     from azurelite.system.portable import pack
 
     answers: list[Answer] = []
@@ -129,51 +130,51 @@ def _ask_once(asked: Sequence[Asked], clock: Clock) -> list[Answer]:
     try:
         with start({"task": "describe", "plugins": plugins}, name=asked[0].name) as child:
             for one in asked:
-                child.what = f"the plug-in {one.name}"
+                child.what = f"plug-in {one.name}"
                 answers.append(_answer(one, child.answer(Deadline(clock, _ANSWER_SECONDS))))
-    except MachineError as error:  # of the one whose turn it was
-        answers.append(Answer(error=HandlerError(f"{error.message}: it cannot be used")))
+    except MachineError as error:  # of the plug-in that was to answer next
+        answers.append(Answer(error=HandlerError(error.message)))
     return answers
 
 
 def _answer(one: Asked, line: bytes) -> Answer:
-    """Read one answer. Raises MachineError: it was not the interpreter that wrote it."""
+    """Read one answer. Raises MachineError if the plug-in has damaged it."""
     from azurelite.config.option_types import options_from_data
     from azurelite.system.portable import unpack
 
-    told = read_answer(line, f"the plug-in {one.name}")
+    told = read_answer(line, f"plug-in {one.name}")
     if "error" in told:
-        return Answer(error=HandlerError(f"the plug-in {one.name} cannot be used: {told['error']}"))
+        return Answer(error=HandlerError(f"plug-in {one.name}: {told['error']}"))
     try:
         known = told["plugin"]
         options = options_from_data(known["options"]) if known["options"] is not None else None
         fields = {**known, "needs": tuple(known["needs"]), "uses": tuple(known["uses"]), "options": options}
         plugin = Plugin(**fields, apply=_elsewhere, place=one.place)
         if "unusable" in told:
-            text = f"the Options of the plug-in {one.name} cannot be used: {told['unusable']}"
+            text = f"plug-in {one.name}: unusable Options: {told['unusable']}"
             return Answer(plugin, HandlerError(text))
         problems = tuple((tuple(path), text) for path, text in told["problems"])
         return Answer(plugin, options=unpack(told["checked"]), problems=problems)
     except (KeyError, TypeError, ValueError) as error:
-        raise MachineError(f"the plug-in {one.name} gave an answer that cannot be read") from error
+        raise MachineError(f"plug-in {one.name}: unreadable answer") from error
 
 
 def read_answer(line: bytes, what: str) -> dict[str, Any]:
-    """A line that an interpreter wrote. Raises MachineError: a plug-in wrote into it."""
+    """Parse a line of JSON from an interpreter. Raises MachineError if a plug-in has damaged it."""
     try:
         told = json.loads(line)
     except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict):
-        raise MachineError(f"{what} gave an answer that cannot be read")
+        raise MachineError(f"{what}: unreadable answer")
     return told
 
 
 def start(given: Mapping[str, Any], *, name: str) -> Child:
-    """An interpreter for plug-ins, see azurelite/run/plugin_interpreter.py.
+    """Start an interpreter for plug-ins, see azurelite/run/plugin_interpreter.py.
 
     Args:
-        given: its task. It goes by standard input, for it may hold secrets.
+        given: its task, sent by standard input because it may hold secrets.
         name: of the plug-in, for messages and the log.
 
     Raises:
@@ -182,26 +183,26 @@ def start(given: Mapping[str, Any], *, name: str) -> Child:
     from azurelite.system.child import Child
 
     if not sys.executable:
-        raise MachineError(f"the plug-in {name} cannot be started: the path of this Python is not known")
+        raise MachineError(f"plug-in {name}: cannot start an interpreter: the path of this Python is unknown")
     words = [sys.executable, "-I"]
     words += ["-S"] if sys.flags.no_site else []
     words += ["-B"] if sys.dont_write_bytecode else []
     words += ["-X", "utf8"] if sys.flags.utf8_mode else []
     words += ["-X", f"pycache_prefix={sys.pycache_prefix}"] if sys.pycache_prefix else []
     text = json.dumps({**given, "path": _search_path(), "level": LOG.getEffectiveLevel()})
-    child = Child([*words, "-c", _BEGIN], text.encode(), what=f"the plug-in {name}", say=lambda line: _say(child, line))
+    child = Child([*words, "-c", _BEGIN], text.encode(), what=f"plug-in {name}", say=lambda line: _say(child, line))
     return child
 
 
 def _say(child: Child, line: str) -> None:
     if line.strip():
-        LOG.info("%s: %s", child.what, line.rstrip())
+        LOG.info("%s: %s", child.what.rpartition(" ")[2], line.rstrip())
 
 
 def _search_path() -> list[str]:
-    """This process's `sys.path` in absolute paths, without the current folder unless somebody named it.
+    """This process's `sys.path` as absolute paths, without the current folder unless PYTHONPATH names it.
 
-    azurelite's own folder is always in it: the interpreter must run the azurelite that started it.
+    azurelite's own folder is always in it, so that the interpreter runs the same azurelite.
     """
     own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     try:
@@ -216,11 +217,11 @@ def _search_path() -> list[str]:
 
 def _elsewhere(ctx: Any, options: Any) -> None:
     del ctx, options
-    raise HandlerError("a plug-in runs in an interpreter of its own")
+    raise HandlerError("a plug-in runs in a separate interpreter")
 
 
 def entry_points() -> dict[str, str]:
-    """Name -> `module` or `module:object` of the handlers that installed packages offer."""
+    """Name -> `module` or `module:object`, of the handlers in installed packages."""
     from importlib import metadata
 
     found: Any = metadata.entry_points()
@@ -230,22 +231,22 @@ def entry_points() -> dict[str, str]:
 
 
 def executables(root: Root) -> list[str]:
-    """The names of the executables in /etc/azurelite/handlers.d, whether they can be used or not."""
+    """The names of the files in /etc/azurelite/handlers.d, also of those that cannot be run."""
     return [name for name in root.names(layout.HANDLERS_DIR) if "." not in name]
 
 
 def executable(name: str, root: Root) -> Optional[str]:
-    """The guest path of the executable of that name, or None where there is none.
+    """The guest path of the executable of that name; None if there is none.
 
     Raises:
-        HandlerError: it must not be run, or cannot be.
+        HandlerError: it is not executable, or others than root can change it.
     """
     if name not in executables(root):
         return None
     path = f"{layout.HANDLERS_DIR}/{name}"
     found = root.stat(path)
     if found is None or not stat.S_ISREG(found.st_mode) or not found.st_mode & 0o111:
-        raise HandlerError(f"{path} is not an executable file: `chmod 755` it, or take it away")
+        raise HandlerError(f"{path} is not an executable file: `chmod 755` or remove it")
     if found.st_mode & 0o022 or (os.geteuid() == 0 and found.st_uid != 0):
-        raise HandlerError(f"{path} may be changed by others than root, who runs it: `chown root` and `chmod 755` it")
+        raise HandlerError(f"{path} can be changed by users other than root: `chown root` and `chmod 755` it")
     return path

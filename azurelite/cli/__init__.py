@@ -1,4 +1,4 @@
-"""The command line. What a boot runs needs no parser, and at most boots nothing but the check that all is done."""
+"""The command line. The commands of a boot need no parser, and most boots only check that the VM is done."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     Importing = Callable[[], AbstractContextManager[None]]
 
-# What units and initramfs hooks run: verb and what its module's `perform` is given. All else goes through argparse.
-# One `--root DIR` may follow.
+# The commands of units and initramfs hooks, optionally with `--root DIR` -> verb and arguments of its `perform`. Every
+# other command line goes through argparse.
 BOOT_COMMANDS: dict[tuple[str, ...], tuple[str, dict[str, object]]] = {
     ("provision",): ("provision", {}),
     ("provision", "--detach"): ("provision", {"detach": True}),
@@ -26,17 +26,17 @@ BOOT_COMMANDS: dict[tuple[str, ...], tuple[str, dict[str, object]]] = {
 
 
 def command() -> NoReturn:
-    """The program `azurelite`: one verb, and the end of the process.
+    """The program `azurelite`: run one verb, then end the process.
 
-    What a run leaves in memory is not taken apart piece by piece: the kernel does that at once, and a boot waits.
+    Python's objects are not freed one by one, because a boot waits for the end: the kernel frees the memory at once.
     """
     import atexit
 
     code = [1]
-    atexit.register(lambda: _end(code[0]))  # the first is called last: after threads and what others registered
+    atexit.register(lambda: _end(code[0]))  # registered first, so called last: after threads and other exit functions
     try:
         code[0] = _run(sys.argv[1:], own_process=True)
-    except SystemExit as error:  # of the parser
+    except SystemExit as error:  # raised by the parser
         code[0] = error.code if isinstance(error.code, int) else 0
     sys.exit(code[0])
 
@@ -44,21 +44,21 @@ def command() -> NoReturn:
 def _end(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
-            if stream is not None:  # it was closed when the process began
+            if stream is not None:  # it was closed before the program started
                 stream.flush()
-        except (OSError, ValueError):  # the reader went away
+        except (OSError, ValueError):  # the reader has closed the pipe
             pass
     os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb inside a process that goes on afterwards. The interpreter is left as it was found.
+    """Run one verb inside a process that continues afterwards. Leaves the interpreter unchanged.
 
     Args:
-        arguments: without the program's name; those of the process when None.
+        arguments: without the program's name; None: those of the process.
 
     Returns:
-        The exit code: 0 done or nothing to do, 1 failed, 2 usage or configuration, 3 fabric not reached.
+        The exit code: 0 done or nothing to do, 1 failed, 2 usage or configuration, 3 Azure not reached.
     """
     return _run(list(sys.argv[1:] if arguments is None else arguments), own_process=False)
 
@@ -91,7 +91,7 @@ def _run(given: list[str], *, own_process: bool) -> int:
 
 
 def _perform(module: str, options: dict[str, object], root: str, importing: Importing, *, own_process: bool) -> int:
-    """`perform` of a verb's module."""
+    """Run `perform` of a verb's module."""
     import importlib
 
     def verb() -> int:

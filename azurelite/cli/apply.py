@@ -20,25 +20,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_guest_arguments(parser)
     parser.add_argument(
-        "handlers", nargs="+", metavar="HANDLER", help="what to run, in this order, whatever its `when` says"
+        "handlers", nargs="+", metavar="HANDLER", help="handlers to run, in this order; their `when` is ignored"
     )
-    parser.add_argument("--metadata", metavar="FILE", help="a saved crawl, as JSON, in place of asking Azure")
+    parser.add_argument(
+        "--metadata", metavar="FILE", help="a saved output of `azurelite metadata`, to use instead of asking Azure"
+    )
     parser.add_argument(
         "--sources",
         metavar="LIST",
-        help="ask only these, as `imds,media`; `media` alone needs no network",
+        help="use only these sources, for example `imds,media`; `media` alone needs no network",
     )
     parser.add_argument(
         "--first-boot",
         action="store_true",
-        help="do nothing to a VM that is provisioned already: what was changed since then stays",
+        help="do nothing if this VM was provisioned earlier, so that later changes are kept",
     )
     parser.add_argument("--dry-run", action="store_true", help="change nothing; list the changes")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the handlers, and print what came of it."""
+    """Run the handlers, and print the outcome."""
     return perform(
         handlers=arguments.handlers,
         root=arguments.root,
@@ -62,7 +64,7 @@ def perform(
     dry_run: bool = False,
     as_json: bool = False,
 ) -> int:
-    """The same, without the parser."""
+    """Like `run`, without the parser."""
     try:
         outcome = run_apply(
             handlers,
@@ -88,9 +90,9 @@ def _saved(path: Optional[str]) -> Optional[dict[str, Any]]:
         with open(path, "rb") as file:
             document = json.load(file)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}: give --metadata a file that can be read") from error
+        raise ConfigError(f"{path}: {error.strerror}: give --metadata a readable file") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not JSON: give --metadata what `azurelite metadata` printed") from error
+        raise ConfigError(f"{path}: not JSON: give --metadata the output of `azurelite metadata`") from error
     if not isinstance(document, dict):
-        raise ConfigError(f"{path}: not a JSON object: give --metadata what `azurelite metadata` printed")
+        raise ConfigError(f"{path}: not a JSON object: give --metadata the output of `azurelite metadata`")
     return document

@@ -16,22 +16,25 @@ from azurelite.system.root import Root
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="show|check|schema")
-    show = actions.add_parser("show", help="print the merged configuration and where each value is from")
+    show = actions.add_parser("show", help="print the merged configuration, and the file and line of each value")
     add_guest_arguments(show)
     show.add_argument("--json", action="store_true", help="print JSON")
-    show.add_argument("--show-secrets", action="store_true", help="print secrets in clear; root only")
-    check = actions.add_parser("check", help="say everything that is wrong with files, or with a guest's configuration")
+    show.add_argument("--show-secrets", action="store_true", help="print secrets in plain text; root only")
+    check = actions.add_parser("check", help="print every mistake in files, or in a guest's configuration")
     add_guest_arguments(check)
     check.add_argument(
-        "files", nargs="*", metavar="FILE", help="a file; each is laid over those before it and the built-in defaults"
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="a file to check; it overrides the files before it and the defaults",
     )
-    schema = actions.add_parser("schema", help="print the JSON Schema of the file, for editors")
-    schema.add_argument("--root", default="/", metavar="DIR", help="the guest whose own handlers are known, too")
-    schema.add_argument("--builtin", action="store_true", help="azurelite's own handlers alone")
+    schema = actions.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
+    schema.add_argument("--root", default="/", metavar="DIR", help="include the plug-ins and executables of this guest")
+    schema.add_argument("--builtin", action="store_true", help="exclude plug-ins")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do the action. 2: the configuration is wrong."""
+    """Run the action. Returns 2 if the configuration is wrong."""
     actions = {"show": _show, "check": _check, "schema": _schema}
     return actions[arguments.action](arguments)
 
@@ -42,7 +45,7 @@ def _show(arguments: argparse.Namespace) -> int:
     from azurelite.handlers import bind_handlers
 
     if arguments.show_secrets and os.geteuid() != 0:
-        raise ConfigError("--show-secrets is for root alone: use sudo, or leave it out")
+        raise ConfigError("--show-secrets needs root: use sudo, or leave it out")
     root = Root(arguments.root)
     config = load_config(root, file=arguments.config)
     shown = show_config(config, bind_handlers(config, root))
@@ -55,7 +58,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     if arguments.files and arguments.config is not None:
-        raise ConfigError("--config is for the guest's own configuration: leave it out, or FILE")
+        raise ConfigError("--config and FILE exclude each other: leave one of them out")
     root = Root(arguments.root)
     verdicts = check_files(arguments.files, root) if arguments.files else check_guest(root, arguments.config)
     for verdict in verdicts:

@@ -1,4 +1,4 @@
-"""Words and colours for people. Through a pipe, or with NO_COLOR set, all of it is plain text."""
+"""Output with colours for people. It is plain text through a pipe or with NO_COLOR set."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Console:
     """Prints on one stream.
 
     Args:
-        stream: where to.
+        stream: the stream; standard output by default.
 
     Attributes:
-        lively: the stream is a terminal, so colours and a moving line are welcome.
+        lively: whether the stream is a terminal, which can show colours and a progress line.
     """
 
     def __init__(self, stream: Optional[TextIO] = None) -> None:
@@ -27,7 +27,7 @@ class Console:
         self._coloured = self.lively and not os.environ.get("NO_COLOR")
 
     def paint(self, text: str, *looks: str) -> str:
-        """The text in colours, where they are welcome."""
+        """The text with colours, or unchanged if colours are off."""
         if not self._coloured or not looks:
             return text
         return f"\033[{';'.join(_COLOURS[look] for look in looks)}m{text}\033[0m"
@@ -43,11 +43,11 @@ class Console:
 
 
 class Waiting:
-    """A moving line on a terminal while something takes its time; nothing at all elsewhere.
+    """A progress line on a terminal during a long action. Prints nothing elsewhere.
 
     Args:
-        console: where to.
-        text: what is going on.
+        console: the terminal.
+        text: the action.
     """
 
     def __init__(self, console: Console, text: str) -> None:

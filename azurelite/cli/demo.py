@@ -1,4 +1,4 @@
-"""`azurelite demo`: the main job, as at a first boot, where everybody can watch it."""
+"""`azurelite demo`: provisions a scratch root against the simulator, and shows what happens."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _IMPATIENT = "  deadline: 60   # seconds; a person is waiting\n"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
-    parser.add_argument("--keep", metavar="DIR", help="make the scratch root here, and keep it")
-    parser.add_argument("--scenario", metavar="FILE", help="another VM, or a fabric that misbehaves")
-    parser.add_argument("--json", action="store_true", help="print what happened as JSON")
+    parser.add_argument("--keep", metavar="DIR", help="create the scratch root in DIR, and keep it")
+    parser.add_argument("--scenario", metavar="FILE", help="simulate this VM or these faults")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Provision a scratch root against the embedded fabric, and show it."""
+    """Provision a scratch root against the simulator, and print the result."""
     scenario = load_scenario(arguments.scenario)
     if arguments.keep is not None:
         return _show(scenario, Path(arguments.keep), as_json=arguments.json)
@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _show(scenario: Scenario, folder: Path, *, as_json: bool) -> int:
     console = Console()
     if not as_json:
-        console.line(console.paint(f"azurelite {azurelite.__version__}", "bold") + ": a first boot, rehearsed")
-    # The page tells the story; the log would tell it twice. What a person waits for shows in the moving line.
+        console.line(console.paint(f"azurelite {azurelite.__version__}", "bold") + ": simulating a first boot")
+    # The page has everything that the log would say.
     logging.getLogger("azurelite").setLevel(logging.CRITICAL)
     with Simulator(scenario) as fabric:
         make_scratch_root(folder, scenario.vm, config=config_text(fabric.url) + _IMPATIENT)

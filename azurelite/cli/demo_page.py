@@ -1,4 +1,4 @@
-"""What the demo shows: metadata, steps, time line, report, files. Layout only."""
+"""Prints the page of the demo: metadata, steps, time line, reports, files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _HIDDEN = ("raw", "provenance", "network")
 
 
 class DemoRun(Record):
-    """All that the demo saw.
+    """The result of the demo.
 
     Attributes:
-        outcome: azurelite's own word.
-        metadata: the redacted document that it left.
-        requests: what the fabric was asked.
-        reports: what the fabric was told.
+        outcome: the outcome of the run.
+        metadata: the redacted metadata that the run saved.
+        requests: the requests that the simulator received.
+        reports: the health reports that the simulator received.
         written: file below the root -> (mode, size, content).
-        url: where the fabric was.
+        url: the simulator's address.
     """
 
     outcome: Outcome
@@ -52,7 +52,7 @@ class DemoRun(Record):
 
 
 def print_page(console: Console, run: DemoRun) -> None:
-    """Print the whole story."""
+    """Print the page."""
     _metadata(console, run)
     _steps(console, run.outcome)
     _time_line(console, run.outcome)

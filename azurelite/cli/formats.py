@@ -1,4 +1,4 @@
-"""The metadata dict in other programs' shapes: shell variables, and cloud-init's instance-data.json. Pure."""
+"""The metadata in other formats: shell variables, and cloud-init's instance-data.json."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def as_env(document: Mapping[str, Any]) -> str:
     """Lines of NAME="value" that a shell and systemd's EnvironmentFile= both read.
 
     Args:
-        document: the metadata dict, secrets already replaced. `raw` and `provenance` are left out; a key inside a
-            mapping or list becomes part of the name, as AZURELITE_TAGS_ROLE or AZURELITE_PUBLIC_SSH_KEYS_0.
+        document: the metadata dict, with secrets replaced. `raw` and `provenance` are left out. A key inside a mapping
+            or list becomes part of the name, as in AZURELITE_TAGS_ROLE or AZURELITE_PUBLIC_SSH_KEYS_0.
 
     Returns:
-        One line per value that is not None; line breaks inside a value become blanks.
+        One line per value that is not None; line breaks inside a value become spaces.
     """
     lines: list[str] = []
     for key, value in document.items():
@@ -41,16 +41,16 @@ def _add(lines: list[str], name: str, value: Any) -> None:
 
 
 def as_cloud_init(document: Mapping[str, Any], *, os_release: str, machine: Mapping[str, str]) -> dict[str, Any]:
-    """The shape of cloud-init's instance-data.json, so that scripts written for it find their keys.
+    """The format of cloud-init's instance-data.json, for scripts that were written for cloud-init.
 
     Args:
-        document: the metadata dict, secrets already replaced.
+        document: the metadata dict, with secrets replaced.
         os_release: the text of /etc/os-release.
-        machine: what the running system is: kernel_release, machine, python_version, system_platform.
+        machine: kernel_release, machine, python_version and system_platform of the running system.
 
     Returns:
         `v1` with cloud-init's standard keys (with their hyphenated aliases) and `ds.meta_data`. The availability
-        zone is the VM's zone; cloud-init prints the fault domain there, which is given only where there is no zone.
+        zone is the VM's zone, or the fault domain if the VM has no zone; cloud-init always prints the fault domain.
     """
     region = document.get("region")
     v1: dict[str, Any] = {

@@ -12,15 +12,15 @@ from azurelite.system.root import Root
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="one handler: its options, and an example")
-    parser.add_argument("--root", default="/", metavar="DIR", help="the guest whose own handlers are listed, too")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="print the options of this handler, and an example")
+    parser.add_argument("--root", default="/", metavar="DIR", help="include the plug-ins and executables of this guest")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--markdown", action="store_true", help="print the page of azurelite's own handlers")
+    form.add_argument("--markdown", action="store_true", help="print the reference page of the built-in handlers")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what the handlers' code says of them. It asks nobody and needs no rights."""
+    """Print the handlers as their code describes them. Sends no request and needs no root."""
     if arguments.markdown:
         if arguments.name is not None:
             raise ConfigError("--markdown prints all handlers: leave NAME out")

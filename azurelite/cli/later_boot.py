@@ -1,4 +1,4 @@
-"""The check that ends most boots: this VM is done. It imports as little as it can."""
+"""The check that ends most boots: this VM is done. It imports as few modules as possible."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from azurelite.system.root import Root
 
 
 def nothing_to_do(verb: str, root: str, *, config: str | None = None) -> str | None:
-    """Why a boot has nothing to do, as at every usual later one, or None.
+    """Why a verb has nothing to do at this boot; None if it has.
 
     Args:
-        verb: "provision", "apply" (at the first boot only), or "report", which is always done.
+        verb: "provision", "apply" (with --first-boot), or "report", which always has work.
         root: host path of the guest's `/`.
-        config: of `provision --config`.
+        config: the file of `provision --config`.
     """
     if verb == "report":
         return None
@@ -22,8 +22,8 @@ def nothing_to_do(verb: str, root: str, *, config: str | None = None) -> str | N
         return marker.done_before(guest, read_identity(guest).vm_id)
     off = marker.switched_off(guest)
     if off is not None:
-        return f"azurelite is switched off: {off}"
+        return f"azurelite is disabled: {off}"
     vm_id = read_identity(guest).vm_id
     if vm_id is not None and marker.nothing_to_do(guest, vm_id, config_file=config):
-        return f"this VM ({vm_id}) is provisioned already"
+        return f"VM {vm_id} was provisioned earlier; nothing to do"
     return None

@@ -11,6 +11,7 @@ from typing import Any
 from azurelite import layout
 from azurelite.cli.formats import as_cloud_init, as_env
 from azurelite.cli.parser import add_guest_arguments
+from azurelite.cli.shell import complain
 from azurelite.config.schema import unknown
 from azurelite.errors import ConfigError, NotAzureError
 from azurelite.metadata import expose, redact
@@ -23,29 +24,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
     add_guest_arguments(parser)
     parser.add_argument(
-        "key", nargs="?", metavar="KEY", help="one value only, as username, tags.role or raw.imds.compute.sku"
+        "key",
+        nargs="?",
+        metavar="KEY",
+        help="print only this value: username, tags.role, raw.imds.compute.sku, …",
     )
     parser.add_argument(
         "--format",
         choices=("json", "yaml", "text", "env", "cloud-init"),
-        help="how to print; text for one key, json for all by default; env and cloud-init print all",
+        help="output format; the default is text for one key and json for all keys; env and cloud-init print all keys",
     )
     parser.add_argument(
-        "--saved", action="store_true", help="what the last `provision` of this boot read; nothing is asked"
+        "--saved", action="store_true", help="print what the last `provision` of this boot read; send no request"
     )
-    parser.add_argument("--show-secrets", action="store_true", help="print secrets in clear; root only")
+    parser.add_argument("--show-secrets", action="store_true", help="print secrets in plain text; root only")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Crawl and print. 1: the key has no value. 3: nothing could be asked (not on Azure, too)."""
+    """Crawl and print. Returns 1 if the key has no value, 3 if Azure was not reached or this is not Azure."""
     if arguments.show_secrets and os.geteuid() != 0:
-        raise ConfigError("--show-secrets is for root alone: use sudo, or leave it out")
+        raise ConfigError("--show-secrets needs root: use sudo, or leave it out")
     if arguments.key is not None and arguments.format in ("env", "cloud-init"):
-        raise ConfigError(f"--format {arguments.format} prints all: leave KEY out")
+        raise ConfigError(f"--format {arguments.format} prints all keys: leave KEY out")
     try:
         document = _document(arguments)
     except NotAzureError as error:
-        print(f"azurelite: {error}", file=sys.stderr)
+        complain(str(error))
         return 3
     if arguments.format == "env":
         print(as_env(document))
@@ -82,7 +86,7 @@ def _cloud_init(document: dict[str, Any], root: str) -> dict[str, Any]:
 
 
 def render(value: Any, form: str) -> str:
-    """A value as json, yaml or text: one scalar as it is, one item of a list or `key: value` pair a line."""
+    """A value as json, yaml or text. Text is a bare scalar, or one line per list item or `key: value` pair."""
     if form == "json":
         return json.dumps(value, indent=2)
     if form == "yaml":
@@ -102,7 +106,7 @@ def _inline(value: Any) -> str:
 
 
 def _pick(document: Any, key: str) -> Any:
-    """Follow a dotted key through mappings and list positions. Raises ConfigError where it leads nowhere."""
+    """Follow a dotted key through mappings and list positions. Raises ConfigError for an unknown key."""
     value = document
     walked: list[str] = []
     for part in key.split("."):

@@ -14,12 +14,12 @@ from azurelite.run.plan import Step
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
     add_guest_arguments(parser)
-    parser.add_argument("--force", action="store_true", help="as if nothing had been done yet")
+    parser.add_argument("--force", action="store_true", help="ignore what was done earlier")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what would be done. 3 when a required step is blocked by a source that failed."""
+    """Print the plan. Returns 3 if a required step is blocked by a source that failed."""
     try:
         plan = run_plan(root=arguments.root, config=arguments.config, force=arguments.force)
     except NotAzureError as error:
@@ -44,7 +44,7 @@ def _verdict(step: Step) -> tuple[str, str]:
         return "fail", str(step.blocked)
     weight = "required" if step.handler.required else "optional"
     often = {"instance": "once per VM", "boot": "at every boot", "once": "once on this machine"}
-    when = "".join(f", `{condition.text}` holds" for condition in step.handler.when)
+    when = "".join(f", condition `{condition.text}` is true" for condition in step.handler.when)
     return "run", f"{step.handler.summary} ({weight}, {often[step.handler.frequency]}{when})"
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+_NAMED_BY_REASON = ("already provisioned", "disabled", "not azure")  # their reasons are whole sentences
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
@@ -25,17 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_guest_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="change nothing and send no report; list the changes")
-    parser.add_argument("--force", action="store_true", help="do it again though this VM is provisioned already")
+    parser.add_argument("--force", action="store_true", help="provision again even if this VM is done")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     parser.add_argument(
         "--detach",
         action="store_true",
-        help="end once Azure has accepted Ready; what stands behind report_ready goes on in the background",
+        help="end after Azure has accepted Ready; the steps after report_ready continue in the background",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Provision, and print what came of it."""
+    """Provision, and print the outcome."""
     usual = not (arguments.dry_run or arguments.force or arguments.json)
     said = nothing_to_do("provision", arguments.root, config=arguments.config) if usual else None
     if said is not None:
@@ -60,10 +62,10 @@ def perform(
     as_json: bool = False,
     detach: bool = False,
 ) -> int:
-    """The same, without the parser."""
+    """Like `run`, without the parser."""
     if detach and (dry_run or as_json):
         raise ConfigError(
-            f"--detach does not go with {'--dry-run' if dry_run else '--json'}: the one who reads waits for all of it"
+            f"--detach excludes {'--dry-run' if dry_run else '--json'}, which needs the whole outcome: leave one out"
         )
     began = os.getpid()
     outcome = run_provision(root=root, config=config, dry_run=dry_run, force=force, detach=detach)
@@ -71,16 +73,16 @@ def perform(
         try:
             print_outcome(outcome, as_json=as_json, dry_run=dry_run)
             print(end="", flush=True)
-        except OSError as error:  # the exit code is for the outcome, which is what it is
-            LOG.warning("what came of it cannot be printed: %s", error.strerror)
+        except OSError as error:  # the exit code stays that of the outcome
+            LOG.warning("cannot write to standard output: %s", error.strerror)
             sys.stdout = None
-    else:  # the log, unlike standard output, bears that the console of whoever started us is gone
+    else:  # standard output may be closed, which the log tolerates
         LOG.info("%s", _in_one_line(outcome))
     return outcome.exit_code
 
 
 def print_outcome(outcome: Outcome, *, as_json: bool, dry_run: bool) -> None:
-    """One line for people (in a dry run the changes before it), or the whole as JSON."""
+    """Print one line, in a dry run after the changes; or all of the outcome as JSON."""
     if as_json:
         import json
 
@@ -93,6 +95,7 @@ def print_outcome(outcome: Outcome, *, as_json: bool, dry_run: bool) -> None:
 
 
 def _in_one_line(outcome: Outcome) -> str:
-    took = f" in {outcome.seconds:.2f} s" if outcome.seconds else ""
+    took = f" ({outcome.seconds:.2f} s)" if outcome.seconds else ""
     why = outcome.brief or outcome.reason
-    return f"{outcome.outcome}{took}: {why}" if why else f"{outcome.outcome}{took}"
+    named = [] if outcome.outcome in _NAMED_BY_REASON else [outcome.outcome]
+    return ": ".join([*named, why] if why else named) + took

@@ -17,26 +17,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from azurelite.cli.parser import add_guest_arguments
 
     add_guest_arguments(parser)
-    parser.add_argument("kind", choices=("ready", "failure", "progress"), help="what to tell")
-    parser.add_argument("--reason", metavar="TEXT", help="why it failed (required with failure), or what goes on")
+    parser.add_argument("kind", choices=("ready", "failure", "progress"), help="the state to report")
+    parser.add_argument("--reason", metavar="TEXT", help="why it failed (required with failure), or what is being done")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Report, and say so."""
+    """Report, and print that it was accepted."""
     if arguments.kind == "failure" and not (arguments.reason or "").strip():
-        raise ConfigError("report failure needs --reason TEXT: it is what the portal shows")
+        raise ConfigError("report failure needs --reason TEXT, which the portal shows: add it")
     if arguments.kind == "ready" and arguments.reason is not None:
-        raise ConfigError("report ready takes no --reason: Azure keeps none with it")
-    text = arguments.reason or "provisioning goes on"
+        raise ConfigError("report ready takes no --reason: leave it out")
+    text = arguments.reason or "provisioning continues"
     return perform(arguments.kind, text, root=arguments.root, config=arguments.config)
 
 
 def perform(kind: Kind, text: str = "", *, root: str, config: Optional[str] = None) -> int:
-    """The same, without the parser."""
+    """Like `run`, without the parser."""
     try:
         send_report(kind, text, root=root, config=config)
     except NotAzureError as error:
-        print(f"nothing was reported: {error}")
+        print(f"no report was sent: {error}")
         return 0
     print(f"Azure accepted the report: {kind}")
     return 0

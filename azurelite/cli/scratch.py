@@ -1,4 +1,4 @@
-"""A scratch root: as much of a Linux guest as a first boot needs, with the firmware of an Azure VM."""
+"""Makes a scratch root: the files of a Linux guest that a first boot needs, with the firmware of an Azure VM."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def make_scratch_root(folder: Path, vm: Vm, *, config: str) -> None:
 
     Args:
         folder: the guest's `/`.
-        vm: gives the firmware its UUID and generation.
+        vm: has the UUID and generation for the firmware.
         config: the text of its /etc/azurelite/azurelite.yaml.
 
     Raises:
-        ConfigError: the folder holds something, or cannot be written.
+        ConfigError: the folder is not empty, or cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def make_scratch_root(folder: Path, vm: Vm, *, config: str) -> None:
         if vm.generation == 2:
             (folder / layout.EFI_DIR.lstrip("/")).mkdir(parents=True)
     except OSError as error:
-        raise ConfigError(f"{error.filename}: {error.strerror}: give a folder that can be written") from error
+        raise ConfigError(f"{error.filename}: {error.strerror}: give a writable folder") from error
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
     parser.add_argument("action", choices=("install", "remove"), help="install or remove the boot service")
     parser.add_argument("--init", metavar="NAME", help=f"the init system (default: the one found): {', '.join(INITS)}")
-    parser.add_argument("--root", default="/", metavar="DIR", help="the guest's root; all guest paths are below it")
+    parser.add_argument("--root", default="/", metavar="DIR", help="the folder that holds the guest's `/`")
     parser.add_argument(
         "--early", action="store_true", help="systemd: also set the host name from the disc before the network starts"
     )

@@ -13,16 +13,16 @@ from azurelite.simulator import Scenario, ScenarioError, Simulator, config_text
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
-    parser.add_argument("scenario", nargs="?", metavar="SCENARIO", help="a YAML file; a plain VM when left out")
+    parser.add_argument("scenario", nargs="?", metavar="SCENARIO", help="a YAML file; default: a plain VM")
     parser.add_argument(
         "--listen",
         metavar="HOST:PORT",
         action="append",
-        help="where to listen, 127.0.0.1 and any free port by default; may be given more than once",
+        help="listen here; may be repeated; default: a free port of 127.0.0.1",
     )
-    parser.add_argument("--log", metavar="FILE", help="write every request as a line of JSON")
+    parser.add_argument("--log", metavar="FILE", help="write each request to FILE, as a line of JSON")
     parser.add_argument(
-        "--print-config", action="store_true", help="print the YAML that points azurelite here, then serve"
+        "--print-config", action="store_true", help="print the YAML that makes azurelite use this simulator, then serve"
     )
 
 
@@ -55,11 +55,11 @@ def load_scenario(path: Optional[str]) -> Scenario:
     except ScenarioError as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}: give a scenario file that can be read") from error
+        raise ConfigError(f"{path}: {error.strerror}: give a readable scenario file") from error
 
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ConfigError(f"--listen {text}: give HOST:PORT, as 127.0.0.1:8080")
+        raise ConfigError(f"--listen {text}: give HOST:PORT, for example 127.0.0.1:8080")
     return host.strip("[]"), int(port)

@@ -1,16 +1,15 @@
-"""Imports without what a run never uses. Only for the program `azurelite`, whose process ends soon after.
+"""Makes imports cheaper by leaving out what a run never uses. Only for the program `azurelite`, not for the library.
 
-Gain of each, in instructions of the whole main job with Python 3.11:
+Each optimisation, with the instructions of the main job that it saves on Python 3.11:
 
-* patterns are compiled when they are used (35 %): of some eighty patterns in the standard library, PyYAML and urllib3 a
-  run uses a dozen;
-* `importlib.metadata`, which urllib3 2.x imports for HTTP/2, has a stand-in that imports it when it is asked (8 %);
-* `ssl`, and OpenSSL behind `hashlib`, look as if they were not installed (7 %, and 5 MB of memory): http.client and
-  urllib3 both provide for that, and Azure's endpoints inside a VM speak plain HTTP;
-* the garbage collector is off during imports, and what they made is not looked at later (3.5 %).
+* patterns are compiled on first use (35 %): the standard library, PyYAML and urllib3 have about eighty patterns, of
+  which a run uses a dozen;
+* `importlib.metadata`, which urllib3 2.x imports for HTTP/2, is replaced by one that imports it on first use (8 %);
+* `ssl`, and OpenSSL behind `hashlib`, appear as not installed (7 %, and 5 MB of memory): http.client and urllib3 allow
+  for that, and Azure's endpoints inside a VM use plain HTTP;
+* the garbage collector is off during imports, and skips the objects that they made afterwards (3.5 %).
 
-Modules stay incomplete in this process, so nobody's code but azurelite's may run in it: plug-ins have an interpreter of
-their own.
+Modules stay incomplete in this process, so only azurelite's code may run in it: plug-ins run in a separate interpreter.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _compile = re.compile
 
 @contextlib.contextmanager
 def lean_imports() -> Iterator[None]:
-    """For the length of this, imports leave out what a run does not use."""
+    """A context in which imports leave out what a run does not use."""
     stand_ins: dict[str, Any] = {"ssl": None, _METADATA: _Metadata(_METADATA)}
     if _has_own_hashes():
         stand_ins["_hashlib"] = None
@@ -48,7 +47,7 @@ def lean_imports() -> Iterator[None]:
 
 
 def _has_own_hashes() -> bool:
-    """Fedora's Python, for one, has none but OpenSSL's."""
+    """Whether `hashlib` works without OpenSSL; it does not in Fedora's Python, for example."""
     try:
         for name in ("_md5", "_sha1"):
             __import__(name)
@@ -66,7 +65,7 @@ class _Metadata(ModuleType):
 
 
 class _Later:
-    """A pattern that is compiled when it is used."""
+    """A pattern that is compiled on first use."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         self._given, self._named = given, named

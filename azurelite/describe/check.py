@@ -1,4 +1,4 @@
-"""Everything that is wrong with configuration files, file by file, in the order of their lines."""
+"""Finds every mistake in configuration files, by file and line."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DEFAULTS = "built-in defaults"
 
 
 class Verdict(Record):
-    """What is to be said of one file.
+    """The mistakes in one file.
 
     Attributes:
         name: the file.
-        problems: by line; none: the file is right.
-        more: how many there are beside those.
+        problems: sorted by line; empty if the file is correct.
+        more: the number of further mistakes.
     """
 
     name: str
@@ -30,11 +30,11 @@ class Verdict(Record):
 
 
 def check_files(paths: Sequence[str], root: Root) -> list[Verdict]:
-    """Files of the host, each laid over the ones before it, and those over the built-in defaults.
+    """Check files of the host. Each overrides the files before it and the built-in defaults.
 
     Args:
         paths: the files.
-        root: the guest whose own handlers are known.
+        root: the guest with the plug-ins and executables.
     """
     layers = Layers(DEFAULT_HANDLERS, Problems())
     verdicts = []
@@ -50,11 +50,11 @@ def check_files(paths: Sequence[str], root: Root) -> list[Verdict]:
 
 
 def check_guest(root: Root, file: Optional[str]) -> list[Verdict]:
-    """The layers of a guest, as a boot would read them: what a later file replaces is not looked at.
+    """Check the configuration of a guest, as a boot would read it: values that a later file overrides are not checked.
 
     Args:
         root: the guest.
-        file: host path of a file in place of /etc/azurelite/azurelite.yaml.
+        file: host path of a file to use instead of /etc/azurelite/azurelite.yaml.
     """
     problems = Problems()
     documents = read_layers(root, file=file, problems=problems)

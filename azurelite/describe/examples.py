@@ -1,6 +1,6 @@
-"""An entry of each handler as somebody might write it: `azurelite handlers NAME` prints it, and a test checks it.
+"""An example entry for each handler: `azurelite handlers NAME` prints it, and a test checks it.
 
-A handler from outside brings its own, by the name `EXAMPLE` in its module.
+A plug-in has its own in `EXAMPLE` of its module.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ EXAMPLES: dict[str, str] = {
     save: /var/lib/waagent/CustomData
 """,
     "disable_service": """\
-- disable_service           # azurelite's own: the next boots do without it
+- disable_service           # later boots do not run azurelite
 """,
     "eject_media": """\
-- eject_media               # behind report_ready
+- eject_media               # after report_ready
 """,
     "growroot": """\
 - growroot
@@ -81,7 +81,7 @@ EXAMPLES: dict[str, str] = {
 """,
     "run": """\
 - run:
-    id: register            # a name of its own, so that `run` can stand in the list several times
+    id: register            # a unique name, because `run` may have several entries
     argv: [/usr/local/sbin/register-vm, --quiet]
     timeout: 60
     when: not tags.unmanaged
@@ -127,7 +127,7 @@ EXAMPLES: dict[str, str] = {
 """,
     "user_data": """\
 - user_data:
-    sources: [user_data]    # and leave custom data alone
+    sources: [user_data]    # ignore custom data
     timeout: 600
 """,
     "users": f"""\

@@ -1,7 +1,7 @@
-"""JSON Schema (draft 2020-12) of the configuration, for editors, out of the same dataclasses that check it.
+"""Makes the JSON Schema (draft 2020-12) of the configuration, for editors, from the classes that check it.
 
-What a dataclass refuses in its own words (a path that is not absolute, a user name that cannot be) no schema knows:
-`azurelite config check` does.
+The schema lacks the checks inside those classes, such as absolute paths and valid user names: use `azurelite config
+check` for them.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from azurelite.plugins import Plugin
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
-# A condition begins with a field that exists, or with `not` and one.
+# A condition starts with an existing field, or with `not` and a field.
 _CONDITION = rf"^\s*(not\s+)?({'|'.join(FIELDS)})([.\s=!]|$)"
 _POSITIONS = ("before", "after")
-# A handler of somebody else's, by its place in Python; what it takes is not known here.
+# A plug-in, by its place in Python; its options are unknown here.
 _PLUGIN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 _PLUGIN_NAME: dict[str, Any] = {"type": "string", "pattern": _PLUGIN}
 _CONDITION_TEXT: dict[str, Any] = {"type": "string", "pattern": _CONDITION}
@@ -34,19 +34,19 @@ def config_schema(handlers: Mapping[str, Plugin]) -> Json:
     """The schema of a configuration file.
 
     Args:
-        handlers: name -> what is known of the handler.
+        handlers: name -> description.
     """
     definitions = {name: _handler(known, fixed=name == REPORT_READY) for name, known in handlers.items()}
     return {
         "$schema": DIALECT,
         "title": "azurelite.yaml",
-        "description": "What azurelite does at the first boot of a virtual machine on Azure.",
+        "description": "The configuration of azurelite, which provisions Linux virtual machines on Azure.",
         "type": "object",
         "additionalProperties": False,
         "properties": {
             "datasource": {"description": "Where metadata comes from.", **_of_class(DatasourceConfig)},
             "handlers": {
-                "description": "What is done, in this order.",
+                "description": "The handlers to run, in this order.",
                 "type": "array",
                 "items": _entry(handlers),
             },
@@ -93,7 +93,7 @@ def _handler(known: Plugin, *, fixed: bool) -> Json:
 
 
 def _of_class(cls: Any) -> Json:
-    """A mapping whose keys are the fields; a section that is left empty is null."""
+    """The schema of a class: a mapping with its fields as keys, or null for an empty section."""
     types = get_type_hints(cls)
     texts = attribute_texts(cls)
     properties = {}
@@ -114,7 +114,7 @@ def _of_type(kind: Any) -> Json:
     if origin is Union:
         return _any_of([{"type": "null"} if one is type(None) else _of_type(one) for one in arguments])
     if origin is Literal:
-        # An editor may read a bare `yes` as true, as PyYAML does.
+        # An editor may read `yes` without quotes as true, like PyYAML.
         truths = [truth for truth in (True, False) if choice_of(arguments, truth) not in (None, truth)]
         return {"enum": [*arguments, *truths]}
     return _of_container(origin, arguments) if origin is not None else _of_scalar(kind)
@@ -133,7 +133,7 @@ def _of_scalar(kind: Any) -> Json:
 
 
 def _any_of(schemas: list[Json]) -> Json:
-    """One of several; simple types in one list, as editors show them best."""
+    """The schema of alternatives. Simple types become one list, which editors show best."""
     if all(set(schema) == {"type"} and isinstance(schema["type"], str) for schema in schemas):
         return {"type": list(dict.fromkeys(schema["type"] for schema in schemas))}
     return {"anyOf": schemas}

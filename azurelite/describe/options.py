@@ -1,6 +1,6 @@
-"""Dataclasses of options as a reader sees them: each key with its kind, default and text, from the code itself.
+"""Describes options for people: each key with its type, default and text, taken from the class of options.
 
-The text of a key is what the docstring's section "Attributes:" says of the field.
+The text of a key is the text of the field in the docstring's section "Attributes:".
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class OptionDoc(Record):
     """One key.
 
     Attributes:
-        name: the key; those of mappings inside are written `files[].path`.
-        kind: what it takes, in a reader's words.
-        default: what holds when it is absent: a plain value, as YAML has it.
-        text: what it is for.
+        name: the key; a key inside another one is written like `files[].path`.
+        kind: its type, for people.
+        default: the value if it is absent, as a plain value.
+        text: its meaning.
     """
 
     name: str
@@ -41,7 +41,7 @@ class OptionDoc(Record):
 
 
 def options_of(cls: type, *, prefix: str = "") -> tuple[OptionDoc, ...]:
-    """Every key of a dataclass, those of the dataclasses inside behind the key that holds them."""
+    """Every key of a class of options. Keys inside another key follow that key."""
     found: list[OptionDoc] = []
     texts = attribute_texts(cls)
     types = get_type_hints(cls)
@@ -76,7 +76,7 @@ def default_of(field: Field) -> Any:
 
 
 def kind_of(kind: Any) -> str:
-    """What a key of that type takes, in a reader's words; that it may be null, its default says."""
+    """A type, for people. Whether it may be null is not included; the default shows that."""
     origin, arguments = get_origin(kind), get_args(kind)
     if has_keys(kind):
         return "mapping"
@@ -102,7 +102,7 @@ def _plural(kind: str) -> str:
 
 
 def _inside(kind: Any) -> list[tuple[Any, str]]:
-    """The dataclasses that a value of that type may hold, each with how a key inside is written."""
+    """The classes of options that a value of that type may contain, each with the suffix for its keys."""
     origin, arguments = get_origin(kind), get_args(kind)
     if has_keys(kind):
         return [(kind, "")]

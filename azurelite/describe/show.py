@@ -1,6 +1,6 @@
-"""The whole configuration as YAML, defaults too, with the place that each value came from as comment at its line's end.
+"""Prints the whole configuration, with defaults, as YAML; a comment at each line has the origin of the value.
 
-Read back, the text makes the same configuration. A secret is left out, and a comment says so.
+The text, read back, is the same configuration. A secret is replaced by a comment.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from azurelite.metadata import Secret
 from azurelite.record import Record
 
 _DEFAULT = "default"
-_HIDDEN = "a secret, which is left out here: --show-secrets prints it"
-_Line = tuple[str, Optional[str]]  # YAML, and the comment behind it
+_HIDDEN = "a secret: use --show-secrets to print it"
+_Line = tuple[str, Optional[str]]  # YAML, and its comment
 
 
 class Shown(Record):
-    """A configuration, ready to be shown.
+    """A configuration, ready to be printed.
 
     Attributes:
-        values: of the whole file, plain; secrets are `Secret` objects.
-        origins: path of keys -> "file:line", of the values that a file gives.
+        values: plain values; secrets are `Secret` objects.
+        origins: path of keys -> "file:line", for values that come from a file.
     """
 
     values: dict[str, Any]
     origins: dict[KeyPath, str]
 
     def as_yaml(self, *, show_secrets: bool = False) -> str:
-        """YAML, a value a line, its origin behind it."""
+        """YAML, one value per line, each with its origin."""
         values = reveal(self.values) if show_secrets else self.values
         lines = _mapping(values, (), self.origins, told=False)
         return "\n".join(text if comment is None else f"{text}  # {comment}" for text, comment in lines)
 
     def as_dict(self, *, show_secrets: bool = False) -> dict[str, Any]:
-        """JSON-ready: the values, and by dotted path which place those are from that are no defaults."""
+        """JSON-ready: the values, and dotted path -> origin for those that come from a file."""
         values = reveal(self.values) if show_secrets else _without_secrets(self.values)
         return {"values": values, "origins": {dotted(path): origin for path, origin in self.origins.items()}}
 
 
 def show_config(config: Config, handlers: Sequence[Handler]) -> Shown:
-    """What is in force.
+    """Make the values and origins of a configuration.
 
     Args:
         config: the merged configuration.
-        handlers: its entries, bound.
+        handlers: its entries, as handlers.
     """
     origins = {path: f"{place.file}:{place.line}" for path, place in config.document.places.items() if path}
     entries = []
@@ -58,17 +58,17 @@ def show_config(config: Config, handlers: Sequence[Handler]) -> Shown:
             keys["id"] = entry.id
         if handler.when:
             keys["when"] = [condition.text for condition in handler.when]
-        if handler.name != REPORT_READY:  # which takes neither
+        if handler.name != REPORT_READY:  # it has neither
             keys.update(frequency=handler.frequency, required=handler.required)
         entries.append({handler.name: {**keys, **(plain(handler.options) or {})}})
-        if entry.path in origins:  # a name alone has its place where a mapping has that of its key
+        if entry.path in origins:  # an entry without a mapping has the line of its name
             origins.setdefault((*entry.path, handler.name), origins[entry.path])
     values = {"datasource": plain(config.datasource), "handlers": entries}
     return Shown(values, origins)
 
 
 def reveal(value: Any) -> Any:
-    """The value with its secrets in clear. For root's eyes only."""
+    """The value with its secrets in plain text. Only for root."""
     if isinstance(value, Secret):
         return value.reveal()
     if isinstance(value, dict):
@@ -85,13 +85,13 @@ def _without_secrets(value: Any) -> Any:
 
 
 def _mapping(values: dict[str, Any], path: KeyPath, origins: dict[KeyPath, str], *, told: bool) -> list[_Line]:
-    """A line for each key, and below it what is in it.
+    """One line per key, followed by the lines of its value.
 
     Args:
         values: the mapping.
-        path: where it stands.
-        origins: where values are from.
-        told: that all of this is the default stands above already.
+        path: its keys.
+        origins: the origins of values.
+        told: a line above already says that all of it is the default.
     """
     lines: list[_Line] = []
     for key, value in values.items():

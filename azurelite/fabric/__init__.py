@@ -1,1 +1,1 @@
-"""Speaking with Azure: addresses, bytes, raw documents. No policy, and nothing of what a VM does with the answers."""
+"""Requests to Azure: addresses, bytes, raw documents. Does not know what a VM does with the answers."""

@@ -1,8 +1,8 @@
-"""The VM's certificates: WireServer gives them encrypted for a key that the asker presents.
+"""Fetches the VM's certificates, which WireServer encrypts for a key that the request contains.
 
-What comes is a CMS envelope around a PKCS#12 package without a password; the `openssl` program opens both. The
-private keys in it are on the disk only inside that package, in a private folder that is gone before anyone returns.
-Which certificate is for what, this file does not know.
+The answer is a CMS envelope around a PKCS#12 package without a password; the `openssl` program opens both. The private
+keys are on the disk only inside that package, in a private folder that is removed before the function returns. This
+module does not know what a certificate is for.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from azurelite.system.scratch import put_private, scratch_folder
 
 LOG = logging.getLogger(__name__)
 
-# The ciphers that WireServer can be asked for, in the order of the Azure Linux agent: FIPS machines know no 3DES,
-# old hosts nothing else.
+# The ciphers to ask WireServer for, in the order of the Azure Linux agent: FIPS machines have no 3DES, old hosts have
+# nothing else.
 _FIRST_CIPHER, _SECOND_CIPHER = "AES128_CBC", "DES_EDE3_CBC"
-# The address names the incarnation: once that has moved on (410), only a new goal state helps.
+# The address contains the incarnation. When that is outdated (410), a retry is useless without a new goal state.
 _TABLE = RetryTable({status: pause for status, pause in retry.GOAL_STATE.statuses.items() if status != 410})
 _PFX_FORMAT = "Pkcs7BlobWithPfxContents"
-# The package's checksum is made with SHA-1, which FIPS machines refuse: so first without looking at it. Packages
-# of old hosts are encrypted with what OpenSSL 3 only knows with -legacy, a word that OpenSSL 1 does not know.
+# The package has a SHA-1 checksum, which FIPS machines refuse, so first try without checking it. Old hosts use ciphers
+# that OpenSSL 3 knows only with -legacy, an option that OpenSSL 1 does not have.
 _PFX_OPTIONS = (("-nomacver",), (), ("-legacy",))
-_OPENSSL_WAIT = 60.0  # seconds; making a key takes under one, and longer where randomness is short
+_OPENSSL_WAIT = 60.0  # seconds; making a key takes less than one, or longer while the kernel collects entropy
 _REQUEST = b"[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = LinuxTransport\n"
 _FETCHING, _DECRYPTING = "error fetching certificates", "error decrypting certificates"
 
@@ -48,10 +48,10 @@ class Certificate(Record):
     """One of the VM's certificates.
 
     Attributes:
-        thumbprint: SHA-1 of the certificate, as 40 upper-case hex digits: the name that Azure knows it by.
+        thumbprint: SHA-1 of the certificate, as 40 upper-case hex digits; Azure uses it as the name.
         certificate_pem: the certificate.
-        public_key: its key as OpenSSH writes it, with no comment; None for a kind that OpenSSH does not take.
-        private_key_pem: the key that belongs to it, where the package has it.
+        public_key: its key in OpenSSH's format, without a comment; None for a key type that OpenSSH does not support.
+        private_key_pem: its private key; None if the package does not have it.
     """
 
     thumbprint: str
@@ -63,21 +63,21 @@ class Certificate(Record):
 def fetch_certificates(
     http: HttpClient, url: str, *, commands: Commands, timeout: float, deadline: Deadline, scratch: Optional[str] = None
 ) -> tuple[Certificate, ...]:
-    """Ask for the VM's certificates and open them.
+    """Fetch and decrypt the VM's certificates.
 
     Args:
-        http: does the exchanges.
-        url: the address that the goal state names.
+        http: sends the requests.
+        url: the address from the goal state.
         commands: runs `openssl`.
-        timeout: seconds that one exchange may take.
-        deadline: after it nothing is begun.
-        scratch: host path of the folder to make the private folder in; /run or else /tmp if left out.
+        timeout: seconds for one request.
+        deadline: after it nothing is started.
+        scratch: host path of the folder in which to make the private folder; default: /run, else /tmp.
 
     Returns:
-        The certificates in the package's order; none where the VM has none or they come in a form of their own.
+        The certificates in the package's order; none if the VM has none or their format is unknown.
 
     Raises:
-        CertificateError: they cannot be fetched, decrypted or read, with neither cipher; or openssl is missing.
+        CertificateError: both ciphers failed, or openssl is not installed.
     """
     _check(url)
     with TransportKey(commands, deadline=deadline, scratch=scratch) as key:
@@ -91,20 +91,20 @@ def fetch_certificates(
         except CertificateError as error:
             if deadline.remaining() <= 0:
                 raise
-            LOG.info("with the cipher %s: %s; asking for %s", _FIRST_CIPHER, error, _SECOND_CIPHER)
+            LOG.info("certificates: cipher %s failed: %s; retrying with %s", _FIRST_CIPHER, error, _SECOND_CIPHER)
         return ask(_SECOND_CIPHER, deadline)
 
 
 class TransportKey:
-    """A key pair for one exchange. Entering makes it; leaving removes it and all that was opened with it.
+    """A key pair for one request. Entering makes it; leaving removes it and everything that was decrypted with it.
 
     Args:
         commands: runs `openssl`.
-        deadline: when it must be done.
+        deadline: when openssl must have ended.
         scratch: host path of the folder to make the private folder in.
 
     Raises:
-        CertificateError: on entering, when the pair cannot be made.
+        CertificateError: on entering, if the pair cannot be made.
     """
 
     def __init__(self, commands: Commands, *, deadline: Deadline, scratch: Optional[str] = None) -> None:
@@ -113,19 +113,19 @@ class TransportKey:
         self._scratch = scratch
         self._folder = ""
         self._open = ExitStack()
-        self.certificate = ""  # base64 on one line, as the request's header wants it
+        self.certificate = ""  # base64 on one line, for the request's header
 
     def __enter__(self) -> TransportKey:
         if self._commands.find("openssl") is None:
             missing = "openssl is not installed"
-            raise CertificateError(f"{missing}: add it to the image, or give SSH keys as text", reason=missing)
+            raise CertificateError(f"{missing}: install it in the image, or give SSH keys as text", reason=missing)
         with ExitStack() as undo:
             try:
                 within = [self._scratch] if self._scratch is not None else []
                 self._folder = undo.enter_context(scratch_folder(within, holds="private keys"))
                 self._make()
             except (OSError, FileError) as error:
-                raise CertificateError(f"a transport key cannot be kept: {error}", reason=_FETCHING) from error
+                raise CertificateError(f"cannot store the transport key: {error}", reason=_FETCHING) from error
             self._open = undo.pop_all()
         return self
 
@@ -139,10 +139,10 @@ class TransportKey:
             envelope: CMS enveloped data (DER) for this key, around a PKCS#12 package.
 
         Returns:
-            The package's certificates and private keys as PEM, with remarks of openssl between them.
+            The package's certificates and private keys as PEM, with comments of openssl between them.
 
         Raises:
-            CertificateError: it is not for this key, or what is inside is no such package.
+            CertificateError: it is for another key, or its content is not such a package.
         """
         try:
             closed, package = self._put("envelope.der", envelope), self._put("package.pfx")
@@ -151,7 +151,7 @@ class TransportKey:
             self.openssl("cms", "-decrypt", "-inform", "DER", "-in", closed, *pair, "-out", package)
             return self._unpack(package)
         except (OSError, FileError) as error:
-            raise CertificateError(f"the certificates cannot be decrypted: {error}", reason=_DECRYPTING) from error
+            raise CertificateError(f"cannot decrypt the certificates: {error}", reason=_DECRYPTING) from error
 
     def openssl(self, *words: str, secret_input: Optional[Secret] = None, reason: str = _DECRYPTING) -> str:
         """Run openssl. Its output may be secret."""
@@ -163,7 +163,7 @@ class TransportKey:
             raise CertificateError(f"{reason}: {detail}", reason=reason, data={"exception": detail}) from error
 
     def _make(self) -> None:
-        """Its own settings file, for not every image has the one that openssl would look for."""
+        """Make the key pair, with our own openssl configuration because some images do not have the default file."""
         settings, key, out = self._put("request.cnf", _REQUEST), self._put("key.pem"), self._put("certificate.pem")
         made = ("-newkey", "rsa:3072", "-nodes", "-sha256", "-days", "32768", "-keyout", key)
         self.openssl("req", "-x509", "-batch", "-config", settings, *made, "-out", out, reason=_FETCHING)
@@ -174,7 +174,7 @@ class TransportKey:
         self.certificate = base64.b64encode(blocks[0][1]).decode()
 
     def _unpack(self, package: str) -> str:
-        """Success is a package with something in it: a failed try may print nothing and still claim it."""
+        """Read the package. An attempt counts only if it prints something: openssl may fail with exit status 0."""
         failure: Optional[CertificateError] = None
         for options in _PFX_OPTIONS:
             try:
@@ -189,49 +189,49 @@ class TransportKey:
         return ""
 
     def _put(self, name: str, content: bytes = b"") -> str:
-        """Write a file that only this user can read, whatever the umask; openssl keeps the mode of what is there."""
+        """Write a file that only this user can read. openssl keeps the mode of an existing file."""
         path = os.path.join(self._folder, name)
         put_private(path, content)
         return path
 
 
 def _check(url: str) -> None:
-    """The address comes from a document, so it may be anything."""
+    """Raise CertificateError unless this is a usable address: it comes from a document."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable or not url.isascii() or not url.isprintable() or " " in url:
-        raise CertificateError("the goal state's address of the certificates is unusable", reason=_FETCHING)
+        raise CertificateError("the goal state has an unusable address for the certificates", reason=_FETCHING)
 
 
 def _fetch(
     http: HttpClient, url: str, certificate: str, *, cipher: str, timeout: float, deadline: Deadline
 ) -> Optional[bytes]:
-    """The envelope; None where there is nothing to open."""
+    """Fetch the envelope. Returns None if it is empty or in an unknown format."""
     headers = {"x-ms-version": "2012-11-30", "x-ms-agent-name": "azurelite", "x-ms-cipher-name": cipher}
     headers["x-ms-guest-agent-public-x509-cert"] = certificate
     try:
         answer = http.ask(Request(url, headers, timeout), table=_TABLE, deadline=deadline)
         file = parse_xml(answer.body, source="certificates")
         if file.tag != "CertificateFile":
-            raise DocumentError("certificates", f"the root element is not CertificateFile but {file.tag[:60]!r}")
+            raise DocumentError("certificates", f"the root element is {file.tag[:60]!r}, not CertificateFile")
     except FabricError as error:
         raise CertificateError(f"{_FETCHING}: {error}", reason=_FETCHING, data=error.data) from error
     form = (file.findtext("Format") or "").strip()
     if form not in ("", _PFX_FORMAT):
-        LOG.info("the VM's certificates come as %.60r, which is not for this agent", form)
+        LOG.info("certificates: skipped: unknown format %.60r", form)
         return None
     text = "".join((file.findtext("Data") or "").split())
     try:
         return base64.b64decode(text, validate=True) or None
     except ValueError as error:
-        raise CertificateError(f"{_FETCHING}: the answer's Data is not base64", reason=_FETCHING) from error
+        raise CertificateError(f"{_FETCHING}: Data is not base64", reason=_FETCHING) from error
 
 
 def _certificates(pem: str, key: TransportKey) -> tuple[Certificate, ...]:
-    """Certificates with their private keys; a block that cannot be read is passed over."""
+    """The certificates with their private keys. Unreadable blocks are skipped."""
     blocks = pem_blocks(pem)
     private_keys: dict[bytes, Secret] = {}
     for label, der in blocks:
@@ -241,16 +241,16 @@ def _certificates(pem: str, key: TransportKey) -> tuple[Certificate, ...]:
                 public = pem_blocks(key.openssl("pkey", "-pubout", secret_input=secret))
                 private_keys[public_key(public[0][1])] = secret
             except (CertificateError, ValueError, IndexError):
-                LOG.warning("a private key of the VM's certificates cannot be read; it is passed over")
+                LOG.warning("certificates: skipped an unreadable private key")
     found = []
     for label, der in blocks:
         if label == "CERTIFICATE":
             try:
                 key_info = certificate_key(der)
             except ValueError:
-                LOG.warning("one of the VM's certificates cannot be read; it is passed over")
+                LOG.warning("certificates: skipped an unreadable certificate")
                 continue
-            thumbprint = hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()  # a name, no proof
+            thumbprint = hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()  # used as a name only
             private_key = private_keys.get(key_info)
             found.append(Certificate(thumbprint, _pem(label, der), _openssh(key_info), private_key))
     return tuple(found)
@@ -262,7 +262,7 @@ def _pem(label: str, der: bytes) -> str:
 
 
 def _openssh(key_info: bytes) -> Optional[str]:
-    """The key as OpenSSH writes it; None for a kind that sshd does not take."""
+    """The key in OpenSSH's format; None for a key type that sshd does not support."""
     try:
         return openssh_key(key_info)
     except ValueError:

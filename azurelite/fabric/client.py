@@ -1,4 +1,4 @@
-"""`Fabric`: all of Azure's endpoints for one run, with the one deadline they share."""
+"""`Fabric`: Azure's endpoints for one run, with a shared deadline."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from azurelite.fabric.certificates import Certificate
 
-_SHARE = 0.1  # of the time is kept for reporting, whatever the sources do
-_LEAST_RESERVE = 10.0  # seconds, unless that were more than half of a very short deadline
+_SHARE = 0.1  # share of the time that is reserved for reporting
+_LEAST_RESERVE = 10.0  # seconds, but at most half of a very short deadline
 
 
 class Fabric:
-    """Azure's endpoints for one run. Opening it asks nothing.
+    """Azure's endpoints for one run. Opening it sends no request.
 
     Args:
-        seconds: the time budget of everything that is asked.
+        seconds: the time budget of all requests.
         imds: settings of IMDS.
         wireserver: settings of WireServer.
         clock: time.
-        interface: the NIC by which Azure is asked; None leaves that to the routing table.
-        explain: says why an address cannot be reached, see HttpClient.
-        told_wireserver: WireServer's address as DHCP told it; the settings' one is tried when it does not answer.
+        interface: the NIC for all requests; None: the routing table decides.
+        explain: returns why an address is unreachable, see HttpClient.
+        told_wireserver: WireServer's address from DHCP; if it does not answer, the address in the settings is used.
 
     Attributes:
-        deadline: when everything must have been said.
+        deadline: when all requests must be done.
         opened: monotonic seconds when it was opened.
         imds_settings, wireserver_settings, interface, told_wireserver: as given.
-        reading: when the sources must have answered: the rest belongs to reporting.
+        reading: when the sources must have answered; the time after it is reserved for reporting.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Fabric:
         self.wireserver = WireServer(self.http, self.wireserver_settings, told_address=told_wireserver)
 
     def renew(self, seconds: float) -> None:
-        """Begin a new time budget: what was waited for before does not count, and kept connections may lead nowhere."""
+        """Start a new time budget, and close connections, which may be dead after a move to another network."""
         self.http.close()
         self.wireserver.forget_goal_state()
         self.deadline = Deadline(self.clock, seconds)
         self.reading = self.deadline.before(_reserve(seconds))
 
     def fetch_certificates(self, commands: Commands) -> tuple[Certificate, ...]:
-        """The VM's certificates, where its goal state names any. Raises FabricError."""
+        """The VM's certificates; none if its goal state has no address for them. Raises FabricError."""
         from azurelite.fabric.certificates import fetch_certificates
 
         goal_state = self.wireserver.goal_state or self.wireserver.fetch_goal_state(self.reading)

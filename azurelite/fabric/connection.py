@@ -1,8 +1,7 @@
-"""An HTTP connection whose every read is bounded in time: a server that drips bytes cannot hold us.
+"""An HTTP connection with one time limit for the whole request, so that a slow server cannot block the run.
 
-A plain socket time-out starts anew with each byte. Here one limit spans a whole exchange: connecting,
-sending, status line, headers and body. This is the only file that knows how urllib3 makes connections, and the
-only one that binds them to an interface.
+A plain socket timeout restarts with each byte. Here one limit covers connecting, sending, status line, headers and
+body. Only this file knows how urllib3 makes connections, and only this file binds them to an interface.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import ConfigError
 
-_SIOCGIFADDR = 0x8915 if sys.platform == "linux" else 0xC0206921  # the BSDs' number; the address lies at the same place
+_SIOCGIFADDR = 0x8915 if sys.platform == "linux" else 0xC0206921  # the BSDs' number; the address is at the same offset
 _BIND_TO_DEVICE = 25  # SO_BINDTODEVICE, which Python names on Linux only
 
 
 class Limit:
-    """The time that the exchange under way may still take."""
+    """The time that the current request may still take."""
 
     def __init__(self, clock: Clock) -> None:
         self.deadline = Deadline(clock, 0)
 
     def apply(self, sock: socket.socket) -> None:
-        """Give the socket's next operation what is left. Raises TimeoutError when nothing is."""
+        """Set the timeout of the socket's next operation to the time left. Raises TimeoutError if none is left."""
         remaining = self.deadline.remaining()
         if remaining <= 0:
             raise socket.timeout("timed out")
@@ -42,7 +41,7 @@ class Limit:
 
 
 class _BoundedReader(io.RawIOBase):
-    """The reading end of a socket, with the limit applied before each read."""
+    """Reads from a socket, and applies the limit before each read."""
 
     def __init__(self, sock: socket.socket, limit: Limit) -> None:
         self._sock = sock
@@ -62,7 +61,7 @@ class _BoundedReader(io.RawIOBase):
 
 
 class _BoundedSocket:
-    """A connected socket as http.client uses it; anything but sending and reading goes straight through."""
+    """A connected socket for http.client. Applies the limit to sending and reading, and passes on everything else."""
 
     def __init__(self, sock: socket.socket, limit: Limit) -> None:
         self._sock = sock
@@ -76,7 +75,7 @@ class _BoundedSocket:
         self._sock.sendall(data)
 
     def settimeout(self, _: Optional[float]) -> None:
-        """urllib3 sets its own read time-out; the limit rules instead."""
+        """Ignore the read timeout that urllib3 sets: the limit applies instead."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -89,14 +88,14 @@ class _Connection(HTTPConnection):
         self._interface = interface
 
     def connect(self) -> None:
-        if self._interface is not None:  # anew for each connection: DHCP may have given it another address since
+        if self._interface is not None:  # for each connection: DHCP may have changed the address
             self.source_address = (primary_address(self._interface), 0)
             self.socket_options = [*self.default_socket_options, *_device_option(self._interface)]
         super().connect()
         self.sock: Any = _BoundedSocket(self.sock, self._limit)
 
     def _new_conn(self) -> Any:
-        """Connect to a dotted address at once: for urllib3 it is a name, to be encoded by IDNA and looked up."""
+        """Connect to an IPv4 address directly. urllib3 would treat it as a name: encode it by IDNA and look it up."""
         try:
             socket.inet_pton(socket.AF_INET, self.host)
         except OSError:
@@ -105,7 +104,7 @@ class _Connection(HTTPConnection):
         try:
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
-            sock.settimeout(self._limit.deadline.remaining() or 0.001)  # 0 would not wait at all
+            sock.settimeout(self._limit.deadline.remaining() or 0.001)  # 0 would mean: do not block
             if self.source_address:
                 sock.bind(self.source_address)
             sock.connect((self.host, self.port))
@@ -118,18 +117,18 @@ class _Connection(HTTPConnection):
 
 
 class BoundedPool(HTTPConnectionPool):
-    """A kept-alive connection to one server. It reads no proxy settings from anywhere.
+    """A kept-alive connection to one server. Ignores all proxy settings.
 
     Args:
         host: address of the server.
         port: TCP port.
-        limit: bounds every exchange.
-        interface: the NIC to leave by; None leaves that to the routing table.
+        limit: the time limit of each request.
+        interface: the NIC to use; None: the routing table decides.
     """
 
     ConnectionCls = _Connection
-    # What a pool is for is its class's business; urllib3 asks for this name only to tidy host names, with patterns that
-    # take 4 ms to compile. Ours come from a URL that was taken apart already.
+    # A scheme that urllib3 does not know. It normalises host names of known schemes, with patterns that take 4 ms to
+    # compile; ours come from a URL that is already parsed.
     scheme = "http, as it is"
 
     def __init__(self, host: str, port: int, limit: Limit, *, interface: Optional[str] = None) -> None:
@@ -138,17 +137,17 @@ class BoundedPool(HTTPConnectionPool):
 
 
 def check_interface(name: str) -> None:
-    """Raise ConfigError, naming those that there are, unless the machine has an interface of this name."""
+    """Raise ConfigError, with the names of the existing ones, unless the machine has this interface."""
     there = sorted(found for _, found in socket.if_nameindex())
     if name not in there:
-        raise ConfigError(f"datasource.interface: there is no interface {name!r}; this machine has {', '.join(there)}")
+        raise ConfigError(f"datasource.interface: no interface {name!r}: set one of {', '.join(there)}")
 
 
 def primary_address(interface: str) -> str:
-    """The first IPv4 address of an interface, as the kernel orders them.
+    """The first IPv4 address of an interface, in the kernel's order.
 
     Raises:
-        OSError: it has none (yet), or is gone.
+        OSError: it has no address (yet), or does not exist any more.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         try:
@@ -159,7 +158,7 @@ def primary_address(interface: str) -> str:
 
 
 def _device_option(interface: str) -> list[tuple[int, int, bytes]]:
-    """What binds a socket to the device itself, where this process may: a source address alone chooses no route."""
+    """The socket option that binds to the device, if permitted: a source address alone does not choose the route."""
     option = (socket.SOL_SOCKET, _BIND_TO_DEVICE, interface.encode()[:15] + b"\0")
     if sys.platform == "linux":
         with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:

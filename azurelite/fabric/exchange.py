@@ -1,4 +1,4 @@
-"""Values of HTTP: a request, the answer to it, and the record of both that people are shown."""
+"""Values for HTTP: request, response, and the record of both for people."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from azurelite.record import Record
 
 
 class Request(Record):
-    """What is asked, and how long one answer may take.
+    """A request.
 
     Attributes:
         url: http URL.
-        headers: besides User-Agent and a fresh x-ms-client-request-id.
-        timeout: seconds that one exchange may take, from connecting to the last byte.
+        headers: in addition to User-Agent and a new x-ms-client-request-id.
+        timeout: seconds, from connecting to the last byte of the response.
         method: "GET" or "POST".
-        body: what is posted.
+        body: the body of a POST.
     """
 
     url: str
@@ -26,7 +26,7 @@ class Request(Record):
 
 
 class Response(Record):
-    """A complete HTTP answer with a status of 2xx."""
+    """A complete response with a status of 2xx."""
 
     status: int
     headers: Mapping[str, str]
@@ -34,13 +34,13 @@ class Response(Record):
 
 
 class Exchange(Record):
-    """One request as it went, for `provision --json` and for people who look for lost time.
+    """The record of one request, for `provision --json`.
 
     Attributes:
         method: "GET" or "POST".
-        url: what was asked.
-        status: HTTP status, None where no answer came.
-        error: the kind of failure where no answer came.
+        url: the URL.
+        status: HTTP status; None if there was no response.
+        error: the kind of failure if there was no response.
         started: seconds after the fabric was opened.
         seconds: how long it took.
     """

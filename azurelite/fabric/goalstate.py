@@ -1,4 +1,4 @@
-"""The goal state: WireServer's XML that names this VM's container, role instance and incarnation."""
+"""Reads the goal state: WireServer's XML with this VM's container, role instance and incarnation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _INSTANCE = "Container/RoleInstanceList/RoleInstance"
 
 
 class GoalState(Record):
-    """What a health report must carry.
+    """The values that a health report must contain.
 
     Attributes:
-        container_id: the VM's container; may change, even with the incarnation unchanged, when Azure moves the VM.
+        container_id: the VM's container; it changes when Azure moves the VM, even if the incarnation does not.
         instance_id: the role instance.
         incarnation: a counter, kept as text.
-        certificates_url: where the VM's certificates are; None on a VM without any.
+        certificates_url: the address of the VM's certificates; None if it has none.
     """
 
     container_id: str
@@ -34,15 +34,15 @@ def parse_goal_state(document: bytes) -> GoalState:
     """Read a goal state.
 
     Args:
-        document: the body of WireServer's answer; a byte order mark, CRLF and blank text around values are fine.
+        document: the body of WireServer's response; it may contain a byte order mark, CRLF and space around values.
 
     Raises:
-        DocumentError: not XML, a DTD or entity in it, another root, or a required element is missing or empty.
-            `transient` when it lacks the role instance, which WireServer adds a little later.
+        DocumentError: it is not XML, has a DTD, an entity or another root, or a required element is missing or empty.
+            `transient` if the role instance is missing, which WireServer adds a little later.
     """
     root = parse_xml(document, source="goal state")
     if root.tag != "GoalState":
-        raise DocumentError("goal state", f"the root element is not GoalState but {root.tag[:60]!r}")
+        raise DocumentError("goal state", f"the root element is {root.tag[:60]!r}, not GoalState")
     if root.find(_INSTANCE) is None:
         raise DocumentError("goal state", f"{_INSTANCE} is missing", transient=True)
     return GoalState(
@@ -54,14 +54,14 @@ def parse_goal_state(document: bytes) -> GoalState:
 
 
 def parse_xml(document: bytes, *, source: str) -> Element:
-    """Parse XML from outside: no DTD, no entity, no external reference.
+    """Parse untrusted XML: no DTD, no entity, no external reference.
 
     Args:
-        document: the bytes; a UTF-8 byte order mark and blank bytes in front are passed over.
-        source: what is being read, for the error.
+        document: the bytes; a UTF-8 byte order mark and white space at the start are skipped.
+        source: the name of the document, for the error.
 
     Raises:
-        DocumentError: with line and column where the parser knows them.
+        DocumentError: the document is refused; with line and column if the parser knows them.
     """
     import defusedxml
     from defusedxml.ElementTree import fromstring
@@ -69,8 +69,12 @@ def parse_xml(document: bytes, *, source: str) -> Element:
     try:
         root: Element = fromstring(document.removeprefix(b"\xef\xbb\xbf").lstrip(), forbid_dtd=True)
     except defusedxml.DefusedXmlException as error:
-        raise DocumentError(source, f"a DTD or entity is not accepted ({type(error).__name__})") from error
-    except (SyntaxError, ValueError, LookupError) as error:  # ParseError is one, of either of defusedxml 0.6's kinds
+        raise DocumentError(source, f"DTDs and entities are not accepted ({type(error).__name__})") from error
+    except (
+        SyntaxError,
+        ValueError,
+        LookupError,
+    ) as error:  # also ParseError, in both variants
         raise DocumentError(source, f"not well-formed XML ({error})") from error
     return root
 
@@ -86,28 +90,28 @@ def _text(root: Element, path: str) -> Optional[str]:
     return (root.findtext(path) or "").strip() or None
 
 
-# What azurelite can speak, best first. Every agent in use speaks the first; the second has been seen to work, too.
+# The protocol versions that azurelite supports, best first. All agents use the first; the second works as well.
 SPOKEN = ("2012-11-30", "2015-04-05")
 
 
 def choose_version(document: bytes, *, refused: str) -> str:
-    """The version to speak on this host.
+    """Choose the protocol version for this host.
 
     Args:
-        document: the answer to `/?comp=versions`. A version counts whether it stands as preferred or as supported:
-            hosts list the one that every agent speaks in either place.
-        refused: the version that the host has just turned down.
+        document: the response to `/?comp=versions`. Both preferred and supported versions count: hosts list the one
+            that all agents use in either place.
+        refused: the version that the host has just refused.
 
     Returns:
         A version of SPOKEN that the host offers.
 
     Raises:
-        FabricError: it offers none, or the document cannot be read.
+        FabricError: it offers none of them, or the document is unreadable.
     """
     root = parse_xml(document, source="WireServer's versions")
     offered = [(element.text or "").strip() for element in root.iter("Version")]
     chosen: Optional[str] = next((v for v in SPOKEN if v in offered and v != refused), None)
     if chosen is None:
         said = ", ".join(offered[:12]) or "none"
-        raise FabricError(f"WireServer refused version {refused} and offers no other that azurelite speaks: {said}")
+        raise FabricError(f"WireServer refused version {refused} and offers no other that azurelite supports: {said}")
     return chosen

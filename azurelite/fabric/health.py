@@ -1,4 +1,4 @@
-"""The health report in WireServer's two dialects: the documents, not the sending."""
+"""Makes the documents of the health report, in WireServer's two dialects (XML and JSON)."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Optional
 from azurelite.fabric.goalstate import GoalState
 from azurelite.record import Record
 
-# Characters. WireServer takes 4096 bytes of escaped text, and one character may become 5 bytes of it.
+# Characters. WireServer accepts 4096 bytes of escaped text, and one character may become 5 bytes.
 DESCRIPTION_LIMIT = 512
 
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-# XML 1.0 has no way to write most control characters, surrogates and the two non-characters.
+# XML 1.0 cannot contain most control characters, surrogates, U+FFFE and U+FFFF.
 _UNSPEAKABLE = "[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
 
 
 class Health(Record):
-    """What is told to Azure.
+    """The content of a health report.
 
     Attributes:
         state: "Ready" or "NotReady".
-        substatus: with NotReady: "ProvisioningFailed", or "Provisioning" while it goes on.
-        description: with NotReady: why, for the person who reads the portal; cut to 512 characters.
+        substatus: with NotReady: "ProvisioningFailed", or "Provisioning" while it continues.
+        description: with NotReady: why, for the portal; cut to 512 characters.
     """
 
     state: str
@@ -34,17 +34,17 @@ READY = Health("Ready")
 
 
 def failed(description: str) -> Health:
-    """The report of a failed provisioning."""
+    """The report that provisioning failed."""
     return Health("NotReady", "ProvisioningFailed", description)
 
 
 def in_progress(description: str) -> Health:
-    """The report that provisioning goes on."""
+    """The report that provisioning continues."""
     return Health("NotReady", "Provisioning", description)
 
 
 def health_document(health: Health, goal_state: GoalState) -> bytes:
-    """The document that WireServer wants at `/machine?comp=health`, as UTF-8 XML."""
+    """The report for `/machine?comp=health`, as UTF-8 XML."""
     details = ""
     if health.substatus is not None:
         details = (
@@ -63,7 +63,7 @@ def health_document(health: Health, goal_state: GoalState) -> bytes:
 
 
 def health_json(health: Health) -> bytes:
-    """The document that newer hosts take at `/provisioning/health`; it needs no goal state."""
+    """The report for `/provisioning/health` of newer hosts, as JSON. It needs no goal state."""
     import json
 
     document: dict[str, object] = {"state": health.state}

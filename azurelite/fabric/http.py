@@ -1,6 +1,6 @@
-"""HTTP towards the fabric: no proxy, no redirect, no environment variable, a size cap, one deadline.
+"""HTTP for Azure's endpoints: no proxy, no redirect, no environment variable, a size limit, one deadline.
 
-It knows how an exchange goes and when to repeat it; it does not know what is being asked for.
+It sends requests and retries them. It does not know what the requests are for.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from azurelite.version import VERSION
 
 LOG = logging.getLogger(__name__)
 
-SIZE_CAP = 4 * 1024 * 1024  # bytes; the largest honest answer (64 KiB of user data, a page of NICs) is far below
+SIZE_CAP = 4 * 1024 * 1024  # bytes; a genuine response (64 KiB of user data and the list of NICs) is far smaller
 _CHUNK = 65536
 _NO_NETWORK = os.strerror(errno.ENETUNREACH)
 Explain = Callable[[str, TransportError], str]
 _WORDS = {
     "RemoteDisconnected": "the connection was closed without an answer",
-    "BadStatusLine": "the answer does not begin as HTTP does",
+    "BadStatusLine": "the answer is not HTTP",
     "IncompleteRead": "the answer was cut off",
 }
 
 
 class _Answer(Protocol):
-    """What urllib3 1.26 and 2.x both call a response under way."""
+    """The part of a response that urllib3 1.26 and 2.x have in common."""
 
     def read(self, amt: Optional[int] = None) -> bytes: ...
 
@@ -49,7 +49,7 @@ class _Answer(Protocol):
 
 
 class _Ahead:
-    """An exchange in a thread of its own."""
+    """A request that runs in a thread."""
 
     def __init__(self, exchange: Callable[[], Response]) -> None:
         self._exchange = exchange
@@ -58,7 +58,7 @@ class _Ahead:
         self._thread.start()
 
     def answer(self) -> Optional[Response]:
-        """What came of it, once it is through; None where a defect ended it. Raises what `ask` does."""
+        """Wait for the response; None if a defect ended the thread. Raises what `ask` raises."""
         self._thread.join()
         if isinstance(self._came, (FabricError, ConfigError)):
             raise self._came
@@ -72,9 +72,9 @@ class HttpClient:
     """Requests with retries. One connection per server is kept alive.
 
     Args:
-        clock: time, pauses and chance.
-        interface: the NIC that every exchange leaves by; None leaves that to the routing table.
-        explain: from an address and a failure to the likely cause and its remedy, in one sentence.
+        clock: time, pauses and jitter.
+        interface: the NIC for all requests; None: the routing table decides.
+        explain: returns the likely cause and remedy of a failure to reach an address, in one sentence.
     """
 
     def __init__(self, clock: Clock, *, interface: Optional[str] = None, explain: Optional[Explain] = None) -> None:
@@ -85,41 +85,41 @@ class HttpClient:
         self._pools: dict[tuple[str, int], BoundedPool] = {}
         self._ahead: dict[str, _Ahead] = {}
         self._exchanges: list[Exchange] = []
-        self._waiting: dict[tuple[str, str], int] = {}  # method and URL -> the exchange that waits for a network
+        self._waiting: dict[tuple[str, str], int] = {}  # method and URL -> index of the record without a network
 
     @property
     def exchanges(self) -> list[Exchange]:
-        """The exchanges up to now, in the order in which they began."""
+        """The records of all requests so far, by start time."""
         return sorted(self._exchanges, key=lambda exchange: exchange.started)
 
     def ask_ahead(self, request: Request, *, deadline: Deadline, beside: str) -> None:
-        """Send a request while something else is asked. `ask` takes its answer for its own first try.
+        """Send a request in a thread, in parallel to another one. `ask` uses its response as the first try.
 
         Args:
-            request: a GET; `ask` must be given the same URL.
-            deadline: as of `ask`.
-            beside: what is asked meanwhile; nothing happens where the same server is asked, which has one connection.
+            request: a GET; `ask` must get the same URL.
+            deadline: as for `ask`.
+            beside: the URL of the other request. For the same server nothing happens: it has only one connection.
         """
         if self._place(request.url) == self._place(beside):
             return
-        with contextlib.suppress(RuntimeError):  # no thread can be started: then it is asked in its turn
+        with contextlib.suppress(RuntimeError):  # the thread cannot be started: `ask` sends the request later
             self._ahead[request.url] = _Ahead(lambda: self._exchange(request, deadline))
 
     def ask(self, request: Request, *, table: RetryTable, deadline: Deadline) -> Response:
-        """Ask until there is an answer of 2xx, a final refusal, or no time left.
+        """Send a request, and retry until a response of 2xx, a final status or the deadline.
 
         Args:
-            request: what is asked.
-            table: which failures are repeated, and after which pause.
-            deadline: after it no further try is made.
+            request: the request.
+            table: which failures are retried, and after which pause.
+            deadline: after it there are no more tries.
 
         Returns:
-            The answer.
+            The response.
 
         Raises:
-            ConfigError: there is no interface of the name given.
-            HttpStatusError: a final status, or a repeatable one until the deadline.
-            TransportError: no complete answer until the deadline, or one over the size cap.
+            ConfigError: the machine has no interface of the given name.
+            HttpStatusError: a final status, or a retryable one until the deadline.
+            TransportError: no complete response until the deadline, or one over the size limit.
         """
         said: Optional[str] = None
         while True:
@@ -147,19 +147,19 @@ class HttpClient:
             )
             if pause is None:
                 raise self._explained(error)
-            if error.reason != said:  # once per kind of trouble: a later success makes it no warning
+            if error.reason != said:  # once per kind of failure; not a warning, because a later try may succeed
                 said = error.reason
                 LOG.info("http: %s; retrying", error)
             self._clock.sleep(pause)
 
     def _try(self, request: Request, deadline: Deadline) -> Response:
-        """One exchange, or what came of the one that was begun ahead."""
+        """One try, or the result of the request that `ask_ahead` has sent."""
         ahead = self._ahead.pop(request.url, None)
         answer = ahead.answer() if ahead is not None else None
         return answer if answer is not None else self._exchange(request, deadline)
 
     def _explained(self, error: FabricError) -> FabricError:
-        """The failure with its likely cause, unless the server is one on this machine (a simulator)."""
+        """The failure with its likely cause, unless the server is on this machine (a simulator)."""
         if self._explain is None or not isinstance(error, TransportError):
             return error
         address = urlsplit(error.url).hostname or ""
@@ -182,7 +182,7 @@ class HttpClient:
         pool, target = self._pool(url)
         limit = deadline.within(request.timeout)
         if limit.remaining() <= 0:
-            raise TransportError("connection timeout", url=url, detail="no time was left to ask")
+            raise TransportError("connection timeout", url=url, detail="the deadline has passed")
         pool.limit.deadline = limit
         started = self._clock.monotonic()
         status: Optional[int] = None
@@ -199,7 +199,7 @@ class HttpClient:
                 assert_same_host=False,
                 preload_content=False,
                 decode_content=False,
-                enforce_content_length=True,  # urllib3 1.26 takes a cut-off body for a whole one without it
+                enforce_content_length=True,  # without it, urllib3 1.26 accepts a truncated body
                 timeout=Timeout(connect=max(limit.remaining(), 0.001), read=request.timeout),
             )
             status = answer.status
@@ -213,14 +213,14 @@ class HttpClient:
             raise TransportError(kind, url=url, detail=detail) from error
         finally:
             took = self._clock.monotonic() - started
-            LOG.debug("%s %s: %s in %.3f s", method, url, kind or status, took)
+            LOG.debug("http: %s %s: %s in %.3f s", method, url, kind or status, took)
             since = started - self._opened
             self._note(
                 Exchange(method, url, status if kind is None else None, kind, since, took), no_network=no_network
             )
 
     def _note(self, exchange: Exchange, *, no_network: bool) -> None:
-        """Keep what happened; tries in a row that had no network, ten a second, count as one long one."""
+        """Record a request. Successive tries without a network, ten per second, become one long record."""
         asked = (exchange.method, exchange.url)
         place = self._waiting.get(asked)
         if not no_network:
@@ -275,7 +275,7 @@ def _read_capped(answer: _Answer, url: str) -> bytes:
 
 
 def _kind(error: Exception) -> str:
-    if isinstance(error, urllib3_errors.NewConnectionError):  # ahead of the time-out, whose child it is in urllib3 1.26
+    if isinstance(error, urllib3_errors.NewConnectionError):  # first: in urllib3 1.26 it is also a ConnectTimeoutError
         return "connection error"
     if isinstance(error, urllib3_errors.ConnectTimeoutError):
         return "connection timeout"
@@ -285,7 +285,7 @@ def _kind(error: Exception) -> str:
 
 
 def _detail(error: Exception) -> str:
-    """The innermost cause in the system's words; urllib3's own text prints addresses of its objects."""
+    """The innermost cause, in the system's words: urllib3's own texts contain addresses of Python objects."""
     cause: BaseException = error
     while True:
         inner = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
@@ -294,5 +294,5 @@ def _detail(error: Exception) -> str:
         cause = inner
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
-    # The text of the others may quote what the peer sent, so only their kind is told.
+    # The text of other exceptions may quote what the server sent, so use only their type.
     return _WORDS.get(type(cause).__name__, type(cause).__name__)

@@ -1,4 +1,4 @@
-"""IMDS: fetching the instance document."""
+"""Fetches the instance document from IMDS."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from azurelite.fabric.settings import ImdsSettings
 
 LOG = logging.getLogger(__name__)
 
-# `extended=true` asks for all that provisioning needs; without it IMDS may answer 200 with a part missing.
+# `extended=true` asks for everything that provisioning needs; without it, IMDS may answer 200 with some keys missing.
 _FIRST_CHOICE = "2021-08-01"
-_LEAST_EXTENDED = "2020-10-01"  # the first to tell osProfile whole
-# For hosts that know neither: no osProfile there, but keys and tags.
+_LEAST_EXTENDED = "2020-10-01"  # the first version with a complete osProfile
+# For hosts that know neither version: it has no osProfile, but SSH keys and tags.
 _LAST_RESORT = "2019-06-01"
 
 
@@ -26,8 +26,8 @@ class Imds:
     """Azure's instance metadata service.
 
     Args:
-        http: does the exchanges.
-        settings: where it is and how long to wait for it.
+        http: sends the requests.
+        settings: address and timeouts.
     """
 
     def __init__(self, http: HttpClient, settings: ImdsSettings) -> None:
@@ -36,14 +36,14 @@ class Imds:
 
     @property
     def endpoint(self) -> str:
-        """Where it is, as the settings say."""
+        """Its base URL from the settings."""
         return self._settings.endpoint
 
     def fetch_instance(self, deadline: Deadline) -> bytes:
         """The instance document, as bytes of JSON.
 
         Raises:
-            FabricError: its reason ends in "querying IMDS", as Azure's troubleshooting page says it.
+            FabricError: its reason ends with "querying IMDS", as on Azure's troubleshooting page.
         """
         own = deadline.within(self._settings.deadline)
         queries = [_query(_FIRST_CHOICE)]
@@ -64,7 +64,7 @@ class Imds:
         """The ovf-env.xml of the VM's new owner, for a VM that waits in a pool.
 
         Raises:
-            FabricError: there is none yet (404, until the deadline), or IMDS cannot be asked.
+            FabricError: it does not exist yet (404 until the deadline), or IMDS is unreachable.
         """
         try:
             return self._get(f"reprovisiondata?{_query(_LAST_RESORT)}", deadline)
@@ -82,7 +82,7 @@ def _query(version: str) -> str:
 
 
 def _following(error: HttpStatusError, asked: list[str]) -> Optional[str]:
-    """What to ask after a 400: the newest version that the answer offers, then the last resort."""
+    """The next query after a 400: the newest version that the response offers, then the last resort; None: give up."""
     if error.status != 400:
         return None
     offered = [version for version in _offered(error.body) if version >= _LEAST_EXTENDED]
@@ -93,7 +93,7 @@ def _following(error: HttpStatusError, asked: list[str]) -> Optional[str]:
 
 
 def _offered(body: bytes) -> list[str]:
-    """The versions that IMDS says it knows: `{"newest-versions": ["2021-02-01", ...]}`."""
+    """The versions that a response of IMDS offers: `{"newest-versions": ["2021-02-01", ...]}`."""
     try:
         listed = json.loads(body)["newest-versions"]
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""When asking again can help, and how long to wait before: one table per endpoint."""
+"""Which failures are retried, and after which pause: one table per endpoint."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Mapping, Optional
 
 from azurelite.record import Record
 
-# Seconds. A longer Retry-After than this would only burn the time that Azure gives a VM.
+# Seconds. A longer Retry-After is cut to this, because Azure gives a VM limited time.
 LONGEST_PAUSE = 30.0
-# At boot the network comes up at some moment; asking again costs this machine a system call, and nobody else anything.
+# At boot the network may come up at any moment, and a try without a network costs only a system call.
 _NO_NETWORK = 0.1
-_JITTER = 0.25  # a pause grows by up to this share, so that a fleet does not ask in step
+_JITTER = 0.25  # a pause is up to this share longer, so that many VMs do not retry at the same moment
 
 
 class RetryTable(Record):
-    """Which failures are worth another try.
+    """The failures that are retried.
 
     Attributes:
-        statuses: HTTP status -> pause in seconds; a status that is not here is final.
-        transport: pause in seconds after a failure with no HTTP answer.
+        statuses: HTTP status -> pause in seconds; any other status is final.
+        transport: pause in seconds after a failure without a response.
     """
 
     statuses: Mapping[int, float]
@@ -36,15 +36,15 @@ class RetryTable(Record):
         """How long to wait before the next try.
 
         Args:
-            status: the HTTP status, or None when no answer came.
-            retry_after: the answer's Retry-After header; only seconds are understood, a date is passed over.
+            status: the HTTP status; None if there was no response.
+            retry_after: the Retry-After header; seconds are supported, a date is ignored.
             jitter: a random number, 0 ≤ n < 1.
-            left: seconds until no further try is made. A long pause is cut so that one more try is: better too early
+            left: seconds until the deadline. A long pause is shortened so that one more try fits: too early is better
                 than not at all.
-            no_network: this machine has no way to the server yet.
+            no_network: this machine has no route to the server yet.
 
         Returns:
-            Seconds, or None when another try cannot help.
+            Seconds; None if a retry is useless.
         """
         base = self.transport if status is None else self.statuses.get(status)
         if base is None:
@@ -62,9 +62,9 @@ class RetryTable(Record):
 # IMDS, per its documentation: 404 and 410 while it comes up, 429 above 5 requests a second, 500 retry.
 IMDS = RetryTable({404: 1, 408: 1, 410: 1, 429: 1, 500: 1, 502: 1, 503: 1, 504: 1})
 
-# WireServer answers 403, 429 and 503 when it throttles (the Azure Linux agent's own reading).
+# WireServer answers 403, 429 and 503 when it throttles; the Azure Linux agent treats them so.
 GOAL_STATE = RetryTable({403: 1, 408: 1, 410: 1, 429: 1, 500: 1, 502: 1, 503: 1, 504: 1, 507: 1})
 
-# The health report: 410 is not here, for then the same report can never be accepted, nor 404, for then the other
-# dialect has its turn first (see wireserver.py).
+# The health report. 410 is missing, because then Azure never accepts the same report; 404 is missing, because then the
+# other dialect is tried first (see wireserver.py).
 HEALTH = RetryTable({403: 1, 408: 1, 429: 1, 500: 1, 502: 1, 503: 1, 504: 1, 507: 1})

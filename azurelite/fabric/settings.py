@@ -1,4 +1,4 @@
-"""The endpoints' settings, as the YAML's `datasource` section holds them."""
+"""The settings of the endpoints: the section `datasource` of the YAML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ImdsSettings(Record):
 
     Attributes:
         endpoint: base URL.
-        timeout: seconds for one exchange.
+        timeout: seconds for one request.
         deadline: seconds for all tries together.
     """
 
@@ -32,8 +32,8 @@ class WireServerSettings(Record):
 
     Attributes:
         endpoint: base URL.
-        timeout: seconds for one exchange.
-        dialect: of the health report; "auto" speaks XML, and JSON where XML is refused for good.
+        timeout: seconds for one request.
+        dialect: of the health report; "auto" is XML, or JSON if the host refuses XML.
     """
 
     endpoint: str = "http://168.63.129.16"
@@ -58,21 +58,21 @@ class MediaSettings(Record):
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "none") and (not self.device.startswith("/") or "\0" in self.device):
-            raise ValueError("device is auto, none or an absolute path")
+            raise ValueError("device must be auto, none or an absolute path")
 
 
 def check_endpoint(endpoint: str) -> None:
-    """Raise ValueError unless this is the base of an http URL."""
+    """Raise ValueError unless this is the base of an HTTP URL."""
     try:
         parts = urlsplit(endpoint)
         good = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0 and not parts.username
     except ValueError:
         good = False
     if not good or set(endpoint) & set(" \r\n\t?#"):
-        raise ValueError("an endpoint is the base of an http URL, as http://168.63.129.16")
+        raise ValueError("an endpoint must be the base of an HTTP URL, for example http://168.63.129.16")
 
 
 def check_seconds(seconds: float) -> None:
-    """Raise ValueError unless this is a time to wait."""
+    """Raise ValueError unless this is above 0 and at most a day."""
     if not 0 < seconds <= 86400:
-        raise ValueError("a time is a number of seconds above 0, at most a day")
+        raise ValueError("a time must be a number of seconds above 0, at most a day")

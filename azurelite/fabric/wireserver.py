@@ -1,4 +1,4 @@
-"""WireServer: the goal state, and the health report with the goal state that is current when it is sent."""
+"""Fetches the goal state from WireServer, and sends health reports."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LOG = logging.getLogger(__name__)
 _GOAL_STATE = "/machine/?comp=goalstate"
 _XML = {"Content-Type": "text/xml; charset=utf-8"}
 _JSON = {"Content-Type": "application/json"}
-# A goal state without its role instance is a matter of a second or two (the Azure Linux agent waits 6 × 0.5 s).
+# A goal state may lack its role instance for a second or two (the Azure Linux agent waits 6 × 0.5 s).
 _INSTANCE_TRIES = 6
 _INSTANCE_PAUSE = 0.5
-_STALE_TRIES = 4  # with an ever newer goal state, before the other dialect has its turn
-_SECOND_DIALECT_SHARE = 30.0  # seconds for the second dialect, so that the first has its turn again
+_STALE_TRIES = 4  # tries with a newer goal state each, before the other dialect is tried
+_SECOND_DIALECT_SHARE = 30.0  # seconds for the second dialect, so that the first can be tried again
 _AGAIN_PAUSE = 1.0  # seconds
 
 
@@ -33,9 +33,9 @@ class WireServer:
     """Azure's host-side endpoint for this VM.
 
     Args:
-        http: does the exchanges.
-        settings: where it is and how long to wait for it.
-        told_address: where DHCP (option 245) says it is; asked first, and given up when it does not answer.
+        http: sends the requests.
+        settings: address and timeouts.
+        told_address: its address from DHCP (option 245); tried first, and dropped if it does not answer.
     """
 
     def __init__(self, http: HttpClient, settings: WireServerSettings, *, told_address: Optional[str] = None) -> None:
@@ -47,35 +47,35 @@ class WireServer:
 
     @property
     def goal_state(self) -> Optional[GoalState]:
-        """The goal state that was fetched last."""
+        """The goal state that was fetched last; None before the first."""
         return self._goal_state
 
     def own_address(self, url: str) -> str:
-        """An address that a goal state names, on this very endpoint: what comes in does not choose whom we ask.
+        """The URL of a goal state with our endpoint as host, so that a document cannot send requests elsewhere.
 
         Raises:
-            DocumentError: it is no address at all.
+            DocumentError: it is not a URL.
         """
         try:
             parts = urlsplit(url)
         except ValueError as error:
-            raise DocumentError("goal state", "an address in it cannot be read") from error
+            raise DocumentError("goal state", "it contains an invalid URL") from error
         path = f"/{parts.path.lstrip('/')}"
         return f"{self._base}{path}?{parts.query}" if parts.query else f"{self._base}{path}"
 
     def forget_goal_state(self) -> None:
-        """What was fetched counts no more: the VM may be somewhere else by now."""
+        """Drop the goal state: it is outdated if the VM has moved."""
         self._goal_state = None
 
     def ask_ahead(self, deadline: Deadline, *, beside: str) -> None:
-        """Let the goal state be under way while the address `beside` is asked; `fetch_goal_state` takes the answer."""
+        """Request the goal state in parallel to the URL `beside`; `fetch_goal_state` uses the response."""
         self._http.ask_ahead(self._request(_GOAL_STATE), deadline=deadline, beside=beside)
 
     def fetch_goal_state(self, deadline: Deadline) -> GoalState:
-        """The goal state as it is now.
+        """Fetch the current goal state.
 
         Raises:
-            FabricError: no answer, a refusal, or a document that lacks what a report needs.
+            FabricError: no response, a refusal, or an incomplete document.
         """
         tries = 0
         while True:
@@ -95,28 +95,27 @@ class WireServer:
                 return self._goal_state
 
     def _leave_told_address(self, error: FabricError) -> bool:
-        """Who does not answer as WireServer does at the address of a lease is not WireServer."""
+        """Switch from DHCP's address to the configured one, and log it. Returns False if that is in use already."""
         known = self._settings.endpoint.rstrip("/")
         if self._base == known:
             return False
-        LOG.info("%s; from now on %s is asked", error, known)
+        LOG.info("wireserver: %s; using %s from now on", error, known)
         self._base = known
         return True
 
     def send(self, health: Health, deadline: Deadline) -> None:
         """Send a health report until Azure accepts it.
 
-        In the XML dialect the report carries the goal state of this run's crawl where there is one. When Azure
-        answers that it is stale (410, or `InvalidContainerConfiguration`), it is fetched again, the report built
-        anew and sent again. The JSON dialect needs no goal state; with dialect "auto" it is tried when the XML
-        dialect is refused for good.
+        In the XML dialect, the report contains the goal state fetched last. If Azure answers that it is outdated
+        (410, or `InvalidContainerConfiguration`), it is fetched again and a new report is sent. The JSON dialect needs
+        no goal state; dialect "auto" uses it if Azure refuses XML.
 
         Args:
-            health: what to report.
-            deadline: after it the report counts as refused.
+            health: the report.
+            deadline: when to stop trying.
 
         Raises:
-            FabricError: Azure could not be reached, or did not accept the report; it never counts as sent.
+            FabricError: Azure was not reached, or did not accept the report.
         """
         while True:
             error = self._try_dialects(health, deadline)
@@ -130,6 +129,8 @@ class WireServer:
         senders = {"xml": (self._send_xml,), "json": (self._send_json,), "auto": (self._send_xml, self._send_json)}
         first: Optional[FabricError] = None
         for send in senders[self._settings.dialect]:
+            if first is not None:
+                LOG.info("wireserver: %s; trying the other dialect", first)
             try:
                 send(health, deadline if first is None else deadline.within(_SECOND_DIALECT_SHARE))
             except TransportError:
@@ -140,7 +141,6 @@ class WireServer:
                 return None
             if not _is_final(first) or deadline.remaining() <= 0:
                 break
-            LOG.info("%s", first)
         return first
 
     def _send_xml(self, health: Health, deadline: Deadline) -> None:
@@ -151,7 +151,7 @@ class WireServer:
             except HttpStatusError as error:
                 if not _is_stale(error) or stale == _STALE_TRIES - 1:
                     raise _refused(error) from error
-                LOG.info("the goal state has moved on (HTTP %d); fetching it again", error.status)
+                LOG.info("wireserver: the goal state is outdated (HTTP %d); fetching it again", error.status)
                 if self.fetch_goal_state(deadline) == goal_state or stale > 0:
                     deadline.clock.sleep(min(_AGAIN_PAUSE, deadline.remaining()))
                 if deadline.remaining() <= 0:
@@ -173,7 +173,7 @@ class WireServer:
                 raise
             versions = self._get("/?comp=versions", deadline)
             self._version = choose_version(versions, refused=self._version)
-            LOG.info("WireServer refused the request; speaking version %s now", self._version)
+            LOG.info("wireserver: the protocol version is not supported; retrying with %s", self._version)
             return self._get(_GOAL_STATE, deadline)
 
     def _get(self, target: str, deadline: Deadline) -> bytes:
@@ -190,7 +190,7 @@ class WireServer:
 
 
 def _is_final(error: FabricError) -> bool:
-    """A refusal that no patience would have changed, so that another dialect is worth a try."""
+    """Whether a refusal is final for this dialect, so that the other one is worth a try."""
     answer = error if isinstance(error, HttpStatusError) else error.__cause__
     if not isinstance(answer, HttpStatusError):
         return False
@@ -198,7 +198,7 @@ def _is_final(error: FabricError) -> bool:
 
 
 def _may_pass(error: FabricError) -> bool:
-    """The refusal is of a kind that may end: not there yet, a goal state that keeps moving or cannot be read yet."""
+    """Whether a retry may help: the path does not exist yet, or the goal state is outdated or unreadable."""
     answer = error if isinstance(error, HttpStatusError) else error.__cause__
     if isinstance(answer, HttpStatusError):
         return answer.status == 404 or _is_stale(answer)

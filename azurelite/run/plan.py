@@ -1,4 +1,4 @@
-"""Handlers + what Azure said + what is done already -> ordered steps, with a reason for each that is skipped."""
+"""Makes the plan: ordered steps from handlers, metadata and state, with a reason for each step that is skipped."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from azurelite.config.condition import Condition
 
 _REASONS = {"username": "failed to determine username"}
-_NEVER_MISSING = ("raw", "provenance")  # fields that no source gives as a whole
-# Of the digest of secrets, so that trying passwords out on a record costs more than on /etc/shadow's SHA-512 beside it.
+_NEVER_MISSING = ("raw", "provenance")  # fields that are never missing as a whole
+# PBKDF2 rounds for a digest of secrets: guessing a password from a record must cost more than from /etc/shadow.
 _ROUNDS = 20_000
 
 
 class Step(Record):
-    """One handler's turn.
+    """One handler in the plan.
 
     Attributes:
-        handler: what would run.
-        skip: why it does not; None when it runs.
-        blocked: why it cannot run though it should: the source that it needs failed.
-        again: what it hangs on was out of reach, not absent: it is worth another turn at a later boot.
-        inputs: a digest of what it works with, see `inputs_of`; None also where no record of it is kept.
+        handler: the handler.
+        skip: why it is skipped; None if it runs.
+        blocked: the error that prevents it, such as a source that failed; None if it can run.
+        again: retry it at a later boot, because a source that it needs was unreachable.
+        inputs: a digest of its options and metadata, see `inputs_of`; None if no record is kept.
     """
 
     handler: Handler
@@ -54,16 +54,16 @@ def make_plan(
 
     Args:
         handlers: in the configuration's order.
-        crawled: what the sources said.
-        state: what is done already; None: nothing is, and nothing will be recorded.
-        force: what is done already does not count.
-        later_boot: this VM is provisioned, only what runs at every boot or is owed has its turn.
-        owed: keys of the steps that are owed another turn.
+        crawled: what the sources returned.
+        state: the record of what is done; None: run everything and record nothing.
+        force: ignore what is done.
+        later_boot: this VM is provisioned: run only the steps of every boot and those in `owed`.
+        owed: keys of the steps to retry.
     """
     steps = []
     for handler in handlers:
         if later_boot and handler.frequency != "boot" and handler.key not in owed:
-            steps.append(Step(handler, skip="this VM is provisioned already"))
+            steps.append(Step(handler, skip="this VM was provisioned earlier"))
             continue
         recorded = state is not None and handler.frequency != "boot"
         inputs = inputs_of(handler, crawled.metadata) if recorded else None
@@ -73,15 +73,15 @@ def make_plan(
 
 
 def due_later(handlers: Sequence[Handler], owed: Collection[str]) -> list[Handler]:
-    """Those with a turn at a later boot: what runs at every boot, and what is owed since the first, by its key."""
+    """The handlers that run at a later boot: those of every boot, and those to retry, by key."""
     return [handler for handler in handlers if handler.frequency == "boot" or handler.key in owed]
 
 
 def wanted_sources(handlers: Iterable[Handler], configured: Sequence[str]) -> tuple[str, ...]:
-    """Which of the configured sources these handlers hang on; Azure need not be asked for what nobody wants."""
+    """The configured sources that these handlers use, so that no other source is asked."""
     wanted: set[str] = set()
     for handler in handlers:
-        # A condition may speak of any field, and a plug-in may look at any; whoever ejects a disc must find it.
+        # A condition or a plug-in may use any field, and ejecting the disc means finding it.
         if handler.when or handler.timeout is not None or handler.name == EJECT_MEDIA:
             return tuple(configured)
         for field in (*handler.needs, *handler.uses):
@@ -92,12 +92,12 @@ def wanted_sources(handlers: Iterable[Handler], configured: Sequence[str]) -> tu
 def _step(handler: Handler, crawled: Crawl, state: Optional[State], inputs: Optional[str]) -> Step:
     if state is not None and state.is_finished(handler.key, handler.frequency, inputs=inputs):
         done = "on this machine" if handler.frequency == "once" else "for this VM"
-        return Step(handler, skip=f"done already {done}")
-    return _held_back(handler, crawled) or _in_want(handler, crawled) or Step(handler)
+        return Step(handler, skip=f"done earlier {done}")
+    return _unmet(handler, crawled) or _unusable(handler, crawled) or Step(handler)
 
 
-def _in_want(handler: Handler, crawled: Crawl) -> Optional[Step]:
-    """What the step needs and is not there; None where all of it is."""
+def _unusable(handler: Handler, crawled: Crawl) -> Optional[Step]:
+    """The step of a handler that is unusable or lacks metadata; None if it can run."""
     if handler.unusable is not None:
         return Step(handler, blocked=handler.unusable)
     for need in handler.needs:
@@ -109,26 +109,26 @@ def _in_want(handler: Handler, crawled: Crawl) -> Optional[Step]:
     return None
 
 
-def _held_back(handler: Handler, crawled: Crawl) -> Optional[Step]:
-    """What the conditions make of the step; None where all of them hold."""
+def _unmet(handler: Handler, crawled: Crawl) -> Optional[Step]:
+    """The step of a handler with a condition that is false or cannot be checked; None if all are true."""
     open_ones = []
     for condition in handler.when:
         failure = _missing(condition, crawled)
         if failure is not None:
             open_ones.append((condition, failure))
         elif not condition.holds(crawled.metadata):
-            return Step(handler, skip=f"`{condition.text}` does not hold")
+            return Step(handler, skip=f"condition `{condition.text}` is false")
     if not open_ones:
         return None
     condition, failure = open_ones[0]
-    text = f"`{condition.text}` cannot be checked: {failure.short or failure}"
+    text = f"cannot check condition `{condition.text}`: {failure.short or failure}"
     if not handler.required:
         return Step(handler, skip=text, again=True)
     return Step(handler, blocked=FabricError(text, reason=failure.reason, data=failure.data))
 
 
 def _missing(condition: Condition, crawled: Crawl) -> Optional[FabricError]:
-    """Why it cannot be known whether the condition holds: the source that may have had the value failed."""
+    """The error of the source that would have the condition's value; None if the condition can be checked."""
     if condition.is_decidable(crawled.metadata):
         return None
     if condition.source is not None:
@@ -140,24 +140,24 @@ def _missing(condition: Condition, crawled: Crawl) -> Optional[FabricError]:
 
 
 def _lacking(handler: Handler, need: str, crawled: Crawl) -> Step:
-    """A step that something is missing for: a failure if it is required, for a VM nobody can enter is not Ready."""
+    """The step of a handler that lacks a field: failed if the handler is required, otherwise skipped."""
     failure = crawled.failure_for(need)
     if failure is None and not handler.required:
-        return Step(handler, skip=f"Azure gave no {need}")
+        return Step(handler, skip=f"Azure has no {need} for this VM")
     reason = _REASONS.get(need, f"no {need}")
-    lacking = failure or AzureliteError(f"no source gave a {need}", reason=reason)
+    lacking = failure or AzureliteError(f"no source has a {need}", reason=reason)
     return Step(handler, blocked=lacking, again=failure is not None)
 
 
 def inputs_of(handler: Handler, metadata: Metadata) -> Optional[str]:
-    """A digest of what a handler works with: options and metadata, secrets too. None while some of that is missing."""
+    """A digest of a handler's options and metadata, with secrets. None if a field that it needs is missing."""
     import hashlib
 
     values = [getattr(metadata, name) for name in handler.needs]
     if any(value is None for value in values):
         return None
     values += [getattr(metadata, name) for name in handler.uses]
-    text = repr((handler.options, values)).encode(errors="replace")  # where a secret shows as stars
+    text = repr((handler.options, values)).encode(errors="replace")  # its repr hides secrets, which follow separately
     secrets = [secret.reveal_bytes() for secret in _secrets((handler.options, values))]
     if not secrets:
         return hashlib.sha256(text).hexdigest()
@@ -167,7 +167,7 @@ def inputs_of(handler: Handler, metadata: Metadata) -> Optional[str]:
 
 
 def _secrets(value: Any) -> Iterator[Secret]:
-    """All secrets in a value, in the order in which its repr has them."""
+    """All secrets in a value, in the order of its repr."""
     inner: Sequence[Any] = ()
     if isinstance(value, Secret):
         yield value

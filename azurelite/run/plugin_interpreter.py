@@ -1,7 +1,7 @@
-"""What runs in the fresh interpreter of plug-ins: it imports them, describes them, checks options, or runs one.
+"""The main program of the plug-ins' interpreter: imports plug-ins, describes them, checks options, or runs one.
 
-Started by azurelite/plugins.py. The task comes by standard input; answers leave, a line of JSON each, by a descriptor
-of their own. Whatever a plug-in prints, and the traceback of what it raises, goes to standard error: to the log.
+azurelite/plugins.py starts it. It reads the task from standard input and writes each answer, one line of JSON, to a
+separate descriptor. Output and tracebacks of a plug-in go to standard error, and from there into the log.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def serve(given: Mapping[str, Any], answers: int) -> NoReturn:
     """Do the task and end.
 
     Args:
-        given: as azurelite/plugins.py and plugin_process.py put it together.
+        given: the task, as azurelite/plugins.py and plugin_process.py make it.
         answers: the descriptor for answers.
     """
-    os.set_inheritable(answers, False)  # what a plug-in starts must not hold it open
+    os.set_inheritable(answers, False)  # programs that a plug-in starts must not hold it open
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger("azurelite").setLevel(given["level"])
     logging.getLogger("azurelite.guard").setLevel(logging.DEBUG)  # tracebacks of plug-ins
@@ -66,11 +66,11 @@ def _send(answers: int, told: Mapping[str, Any]) -> None:
         while view:
             view = view[os.write(answers, view) :]
     except OSError as error:
-        sys.exit(f"the descriptor for answers cannot be used: {error.strerror}")
+        sys.exit(f"cannot write the answer: {error.strerror}")
 
 
 def _describe(place: str, options: Any, path: tuple[Any, ...]) -> dict[str, Any]:
-    """The description of one plug-in with its checked options, or what is wrong."""
+    """The description of one plug-in with its checked options, or an error."""
     found: list[Any] = []
     error = guard(lambda: found.append(_load(place)))
     if error is not None:
@@ -94,10 +94,10 @@ def _load(place: str) -> tuple[Any, Any]:
     """The module (or another holder of a handler's names) and its function, checked. Raises HandlerError."""
     module, apply = _imported(place)
     if not callable(apply):
-        raise HandlerError("it has no function `apply(ctx, options)`")
+        raise HandlerError("it has no function `apply(ctx, options)`: define one")
     strange = sorted({*_tuple(module, "NEEDS"), *_tuple(module, "USES")} - _FIELDS)
     if strange:
-        raise HandlerError(f"it needs {strange[0]!r}, which is no field of the metadata")
+        raise HandlerError(f"{strange[0]!r} in NEEDS or USES is not a field of the metadata")
     if getattr(module, "FREQUENCY", "instance") not in _FREQUENCIES:
         raise HandlerError(f"its FREQUENCY must be one of: {', '.join(_FREQUENCIES)}")
     options = getattr(module, "Options", None)
@@ -115,7 +115,7 @@ def _imported(place: str) -> tuple[Any, Any]:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise HandlerError(f"no module {error.name or module_name!r} can be imported: install it") from error
+        raise HandlerError(f"cannot import module {error.name or module_name!r}: install it") from error
     found: Any = module
     for part in path.split(".") if path else ():
         if not hasattr(found, part):
@@ -127,7 +127,7 @@ def _imported(place: str) -> tuple[Any, Any]:
 
 
 def _as_data(module: Any, apply: Any, *, with_options: bool = True) -> dict[str, Any]:
-    """What azurelite's own process has to know. Raises TypeError, NameError: its Options cannot be described."""
+    """The description for azurelite's own process. Raises TypeError or NameError if Options cannot be described."""
     options = getattr(module, "Options", None) if with_options else None
     summary = str(getattr(module, "SUMMARY", "") or getattr(apply, "__doc__", "") or "a plug-in").strip()
     return {
@@ -152,7 +152,7 @@ def _checked(cls: Any, options: Any, path: tuple[Any, ...]) -> Any:
 
 
 def _run(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Run one plug-in. What it changed, noted and failed with."""
+    """Run one plug-in. Returns its changes, its notes and its failure."""
     clock = Clock()
     system = System(given["root"], dry_run=given["dry_run"], clock=clock)
     system.commands.search_path = given["search_path"]
@@ -171,7 +171,7 @@ def _run(given: Mapping[str, Any]) -> dict[str, Any]:
             fabric=fabric,
             outcome=_outcome(unpack(given["outcome"])),
             note=notes.append,
-            report_ready=_not_its_own,
+            report_ready=_refuse_report,
             memory=state.memory,
             media_device=given["media_device"],
             config=_config(unpack(given["config"])),
@@ -194,12 +194,12 @@ def _apply(place: str, options: Any, ctx: Context) -> None:
 
 
 def _failure(error: AzureliteError) -> list[Any]:
-    """What a plug-in calls text may be anything."""
+    """The failure as text, because a plug-in may put any type into an error."""
     return [str(error.message), str(error.reason), {str(key): str(value) for key, value in error.data.items()}]
 
 
-def _not_its_own() -> NoReturn:
-    raise HandlerError("a plug-in does not report to Azure: list `report_ready` after it")
+def _refuse_report() -> NoReturn:
+    raise HandlerError("a plug-in cannot report to Azure: list `report_ready` after it")
 
 
 def _fabric(given: Mapping[str, Any], system: System, clock: Clock) -> Fabric:
@@ -228,7 +228,7 @@ def _metadata(values: dict[str, Any]) -> Metadata:
 
 
 def _config(given: Mapping[str, Any]) -> Config:
-    """The configuration of the run. It was found right there; the places of its values are not known here."""
+    """The configuration of the run, which has been checked before. It has no line numbers."""
     return parse_config(Document(given["data"], {}, given["file"]), problems=Problems())
 
 
@@ -246,7 +246,7 @@ def _step(values: dict[str, Any]) -> outcome.StepResult:
 
 
 def _error(told: Optional[list[Any]]) -> Optional[AzureliteError]:
-    """An error of an earlier step: of its own class where that is one of azurelite's."""
+    """The error of an earlier step, of the same class if that class is azurelite's."""
     if told is None:
         return None
     name, message, reason, data = told

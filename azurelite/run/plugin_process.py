@@ -1,4 +1,4 @@
-"""A plug-in's run, in an interpreter of its own: what it is given, and what comes back. A hang does not."""
+"""Runs a plug-in in a separate interpreter, with a timeout: sends it its task, and reads its answer."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from azurelite.system.wishes import wishes_as_data
 
 
 def run_plugin(handler: Handler, ctx: Context) -> None:
-    """Let a plug-in do its work.
+    """Run a plug-in.
 
     Raises:
-        HandlerError: it failed, was too slow, or ended without an answer.
+        HandlerError: it failed, reached its timeout, or ended without an answer.
     """
-    limit = ctx.system.commands.limit  # of everything before Ready
+    limit = ctx.system.commands.limit  # the deadline of all steps before Ready
     seconds = handler.timeout or 0.0
     deadline = Deadline(ctx.fabric.clock, seconds) if limit is None else limit.within(seconds)
     try:
@@ -37,7 +37,7 @@ def run_plugin(handler: Handler, ctx: Context) -> None:
 
 
 def _read(answer: Mapping[str, Any], handler: Handler) -> tuple[list[Change], list[str], Optional[HandlerError]]:
-    """The parts of an answer. Raises MachineError: a plug-in wrote into it."""
+    """The changes, notes and failure of an answer. Raises MachineError if the plug-in has damaged it."""
     try:
         changes = [Change(str(kind), str(target), str(detail)) for kind, target, detail in answer["changes"]]
         notes = [str(note) for note in answer["notes"]]
@@ -46,11 +46,11 @@ def _read(answer: Mapping[str, Any], handler: Handler) -> tuple[list[Change], li
         message, reason, data = answer["failure"]
         return changes, notes, HandlerError(str(message), reason=str(reason), data=dict(data))
     except (KeyError, TypeError, ValueError) as error:
-        raise MachineError(f"the plug-in {handler.id} gave an answer that cannot be read") from error
+        raise MachineError(f"plug-in {handler.id}: unreadable answer") from error
 
 
 def _given(handler: Handler, ctx: Context) -> dict[str, Any]:
-    """All that the interpreter has to know; it makes its own `System` and `Fabric` of it."""
+    """The task for the interpreter, which makes its own `System` and `Fabric` from it."""
     system, fabric = ctx.system, ctx.fabric
     limit = system.commands.limit
     return {

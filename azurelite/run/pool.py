@@ -1,10 +1,10 @@
-"""VMs that Azure keeps in a pool (pre-provisioning, PPS): ready before they have an owner, configured once they have.
+"""VMs that Azure keeps in a pool (pre-provisioning, PPS): booted before they have an owner, provisioned afterwards.
 
-Such a VM reports Ready as it is, waits until Azure moves it into its owner's network, asks IMDS for the owner's
-ovf-env.xml until there is one, and is then provisioned like any other. Only platform images have been seen in pools.
+Such a VM reports Ready, waits until Azure moves it into its owner's network, asks IMDS for the owner's ovf-env.xml
+until it exists, and is then provisioned like any other VM. Only platform images have been seen in pools.
 
-Asking too early does no harm (the answer is 404), while waiting for a message that was missed would never end. So
-whatever may have been the switch counts as the switch.
+Asking too early is harmless (the answer is 404), but waiting for a network event that was missed would never end. So
+any event that may be the move to the owner's network counts as the move.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from azurelite.system.network.links import LinkWatch, await_replacement, await_s
 LOG = logging.getLogger(__name__)
 
 RUNNING, SAVABLE, OS_DISK = "Running", "Savable", "PreprovisionedOSDisk"
-_BY_RANK = (SAVABLE, OS_DISK, RUNNING)  # where media and IMDS differ, the first of these counts
+_BY_RANK = (SAVABLE, OS_DISK, RUNNING)  # if media and IMDS differ, the first of these applies
 _NO_POOL = (None, "None", "Unknown")
-_UNTIL_POWER_OFF = 365 * 86400.0  # seconds; only the host knows when, and nobody waits for this VM
-# Seconds. The host may take a savable VM's network away before it answers; a report that is repeated for long might
-# be heard in the owner's network, and call a VM ready that is not.
+_UNTIL_POWER_OFF = 365 * 86400.0  # seconds; the host switches the VM off at a time of its choice
+# Seconds. The host may remove a savable VM's network before it answers. A report that is retried for longer could reach
+# Azure from the owner's network, and would then mark a VM as ready that is not.
 _SAVABLE_READY = 60.0
 _POLL_PAUSE = 1.0  # seconds; 404 means "not assigned yet", maybe for days
-_POLL_SHARE = 3600.0  # seconds for one round of asking: each says once what the trouble is
-_STALE_IMDS = 60.0  # seconds that IMDS may speak of the pool yet, once there is an owner
-_UNREADABLE_TRIES = 30  # documents; a host that is coming up may send half of one
+_POLL_SHARE = 3600.0  # seconds for one round of requests; each round logs an error once
+_STALE_IMDS = 60.0  # seconds for which IMDS may still describe the pool after the VM has an owner
+_UNREADABLE_TRIES = 30  # documents; a host that is starting may send an incomplete one
 OpenFabric = Callable[[], Fabric]
 OpenWatch = Callable[[], LinkWatch]
 
 
 def pool_type(crawled: Crawl, system: System) -> Optional[str]:
-    """How this VM waits for an owner, or None for an ordinary one.
+    """The type of pool in which this VM waits for an owner, or None for an ordinary VM.
 
-    A marker left by a run that had reported Ready to the pool already, and then ended, counts as waiting still. The
-    marker of another VM, which came with the image, counts only where Azure says that this one is in a pool, too.
+    A run that reported Ready to the pool and was then interrupted has left a marker: the VM is still waiting. The
+    marker of another VM, which came with the image, counts only if Azure says that this VM is in a pool as well.
     """
     kind = _kind(crawled)
     waiting = _waits_as(system)
@@ -59,21 +59,21 @@ def pool_type(crawled: Crawl, system: System) -> Optional[str]:
 def leave_pool(
     kind: str, *, system: System, fabric: Fabric, open_fabric: OpenFabric, open_watch: OpenWatch = LinkWatch
 ) -> MediaDocument:
-    """Report Ready to the pool, wait for the owner, and fetch his document. Takes as long as it takes.
+    """Report Ready to the pool, wait for the owner, and fetch their ovf-env.xml. There is no time limit.
 
     Args:
         kind: "Running", "Savable" or "PreprovisionedOSDisk".
         system: the guest.
-        fabric: the endpoints of this run so far; its time budget begins anew when this ends, well or not.
+        fabric: the endpoints of this run so far; they get a new time budget when this returns or raises.
         open_fabric: makes new endpoints with a new time budget.
-        open_watch: begins to watch the guest's links.
+        open_watch: starts to watch the guest's network links.
 
     Returns:
         The owner's ovf-env.xml.
 
     Raises:
-        AzureliteError: Ready was refused, links cannot be watched, the host did not switch the VM off, what IMDS gives
-            out as the owner's document stays unreadable, or IMDS itself stays in the pool.
+        AzureliteError: Ready was refused, the links cannot be watched, the host did not switch the VM off, the owner's
+            document stays unreadable, or IMDS keeps describing the pool.
     """
     try:
         waiting = _waits_as(system)
@@ -82,28 +82,28 @@ def leave_pool(
         document = _ask_for_owner(open_fabric, clock=fabric.clock)
         _wait_for_imds(open_fabric, Deadline(fabric.clock, _STALE_IMDS))
         return document
-    finally:  # days may have passed, and a failure is to be told as well
+    finally:  # days may have passed, and a failure must be reported too
         with open_fabric() as fresh:
             fabric.renew(fresh.deadline.remaining())
 
 
 def still_in_pool(crawled: Crawl) -> Optional[AzureliteError]:
-    """Why the crawl after the pool must not be used: IMDS still speaks of the pool, and would name the pool's user."""
+    """An error if the crawl after the pool must not be used: IMDS still describes the pool, with the pool's user."""
     return _speaks_of_pool(_at(crawled.metadata.raw, "imds", "extended", "compute", "ppsType"))
 
 
 def forget_pool(system: System) -> None:
-    """The owner's Ready was accepted: a later boot is an ordinary one."""
+    """Remove the marker: Azure has accepted the owner's Ready, so a later boot is an ordinary one."""
     if system.dry_run:
         return
     try:
         system.files.remove(layout.POOL_MARKER)
-    except FileError as error:  # this VM is marked as provisioned, so nobody asks for it again
+    except FileError as error:  # harmless: this VM is marked as provisioned, which is checked first
         LOG.warning("%s", error)
 
 
 def _kind(crawled: Crawl) -> Optional[str]:
-    """Media and IMDS each may name it; a name that nobody knows never hides one that is known."""
+    """The type of pool that media or IMDS names. An unknown name never hides a known one."""
     said = {crawled.metadata.pps_type, _at(crawled.metadata.raw, "imds", "extended", "compute", "ppsType")}
     for kind in _BY_RANK:
         if kind in said:
@@ -114,9 +114,9 @@ def _kind(crawled: Crawl) -> Optional[str]:
     flag = _at(crawled.metadata.raw, "ovf", "PreprovisionedVm")
     taken = RUNNING if flag is not None and flag.lower() in ("true", "1") else None
     LOG.warning(
-        "Azure says an unknown kind of pre-provisioning, %r; this VM is taken for %s",
+        "pool: unknown pre-provisioning type %r; continuing as %s",
         unknown[0],
-        "an ordinary one" if taken is None else f"one of the kind {taken!r}",
+        "an ordinary VM" if taken is None else f"type {taken!r}",
     )
     return taken
 
@@ -132,22 +132,22 @@ def _wait_in_pool(kind: str, *, system: System, fabric: Fabric, open_watch: Open
         _report_ready(system, fabric, fabric.deadline)
         fabric.clock.sleep(_UNTIL_POWER_OFF)
         raise AzureliteError("the host did not switch the VM off", reason="error waiting for host shutdown")
-    nic = primary_interface(system.root)  # while its link is up
-    with open_watch() as watch:  # opened ahead of the report, so that no change is missed
+    nic = primary_interface(system.root)  # read it while the link is up
+    with open_watch() as watch:  # opened before the report, so that no change is missed
         if kind == SAVABLE:
             try:
                 _report_ready(system, fabric, fabric.deadline.within(_SAVABLE_READY))
             except FabricError as error:
-                LOG.info("going on without an answer to the pool's Ready: %s", error)
+                LOG.info("pool: continuing without an answer to Ready: %s", error)
         else:
             _report_ready(system, fabric, fabric.deadline)
         _mark(kind, system, fabric.clock)
-        LOG.info("this VM waits in a pool (%s) for its owner", kind)
+        LOG.info("pool: waiting for an owner (type %s)", kind)
         if kind == SAVABLE:
-            LOG.info("the network link was replaced by %s", await_replacement(watch.events()) or "another one")
+            LOG.info("pool: the network link was replaced by %s", await_replacement(watch.events()) or "another one")
         else:
             await_switch(watch.events(), nic)
-            LOG.info("the network link was switched")
+            LOG.info("pool: the network link was switched")
 
 
 def _report_ready(system: System, fabric: Fabric, deadline: Deadline) -> None:
@@ -160,11 +160,11 @@ def _mark(kind: str, system: System, clock: Clock) -> None:
         system.files.make_own_folder(layout.STATE_DIR)
         system.files.put(layout.POOL_MARKER, text.encode(), mode=0o600, owner=None)
     except FileError as error:
-        LOG.warning("nothing can be remembered, another run will report Ready to the pool again: %s", error)
+        LOG.warning("pool: %s; if this run is interrupted, the next one reports Ready to the pool again", error)
 
 
 def _waits_as(system: System) -> Optional[str]:
-    """The VM that a run has reported to the pool, empty where that is not known; None: there was no such run."""
+    """The id of the VM that a run has reported to the pool; "" if the id is unknown, None if there was no such run."""
     try:
         marker = system.files.text(layout.POOL_MARKER)
     except FileError as error:
@@ -174,7 +174,7 @@ def _waits_as(system: System) -> Optional[str]:
 
 
 def _is_this_vm(vm_id: str, system: System) -> bool:
-    """The byte order in which a kernel reads the id may change from boot to boot."""
+    """Compare with this VM's id in either byte order, because kernels differ in how they read it."""
     own = read_identity(system.root).vm_id
     return own is None or vm_id in (own, swap_bytes(own))
 
@@ -193,21 +193,21 @@ def _ask_for_owner(open_fabric: OpenFabric, *, clock: Clock) -> MediaDocument:
                 raise
             if error.reason != said:
                 said = error.reason
-                LOG.info("no owner yet: %s", error)
+                LOG.info("pool: no owner yet: %s", error)
         else:
             return MediaDocument(document, "reprovisiondata")
         clock.sleep(_POLL_PAUSE)
 
 
 def _is_unreadable(error: FabricError) -> bool:
-    """There is a document, but it is no use; as opposed to there being none yet, which is worth any patience."""
+    """Whether the document exists but is unusable. One that does not exist yet is waited for without a limit."""
     answer = error.__cause__ or error
     too_large = isinstance(answer, TransportError) and answer.kind == "response too large"
     return too_large or isinstance(error, (DocumentError, MediaError))
 
 
 def _wait_for_imds(open_fabric: OpenFabric, deadline: Deadline) -> None:
-    """What IMDS says wins over the document: as long as it speaks of the pool, it would name the pool's user."""
+    """Wait until IMDS describes the owner's VM. Before that, the pool's user would win over ovf-env.xml."""
     while True:
         trouble: Optional[AzureliteError]
         try:
@@ -218,7 +218,7 @@ def _wait_for_imds(open_fabric: OpenFabric, deadline: Deadline) -> None:
         if trouble is None:
             return
         if deadline.remaining() <= _POLL_PAUSE:
-            if isinstance(trouble, FabricError):  # whoever crawls next asks again, and looks at the answer once more
+            if isinstance(trouble, FabricError):  # the crawl asks IMDS again and checks the answer
                 return
             raise trouble
         deadline.clock.sleep(_POLL_PAUSE)
@@ -229,5 +229,5 @@ def _speaks_of_pool(kind: Optional[str]) -> Optional[AzureliteError]:
         return None
     key = "extended.compute.ppsType"
     return AzureliteError(
-        f"IMDS says {kind!r} in {key} though this VM has an owner", reason=f"invalid IMDS metadata for key={key}"
+        f"IMDS: {key} is still {kind!r}, although this VM has an owner", reason=f"invalid IMDS metadata for key={key}"
     )

@@ -1,4 +1,4 @@
-"""The main job: crawl, plan, run the steps, remember. One pass, one outcome."""
+"""The main job: crawl, plan, run the steps, remember what was done. Returns one outcome."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from azurelite.system.runlock import run_lock
 
 LOG = logging.getLogger(__name__)
 
-LATER_BOOT_SECONDS = 10.0  # for all that a later boot asks of Azure
+LATER_BOOT_SECONDS = 10.0  # for all requests of a later boot
 _LEASE_SECONDS = 120.0
-_TURNS = 3  # later boots at which a step is owed its turn: a cloud without IMDS must not be asked for ever
+_TURNS = 3  # later boots that retry a step: a cloud without IMDS must not be asked for ever
 _NO_VM_ID = "00000000-0000-0000-0000-000000000000"
 
 
 class Options(Record):
-    """How a run is made.
+    """The options of a run.
 
     Attributes:
         root: host path of the guest's `/`.
         config_file: host path of a file in place of /etc/azurelite/azurelite.yaml.
         dry_run: change nothing and send no report.
-        force: do it again though it is done.
-        detach: once Azure has accepted Ready, this process ends with 0 and a new one goes on; see `detach.py`.
-        search_path: where programs are looked for, as PATH.
+        force: provision again even if this VM is done.
+        detach: once Azure has accepted Ready, end this process with 0 and continue in a new one; see `background.py`.
+        search_path: folders of programs, in the form of PATH.
         clock: time.
     """
 
@@ -62,16 +62,16 @@ def provision(options: Options) -> Outcome:
     """Provision a guest.
 
     Returns:
-        What came of it; `exit_code` is the process's.
+        The result; `exit_code` is the exit code of the process.
 
     Raises:
-        ConfigError: the configuration is wrong. A running Azure VM tells Azure so before.
+        ConfigError: the configuration is wrong. On a running Azure VM, Azure is told first.
     """
     clock = options.clock or Clock()
     started = clock.monotonic()
     off = marker.switched_off(Root(options.root))
     if off is not None:
-        return Outcome("disabled", f"azurelite is switched off: {off}")
+        return Outcome("disabled", f"azurelite is disabled: {off}")
     opened = guard(lambda: _open(options, clock))
     if isinstance(opened, AzureliteError):
         if not options.dry_run:
@@ -81,15 +81,15 @@ def provision(options: Options) -> Outcome:
         raise opened
     session, handlers = opened
     if not session.on_azure():
-        return Outcome("not azure", "this machine is not on Azure: nothing was asked and nothing changed")
+        return Outcome("not azure", "this machine is not on Azure: no request was sent and nothing was changed")
     known = session.identity.vm_id
     other = marker.other_agent(session.root, known) if known is not None else None
     if other is not None and not options.force:
-        return Outcome("already provisioned", f"{other} has provisioned this VM", vm_id=known)
+        return Outcome("already provisioned", f"VM {known} was provisioned by {other}; nothing to do", vm_id=known)
     system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=clock)
     if system.live and not system.files.privileged:
-        raise ConfigError("provision changes this machine: run it as root")
-    # Without an id in the firmware only IMDS can say whether this is still the VM that was provisioned here.
+        raise ConfigError("provision needs root: use sudo")
+    # If the firmware has no VM id, only IMDS can say whether this is the VM that was provisioned here.
     later = known is None and marker.knows_some_vm(system.root)
     later = later or (known is not None and marker.provisioned_as(system.root, known) is not None)
     seconds = LATER_BOOT_SECONDS if later and not options.force else None
@@ -111,16 +111,16 @@ def _open(options: Options, clock: Clock) -> tuple[Session, tuple[Handler, ...]]
 
 
 def _whole_run(run: _Run) -> Outcome:
-    """The run, whatever breaks in it: a defect outside of the steps is told to Azure as well."""
+    """Run, and report an error outside of the steps to Azure as well."""
     outcome = guard(run.go)
     return run.give_up(outcome) if isinstance(outcome, AzureliteError) else outcome
 
 
 @contextlib.contextmanager
 def _network(session: Session, system: System) -> Iterator[Optional[str]]:
-    """A lease for the length of the run, where the configuration asks for one; WireServer's address in it.
+    """Hold a DHCP lease during the run if `datasource.dhcp` asks for one. Yields WireServer's address in it, or None.
 
-    That there is none is said and no more: the network may be up all the same, and the media needs none.
+    Without a lease the run continues: the network may be up already, and the disc needs no network.
     """
     name = session.config.datasource.interface
     name = (primary_interface(system.root) or "eth0") if name == "auto" else name
@@ -134,12 +134,12 @@ def _network(session: Session, system: System) -> Iterator[Optional[str]]:
         try:
             told = stack.enter_context(EphemeralDhcp(system, name, Deadline(session.clock, _LEASE_SECONDS))).wireserver
         except MachineError as error:
-            LOG.warning("no lease on %s: %s", name, error)
+            LOG.warning("dhcp: %s", error)
         yield told
 
 
 def apply_steps(session: Session, plan: tuple[Step, ...], crawled: Crawl, fabric: Fabric, options: Options) -> Outcome:
-    """Run just these steps; nothing is marked as done. See `azurelite.apply`."""
+    """Run only these steps and mark nothing as done. See `azurelite.apply`."""
     started = fabric.clock.monotonic()
     system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=fabric.clock)
     metadata = crawled.metadata
@@ -188,7 +188,7 @@ class _Run:
             return self.give_up(cause or IdentityError("no VM id"))
         vm_id = crawled.metadata.vm_id
         state = self._state(vm_id)
-        if self._is_done(state):  # known only now: the firmware has no id
+        if self._is_done(state):  # not known before: the firmware has no id
             return self._later_boot(vm_id)
         if self.options.force:
             state.forget()
@@ -221,14 +221,14 @@ class _Run:
         return found, None
 
     def _pool(self, crawled: Crawl) -> Optional[str]:
-        """How the VM waits for an owner. One whose owner's Ready was accepted once waits no more, whatever is left."""
+        """The type of pool in which the VM waits for an owner. None after Azure has accepted Ready of an owner once."""
         vm_id = crawled.metadata.vm_id
         if self.system.dry_run or (vm_id is not None and marker.reported(self.system.root, vm_id)):
             return None
         return pool_type(crawled, self.system)
 
     def _leave_pool(self, kind: str, waiting: Crawl) -> tuple[Crawl, Optional[AzureliteError]]:
-        """Wait for an owner, then begin anew with his document and a new time budget."""
+        """Wait for an owner, then crawl again with the owner's document and a new time budget."""
         given = guard(
             lambda: leave_pool(kind, system=self.system, fabric=self.fabric, open_fabric=self.session.open_fabric)
         )
@@ -236,7 +236,7 @@ class _Run:
         self.system.commands.limit = self.fabric.reading
         if isinstance(given, AzureliteError):
             return Crawl(Metadata(vm_id=self.session.identity.vm_id)), given
-        # The pool's own disc is still in the drive, and is to be ejected like any other.
+        # The pool's own disc is still in the drive and must be ejected like any other.
         crawled, broken = self._crawl(replace(given, device=waiting.device))
         return crawled, broken or still_in_pool(crawled)
 
@@ -246,7 +246,7 @@ class _Run:
             state.keep_media(redacted(crawled.media.document))
 
     def _tidy_up(self, crawled: Crawl) -> None:
-        """After Azure has accepted Ready, and never before."""
+        """Eject the disc. Call this only after Azure has accepted Ready."""
         device = crawled.device
         listed = any(handler.name == EJECT_MEDIA for handler in self.handlers)
         if device is not None and self.system.live and self.session.config.datasource.media.eject and not listed:
@@ -255,20 +255,20 @@ class _Run:
             try:
                 eject(device)
             except MachineError as error:
-                LOG.warning("the provisioning disc stays in: %s", error)
+                LOG.warning("eject_media: %s", error)
 
     def _nameless(self, crawled: Crawl) -> Optional[AzureliteError]:
         if crawled.metadata.vm_id is not None:
             return None
         return crawled.failure_for("vm_id") or IdentityError(
-            "neither the firmware nor IMDS names this VM", reason="failure to identify Azure VM ID"
+            "no VM id: neither the firmware nor IMDS has it", reason="failure to identify Azure VM ID"
         )
 
     def give_up(self, cause: AzureliteError) -> Outcome:
-        """The outcome of a run that came to no steps, or broke between them; Azure is told."""
+        """The outcome of a run that failed outside of its steps. Reports the failure to Azure."""
         maybe_done = self.session.identity.vm_id is None and marker.knows_some_vm(self.system.root)
         told = self.runner.reporter.result
-        ready = told is not None and told.is_ready  # whatever broke since: Azure goes by that
+        ready = told is not None and told.is_ready  # then Azure takes no other report
         if not self.system.dry_run and self.reporting and not maybe_done and not ready:
             self.runner.tell(cause, None)
         brief = cause.once(self.runner.said)
@@ -282,15 +282,14 @@ class _Run:
             return replace(outcome, outcome="dry run", reason="nothing was changed and no report was sent")
         state.owe(owed)
         self._mark(state)
-        said = "Azure accepted Ready" if outcome.report else "nothing was left to report"
-        return replace(outcome, reason=said)
+        untold = "Azure was told earlier" if self.reporting else "`report_ready` is not configured: Azure was not told"
+        return replace(outcome, reason="Azure accepted Ready" if outcome.report else untold)
 
     def _later_boot(self, vm_id: str) -> Outcome:
-        """Only what runs at every boot, and what is owed since the first: a source was out of reach then.
+        """Run the steps of every boot, and retry those whose source was unreachable at the first boot.
 
-        Nothing that goes wrong here fails the boot, and nothing is reported.
+        A failure here does not fail the boot, and nothing is reported.
         """
-        outcome = Outcome("already provisioned", f"this VM ({vm_id}) is provisioned already", vm_id=vm_id)
         state = self._state(vm_id)
         owed = state.owed()
         due = due_later(self.handlers, owed)
@@ -298,13 +297,16 @@ class _Run:
         if due:
             crawled = self._crawl(sources=wanted_sources(due, self.session.config.datasource.sources))[0]
             plan = make_plan(self.handlers, crawled, state, later_boot=True, owed=owed)
-            self.system.commands.limit = None  # Azure waits for nothing: each program has its own time
+            self.system.commands.limit = None  # Azure is not waiting: each program has its own timeout
             steps = self.runner.run(plan, crawled.metadata, state, remember=False, detach=self.options.detach)
             again = {step.handler.key for step in plan if step.again}
             state.owe({key: tries + 1 for key, tries in owed.items() if key in again and tries + 1 < _TURNS})
-        self._mark(state)  # the configuration may be another one by now
+        self._mark(state)  # the configuration may have changed
         forget_pool(self.system)
-        return replace(outcome, steps=tuple(steps))
+        ran = any(step.status != "skipped" for step in steps)
+        done = "only the steps of every boot ran" if ran else "nothing to do"
+        reason = f"VM {vm_id} was provisioned earlier; {done}"
+        return Outcome("already provisioned", reason, vm_id=vm_id, steps=tuple(steps))
 
     def _is_done(self, state: State) -> bool:
         return not self.options.force and state.is_provisioned(reporting=self.reporting)
@@ -323,7 +325,7 @@ def _with_failure(outcome: Outcome) -> Outcome:
     if failure is None or failure.error is None:
         return outcome
     reason = f"{failure.name}: {failure.error}"
-    brief = f"{failure.name}: {failure.error.short or failure.error}"  # the step's own line has the whole
+    brief = f"{failure.name}: {failure.error.short or failure.error}"  # the step's line in the log has all of it
     return replace(outcome, outcome=_kind(failure.error), reason=reason, brief=brief, error=failure.error)
 
 

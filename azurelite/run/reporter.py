@@ -1,4 +1,4 @@
-"""Telling Azure: the KVP record first, which the host reads only until the health report comes, then the report."""
+"""Reports to Azure: first the KVP record, which the host reads only before the health report, then the report."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Reporter:
     """Reports on one VM.
 
     Args:
-        fabric: where to report.
+        fabric: the endpoints.
         files: the guest's files, for the KVP pool.
-        vm_id: the VM, where known.
+        vm_id: the VM id; None if it is unknown.
 
     Attributes:
-        result: the last report of Ready or NotReady, once one was tried.
+        result: the last report of Ready or NotReady; None before the first.
     """
 
     def __init__(self, fabric: Fabric, files: Files, vm_id: Optional[str]) -> None:
@@ -45,7 +45,7 @@ class Reporter:
         """Report Ready.
 
         Raises:
-            FabricError: Azure could not be reached or did not accept it; the KVP record then says so.
+            FabricError: Azure was not reached or refused the report; the KVP record then says so.
         """
         self._write_record(success_text(vm_id=self.vm_id, now=self._fabric.clock.now()))
         try:
@@ -55,18 +55,18 @@ class Reporter:
             self.result = ReportResult("Ready", accepted=False, error=error.message)
             raise
         self.result = ReportResult("Ready", accepted=True)
-        LOG.info("Azure accepted Ready")
+        LOG.info("report_ready: Azure accepted Ready")
 
     def not_ready(self, cause: AzureliteError, deadline: Deadline, *, step: Optional[str] = None) -> None:
         """Report that provisioning failed, and why. Azure then fails the deployment at once, with that text.
 
         Args:
-            cause: what failed.
-            deadline: until when it is tried.
+            cause: the error.
+            deadline: when to stop trying.
             step: the handler that failed.
 
         Raises:
-            FabricError: Azure could not be reached or did not accept it.
+            FabricError: Azure was not reached or refused the report.
         """
         text = self._failure(cause, step)
         self._write_record(text)
@@ -76,10 +76,10 @@ class Reporter:
             self.result = ReportResult("NotReady", accepted=False, description=text, error=error.message)
             raise
         self.result = ReportResult("NotReady", accepted=True, description=text)
-        LOG.info("Azure was told that provisioning failed: %s", cause.reason)
+        LOG.info("report_ready: Azure was told that provisioning failed: %s", cause.reason)
 
     def progress(self, text: str, deadline: Deadline) -> None:
-        """Report that provisioning goes on. Raises FabricError."""
+        """Report that provisioning continues. Raises FabricError."""
         self._fabric.wireserver.send(in_progress(text), deadline)
 
     def _write_record(self, text: str) -> None:
@@ -93,11 +93,11 @@ _SECONDS = 60.0
 
 
 def tell_early_error(error: AzureliteError, *, root: str, clock: Clock) -> None:
-    """A VM whose YAML is broken would be silent until Azure gives it up; so the running VM says why, once.
+    """Report an error that prevents the run, such as broken YAML. Otherwise Azure would wait until its own timeout.
 
     Args:
-        error: what went wrong.
-        root: host path of the guest's `/`; nothing is told of a foreign root.
+        error: the error.
+        root: host path of the guest's `/`; for any root but the running system, nothing is reported.
         clock: time.
     """
     guest = Root(root)
@@ -105,7 +105,7 @@ def tell_early_error(error: AzureliteError, *, root: str, clock: Clock) -> None:
     if not guest.is_host or not identity.on_azure:
         return
     if marker.done_before(guest, identity.vm_id) is not None:
-        return  # it has been Ready once, whoever saw to that; Azure asks no more
+        return  # Azure has had its report at the first boot
     reason = "invalid azurelite configuration" if isinstance(error, ConfigError) else error.reason
     system = System(root, clock=clock)
     with Fabric(_SECONDS, clock=clock) as fabric:
@@ -114,22 +114,22 @@ def tell_early_error(error: AzureliteError, *, root: str, clock: Clock) -> None:
                 AzureliteError(error.message, reason=reason), fabric.deadline
             )
         except FabricError as unheard:
-            LOG.error("Azure could not be told of the failure: %s", unheard)
+            LOG.error("report_ready: Azure was not told of the failure: %s", unheard)
 
 
 DOCUMENTATION = "https://aka.ms/linuxprovisioningerror"
-_LIMIT = 512  # characters that surely fit WireServer's 4096 bytes after escaping
+_LIMIT = 512  # characters; they always fit into WireServer's 4096 bytes, also after escaping
 _LONGEST_REASON = 200  # characters
-_LONGEST_VALUE = 120  # characters of one supporting value
+_LONGEST_VALUE = 120  # characters of one value in the supporting data
 
 
 def success_text(*, vm_id: Optional[str], now: float) -> str:
-    """The record of a success."""
+    """The KVP record of a success."""
     return _record(["result=success", f"agent={_agent()}", f"timestamp={iso_utc(now)}", f"vm_id={vm_id}"])
 
 
 def failure_text(error: AzureliteError, *, vm_id: Optional[str], now: float, step: Optional[str] = None) -> str:
-    """The record of a failure.
+    """The KVP record of a failure.
 
     Args:
         error: gives the reason and the supporting data.
@@ -138,7 +138,7 @@ def failure_text(error: AzureliteError, *, vm_id: Optional[str], now: float, ste
         step: the handler that failed.
 
     Returns:
-        At most 512 characters. Supporting data gives way first, so that reason, VM id, time and link stay.
+        At most 512 characters. Supporting data is cut first, so that reason, VM id, time and link remain.
     """
     reason = error.reason[:_LONGEST_REASON]
     tail = [f"vm_id={vm_id}", f"timestamp={iso_utc(now)}", f"documentation_url={DOCUMENTATION}"]

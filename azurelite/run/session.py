@@ -1,4 +1,4 @@
-"""One guest and its Azure, opened for one run: who it is, how it is configured, whether it may dial."""
+"""A guest and its Azure endpoints for one run: identity, configuration, and whether requests are allowed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """What every verb begins with.
+    """The state that every verb starts with.
 
     Args:
         root: host path of the guest's `/`.
@@ -39,30 +39,30 @@ class Session:
 
     def __init__(self, root: str, *, config_file: Optional[str] = None, clock: Optional[Clock] = None) -> None:
         if not os.path.isdir(root):
-            raise ConfigError(f"{root or 'an empty name'} is not a folder: give --root the folder of a guest's `/`")
+            raise ConfigError(f"--root {root or '(empty)'}: not a folder: give the folder that holds the guest's `/`")
         self.root = Root(root)
         self.clock = clock or Clock()
         self.identity: Identity = identify(self.root, Commands(os.environ.get("PATH")))
         self.config: Config = load_config(self.root, file=config_file)
 
     def on_azure(self) -> bool:
-        """The firmware proves Azure, or the administrator asserts it."""
+        """Whether the firmware proves Azure, or `datasource.platform: azure` says so."""
         return self.identity.on_azure or self.config.datasource.platform == "azure"
 
     def open_fabric(self, *, seconds: Optional[float] = None, told_wireserver: Optional[str] = None) -> Fabric:
-        """The endpoints, with a time budget of the configuration's or of fewer seconds.
+        """Open the endpoints.
 
         Args:
-            seconds: the time budget, where it is less than the configuration's.
-            told_wireserver: WireServer's address in the lease of this run; else those on the disk are looked at.
+            seconds: the time budget, if it is shorter than `datasource.deadline`.
+            told_wireserver: WireServer's address in the lease of this run; None: look into the lease files.
 
         Raises:
-            NotAzureError: nothing may be dialled from here.
+            NotAzureError: this is not Azure, so no request is allowed.
         """
         if not self.on_azure():
             raise NotAzureError(
-                "this machine is not on Azure: its chassis asset tag is not Azure's, so nothing was asked "
-                "(`datasource.platform: azure` asserts that it is)"
+                "this machine is not on Azure (its chassis asset tag is not Azure's). "
+                "If it is, set `datasource.platform: azure`"
             )
         datasource = self.config.datasource
         budget = datasource.deadline if seconds is None else min(seconds, datasource.deadline)
@@ -83,7 +83,7 @@ class Session:
         return explain(self.root, address, error, uid=os.geteuid())
 
     def _told_wireserver(self) -> Optional[str]:
-        """Option 245 of a lease, where the administrator did not say another address himself. Nobody waits for one."""
+        """WireServer's address in a lease file (option 245), unless the configuration sets one. Does not wait."""
         if self.config.datasource.wireserver.endpoint != WireServerSettings.endpoint:
             return None
         return wireserver_from_leases(self.root, now=self.clock.now())
@@ -96,13 +96,13 @@ class Session:
         given_media: Optional[MediaDocument] = None,
         sources: Optional[Sequence[str]] = None,
     ) -> Crawl:
-        """Ask the sources.
+        """Read the sources.
 
         Args:
             fabric: the endpoints.
-            system: the guest; a dry one reads discs, but never mounts them.
-            given_media: a document in place of the media's.
-            sources: which, in place of the configured ones.
+            system: the guest; in a dry run discs are read but not mounted.
+            given_media: a document to use instead of the disc's.
+            sources: the sources to read instead of the configured ones.
         """
         from azurelite.datasource.crawl import crawl
 
@@ -121,7 +121,7 @@ Kind = Literal["ready", "failure", "progress"]
 
 
 def open_session(root: str, config: Optional[PathLike], clock: Optional[Clock]) -> Session:
-    """The guest of a public call. Raises ConfigError."""
+    """Open the guest for a public function. Raises ConfigError."""
     return Session(root, config_file=os.fspath(config) if config is not None else None, clock=clock)
 
 

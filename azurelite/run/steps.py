@@ -1,6 +1,6 @@
-"""Running the steps of a plan, in order: what broke, what changed, what Azure is told in place of Ready.
+"""Runs the steps of a plan in order, and reports to Azure.
 
-Whatever a handler breaks on, Azure hears of it, and the steps that do not hang on it go on.
+When a step fails, the other steps still run. When a required step fails, Azure gets the failure instead of Ready.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Runner:
     Args:
         system: the guest.
         fabric: Azure's endpoints.
-        vm_id: the VM, where the firmware names it.
+        vm_id: the VM id, if the firmware has it.
         config: the configuration of the run.
 
     Attributes:
-        reporter: tells Azure, and holds what came of it.
-        said: the messages of errors that the log has already; from then on each is referred to in short.
+        reporter: reports to Azure, and holds the result.
+        said: the error messages that the log already has; later lines refer to them in short.
     """
 
     def __init__(self, system: System, fabric: Fabric, vm_id: Optional[str], config: Config) -> None:
@@ -58,16 +58,16 @@ class Runner:
         media_device: Optional[str] = None,
         detach: bool = False,
     ) -> list[StepResult]:
-        """Run the steps in order; a failure stops none but `report_ready`.
+        """Run the steps in order. A failure of a required step stops `report_ready`, and no other step.
 
         Args:
-            plan: what runs.
-            metadata: what Azure says.
-            state: takes every change into the manifest.
-            remember: also that a handler is through.
-            refused: what Azure asked for and cannot be done; then the VM is not ready, whatever the steps do.
+            plan: the steps.
+            metadata: what Azure says about the VM.
+            state: records every change in the manifest.
+            remember: also record which handlers are done.
+            refused: something that Azure asked for and that cannot be done; the VM is then not ready in any case.
             media_device: the drive of the provisioning disc.
-            detach: what stands behind `report_ready` runs in a process of its own, and this one ends there.
+            detach: run the steps after `report_ready` in a background process, and end this one.
         """
         if not self.system.dry_run:
             self.system.journal.listener = state.note_change
@@ -82,7 +82,7 @@ class Runner:
             else:
                 result = self._run_step(step, lambda note: self._context(metadata, results, state, media_device, note))
             if step.handler.name == REPORT_READY:
-                self.system.commands.limit = None  # from here on nobody waits
+                self.system.commands.limit = None  # Azure is no longer waiting
             if remember and result.status == "done":
                 one = step.handler
                 state.finish(one.key, one.frequency, inputs=step.inputs, lasting=one.runs_programs)
@@ -140,14 +140,14 @@ class Runner:
         )
 
     def _report_failure(self, step: Step, failure: StepResult) -> StepResult:
-        """In the place of Ready: what failed, and why."""
+        """Report the failed step to Azure instead of Ready."""
         cause = failure.error or AzureliteError(f"{failure.name} failed")
         if not self.system.dry_run:
             self.tell(cause, failure.name)
-        return StepResult(REPORT_READY, "skipped", step.handler.required, reason=f"not ready: {failure.name} failed")
+        return StepResult(REPORT_READY, "skipped", step.handler.required, reason=f"{failure.name} failed")
 
     def tell(self, cause: AzureliteError, step: Optional[str]) -> None:
-        """Tell Azure of a failure; that it cannot be told is said and changes nothing more."""
+        """Report a failure to Azure. If that fails too, log it."""
         try:
             self.reporter.not_ready(cause, self.fabric.deadline, step=step)
         except FabricError as error:
@@ -177,12 +177,12 @@ def _apply(handler: Handler, ctx: Context) -> None:
 
 
 def _detach(left: tuple[Step, ...], metadata: Metadata, *, failed: bool) -> None:
-    """Go on with what is left in a process of its own; not for nothing, and not where the exit status has to tell."""
+    """Continue in the background, unless a step has failed (the exit status must tell) or nothing slow is left."""
     names = [step.handler.key for step in left if _takes_time(step, metadata)]
     if names and not failed:
-        from azurelite.run.background import go_on_alone
+        from azurelite.run.background import continue_in_background
 
-        go_on_alone(", ".join(names))
+        continue_in_background(", ".join(names))
 
 
 def _takes_time(step: Step, metadata: Metadata) -> bool:

@@ -1,1 +1,1 @@
-"""What is remembered between boots, and what other programs may read. Not how it came about."""
+"""Records on disk: what is remembered between boots, and what other programs may read."""

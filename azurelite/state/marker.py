@@ -1,6 +1,6 @@
-"""The questions that end a run before it begins: is azurelite switched off, and is the work already done?
+"""Answers the two questions that can end a run at its start: is azurelite disabled, and is this VM done?
 
-Every later boot of a VM walks this path and no further, so it imports nothing but what finds a file.
+Most later boots of a VM run only this code, so it imports only what finds a file.
 """
 
 from __future__ import annotations
@@ -16,24 +16,23 @@ _UNREPORTED = "unreported"
 
 
 def switched_off(root: Root) -> str | None:
-    """What switches azurelite off on this guest, in a reader's words, or None."""
+    """What disables azurelite on this guest, as text; None if nothing does."""
     if exists(root, layout.DISABLED_SWITCH, unsure=True):
         return f"{layout.DISABLED_SWITCH} exists"
     if layout.KERNEL_OFF_WORD in root.text(layout.KERNEL_COMMAND_LINE).split():
-        return f"the kernel command line says {layout.KERNEL_OFF_WORD}"
+        return f"the kernel command line has {layout.KERNEL_OFF_WORD}"
     return None
 
 
 def marker_path(vm_id: str) -> str:
-    """The guest path of the file whose existence says that this VM is provisioned."""
+    """The guest path of the marker: a file that exists once this VM is provisioned."""
     return f"{layout.vm_folder(vm_id)}/provisioned"
 
 
 def provisioned_as(root: Root, vm_id: str) -> str | None:
-    """The id under which this VM was provisioned, or None.
+    """The id under which this VM was provisioned; None if it was not.
 
-    A kernel that begins to read the firmware's UUID the other way round must not make a VM new, so the id with
-    swapped bytes is the same VM.
+    Kernels read the firmware's UUID in different byte orders, so the id with swapped bytes is the same VM.
     """
     for candidate in (vm_id, swap_bytes(vm_id)):
         if exists(root, marker_path(candidate), unsure=False):
@@ -42,7 +41,7 @@ def provisioned_as(root: Root, vm_id: str) -> str | None:
 
 
 def provisioned_by_other(root: Root, vm_id: str) -> str | None:
-    """The agent that provisioned this very VM before azurelite came onto it, or None."""
+    """The other agent that provisioned this VM; None if there is none."""
     same = (vm_id, swap_bytes(vm_id))
     for agent, path in layout.OTHER_AGENTS:
         if root.text(path).strip().lower() in same:
@@ -51,35 +50,39 @@ def provisioned_by_other(root: Root, vm_id: str) -> str | None:
 
 
 def other_agent(root: Root, vm_id: str) -> str | None:
-    """Who else has provisioned this very VM, unless azurelite has been at it itself."""
+    """The other agent that provisioned this VM; None if azurelite has a record of the VM itself."""
     if exists(root, layout.vm_folder(vm_id), unsure=True):
         return None
     return provisioned_by_other(root, vm_id)
 
 
 def done_before(root: Root, vm_id: str | None) -> str | None:
-    """Why this is not this VM's first boot, in a reader's words, or None.
+    """Why this is not the first boot of this VM, as text; None if it is.
 
     Args:
         root: the guest.
-        vm_id: the VM, where the firmware names it; otherwise any VM that was begun on this disk may be this one.
+        vm_id: the id from the firmware. None: any VM with a record on this disk may be this one.
     """
     if vm_id is None:
-        return "some VM was provisioned on this disk, and the firmware names none" if knows_some_vm(root) else None
+        return (
+            "this disk has the record of a VM, and the firmware has no VM id to compare"
+            if knows_some_vm(root)
+            else None
+        )
     if provisioned_as(root, vm_id) is not None:
-        return f"this VM ({vm_id}) is provisioned already"
+        return f"VM {vm_id} was provisioned earlier"
     agent = other_agent(root, vm_id)
-    return f"{agent} has provisioned this VM" if agent is not None else None
+    return f"VM {vm_id} was provisioned by {agent}" if agent is not None else None
 
 
 def reported(root: Root, vm_id: str) -> bool:
-    """Azure has accepted Ready for this VM: its marker does not say that nobody told Azure."""
+    """Whether Azure has accepted Ready for this VM: the marker exists and does not say "unreported"."""
     known = provisioned_as(root, vm_id)
     return known is not None and _UNREPORTED not in root.text(marker_path(known)).splitlines()
 
 
 def nothing_to_do(root: Root, vm_id: str, *, config_file: str | None) -> bool:
-    """This VM is provisioned, no handler wants to run at every boot, and the configuration has not changed since."""
+    """Whether this VM is provisioned, no handler runs at every boot, and the configuration is unchanged."""
     known = provisioned_as(root, vm_id)
     if known is None or (config_file is not None and not os.path.isfile(config_file)):
         return False
@@ -88,17 +91,17 @@ def nothing_to_do(root: Root, vm_id: str, *, config_file: str | None) -> bool:
 
 
 def marker_text(root: Root, *, config_file: str | None, every_boot: bool = False, unreported: bool = False) -> str:
-    """What the marker holds: two notes for the next boot, and the configuration's fingerprint.
+    """The content of the marker: two flags for the next boot, and a fingerprint of the configuration.
 
     Args:
         root: the guest.
         config_file: host path given by --config, or None.
-        every_boot: some handler runs at every boot, so that the marker alone never ends a run.
-        unreported: the configuration left telling Azure to others; with another one it may still have to be done.
+        every_boot: some handler runs at every boot, so the marker alone must not end a run.
+        unreported: `report_ready` is not configured, so Azure was not told; a later configuration may have it.
     """
     try:
         stamps = [_stamp(path, root.stat(path)) for path in layout.config_files(root.names)]
-    except OSError:  # whoever reads the configuration itself will say what is wrong with it
+    except OSError:  # loading the configuration reports the error
         stamps = ["unreadable"]
     if config_file is not None:
         path = os.path.abspath(config_file)
@@ -109,7 +112,7 @@ def marker_text(root: Root, *, config_file: str | None, every_boot: bool = False
 
 
 def knows_some_vm(root: Root) -> bool:
-    """Some VM was begun on this disk, whichever it was."""
+    """Whether the disk has the record of any VM."""
     try:
         return bool(root.names(layout.VMS_DIR))
     except OSError:
@@ -117,7 +120,7 @@ def knows_some_vm(root: Root) -> bool:
 
 
 def exists(root: Root, path: str, *, unsure: bool) -> bool:
-    """There is something at `path`; `unsure` where it cannot be looked at."""
+    """Whether `path` exists; `unsure` if that cannot be found out."""
     try:
         return root.stat(path) is not None
     except OSError:

@@ -1,6 +1,6 @@
-"""What azurelite remembers between boots: which VM was provisioned, which handlers are through, what was written.
+"""What azurelite remembers between boots: which VM is provisioned, which handlers are done, what was changed.
 
-All of it lies below /var/lib/azurelite, which only root can look into. A dry run remembers nothing.
+It is stored in /var/lib/azurelite, which only root can read. A dry run stores nothing.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ LOG = logging.getLogger(__name__)
 
 
 class State:
-    """The memory of one guest about one VM id.
+    """What one guest remembers about one VM.
 
-    A state that cannot be written (read-only file system) is said once and does not fail the run: the next
-    boot then does the work again.
+    If it cannot be written (read-only file system), that is logged once and does not fail the run: the next boot then
+    does the work again.
 
     Args:
         system: the guest.
-        vm_id: whose memory.
+        vm_id: the VM.
         clock: for time stamps.
     """
 
@@ -46,22 +46,22 @@ class State:
         return Memory(self._system.files, self._vm_id)
 
     def is_provisioned(self, *, reporting: bool) -> bool:
-        """The work is done for this VM.
+        """Whether this VM is done.
 
         Args:
-            reporting: telling Azure is part of it; otherwise a run that left that to others counts, too.
+            reporting: whether `report_ready` is configured; if so, Azure must also have accepted Ready.
         """
         root = self._system.root
         return marker.reported(root, self._vm_id) if reporting else marker.provisioned_as(root, self._vm_id) is not None
 
     def is_finished(self, handler: str, frequency: Frequency, *, inputs: Optional[str]) -> bool:
-        """The handler has done its work, for this VM or, with frequency "once", on this machine.
+        """Whether the handler is done for this VM or, with frequency "once", on this machine.
 
         Args:
             handler: its name.
             frequency: how often it runs.
-            inputs: what it would work with now, as a digest; None where that is not known. Work done with other
-                inputs does not count.
+            inputs: a digest of its options and metadata now; None if unknown. A handler that was done with other
+                inputs is not done.
         """
         path = self._record(handler, frequency)
         try:
@@ -73,13 +73,13 @@ class State:
         return frequency == "once" or inputs is None or record.get("inputs") == inputs
 
     def finish(self, handler: str, frequency: Frequency, *, inputs: Optional[str], lasting: bool = True) -> None:
-        """Remember that the handler has done its work with these inputs.
+        """Remember that the handler is done with these inputs.
 
         Args:
             handler: its name.
             frequency: how often it runs.
-            inputs: what it worked with, as a digest.
-            lasting: it must not do it again after a power cut either; for most a second turn changes nothing.
+            inputs: a digest of its options and metadata.
+            lasting: keep the record across a power cut. Most handlers can run again without harm.
         """
         record = self._record(handler, frequency)
         if record is not None:
@@ -87,7 +87,7 @@ class State:
             self._keep(lambda: self._put(record, text + "\n", lasting=lasting or frequency == "once"))
 
     def forget(self) -> None:
-        """Take back that this VM is done: all of it is to be done again, and counts as undone until it is."""
+        """Forget that this VM and its handlers are done, so that everything runs again."""
         folder = f"{layout.vm_folder(self._vm_id)}/handlers"
 
         def remove() -> None:
@@ -96,13 +96,13 @@ class State:
                 self._system.files.remove(f"{folder}/{name}")
             memory = self.memory.vm_folder + "/memory"
             for name in self._system.files.names(memory):
-                if name.endswith("-scripts"):  # which of the user's scripts were begun
+                if name.endswith("-scripts"):  # which of the user's scripts were started
                     self._system.files.remove(f"{memory}/{name}")
 
         self._keep(remove)
 
     def mark_provisioned(self, *, config_file: Optional[str], every_boot: bool, unreported: bool) -> None:
-        """Remember that this VM is done: only after Azure has accepted Ready, or where telling it is left to others."""
+        """Remember that this VM is done: after Azure has accepted Ready, or if `report_ready` is not configured."""
         text = marker.marker_text(
             self._system.root, config_file=config_file, every_boot=every_boot, unreported=unreported
         )
@@ -115,7 +115,7 @@ class State:
         self._keep(write)
 
     def owed(self) -> dict[str, int]:
-        """The steps that are owed another turn at a later boot, with how often they had one since the first."""
+        """The steps to retry at a later boot -> the number of retries so far."""
         try:
             record = json.loads(self._system.files.read(self._owed_file()) or b"{}")
         except (FileError, ValueError):
@@ -125,7 +125,7 @@ class State:
         )
 
     def owe(self, tries: Mapping[str, int]) -> None:
-        """Remember which steps are owed another turn, and how often they had one."""
+        """Remember the steps to retry at a later boot -> the number of retries so far."""
         if dict(tries) == self.owed():
             return
         path = self._owed_file()
@@ -137,11 +137,11 @@ class State:
         return f"{layout.vm_folder(self._vm_id)}/owed"
 
     def keep_media(self, document: bytes) -> None:
-        """Keep a copy of ovf-env.xml without its secrets: the disc is there at the first boot only."""
+        """Keep a copy of ovf-env.xml without its secrets, because the disc exists at the first boot only."""
         self._keep(lambda: self._put(layout.saved_media(self._vm_id), document.decode(errors="replace")))
 
     def note_change(self, change: Change) -> None:
-        """Write a change into the manifest, so that it can be undone before the image is captured."""
+        """Add a change to the manifest, so that it can be undone before an image is captured."""
         row = {"vm_id": self._vm_id, "kind": change.kind, "target": change.target, "detail": change.detail}
 
         def append() -> None:
@@ -161,7 +161,7 @@ class State:
         with files.durability.together():
             files.make_own_folder(path.rpartition("/")[0], lasting=lasting)
             files.put(path, text.encode(), mode=0o600, owner=None, lasting=lasting)
-            if lasting:  # the folders may be from a record that was not
+            if lasting:  # an earlier record may have made the folders without a sync
                 sync_folders(files, path, below=layout.STATE_DIR)
 
     def _keep(self, write: Callable[[], None]) -> None:
@@ -171,19 +171,19 @@ class State:
             write()
         except FileError as error:
             self._writable = False
-            LOG.warning("nothing can be remembered, the next boot will do this again: %s", error)
+            LOG.warning("state: %s; the next boot will provision again", error)
 
 
 class Memory:
-    """The memory of one guest about one VM.
+    """Texts that handlers remember about one VM.
 
     Args:
         files: the guest's files.
-        vm_id: whose memory.
+        vm_id: the VM.
 
     Attributes:
         vm_id: as given.
-        vm_folder: guest path of all that is remembered about this VM.
+        vm_folder: guest path of the records of this VM.
     """
 
     def __init__(self, files: Files, vm_id: str) -> None:
@@ -193,18 +193,18 @@ class Memory:
         self._folder = f"{self.vm_folder}/memory"
 
     def recall(self, name: str) -> Optional[str]:
-        """The text remembered under that name (letters, digits, `_`, `-`), or None."""
+        """The text with that name (letters, digits, `_`, `-`); None if there is none."""
         try:
             return self._files.text(f"{self._folder}/{name}")
         except FileError as error:
-            LOG.debug("%s", error)
+            LOG.debug("state: %s", error)
             return None
 
     def remember(self, name: str, text: str) -> bool:
-        """Keep a text under a name; once this returns it outlasts a power cut.
+        """Store a text under a name, so that it survives a power cut.
 
         Returns:
-            False when it cannot be kept (read-only file system), which is said and no failure of its own.
+            False if it cannot be stored (read-only file system), which is logged.
         """
         if self.recall(name) == text:
             return True
@@ -213,18 +213,18 @@ class Memory:
             if self._files.dry_run:
                 self._files.expect_file(f"{self._folder}/{name}", text.encode())
                 return True
-            self._files.durability.settle()  # what is remembered is often that something else is done
+            self._files.durability.settle()  # the text may say that other writes are done: sync them first
             self._files.put(f"{self._folder}/{name}", text.encode(), mode=0o600, owner=None)
             sync_folders(self._files, f"{self._folder}/{name}", below=layout.STATE_DIR)
             self._files.durability.settle()
         except FileError as error:
-            LOG.warning("%s cannot be remembered: %s", name, error)
+            LOG.warning("state: cannot remember %s: %s", name, error)
             return False
         return True
 
 
 def sync_folders(files: Files, path: str, *, below: str) -> None:
-    """Let the names of the folders from `below` down to this file outlast a power cut. Raises FileError."""
+    """Sync the folders from `below` down to this file, so that their names survive a power cut. Raises FileError."""
     while path.startswith(below):
         with explained("sync", path), files.parent(path) as (folder, _):
             files.durability.note(folder)

@@ -34,6 +34,6 @@ def test_the_name_is_there_ahead_of_the_network_and_a_later_one_stays(start: Sta
     machine.ssh(f"echo renamed | sudo -n tee /etc/hostname; sudo -n rm -r {DISC}")
     for _ in range(2):
         machine.boot()
-        machine.wait(console="is provisioned already")
+        machine.wait(console="was provisioned earlier")
         assert machine.ssh(f"hostname; cat /etc/hostname; {STATE}").split() == ["renamed"] * 2 + ["active"] * 2
         assert machine.look()["requests"] == []

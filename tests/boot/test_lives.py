@@ -47,7 +47,7 @@ def first_boot(machine: Machine) -> tuple[str, ...]:
 def second_boot(machine: Machine) -> None:
     """Azure is not asked anything, the host is called as before from its first DHCP request on, the login works."""
     machine.boot()
-    machine.wait(console="is provisioned already")
+    machine.wait(console="was provisioned earlier")
     assert machine.ssh("hostname; sudo -n id -u").split() == [NAME, "0"]
     seen = machine.look()
     assert seen["requests"] == []

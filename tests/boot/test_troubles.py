@@ -25,14 +25,14 @@ FAILING = """handlers:
 # nothing of its own accord: azurelite's last line is all there is, and `initctl status` knows the rest.
 FAILED = {
     "systemd": r"\[FAILED\] Failed to start .*azurelite",
-    "finit": r"^failed in [0-9.]+ s: run: ",
+    "finit": r"^failed: run: ",
     **dict.fromkeys(("openrc", "sysvinit", "runit", "s6", "busybox"), "azurelite: exit status 1"),
 }
 MISSING = {
     "systemd": r"\[FAILED\] Failed to start .*azurelite",
     "finit": "Starting OpenSSH daemon",
     "busybox": "/usr/bin/azurelite: not found",
-    **dict.fromkeys(("openrc", "sysvinit", "runit", "s6"), "azurelite: /usr/bin/azurelite is not there"),
+    **dict.fromkeys(("openrc", "sysvinit", "runit", "s6"), "azurelite: /usr/bin/azurelite does not exist"),
 }
 STILL = 2.0  # seconds in which whatever starts a service again would have done so
 
@@ -147,10 +147,10 @@ def test_etc_cannot_be_written_and_the_image_has_the_user(start: Start) -> None:
     machine.wait(report=True)
     assert [report["state"] for report in machine.look()["reports"]] == ["Ready"]
     assert failures(status(machine)) == {"hostname": "cannot write /etc/hostname: Read-only file system"}
-    assert "azurelite: hostname: cannot write /etc/hostname: Read-only file system" in machine.look()["console"]
+    assert "azurelite: error: hostname: cannot write /etc/hostname: Read-only file system" in machine.look()["console"]
     assert machine.ssh("hostname; sudo -n id -u").split() == [NAME, "0"]  # the kernel has the name all the same
     machine.boot(readonly="etc usr")
-    machine.wait(console="is provisioned already")
+    machine.wait(console="was provisioned earlier")
     assert machine.look()["requests"] == []
 
 
@@ -166,7 +166,7 @@ def test_etc_cannot_be_written_and_something_required_would_have_to_be(start: St
     machine = start(find("systemd"))
     machine.inside(image)
     machine.boot(readonly="etc usr")
-    machine.wait(report=True, console="azurelite: Azure was told that provisioning failed")
+    machine.wait(report=True, console="azurelite: info: report_ready: Azure was told that provisioning failed")
     seen = machine.look()
     (report,) = seen["reports"]
     assert report["state"] == "NotReady"

@@ -131,7 +131,7 @@ class TestShow:
         text = f"handlers:\n- passwords:\n    users:\n    - name: a\n      type: text\n      password: {CANARY}\n"
         out = show(guest.put({ADMIN: text}), capsys)
         assert CANARY not in out
-        assert f"# password: ***  # /{ADMIN}:6; a secret, which is left out here: --show-secrets prints it" in out
+        assert f"# password: ***  # /{ADMIN}:6; a secret: use --show-secrets to print it" in out
         assert yaml.safe_load(out)["handlers"][0]["passwords"]["users"] == [{"name": "a", "type": "text"}]
         out = show(guest, capsys, "--json")
         assert CANARY not in out
@@ -149,7 +149,7 @@ class TestShow:
         assert main(["config", "show", "--root", guest.put({ADMIN: "datasource: {deadlin: 5}"}).root]) == 2
         captured = capsys.readouterr()
         assert captured.out == ""
-        assert captured.err.startswith(f"azurelite: /{ADMIN}:1:14: in `datasource`: unknown key 'deadlin'")
+        assert captured.err.startswith(f"azurelite: error: /{ADMIN}:1:14: in `datasource`: unknown key 'deadlin'")
 
 
 class TestCheck:
@@ -263,7 +263,7 @@ datasource:
 
     def test_files_and_a_file_in_place_of_the_admins_exclude_each_other(self, tmp_path: Path, capsys: Any) -> None:
         assert main(["config", "check", "--config", "a", "b"]) == 2
-        assert "leave it out" in capsys.readouterr().err
+        assert "leave one of them out" in capsys.readouterr().err
 
     def test_very_many_mistakes_are_counted(self, tmp_path: Path, capsys: Any) -> None:
         path = tmp_path / "a.yaml"

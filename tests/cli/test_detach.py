@@ -131,13 +131,13 @@ def test_it_ends_when_azure_has_accepted_ready_and_another_process_does_the_rest
     assert session == group == other  # no hang-up of the old one's terminal reaches it
     assert not run.has(MARKER)
     assert not run.has(STATUS)
-    assert "azurelite: slow:apply goes on in the background" in run.err
+    assert "azurelite: info: background: continuing in the background: slow:apply" in run.err
     run.let_it_end()
     assert run.has(MARKER)
     done = json.loads(run.guest.text(STATUS))
     assert (done["outcome"], done["report"]["state"]) == ("provisioned", "Ready")
     assert [step["status"] for step in done["steps"]] == ["done"] * 3
-    assert run.err.splitlines()[-1].endswith(": Azure accepted Ready")
+    assert run.err.splitlines()[-1].startswith("azurelite: info: provision: provisioned: Azure accepted Ready (")
     assert run.out == ""
     assert len(run.fabric.reports) == 1
 
@@ -151,7 +151,7 @@ def test_another_run_waits_for_what_goes_on(run: Run) -> None:
         second.wait(timeout=1)
     run.let_it_end()
     assert second.wait(timeout=SECONDS) == 0
-    assert "is provisioned already" in run.out
+    assert "was provisioned earlier" in run.out
     assert len(run.fabric.reports) == 1
 
 
@@ -162,7 +162,7 @@ def test_what_fails_behind_ready_is_told_by_the_one_that_ends_last(run: Run) -> 
     run.let_it_end()
     steps = json.loads(run.guest.text(STATUS))["steps"]
     assert [step["status"] for step in steps] == ["done", "failed"]
-    assert "azurelite: slow:apply: " in run.err
+    assert "azurelite: info: slow:apply: " in run.err
     assert run.has(MARKER)
 
 
@@ -199,7 +199,7 @@ def test_with_nothing_to_do_behind_ready_there_is_one_process(run: Run, handlers
     assert code == 0
     assert run.has(MARKER)
     assert "in the background" not in run.err
-    assert run.out.startswith("provisioned in ")
+    assert run.out.startswith("provisioned: ")
     if (run.folder / "begun").exists():
         assert run.begun()[0] == pid
 
@@ -222,7 +222,7 @@ def test_a_run_that_fails_ahead_of_ready_ends_with_its_own_status(run: Run) -> N
 def test_it_does_not_go_with_what_somebody_reads(run: Run, word: str, capsys: pytest.CaptureFixture[str]) -> None:
     run.configure("report_ready", "slow:apply")
     assert main(["provision", "--detach", word, "--root", run.guest.root]) == 2
-    assert f"--detach does not go with {word}" in capsys.readouterr().err
+    assert f"--detach excludes {word}" in capsys.readouterr().err
     assert run.fabric.requests == []
 
 

@@ -128,7 +128,7 @@ def test_an_interrupt_ends_quietly(guest: Guest, fabric: Simulator) -> None:
     rest = process.stderr.read()
     process.stderr.close()
     assert process.wait(timeout=10) == 130
-    assert rest == "azurelite: interrupted\n"
+    assert rest == "azurelite: error: interrupted\n"
 
 
 def loaded_by(script: str) -> set[str]:
@@ -189,7 +189,7 @@ command()
     command = [sys.executable, "-c", script, "demo"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "azurelite: unhandled RuntimeError at <string>:5: run with --debug for the details\n"
+    assert done.stderr == "azurelite: error: unhandled RuntimeError at <string>:5: run with --debug for the details\n"
     done = subprocess.run([*command, "--debug"], capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 1
     assert "Traceback" in done.stderr

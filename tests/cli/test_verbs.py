@@ -55,9 +55,9 @@ class TestProvision:
     def test_says_one_line(self, ready: Guest, capsys: Any) -> None:
         assert main(["provision", "--root", ready.root]) == 0
         captured = capsys.readouterr()
-        assert captured.out.startswith("provisioned in ")
+        assert captured.out.startswith("provisioned: ")
         assert "Azure accepted Ready" in captured.out
-        assert "azurelite: user: create user azureuser (" in captured.err
+        assert "azurelite: info: user: create user azureuser (" in captured.err
 
     def test_json_is_the_documented_shape(self, ready: Guest, capsys: Any) -> None:
         assert main(["provision", "--root", ready.root, "--json"]) == 0
@@ -77,7 +77,7 @@ class TestProvision:
         before, asked = guest.snapshot(), len(fabric.requests)
         capsys.readouterr()
         assert main(words) == 0
-        assert capsys.readouterr().out == f"this VM ({VM_ID}) is provisioned already\n"
+        assert capsys.readouterr().out == f"VM {VM_ID} was provisioned earlier; nothing to do\n"
         assert (guest.snapshot(), len(fabric.requests)) == (before, asked)
         assert main([*words, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["outcome"] == "already provisioned"
@@ -97,21 +97,21 @@ class TestProvision:
     def test_not_azure_is_one_line(self, guest: Guest, fabric: Simulator, capsys: Any) -> None:
         assert main(["provision", "--root", guest.root]) == 0
         captured = capsys.readouterr()
-        assert captured.out == "not azure: this machine is not on Azure: nothing was asked and nothing changed\n"
+        assert captured.out == "this machine is not on Azure: no request was sent and nothing was changed\n"
         assert captured.err == ""
         assert fabric.requests == []
 
     def test_switched_off_is_one_line(self, ready: Guest, capsys: Any) -> None:
         ready.put({"etc/azurelite/disabled": ""})
         assert main(["provision", "--root", ready.root]) == 0
-        assert capsys.readouterr().out == "azurelite is switched off: /etc/azurelite/disabled exists\n"
+        assert capsys.readouterr().out == "azurelite is disabled: /etc/azurelite/disabled exists\n"
 
     def test_a_wrong_key_is_exit_2_with_place_and_remedy(self, guest: Guest, capsys: Any) -> None:
         guest.on_azure().put({"etc/azurelite/azurelite.yaml": "datasource:\n  imds:\n    endpiont: x\n"})
         assert main(["provision", "--root", guest.root]) == 2
         err = capsys.readouterr().err
         expected = "/etc/azurelite/azurelite.yaml:3:5: in `datasource.imds`: unknown key 'endpiont'"
-        assert err == f"azurelite: {expected}; did you mean 'endpoint'?\n"
+        assert err == f"azurelite: error: {expected}; did you mean 'endpoint'?\n"
 
     def test_a_missing_config_file_is_exit_2(self, guest: Guest, capsys: Any) -> None:
         assert main(["provision", "--root", guest.root, "--config", "/nowhere/c.yaml"]) == 2
@@ -208,7 +208,7 @@ class TestApply:
         saved = tmp_path / "saved.json"
         saved.write_text(text)
         assert main(["apply", "hostname", "--root", ready.root, "--metadata", str(saved)]) == 2
-        assert "what `azurelite metadata`" in capsys.readouterr().err
+        assert "`azurelite metadata`" in capsys.readouterr().err
 
     def test_an_unknown_handler_is_exit_2(self, ready: Guest, capsys: Any) -> None:
         assert main(["apply", "hostnam", "--root", ready.root]) == 2
@@ -280,7 +280,7 @@ class TestPlan:
     def test_says_what_azure_did_not_give(self, guest: Guest, capsys: Any) -> None:
         with Simulator(Scenario.from_dict({"vm": {"username": None, "ssh_keys": []}})) as fabric:
             assert main(["plan", "--root", guest.on_azure().configure(fabric).root]) == 3
-        assert "no source gave a username" in capsys.readouterr().out
+        assert "no source has a username" in capsys.readouterr().out
 
     def test_a_blocked_step_is_exit_3(self, guest: Guest, capsys: Any) -> None:
         scenario = Scenario(Scenario.default().vm, (Fault(endpoint="imds", status=403),))
@@ -293,7 +293,7 @@ class TestPlan:
         assert "not on Azure" in capsys.readouterr().out
         guest.put({"etc/azurelite/disabled": ""})
         assert main(["plan", "--root", guest.root]) == 0
-        assert "switched off" in capsys.readouterr().out
+        assert "azurelite is disabled" in capsys.readouterr().out
 
 
 class TestDemo:

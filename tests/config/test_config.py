@@ -200,15 +200,18 @@ class TestErrors:
             ("datasource: {deadline: true}", ":1:14: `datasource.deadline` must be a number"),
             ("datasource: {deadline: 5m}", ":1:14: `datasource.deadline` must be a number"),
             ("datasource: {deadline: null}", ":1:14: `datasource.deadline` must be a number"),
-            ("datasource: {deadline: 0}", ":1:1: `datasource`: a time is a number of seconds above 0"),
-            ("datasource: {deadline: -5}", ":1:1: `datasource`: a time is a number of seconds above 0"),
+            ("datasource: {deadline: 0}", ":1:1: `datasource`: a time must be a number of seconds above 0"),
+            ("datasource: {deadline: -5}", ":1:1: `datasource`: a time must be a number of seconds above 0"),
             ("datasource: {deadline: .nan}", ":1:14: `datasource.deadline` must be a number"),
             ("datasource: {deadline: .inf}", ":1:14: `datasource.deadline` must be a number"),
-            ("datasource: {imds: {timeout: 0}}", ":1:14: `datasource.imds`: a time is a number of seconds above 0"),
+            (
+                "datasource: {imds: {timeout: 0}}",
+                ":1:14: `datasource.imds`: a time must be a number of seconds above 0",
+            ),
             ("datasource: {imds: {endpoint: 5}}", ":1:21: `datasource.imds.endpoint` must be text"),
             (
                 "datasource: {imds: {endpoint: 'https://x'}}",
-                ":1:14: `datasource.imds`: an endpoint is the base of an http URL",
+                ":1:14: `datasource.imds`: an endpoint must be the base of an HTTP URL",
             ),
             ("datasource: {wireserver: {endpoint: ''}}", ":1:14: `datasource.wireserver`: an endpoint is the base"),
             (

@@ -625,7 +625,7 @@ class TestManyBlocks:
         bad = f"-----BEGIN {label}-----\nMAMCAQE=\n-----END {label}-----\n"
         found = unpacked(f"{bad}{good.certificate.read_text()}{bad}{good.key.read_text()}{bad}")
         assert [(one.thumbprint, bool(one.private_key_pem)) for one in found] == [(good.thumbprint, True)]
-        assert "cannot be read; it is passed over" in caplog.text
+        assert "certificates: skipped an unreadable " in caplog.text
 
     @pytest.mark.parametrize(
         "noise",

@@ -97,5 +97,5 @@ def test_the_usual_version_counts_though_it_is_only_preferred() -> None:
 
 
 def test_a_host_of_unknown_versions_is_named() -> None:
-    with pytest.raises(FabricError, match="offers no other that azurelite speaks: 2031-01-01"):
+    with pytest.raises(FabricError, match="offers no other that azurelite supports: 2031-01-01"):
         told(READY, dialect="xml", protocol_preferred="2031-01-01", protocol_supported=("2031-01-01",))

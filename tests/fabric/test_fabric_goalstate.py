@@ -123,12 +123,10 @@ def test_an_empty_element_is_a_missing_one(element, text):
         pytest.param(b"\xff\xfe" + b"<" * 999, "not well-formed XML", id="torn UTF-16"),
         pytest.param(b"<a>" * 100_000, "not well-formed XML", id="deep and torn"),
         pytest.param(b"<junk " * 70_000, "not well-formed XML", id="410 KB of junk"),
-        pytest.param(
-            b"<?xml version='1.0'?><Error><Code>Busy</Code></Error>", "the root element is not", id="another root"
-        ),
-        pytest.param(XML.replace("GoalState", "goalstate").encode(), "the root element is not", id="case matters"),
+        pytest.param(b"<?xml version='1.0'?><Error><Code>Busy</Code></Error>", "not GoalState", id="another root"),
+        pytest.param(XML.replace("GoalState", "goalstate").encode(), "not GoalState", id="case matters"),
         pytest.param(XML.replace("<GoalState>", "<GoalState xmlns='n'>").encode(), "the root element", id="namespace"),
-        pytest.param(b"<" + b"A" * 10_000 + b"/>", "the root element is not", id="a long name"),
+        pytest.param(b"<" + b"A" * 10_000 + b"/>", "not GoalState", id="a long name"),
     ],
 )
 def test_what_is_no_goal_state_is_said_in_one_short_line(document, said):
@@ -160,7 +158,7 @@ LOL = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10))
 def test_no_dtd_and_no_entity(doctype, encoding):
     hostile = f"<?xml version='1.0' encoding='{encoding}'?>{doctype}{BODY}".replace("c-1", "&e;" * 1000)
     started = time.monotonic()
-    with pytest.raises(DocumentError, match="a DTD or entity is not accepted") as caught:
+    with pytest.raises(DocumentError, match="DTDs and entities are not accepted") as caught:
         parse_goal_state(hostile.encode(encoding))
     assert time.monotonic() - started < 1
     assert not caught.value.transient

@@ -163,7 +163,7 @@ class TestTornAnswers:
         ("answer", "detail"),
         [
             (b"", "the connection was closed without an answer"),
-            (b"SSH-2.0-x\r\n", "the answer does not begin as HTTP does"),
+            (b"SSH-2.0-x\r\n", "the answer is not HTTP"),
             (HEAD + b"Content-Length: 10\r\n\r\nabc", "the answer was cut off"),
         ],
     )

@@ -166,7 +166,7 @@ def test_a_slash_behind_the_endpoint_does_no_harm(dial, simulate, slash):
     ],
 )
 def test_an_endpoint_must_be_the_base_of_an_http_url(endpoint):
-    with pytest.raises(ValueError, match="an endpoint is the base of an http URL") as caught:
+    with pytest.raises(ValueError, match="an endpoint must be the base of an HTTP URL") as caught:
         ImdsSettings(endpoint)
     assert "user" not in str(caught.value)
 
@@ -174,5 +174,5 @@ def test_an_endpoint_must_be_the_base_of_an_http_url(endpoint):
 @pytest.mark.parametrize("seconds", [0, -1, 86401, float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("key", ["timeout", "deadline"])
 def test_a_time_must_be_above_nothing_and_below_a_day(key, seconds):
-    with pytest.raises(ValueError, match="a time is a number of seconds"):
+    with pytest.raises(ValueError, match="a time must be a number of seconds"):
         ImdsSettings(**{key: seconds})

@@ -77,14 +77,17 @@ def test_a_script_goes_on_when_the_run_has_ended_with_ready(stage: Stage) -> Non
     result, log = stage(sh(DETACHED), sh("cat /var/log/run"), user_data=SLOW)
     status, again, marker, through, *rest = result["out"].splitlines()
     assert status == "status 0"  # and neither the marker nor the outcome was there yet
-    assert "provisioned already" in again  # it waited for what went on
+    assert "provisioned earlier" in again  # it waited for what went on
     assert (through, marker) == ("/var/through", f"{KEPT}/provisioned")
     done = json.loads("\n".join(rest))
     assert (done["outcome"], done["report"]["state"], done["steps"][-1]["status"]) == ("provisioned", "Ready", "done")
     assert [report["state"] for report in result["reports"]] == ["Ready"]
     lines = [line for line in log["out"].splitlines() if "user_data" in line or "Ready" in line]
-    assert lines[:2] == ["azurelite: Azure accepted Ready", "azurelite: user_data goes on in the background"]
-    assert lines[-1].startswith("azurelite: provisioned in ")
+    assert lines[:2] == [
+        "azurelite: info: report_ready: Azure accepted Ready",
+        "azurelite: info: background: continuing in the background: user_data",
+    ]
+    assert lines[-1].startswith("azurelite: info: provision: provisioned: ")
 
 
 def test_at_a_later_boot_the_early_unit_takes_no_python_package_to_see_that_it_is_done(stage: Stage) -> None:
@@ -96,4 +99,4 @@ sys.exit(code or bool({"yaml", "urllib3", "argparse", "logging"} & set(sys.modul
 """
     (result,) = stage({"argv": [sys.executable, "-c", script], "files": {f"{KEPT}/provisioned": ""}})
     assert result["code"] == 0, result["err"]
-    assert "provisioned already" in result["out"]
+    assert "provisioned earlier" in result["out"]

@@ -69,7 +69,7 @@ def test_first_boot_with_default_endpoints_reproduces_the_articles_run(stage: An
 
     assert second["code"] == 0
     assert second["requests"] == []
-    assert "provisioned already" in second["out"]
+    assert "provisioned earlier" in second["out"]
 
 
 def test_the_new_user_may_use_sudo_and_owns_his_keys(stage: Any) -> None:
@@ -146,7 +146,7 @@ def test_a_lease_that_leads_nowhere_does_not_lose_ready(stage: Any) -> None:
     }
     (result,) = stage({"argv": [*AZURELITE, "provision"], "files": files})
     assert result["code"] == 0, result["err"]
-    assert "from now on http://168.63.129.16 is asked" in result["err"]
+    assert "using http://168.63.129.16 from now on" in result["err"]
     assert [report["state"] for report in result["reports"]] == ["Ready"]
 
 

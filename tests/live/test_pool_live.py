@@ -56,7 +56,7 @@ def test_a_switch_right_after_ready_is_not_missed_and_the_next_boot_is_silent(pl
     seen = play("Running", "start", "ready", "flap", "assign", "end", "look", "start", "end")
     check_owned(seen)
     assert seen["end"]["requests"] == seen["look"]["requests"]
-    assert "provisioned already" in seen["end"]["said"]
+    assert "provisioned earlier" in seen["end"]["said"]
 
 
 def test_a_run_that_was_killed_in_the_pool_is_continued_without_a_second_ready(play: Play) -> None:

@@ -56,10 +56,10 @@ def test_a_name_that_somebody_changed_later_stays(image: Guest, fabric: Simulato
 @pytest.mark.parametrize(
     ("there", "said"),
     [
-        ({MARKER: ""}, "is provisioned already"),
-        ({MARKER.replace(VM_ID, SWAPPED_VM_ID): ""}, "is provisioned already"),
-        ({CLOUD_INIT: VM_ID.upper() + "\n"}, "cloud-init has provisioned this VM"),
-        ({WAAGENT: SWAPPED_VM_ID}, "the Azure Linux agent has provisioned this VM"),
+        ({MARKER: ""}, "was provisioned earlier"),
+        ({MARKER.replace(VM_ID, SWAPPED_VM_ID): ""}, "was provisioned earlier"),
+        ({CLOUD_INIT: VM_ID.upper() + "\n"}, "was provisioned by cloud-init"),
+        ({WAAGENT: SWAPPED_VM_ID}, "was provisioned by the Azure Linux agent"),
     ],
 )
 def test_nothing_is_done_to_a_vm_that_is_provisioned(
@@ -91,7 +91,7 @@ def test_without_an_id_in_the_firmware_any_vm_may_be_this_one(guest: Guest) -> N
     root = Root(guest.root)
     assert marker.done_before(root, None) is None
     guest.put({f"var/lib/azurelite/vms/{OTHER_ID}/ovf-env.xml": ""})
-    assert "some VM" in str(marker.done_before(root, None))
+    assert "the record of a VM" in str(marker.done_before(root, None))
 
 
 def test_apply_without_the_flag_does_it_again(image: Guest) -> None:

@@ -61,11 +61,11 @@ def step(one: Handler, crawled: Crawl, **more: Any) -> Step:
         ([], None),
         (["tags.role == web"], None),
         (["tags.role == web", "username", "not password"], None),
-        (["tags.role == db"], "`tags.role == db` does not hold"),
-        (["tags.role == web", "tags.role != web", "password"], "`tags.role != web` does not hold"),
-        (["  not  tags.role "], "`not  tags.role` does not hold"),
-        (["vm_size == big"], "`vm_size == big` does not hold"),
-        (["raw.ovf.x == y"], "`raw.ovf.x == y` does not hold"),
+        (["tags.role == db"], "condition `tags.role == db` is false"),
+        (["tags.role == web", "tags.role != web", "password"], "condition `tags.role != web` is false"),
+        (["  not  tags.role "], "condition `not  tags.role` is false"),
+        (["vm_size == big"], "condition `vm_size == big` is false"),
+        (["raw.ovf.x == y"], "condition `raw.ovf.x == y` is false"),
     ],
 )
 @pytest.mark.parametrize("required", [False, True])
@@ -87,7 +87,7 @@ def test_a_step_whose_condition_does_not_hold_is_skipped(when: list[str], skip: 
 def test_a_condition_on_a_source_that_failed_is_not_known(when: list[str], unsure: str) -> None:
     known = Metadata(vm_id=VM_ID, username="azureuser")
     crawled = Crawl(known, {"imds": NO_IMDS})
-    text = f"`{unsure}` cannot be checked: IMDS is silent"
+    text = f"cannot check condition `{unsure}`: IMDS is silent"
     made = step(handler(*when), crawled)
     assert (made.skip, made.blocked) == (text, None)
     made = step(handler(*when, required=True), crawled)
@@ -100,23 +100,31 @@ def test_a_condition_on_a_source_that_failed_is_not_known(when: list[str], unsur
     ("when", "crawled", "skip"),
     [
         # What is known decides, though something else is not.
-        (["vm_size == big", "username == other"], Crawl(VM, {"imds": NO_IMDS}), "`username == other` does not hold"),
+        (
+            ["vm_size == big", "username == other"],
+            Crawl(VM, {"imds": NO_IMDS}),
+            "condition `username == other` is false",
+        ),
         # A field that is there needs no source any more; nor does one that the failed source never gives.
         (["tags.role == web"], Crawl(VM, {"imds": NO_IMDS}), None),
-        (["tags.nothing"], Crawl(VM, {"imds": NO_IMDS}), "`tags.nothing` does not hold"),
-        (["password"], Crawl(VM, {"imds": NO_IMDS}), "`password` does not hold"),
-        (["raw.goal_state.x"], Crawl(VM, {"imds": NO_IMDS}), "`raw.goal_state.x` does not hold"),
-        (["raw"], Crawl(Metadata(), {"imds": NO_IMDS}), "`raw` does not hold"),
-        (["provenance.region == imds"], Crawl(Metadata(), {"imds": NO_IMDS}), "`provenance.region == imds` does not"),
+        (["tags.nothing"], Crawl(VM, {"imds": NO_IMDS}), "condition `tags.nothing` is false"),
+        (["password"], Crawl(VM, {"imds": NO_IMDS}), "condition `password` is false"),
+        (["raw.goal_state.x"], Crawl(VM, {"imds": NO_IMDS}), "condition `raw.goal_state.x` is false"),
+        (["raw"], Crawl(Metadata(), {"imds": NO_IMDS}), "condition `raw` is false"),
+        (
+            ["provenance.region == imds"],
+            Crawl(Metadata(), {"imds": NO_IMDS}),
+            "condition `provenance.region == imds` is",
+        ),
         (
             ["public_ssh_keys"],
             Crawl(VM, lost={"public_ssh_keys": FabricError("the keys are lost")}),
-            "`public_ssh_keys` cannot be checked: the keys are lost",
+            "cannot check condition `public_ssh_keys`: the keys are lost",
         ),
         (
             ["raw.goal_state.x"],
             Crawl(VM, {"wireserver": FabricError("no answer")}),
-            "`raw.goal_state.x` cannot be checked: no answer",
+            "cannot check condition `raw.goal_state.x`: no answer",
         ),
     ],
 )
@@ -128,8 +136,8 @@ def test_what_is_known_decides(when: list[str], crawled: Crawl, skip: str | None
 
 def test_the_conditions_come_ahead_of_what_is_needed() -> None:
     one = handler("tags.role == db", needs=("password",), required=True)
-    assert step(one, Crawl(VM)).skip == "`tags.role == db` does not hold"
-    assert step(handler("tags.role == web", needs=("password",)), Crawl(VM)).skip == "Azure gave no password"
+    assert step(one, Crawl(VM)).skip == "condition `tags.role == db` is false"
+    assert step(handler("tags.role == web", needs=("password",)), Crawl(VM)).skip == "Azure has no password for this VM"
 
 
 def test_what_is_done_is_done_whatever_the_conditions_say(guest: Guest) -> None:
@@ -137,7 +145,7 @@ def test_what_is_done_is_done_whatever_the_conditions_say(guest: Guest) -> None:
     one = handler("vm_size == big", required=True, id="mine")
     state.finish("mine", "instance", inputs=inputs_of(one, VM))
     made = step(one, Crawl(VM, {"imds": NO_IMDS}), state=state)
-    assert made.skip == "done already for this VM"
+    assert made.skip == "done earlier for this VM"
 
 
 def test_records_go_by_the_id(guest: Guest) -> None:
@@ -145,13 +153,13 @@ def test_records_go_by_the_id(guest: Guest) -> None:
     first, second = handler(id="first"), handler(id="second")
     state.finish(first.key, "instance", inputs=inputs_of(first, VM))
     made = make_plan([first, second], Crawl(VM), state)
-    assert [one.skip for one in made] == ["done already for this VM", None]
+    assert [one.skip for one in made] == ["done earlier for this VM", None]
 
 
 def test_a_later_boot_judges_conditions_of_what_runs_then() -> None:
     boot, once = handler("tags.role == db", frequency="boot"), handler("tags.role == db")
     made = make_plan([boot, once], Crawl(VM), None, later_boot=True)
-    assert [one.skip for one in made] == ["`tags.role == db` does not hold", "this VM is provisioned already"]
+    assert [one.skip for one in made] == ["condition `tags.role == db` is false", "this VM was provisioned earlier"]
 
 
 A, B = Secret(f"{CANARY}-a"), Secret(f"{CANARY}-b")

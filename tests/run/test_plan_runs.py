@@ -46,9 +46,9 @@ def test_the_plan_says_which_condition_does_not_hold(ready: Guest, capsys: Any) 
     assert main(["plan", "--root", ready.root]) == 0
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
     assert list(rows) == ["hostname", "web", "db", "report_ready"]
-    assert rows["db"].split(maxsplit=2)[1:] == ["skip", "`tags.role == db` does not hold"]
+    assert rows["db"].split(maxsplit=2)[1:] == ["skip", "condition `tags.role == db` is false"]
     assert rows["web"].split()[1] == "run"
-    assert "`tags.role == web` holds" in rows["web"]
+    assert "condition `tags.role == web` is true" in rows["web"]
     document = steps(ready, "plan", capsys)
     assert document["db"]["action"] == "skip"
     assert document["db"]["handler"] == "write_files"
@@ -68,7 +68,7 @@ def test_a_run_does_what_holds_and_remembers_it_by_its_id(ready: Guest, fabric: 
         "db": "skipped",
         "report_ready": "done",
     }
-    assert found["db"]["reason"] == "`not tags.role` does not hold"
+    assert found["db"]["reason"] == "condition `not tags.role` is false"
     assert (ready.path("web").exists(), ready.path("two").exists(), ready.path("db").exists()) == (True, True, False)
     assert [report.state for report in fabric.reports] == ["Ready"]
     records = sorted(os.listdir(ready.path(f"var/lib/azurelite/vms/{VM_ID}/handlers")))
@@ -86,7 +86,7 @@ def test_where_the_tags_are_not_known_a_required_step_holds_ready_back(
     document = json.loads(capsys.readouterr().out)
     step = document["steps"][0]
     told = step["error"] if required else step["reason"]
-    assert told.startswith("`tags.role == web` cannot be checked: ")
+    assert told.startswith("cannot check condition `tags.role == web`: ")
     assert step["status"] == ("failed" if required else "skipped")
     assert code == (3 if required else 0)
     assert document["report"]["state"] == ("NotReady" if required else "Ready")
@@ -103,5 +103,5 @@ def test_every_boot_judges_its_conditions_anew(ready: Guest, capsys: Any) -> Non
     assert main(["provision", "--root", ready.root]) == 0
     capsys.readouterr()
     found = steps(ready, "provision", capsys)
-    assert found["web"]["reason"] == "`tags.role == db` does not hold"
-    assert steps(ready, "plan", capsys)["web"]["reason"] == "`tags.role == db` does not hold"
+    assert found["web"]["reason"] == "condition `tags.role == db` is false"
+    assert steps(ready, "plan", capsys)["web"]["reason"] == "condition `tags.role == db` is false"

@@ -87,12 +87,12 @@ class TestType:
                 found = crawled(preprovisioned_vm=flag, preprovisioned_type=media, pps_type=imds)
                 assert pool_type(found, System(guest.root)) == expected, (flag, media)
 
-    @pytest.mark.parametrize(("flag", "taken"), [(False, "an ordinary one"), (True, "one of the kind 'Running'")])
+    @pytest.mark.parametrize(("flag", "taken"), [(False, "an ordinary VM"), (True, "type 'Running'")])
     def test_an_unknown_kind_is_said(
         self, guest: Guest, flag: bool, taken: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         pool_type(crawled(preprovisioned_vm=flag, preprovisioned_type="Odd"), System(guest.root))
-        assert f"unknown kind of pre-provisioning, 'Odd'; this VM is taken for {taken}" in caplog.text
+        assert f"pool: unknown pre-provisioning type 'Odd'; continuing as {taken}" in caplog.text
 
     @pytest.mark.parametrize("kind", ["None", "Unknown"])
     def test_what_is_no_kind_is_not_worth_a_word(
@@ -253,7 +253,7 @@ class TestLeaving:
         simulator.assign(**OWNER)
         guest.put({"var/lib/azurelite": "in the way"})
         assert Pool(guest, simulator, clock).leave(RUNNING, FLAP).document == simulator.ovf()
-        assert "nothing can be remembered" in caplog.text
+        assert "reports Ready to the pool again" in caplog.text
 
     def test_a_system_without_netlink_never_calls_itself_ready(
         self, guest: Guest, serve: Serve, clock: FastClock

@@ -253,7 +253,7 @@ def test_once_is_once_per_machine_even_for_a_new_vm(guest: Guest, fabric: Simula
     handlers = [{"hostname": {"frequency": "once"}}, "user", "ssh_keys", "report_ready"]
     run(guest.on_azure().configure(fabric, handlers=handlers))
     outcome = run(guest.on_azure(vm_id="0f0e0d0c-0b0a-4908-8706-050403020100"))
-    assert (outcome.steps[0].status, outcome.steps[0].reason) == ("skipped", "done already on this machine")
+    assert (outcome.steps[0].status, outcome.steps[0].reason) == ("skipped", "done earlier on this machine")
 
 
 def test_a_configuration_changed_after_the_fact_provisions_nothing_anew(guest: Guest, fabric: Simulator) -> None:
@@ -399,7 +399,7 @@ class TestWhatIsAsked:
     def test_at_a_later_boot(self, guest: Guest, fabric: Simulator, entry: str, asked: set[str]) -> None:
         run(guest.on_azure().configure(fabric, handlers=["user", "ssh_keys", entry, "report_ready"]))
         before = len(fabric.requests)
-        assert "provisioned already" in run_plan(root=guest.root, config=None).headline
+        assert "provisioned earlier" in run_plan(root=guest.root, config=None).headline
         assert self.asked(fabric, since=before) == asked
         before = len(fabric.requests)
         assert run(guest).outcome == "already provisioned"

@@ -77,7 +77,7 @@ def test_first_boot_is_ready_and_lets_the_person_in_and_the_second_is_silent(
     assert second["reports"] == []
     assert out(second, "hostname").split() == [NAME, NAME]
     assert out(second, "root") == "0"
-    assert "provisioned already" in second["console"], told(second)
+    assert "provisioned earlier" in second["console"], told(second)
     # The name from the first request on; only udhcpc says none where ifupdown calls it.
     names = {""} if root.client == "ifupdown+udhcpc" else {NAME}
     assert {name for _, name, _ in second["dhcp"]} == names, told(second)
