@@ -77,7 +77,7 @@ def perform(
             LOG.warning("cannot write to standard output: %s", error.strerror)
             sys.stdout = None
     else:  # standard output may be closed, which the log tolerates
-        LOG.info("%s", _in_one_line(outcome))
+        LOG.info("provision: %s", _in_one_line(outcome))
     return outcome.exit_code
 
 
