@@ -198,7 +198,7 @@ def root_of(guest: Guest) -> Any:
         (FLOOD, "unreadable answer"),
         (
             "import os\nfor fd in range(3, 100):\n    try: os.write(fd, b'{}[')\n    except OSError: pass\n",
-            "plug-in acme",
+            "unreadable answer",
         ),
         ("TIMEOUT = 'soon'\ndef apply(ctx, options): pass\n", "TIMEOUT must be a number"),
         ("def apply(ctx, options):\n    import threading\n    threading.Event().wait()\nTIMEOUT = 0.5\n", "timed out"),
