@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 
@@ -23,8 +24,22 @@ print(answer.status, len(looked_up), "encodings.idna" in sys.modules)
 """
 
 
+def no_localhost() -> bool:
+    """Tell whether this machine has no address for localhost: a Debian that mmdebstrap made has no /etc/hosts."""
+    try:
+        socket.gethostbyname("localhost")
+    except OSError:
+        return True
+    return False
+
+
+NAME = pytest.mark.skipif(no_localhost(), reason="needs an address for localhost: put it into /etc/hosts")
+
+
 @pytest.mark.spawns
-@pytest.mark.parametrize(("host", "looked_up"), [("127.0.0.1", "0 False"), ("localhost", "1 True")])
+@pytest.mark.parametrize(
+    ("host", "looked_up"), [("127.0.0.1", "0 False"), pytest.param("localhost", "1 True", marks=NAME)]
+)
 def test_only_a_name_is_looked_up(fabric: Simulator, host: str, looked_up: str) -> None:
     port = fabric.url.rstrip("/").rsplit(":", 1)[1]
     done = subprocess.run(
