@@ -134,8 +134,9 @@ def _apply() -> None:
         )
     except AzureliteError as failure:
         error = str(failure)
-    changes = [str(change) for change in system.journal.since(0)]
-    json.dump({"changes": changes, "notes": notes, "error": error, "ran": ran}, sys.stdout)
+    changes = system.journal.since(0)
+    kinds = [change.kind for change in changes]
+    json.dump({"changes": [str(change) for change in changes], "kinds": kinds, "notes": notes, "error": error, "ran": ran}, sys.stdout)
 
 
 def _fill_root() -> None:

@@ -72,7 +72,7 @@ def lease(interface: str, seconds: str, how: str = "") -> dict[str, Any]:
     try:
         with EphemeralDhcp(system, interface, Deadline(Clock(), float(seconds))) as taken:
             told = {"address": taken.address, "prefix": taken.prefix, "wireserver": taken.wireserver}
-            told["routes"] = [[route.network, route.gateway] for route in taken.routes]
+            told["routes"] = [[route.destination, route.gateway] for route in taken.routes]
             during = look()
             if how == "fail":
                 raise KeyboardInterrupt

@@ -346,5 +346,5 @@ def test_a_sudoers_that_reads_no_folder_is_made_to_and_a_broken_one_is_left_alon
     assert "NOPASSWD: ALL" in look["out"]
     assert look["out"].endswith("440\n")
     assert again["changes"] == []
-    assert "visudo refuses /etc/sudoers" in refused["errors"][0]
+    assert "visudo rejects /etc/sudoers" in refused["errors"][0]
     assert still["out"] == "root ALL=(ALL:ALL ALL\n"

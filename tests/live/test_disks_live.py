@@ -105,7 +105,7 @@ class TestGrowroot:
         assert int(before[2]) == 400 * 2048
         assert 898 * 2048 <= int(after[2]) <= 899 * 2048
         assert grown["changes"] == told["changes"]
-        assert [change.split(" ")[0] for change in grown["changes"]] == ["disk", "disk"]
+        assert grown["kinds"] == ["disk", "disk"]
         assert grown["notes"] == []
         assert "No errors detected" in grown["out"]
         if kind == "ext4" and not may_resize_ext4():
@@ -216,7 +216,7 @@ class TestResourceDisk:
         assert lines[-2:] == ["/mnt/resource/swapfile", "600"]
         assert again["changes"] == []
         # The same disk after a reboot: nothing on it is lost.
-        assert [change.split(" ")[0] for change in back["changes"]] == ["mount", "swap"]
+        assert back["kinds"] == ["mount", "swap"]
         assert back["out"] == "mine\n"
         assert same["changes"] == []
 
@@ -305,7 +305,7 @@ class TestResourceDisk:
         )
         assert made["error"] is None
         assert made["changes"][0].endswith("(ext4, 500 MiB)")
-        assert [change.split(" ")[0] for change in back["changes"]] == ["mount"]
+        assert back["kinds"] == ["mount"]
         assert back["out"] == "mine\n"
 
     @pytest.mark.parametrize("use", ["mount $DISK /media", "mount ${DISK}p1 /media"])
@@ -338,7 +338,7 @@ class TestResourceDisk:
             machine(resource_disk(format="never", then=WHERE), attach="gen1", **job)[0]
             for job in ({"table": NTFS, "format": {"1": MAKERS["xfs"]}}, {})
         )
-        assert [change.split(" ")[0] for change in mounted["changes"]] == ["mkdir", "mount"]
+        assert mounted["kinds"] == ["mkdir", "mount"]
         assert mounted["out"].split()[0] == "xfs"
         assert blank["changes"] == []
         assert "`format` is never" in blank["notes"][0]
@@ -362,7 +362,7 @@ class TestResourceDisk:
             shims={"swapon": SWAPON},
         )
         assert (made["error"], made["out"]) == (None, "/media/disk\n")
-        assert [change.split(" ")[0] for change in again["changes"]] == ["swap"]
+        assert again["kinds"] == ["swap"]
 
     def test_an_interrupted_format_is_repeated(self, machine: Machine) -> None:
         cut, made = machine(

@@ -103,7 +103,7 @@ def test_only_root_reaches_wireserver_and_dns_is_open_to_all(play: Play, backend
         ask(1000), fence(backend=backend), ask(0), ask(1000), fence(backend=backend), ask(1000)
     )
     assert before == ALL
-    assert [change.split()[:2] for change in changes["changes"]] == [["firewall", WIRESERVER]]
+    assert [change.partition(" (")[0] for change in changes["changes"]] == [f"restrict access to {WIRESERVER}"]
     assert root == ALL
     assert user == NAMES_ONLY == user_again
     assert again == {"changes": []}

@@ -60,7 +60,8 @@ while :; do sleep 0.1; done
 """
 ASK = "print(services.running_init, services.running('sshd', 'web'), services.running('no-such-service'))"
 TELL = (  # a shell takes note of a signal only when the program that it waits for has ended
-    "import time; told = services.reload('sshd', 'web'); time.sleep(0.5)\n"
+    "import time; told = services.reload('sshd', 'web')\n"
+    "for _ in range(100):\n    if 'reloaded' in open('/run/told').read(): break\n    time.sleep(0.1)\n"
     "print(told, services.restart('web'), services.restart('no-such-service'))"
 )
 TOLD = "i=0; while [ $(wc -l < /run/told) -lt 3 ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done; cat /run/told"

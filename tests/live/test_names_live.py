@@ -148,7 +148,7 @@ def test_name_zone_and_language_hold_on_a_live_system(stage: Callable[..., list[
     ]
     # A name that somebody gave the machine since stays.
     assert statuses(third)["hostname"][1] == []
-    assert "changed to mine since" in third["err"]
+    assert "mine is kept" in third["err"]
     assert kept["out"].split() == ["mine", "mine", "1"]
 
 

@@ -71,7 +71,7 @@ def test_a_named_interface_needs_no_privilege(scene: Scene) -> None:
 def test_an_interface_that_does_not_exist_is_an_error_of_the_configuration(scene: Scene) -> None:
     (answer,) = scene("azl ask 168.63.129.16 hn0")
     assert answer["kind"] == "ConfigError"
-    assert "no interface 'hn0'; this machine has eth0, eth1, lo" in answer["failed"]
+    assert "no interface 'hn0': set one of eth0, eth1, lo" in answer["failed"]
 
 
 def test_an_interface_without_an_address_says_so(scene: Scene) -> None:
@@ -136,7 +136,7 @@ def test_a_rule_that_drops_what_others_than_root_ask(scene: Scene, tool: str, pa
     as_root, as_nobody = told
     assert as_root == {"body": "ok"}
     assert "connection timeout" in as_nobody["failed"]
-    assert "run as root" in as_nobody["why"]
+    assert "Run as root" in as_nobody["why"]
     assert "waagent" not in as_nobody["why"] or "table security" in as_nobody["why"]
 
 
