@@ -110,8 +110,8 @@ class TestFullDisk:
         ("write", "cannot write /disk/f"),
         ("append", "cannot write /disk/f"),
         ("rewrite", "cannot write /disk/f"),
-        ("mkdir", "cannot make the folder /disk/d"),
-        ("own", "cannot make the folder /disk/a"),
+        ("mkdir", "cannot create folder /disk/d"),
+        ("own", "cannot create folder /disk/a"),
     ],
 )
 def test_a_read_only_disk_is_named_as_the_reason(guest: Guest, verb: str, says: str) -> None:
