@@ -155,7 +155,7 @@ def test_an_unreachable_fabric_is_explained(stage: Any) -> None:
     cut = sh("ip route del default")
     _, result = stage(cut, {"argv": [*AZURELITE, "provision"], "files": {"/etc/azurelite/azurelite.yaml": config}})
     assert result["code"] == 3
-    assert "imds: unreachable: no route to 169.254.169.254" in result["err"]
+    assert "imds: unreachable: " in result["err"]
     assert "proxies are never used" in result["err"]
 
 
