@@ -134,9 +134,9 @@ def _apply() -> None:
         )
     except AzureliteError as failure:
         error = str(failure)
-    changes = system.journal.since(0)
-    kinds = [change.kind for change in changes]
-    json.dump({"changes": [str(change) for change in changes], "kinds": kinds, "notes": notes, "error": error, "ran": ran}, sys.stdout)
+    made = system.journal.since(0)
+    changes, kinds = [str(change) for change in made], [change.kind for change in made]
+    json.dump({"changes": changes, "kinds": kinds, "notes": notes, "error": error, "ran": ran}, sys.stdout)
 
 
 def _fill_root() -> None:
