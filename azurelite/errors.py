@@ -85,6 +85,9 @@ class FabricError(AzureliteError):
     exit_code = 3
 
 
+NO_TIME = "the deadline has passed"  # the detail of a TransportError when nothing was asked
+
+
 class TransportError(FabricError):
     """No complete HTTP answer arrived.
 

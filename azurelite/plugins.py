@@ -13,13 +13,14 @@ import logging
 import os
 import stat
 import sys
-from typing import Any, Callable, Mapping, Optional, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence
 
 from azurelite import layout
 from azurelite.clock import Clock, Deadline
 from azurelite.config.document import KeyPath
 from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError, MachineError
+from azurelite.metadata import Secret
 from azurelite.record import Record, field
 from azurelite.system.root import Root
 
@@ -32,6 +33,7 @@ LOG = logging.getLogger(__name__)
 GROUP = "azurelite.handlers"
 RUN_SECONDS = 300.0
 PROGRAM_SECONDS = RUN_SECONDS - 10  # for an executable
+_LEAST_MASKED = 4  # characters: shorter secrets would mask half of every line
 _ANSWER_SECONDS = 10.0  # to import a plug-in, describe it and check its options
 # What a plug-in's interpreter runs. `-I` keeps the current folder and PYTHON* variables away until `sys.path` is set.
 _BEGIN = (
@@ -128,7 +130,9 @@ def _ask_once(asked: Sequence[Asked], clock: Clock) -> list[Answer]:
     answers: list[Answer] = []
     plugins = [[one.place, None if one.options is None else pack(one.options), list(one.path)] for one in asked]
     try:
-        with start({"task": "describe", "plugins": plugins}, name=asked[0].name) as child:
+        # Which options are secret only the plug-ins know.
+        secrets = [text for one in asked for text in secrets_of(one.options, typed=False)]
+        with start({"task": "describe", "plugins": plugins}, name=asked[0].name, secrets=secrets) as child:
             for one in asked:
                 child.what = f"plug-in {one.name}"
                 answers.append(_answer(one, child.answer(Deadline(clock, _ANSWER_SECONDS))))
@@ -170,12 +174,14 @@ def read_answer(line: bytes, what: str) -> dict[str, Any]:
     return told
 
 
-def start(given: Mapping[str, Any], *, name: str) -> Child:
+def start(given: Mapping[str, Any], *, name: str, secrets: Iterable[str] = (), keep: Optional[int] = None) -> Child:
     """Start an interpreter for plug-ins, see azurelite/run/plugin_interpreter.py.
 
     Args:
         given: its task, sent by standard input because it may hold secrets.
         name: of the plug-in, for messages and the log.
+        secrets: texts that are masked in what it prints.
+        keep: a descriptor that stays open in it: the run's lock, so that a plug-in whose run was killed still holds it.
 
     Raises:
         MachineError: it cannot be started.
@@ -190,11 +196,28 @@ def start(given: Mapping[str, Any], *, name: str) -> Child:
     words += ["-X", "utf8"] if sys.flags.utf8_mode else []
     words += ["-X", f"pycache_prefix={sys.pycache_prefix}"] if sys.pycache_prefix else []
     text = json.dumps({**given, "path": _search_path(), "level": LOG.getEffectiveLevel()})
-    child = Child([*words, "-c", _BEGIN], text.encode(), what=f"plug-in {name}", say=lambda line: _say(child, line))
+    hidden = sorted({secret for secret in secrets if len(secret) >= _LEAST_MASKED}, key=len, reverse=True)
+    child = Child(
+        [*words, "-c", _BEGIN], text.encode(), what=f"plug-in {name}", say=lambda line: _say(child, line, hidden),
+        keep=keep,
+    )  # fmt: skip
     return child
 
 
-def _say(child: Child, line: str) -> None:
+def secrets_of(value: Any, *, typed: bool = True) -> Iterator[str]:
+    """The secrets in a value, a mapping or a list, as text; not `typed`: every text, because any may be secret."""
+    if isinstance(value, Secret):
+        value, typed = value.reveal(), False
+    if isinstance(value, (str, bytes)) and not typed:
+        yield value.decode(errors="replace") if isinstance(value, bytes) else value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from secrets_of(item, typed=typed)
+
+
+def _say(child: Child, line: str, hidden: Sequence[str]) -> None:
+    for secret in hidden:
+        line = line.replace(secret, "***")
     if line.strip():
         LOG.info("%s: %s", child.what.rpartition(" ")[2], line.rstrip())
 
@@ -211,8 +234,13 @@ def _search_path() -> list[str]:
         return [own, *(entry for entry in sys.path if os.path.isabs(entry) and entry != own)]
     named = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     entries = [os.path.abspath(entry) for entry in sys.path if entry]
-    entries = [entry for entry in entries if entry != here or entry in named]
+    entries = [entry for entry in entries if entry != here or entry in named or _belongs_to_python(entry)]
     return entries if own in entries else [own, *entries]
+
+
+def _belongs_to_python(folder: str) -> bool:
+    """The standard library's folder, its extension modules' or one of installed packages."""
+    return folder.startswith((sys.prefix + os.sep, sys.base_prefix + os.sep, sys.exec_prefix + os.sep))
 
 
 def _elsewhere(ctx: Any, options: Any) -> None:

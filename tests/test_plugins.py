@@ -12,7 +12,7 @@ from typing import Any, Iterator
 import pytest
 from kit import FastClock, Guest
 
-from azurelite import plugins
+from azurelite import layout, plugins
 from azurelite.api import run_apply
 from azurelite.config.load import load_config
 from azurelite.config.schema import ConfigProblemsError
@@ -556,3 +556,78 @@ def test_after_ready_programs_have_their_own_time(guest: Guest, fabric: Simulato
     outcome = provision(Options(root=guest.root, clock=LateClock(fabric)))
     assert states(fabric) == ["Ready"]
     assert [(step.status, step.notes) for step in outcome.steps][-1] == ("done", ("no limit",))
+
+
+SECRET_TEXT = """
+from azurelite.metadata import Secret
+from azurelite.record import Record
+class Options(Record):
+    pin: Secret = Secret("x")
+def apply(ctx, options):
+    int(options.pin.reveal())
+"""
+
+
+def test_a_secret_in_an_exception_is_masked(guest: Guest, fabric: Simulator, shelf: Shelf, caplog: Any) -> None:
+    shelf.put("acme_secret", SECRET_TEXT, acme="acme_secret")
+    caplog.set_level("DEBUG")
+    outcome = provisioned(guest, fabric, {"acme": {"pin": "hunter2canary"}})
+    assert "hunter2canary" not in caplog.text + str(outcome.as_dict())
+    assert "ValueError: invalid literal for int() with base 10: '***'" in caplog.text
+
+
+FALSE_ANSWERS = {
+    "an answer of its own before the failure": (
+        "import os\nREQUIRED = True\ndef apply(ctx, options):\n    for number in range(3, 40):\n        try:\n"
+        '            os.write(number, b\'{"changes": [], "notes": [], "failure": null}\\n\')\n'
+        "        except OSError: pass\n    raise RuntimeError\n"
+    ),
+    "a forked child that returns first": (
+        "import os, time\nREQUIRED = True\ndef apply(ctx, options):\n    if os.fork():\n        time.sleep(1)\n"
+        "        raise RuntimeError\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FALSE_ANSWERS)
+def test_ready_is_not_sent_for_an_answer_that_is_not_the_plug_ins(
+    guest: Guest, fabric: Simulator, shelf: Shelf, case: str
+) -> None:
+    shelf.put("acme_false", FALSE_ANSWERS[case], acme="acme_false")
+    assert provisioned(guest, fabric, "acme").exit_code == 1
+    assert states(fabric) == ["NotReady"]
+
+
+ODD_OPTIONS = """
+from dataclasses import dataclass, field
+@dataclass(frozen=True)
+class Options:
+    items: list = field(default_factory=list)
+    named: list[str] = field(default_factory=list)
+    computed: int = field(init=False)
+    def __post_init__(self):
+        object.__setattr__(self, "computed", len(self.items))
+def apply(ctx, options):
+    ctx.note(f"{options.items} {options.named} {options.computed}")
+"""
+
+
+def test_options_of_types_that_yaml_does_not_name_reach_the_plug_in(
+    guest: Guest, fabric: Simulator, shelf: Shelf
+) -> None:
+    shelf.put("acme_odd", ODD_OPTIONS, acme="acme_odd")
+    outcome = provisioned(guest, fabric, {"acme": {"items": ["a"]}})
+    assert [step.notes for step in outcome.steps if step.name == "acme"] == [("['a'] [] 1",)]
+
+
+def test_a_plug_in_holds_the_lock_of_its_run(guest: Guest, fabric: Simulator, shelf: Shelf) -> None:
+    """A run that is killed leaves its plug-in behind; the next one waits for it."""
+    shelf.put(
+        "acme_lock",
+        "import os\ndef apply(ctx, options):\n"
+        "    paths = [os.path.realpath(f'/proc/self/fd/{number}') for number in os.listdir('/proc/self/fd')]\n"
+        f"    ctx.note(str({guest.root + layout.LOCK!r} in paths))\n",
+        acme="acme_lock",
+    )
+    outcome = provisioned(guest, fabric, "acme")
+    assert [step.notes for step in outcome.steps if step.name == "acme"] == [("True",)]

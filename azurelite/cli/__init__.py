@@ -72,7 +72,10 @@ def _run(given: list[str], *, own_process: bool) -> int:
 
         said = nothing_to_do(known[0], root)
         if said is not None:
-            print(said)
+            try:
+                print(said, flush=True)
+            except OSError:  # nobody reads it, and there is nothing to do
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 0
     importing: Importing
     if own_process:

@@ -6,7 +6,7 @@ The class made of the data has the same fields, types, defaults and docstring. I
 
 from __future__ import annotations
 
-from typing import Any, Literal, Mapping, Optional, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Mapping, Union, get_args, get_origin, get_type_hints
 
 from azurelite.config.schema import MAPPINGS, fields_of, has_keys
 from azurelite.metadata import Secret
@@ -19,12 +19,12 @@ _SCALARS: dict[str, Any] = {
 
 
 def options_as_data(cls: Any) -> dict[str, Any]:
-    """A Record or standard dataclass, ready for JSON. Raises TypeError: a field has a type that YAML cannot express."""
+    """A Record or standard dataclass, ready for JSON. A type that azurelite does not know is described as any value."""
     types = get_type_hints(cls)
     fields = [
         {
             "name": one.name,
-            "type": _type_as_data(types[one.name], one.name),
+            "type": _type_as_data(types[one.name]),
             "required": one.required,
             "default": None if one.required else pack(plain(one.value())),
         }
@@ -59,22 +59,19 @@ def _field(default: Any, *, required: bool) -> Field:
     return Field() if required else Field(default_factory=lambda: default)
 
 
-def _type_as_data(kind: Any, name: str) -> Any:
+def _type_as_data(kind: Any) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if has_keys(kind):
         return {"class": options_as_data(kind)}
-    if origin is Union:
-        return {"union": [_type_as_data(one, name) for one in arguments]}
+    if origin is Union or type(kind).__name__ == "UnionType":  # `int | None`, from Python 3.10 on
+        return {"union": [_type_as_data(one) for one in arguments]}
     if origin is Literal:
         return {"literal": list(arguments)}
     if origin is tuple:
-        return {"list": _type_as_data(arguments[0], name)}
+        return {"list": _type_as_data(arguments[0])}
     if origin in MAPPINGS:
-        return {"mapping": _type_as_data(arguments[1], name)}
-    word: Optional[str] = next((word for word, scalar in _SCALARS.items() if scalar is kind), None)
-    if word is None:
-        raise TypeError(f"`{name}` has a type that YAML cannot express")
-    return word
+        return {"mapping": _type_as_data(arguments[1])}
+    return next((word for word, scalar in _SCALARS.items() if scalar is kind), "any")
 
 
 def _type_from_data(told: Any) -> Any:

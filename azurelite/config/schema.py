@@ -254,6 +254,8 @@ def fields_of(owner: Any) -> tuple[Field, ...]:
 
     made = []
     for one in dataclasses.fields(owner):
+        if not one.init:  # computed by the class, not an option
+            continue
         given = [MISSING if x is dataclasses.MISSING else x for x in (one.default, one.default_factory)]
         made.append(Field(*given, repr=one.repr))
         made[-1].name, made[-1].type = one.name, one.type

@@ -17,7 +17,7 @@ from urllib3 import Timeout
 from urllib3 import exceptions as urllib3_errors
 
 from azurelite.clock import Clock, Deadline
-from azurelite.errors import AzureliteError, ConfigError, FabricError, HttpStatusError, TransportError
+from azurelite.errors import NO_TIME, AzureliteError, ConfigError, FabricError, HttpStatusError, TransportError
 from azurelite.fabric.connection import BoundedPool, Limit, check_interface
 from azurelite.fabric.exchange import Exchange, Request, Response
 from azurelite.fabric.retry import RetryTable
@@ -182,7 +182,7 @@ class HttpClient:
         pool, target = self._pool(url)
         limit = deadline.within(request.timeout)
         if limit.remaining() <= 0:
-            raise TransportError("connection timeout", url=url, detail="the deadline has passed")
+            raise TransportError("connection timeout", url=url, detail=NO_TIME)
         pool.limit.deadline = limit
         started = self._clock.monotonic()
         status: Optional[int] = None

@@ -2,7 +2,7 @@
 
 A handler's module holds ``SUMMARY`` (one line), ``NEEDS`` (metadata fields without which it is skipped), ``USES``
 (optional: further fields that it reads), ``needs(options)`` (optional: the needed fields, where they depend on the
-options), ``FREQUENCY``, ``REQUIRED``, a frozen dataclass ``Options`` whose field names are the YAML keys, and
+options), ``FREQUENCY``, ``REQUIRED``, a ``Record`` ``Options`` whose field names are the YAML keys, and
 ``apply(ctx, options) -> None``, which calls the verbs of `ctx.system` and either returns or raises an AzureliteError.
 """
 

@@ -53,7 +53,11 @@ def serve(given: Mapping[str, Any], answers: int) -> NoReturn:
         for place, options, path in given["plugins"]:
             _send(answers, _describe(place, options, tuple(path)))
     else:
-        _send(answers, _run(given))
+        own = os.getpid()
+        told = _run(given)
+        if os.getpid() != own:  # a child that the plug-in has forked and that came back from `apply`
+            os._exit(1)
+        _send(answers, told)
     os._exit(0)
 
 
@@ -127,7 +131,7 @@ def _imported(place: str) -> tuple[Any, Any]:
 
 
 def _as_data(module: Any, apply: Any, *, with_options: bool = True) -> dict[str, Any]:
-    """The description for azurelite's own process. Raises TypeError or NameError if Options cannot be described."""
+    """The description for azurelite's own process. Raises NameError if Options cannot be described."""
     options = getattr(module, "Options", None) if with_options else None
     summary = str(getattr(module, "SUMMARY", "") or getattr(apply, "__doc__", "") or "a plug-in").strip()
     return {

@@ -24,8 +24,10 @@ def run_plugin(handler: Handler, ctx: Context) -> None:
     seconds = handler.timeout or 0.0
     deadline = Deadline(ctx.fabric.clock, seconds) if limit is None else limit.within(seconds)
     try:
-        with plugins.start(_given(handler, ctx), name=handler.id) as child:
+        secrets = [*plugins.secrets_of(vars(ctx.metadata)), *plugins.secrets_of(handler.options)]
+        with plugins.start(_given(handler, ctx), name=handler.id, secrets=secrets, keep=ctx.system.lock) as child:
             answer = plugins.read_answer(child.answer(deadline), child.what)
+            child.end()
         changes, notes, failure = _read(answer, handler)
     except MachineError as error:
         raise HandlerError(error.message, reason=f"plug-in {handler.id} failed") from error

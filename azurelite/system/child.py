@@ -33,12 +33,21 @@ class Child:
         given: what it reads on standard input.
         what: for messages, as "the plug-in x". May be changed as the work goes on.
         say: called with each line that it prints.
+        keep: a descriptor that stays open in it, such as a lock's.
 
     Raises:
         MachineError: it cannot be started.
     """
 
-    def __init__(self, words: Sequence[str], given: bytes, *, what: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        given: bytes,
+        *,
+        what: str,
+        say: Callable[[str], None],
+        keep: Optional[int] = None,
+    ) -> None:
         self.what = what
         self._say = say
         self._given = memoryview(given)
@@ -49,7 +58,7 @@ class Child:
         try:
             self._process = subprocess.Popen(
                 [*words, str(writing)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                pass_fds=(writing,), start_new_session=True,
+                pass_fds=(writing,) if keep is None else (writing, keep), start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             os.close(self._reading)
@@ -81,6 +90,18 @@ class Child:
         line, _, rest = bytes(self._got).partition(b"\n")
         self._got = bytearray(rest)
         return line
+
+    def end(self) -> None:
+        """Wait for its end after the last answer. Raises MachineError: it answered more, or did not end well.
+
+        Only then is the answer the program's own: code that it runs may have written one before.
+        """
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_SECONDS)
+        if self._reading in [key.fd for key, _ in self._selector.select(0)]:
+            self._take()
+        if self._process.poll() != 0 or self._got:
+            raise MachineError(f"{self.what}: unreadable answer")
 
     def __enter__(self) -> Child:
         return self

@@ -33,6 +33,7 @@ class System:
         files: reading and writing below the root.
         commands: programs of the running system.
         live: the running system may be changed (the kernel's hostname, services).
+        lock: the descriptor of the run's lock while it is held; see `runlock`.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class System:
         self.journal = Journal(None if dry_run else on_change)
         self.commands = Commands(search_path)
         self.files = Files(self.root, self.journal, dry_run=dry_run, privileged=os.geteuid() == 0)
+        self.lock: Optional[int] = None
         self._clock = clock or Clock()
         self._accounts: Optional[Accounts] = None
 

@@ -50,6 +50,8 @@ def run_lock(system: System, wait: Deadline) -> Iterator[None]:
             raise MachineError(
                 f"another azurelite run still holds {layout.LOCK}: find it with `fuser {layout.LOCK}`"
             ) from error
+        system.lock = descriptor
         yield
     finally:
+        system.lock = None
         os.close(descriptor)

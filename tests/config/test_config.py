@@ -213,7 +213,10 @@ class TestErrors:
                 "datasource: {imds: {endpoint: 'https://x'}}",
                 ":1:14: `datasource.imds`: an endpoint must be the base of an HTTP URL",
             ),
-            ("datasource: {wireserver: {endpoint: ''}}", ":1:14: `datasource.wireserver`: an endpoint is the base"),
+            (
+                "datasource: {wireserver: {endpoint: ''}}",
+                ":1:14: `datasource.wireserver`: an endpoint must be the base",
+            ),
             (
                 "datasource: {wireserver: {dialect: yaml}}",
                 ":1:27: `datasource.wireserver.dialect` must be one of: auto, xml",

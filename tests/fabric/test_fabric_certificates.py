@@ -355,7 +355,7 @@ class TestNothingToOpen:
     def test_a_foreign_format_is_said(self, ask: Asker, host: Host, caplog: pytest.LogCaptureFixture) -> None:
         host.answer = lambda *_: certificate_file(b"x", form="CertificatesNonPfxPackage")
         ask(host.url)
-        assert "come as 'CertificatesNonPfxPackage'" in caplog.text
+        assert "unknown format 'CertificatesNonPfxPackage'" in caplog.text
 
     def test_a_package_without_certificates(self, ask: Asker, host: Host, vault: Vault, tmp_path: Path) -> None:
         """Of the real openssl's making: a key, and no certificate."""
@@ -676,7 +676,7 @@ def test_without_openssl_the_remedy_is_named(ask: Asker, host: Host) -> None:
     ask.commands = NoOpenssl()
     error = refused(ask, host)
     assert error.reason == "openssl is not installed"
-    assert str(error).startswith("openssl is not installed: add it to the image")
+    assert str(error).startswith("openssl is not installed: install it in the image")
     assert host.headers == []
 
 
@@ -710,5 +710,5 @@ def test_a_strange_address_is_refused_before_anything_is_done(ask: Asker, url: s
 @needs_openssl
 def test_without_a_folder_for_the_key_nothing_is_asked(ask: Asker, host: Host) -> None:
     ask.scratch = ask.scratch / "missing"
-    assert "transport key cannot be kept" in str(refused(ask, host))
+    assert "cannot store the transport key" in str(refused(ask, host))
     assert host.headers == []

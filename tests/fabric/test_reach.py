@@ -157,7 +157,7 @@ ROWS = {
         UP,
         ("connection timeout", "the deadline has passed"),
         0,
-        "no time was left",
+        "the deadline has passed",
         "datasource.deadline",
     ),
     "no procfs": (None, UP, REFUSED, 0, "a firewall rule", "nft list ruleset"),

@@ -430,7 +430,7 @@ def test_custom_data_that_is_not_base64_is_named_and_the_vm_provisioned(
         document = fabric.ovf().replace(ENCODED.encode(), wrong.encode())
         outcome = run(set_up(guest, fabric, device=insert(guest, disc_image({"ovf-env.xml": document}, kind="udf"))))
     assert (outcome.outcome, told(fabric)) == ("provisioned", "Ready")
-    assert "CustomData is not base64" in caplog.text
+    assert "CustomData skipped: it is not base64" in caplog.text
     assert wrong not in caplog.text
     assert known(guest)["custom_data"] is None
     assert known(guest)["password"] == PASSWORD, "one bad value hides no other"

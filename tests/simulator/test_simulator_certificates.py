@@ -169,7 +169,7 @@ class TestRefused:
         headers = {**VERSION, "x-ms-guest-agent-public-x509-cert": "AAAA"}
         reply = client.ask(target(client), headers=headers)
         assert reply.status == 500
-        assert "openssl program is not installed" in ElementTree.fromstring(reply.body).findtext("Message")
+        assert "openssl is not installed" in ElementTree.fromstring(reply.body).findtext("Message")
         for ask in (lambda: client.sim.certificates, client.sim.media, lambda: client.sim.assign(hostname="x")):
             with pytest.raises(CertificatesError, match="not installed"):
                 ask()

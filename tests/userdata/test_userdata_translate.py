@@ -219,7 +219,7 @@ REFUSED: list[tuple[str, str]] = [
     ("write_files:\n- {content: x}", "user_data:3:3: `write_files[0]`: `path` is missing"),
     (
         "write_files:\n- {path: /x, source: {uri: 'http://x'}}",
-        "user_data:3:3: `write_files[0]` : `source` is not supported",
+        "user_data:3:3: `write_files[0]`: `source` is not supported",
     ),
     ("chpasswd: {list: 'no colon'}", "user_data:2:1: `chpasswd`: line 1 of `chpasswd.list` must be `name:password`"),
     ("chpasswd: {users: [{name: a}]}", "`chpasswd.users[0]`: `password` is missing"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from azurelite.errors import TransportError
+from azurelite.errors import NO_TIME, TransportError
 from azurelite.record import Record
 from azurelite.system.network import interfaces
 from azurelite.system.network.interfaces import dotted, has_carrier, operstate, primary_interface
@@ -21,7 +21,6 @@ NO_PROXY = "proxies are never used for Azure's addresses"
 
 _UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _IMDSD_SOCKET = "/run/systemd/io.systemd.InstanceMetadata"
-NO_TIME = "no time was left to ask"
 
 
 class _View(Record):
