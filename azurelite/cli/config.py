@@ -10,7 +10,7 @@ import sys
 from azurelite.cli.parser import add_guest_arguments
 from azurelite.describe.check import Verdict, check_files, check_guest
 from azurelite.errors import ConfigError
-from azurelite.system.root import Root
+from azurelite.system.root import Root, check_root
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +46,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
     if arguments.show_secrets and os.geteuid() != 0:
         raise ConfigError("--show-secrets needs root: use sudo, or leave it out")
+    check_root(arguments.root)
     root = Root(arguments.root)
     config = load_config(root, file=arguments.config)
     shown = show_config(config, bind_handlers(config, root))
@@ -59,6 +60,7 @@ def _show(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     if arguments.files and arguments.config is not None:
         raise ConfigError("--config and FILE exclude each other: leave one of them out")
+    check_root(arguments.root)
     root = Root(arguments.root)
     verdicts = check_files(arguments.files, root) if arguments.files else check_guest(root, arguments.config)
     for verdict in verdicts:

@@ -9,6 +9,7 @@ import os
 from azurelite.errors import ConfigError
 from azurelite.service import INITS, install, remove
 from azurelite.system.machine import System
+from azurelite.system.root import check_root
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,10 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Install or remove, and print the changes."""
     installing = arguments.action == "install"
-    if not os.path.isdir(arguments.root):
-        raise ConfigError(
-            f"--root {arguments.root or '(empty)'}: not a folder: give the folder that holds the guest's `/`"
-        )
+    check_root(arguments.root)
     if not installing and (arguments.early or arguments.program is not None):
         raise ConfigError("--early and --program are options of `service install`: leave them out")
     system = System(arguments.root, dry_run=arguments.dry_run, search_path=os.environ.get("PATH"))

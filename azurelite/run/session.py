@@ -7,7 +7,7 @@ from typing import Literal, Optional, Sequence, Union
 
 from azurelite.clock import Clock
 from azurelite.config.load import Config, load_config
-from azurelite.errors import AzureliteError, ConfigError, NotAzureError, TransportError
+from azurelite.errors import AzureliteError, NotAzureError, TransportError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.settings import WireServerSettings
 from azurelite.hypervisor.firmware import identify
@@ -17,7 +17,7 @@ from azurelite.run.reporter import Reporter
 from azurelite.system.machine import System
 from azurelite.system.network.leases import wireserver_from_leases
 from azurelite.system.process import Commands
-from azurelite.system.root import Root
+from azurelite.system.root import Root, check_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ class Session:
     """
 
     def __init__(self, root: str, *, config_file: Optional[str] = None, clock: Optional[Clock] = None) -> None:
-        if not os.path.isdir(root):
-            raise ConfigError(f"--root {root or '(empty)'}: not a folder: give the folder that holds the guest's `/`")
+        check_root(root)
         self.root = Root(root)
         self.clock = clock or Clock()
         self.identity: Identity = identify(self.root, Commands(os.environ.get("PATH")))

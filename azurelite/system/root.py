@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 _MAX_LINKS = 40  # the kernel's limit of links in one path
 
 
+def check_root(path: str) -> None:
+    """Raise ConfigError unless `path`, the value of --root, is a folder."""
+    if not os.path.isdir(path):
+        from azurelite.errors import ConfigError
+
+        raise ConfigError(f"--root {path or '(empty)'}: not a folder: give the folder that holds the guest's `/`")
+
+
 class Root:
     """A folder that stands for the guest's `/`.
 

@@ -361,3 +361,9 @@ def test_the_oddest_values_come_back_as_they_were(guest: Guest, tmp_path: Path, 
     (tmp_path / "again.yaml").write_text(out, encoding="utf-8")
     assert bound(guest.root, str(tmp_path / "again.yaml")) == bound(guest.root)
     assert all(line.isprintable() for line in out.split("\n"))
+
+
+@pytest.mark.parametrize("verb", ["check", "show"])
+def test_a_root_that_is_not_a_folder_is_an_error(capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    assert main(["config", verb, "--root", "/no/such/folder"]) == 2
+    assert "--root /no/such/folder: not a folder" in capsys.readouterr().err

@@ -51,7 +51,7 @@ ALWAYS = [
     # A plug-in's interpreter inherits the run's connections.
     (
         "azurelite/system/child.py",
-        "pass_fds=(writing,)",
+        "pass_fds=(writing,) if keep is None else (writing, keep)",
         "pass_fds=tuple(n for n in range(3, 1024) if os.path.exists(f'/proc/self/fd/{n}'))",
     ),
 ]

@@ -74,9 +74,7 @@ def test_an_unknown_init_is_told_where_the_plain_files_lie(pyz: Path) -> None:
         [str(pyz), "service", "install", "--init", "upstart"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert (
-        f"azurelite/service/units in {pyz} (`python3 -m zipfile -e` unpacks it)" in done.stderr
-    )
+    assert f"azurelite/service/units in {pyz} (`python3 -m zipfile -e` unpacks it)" in done.stderr
     assert any(name.startswith("azurelite/service/units/runit/") for name in contents(pyz))
 
 
