@@ -67,7 +67,7 @@ TELL = (  # a shell takes note of a signal only when the program that it waits f
 TOLD = "i=0; while [ $(wc -l < /run/told) -lt 3 ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done; cat /run/told"
 DISABLE = "print(services.enabled('web'), services.disable('web'), services.enabled('web'), services.disable('web'))"
 
-# What is made ahead of the boot, and what is done once the machine is up. $0 is the text of the service.
+# What is made before the boot, and what is done once the machine is up. $0 is the text of the service.
 SUPERVISORS = {
     "runit": """mkdir -p /run/runit /etc/sv/web /etc/service; rm -rf /etc/service/*; printf %s "$0" > /etc/sv/web/run
 chmod 755 /etc/sv/web/run; ln -s /etc/sv/web /etc/service/web""",
