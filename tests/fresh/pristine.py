@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from boot.roots import Root
@@ -138,10 +139,11 @@ def _text(path: str) -> str:
 
 
 def _watched(command: list[str]) -> tuple[int, str]:
+    """The machine ends with this process: it may be killed, and no test can clean up then."""
     env = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
     lines = []
     with subprocess.Popen(
-        ["timeout", "-k", "10", str(SECONDS), *command],
+        ["setpriv", "--pdeathsig", "KILL", *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -150,7 +152,10 @@ def _watched(command: list[str]) -> tuple[int, str]:
         errors="replace",
     ) as process:
         assert process.stdout is not None
+        limit = threading.Timer(SECONDS, process.kill)
+        limit.start()
         for line in process.stdout:
             lines.append(line)
             sys.stdout.write(line)
+        limit.cancel()
     return process.returncode, "".join(lines)

@@ -37,7 +37,7 @@ def commands_with(word: str) -> str:
 
 @pytest.fixture
 def pristine(tmp_path: Path) -> Pristine:
-    require("mmdebstrap", "unshare", "git", root=True)
+    require("mmdebstrap", "unshare", "setpriv", "git", root=True)
     try:
         return Pristine(tmp_path)
     except BuildError as error:
