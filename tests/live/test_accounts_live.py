@@ -156,12 +156,12 @@ def test_tools_that_this_machine_cannot_run_are_passed_over(stage: Stage, setup:
 OLD = "touch -d '2 years ago' /etc/$name.lock\n"
 SLEEPS = "sleep 300 >/dev/null 2>&1 </dev/null &\n"
 STALE = {
-    "of a process that has ended": "echo 4194000 > /etc/passwd.lock\n",
+    "of a process that has ended": "printf '4194000\\0' > /etc/passwd.lock\n",
     "without a number, for its data were not on the disk": ": > /etc/shadow.lock\n",
-    "of a number that another process has now": f"{SLEEPS}name=group; echo $! > /etc/group.lock; {OLD}",
-    "of the first process, older than this boot": f"name=gshadow; echo 1 > /etc/gshadow.lock; {OLD}",
+    "of a number that another process has now": f"{SLEEPS}name=group; printf '%s\\0' $! > /etc/group.lock; {OLD}",
+    "of the first process, older than this boot": f"name=gshadow; printf '1\\0' > /etc/gshadow.lock; {OLD}",
     "all of them, and temporary files": "for name in passwd group shadow gshadow subuid subgid; do\n"
-    f"echo 1 > /etc/$name.lock; echo x > /etc/$name.4194000; echo x > /etc/$name+; {OLD}done\n",
+    f"printf '1\\0' > /etc/$name.lock; echo x > /etc/$name.4194000; echo x > /etc/$name+; {OLD}done\n",
 }
 
 
@@ -184,6 +184,54 @@ def test_the_lock_of_a_program_at_work_is_respected(stage: Stage) -> None:
     made, look = stage(f"{SLEEPS}echo $! > /etc/passwd.lock\n", apply("user"), sh("ls /etc/passwd.lock; id Liv.e-1"))
     assert "passwd" in str(made["errors"])
     assert "/etc/passwd.lock" in look["out"]
+
+
+# A useradd that does its work, of which a power cut takes a part, and with it the run.
+CUT = """mv /usr/sbin/useradd /usr/sbin/useradd.real
+cat > /usr/sbin/useradd <<'EOF'
+#!/bin/sh
+mv -f /usr/sbin/useradd.real /usr/sbin/useradd
+useradd "$@"
+set -e
+%s
+kill -9 $PPID
+EOF
+chmod 755 /usr/sbin/useradd
+"""
+CUTS = {
+    "nothing": "userdel -r Liv.e-1",
+    "the passwd line alone": "rm -r /home/Liv.e-1; cd /etc; sed -i /^Liv/d shadow group gshadow subuid subgid",
+    "no home": "rm -r /home/Liv.e-1",
+    "a home of nobody's yet": "rm -r /home/Liv.e-1; mkdir -m 0 /home/Liv.e-1",
+    "a home without rights": "rm -r /home/Liv.e-1; mkdir -m 0 /home/Liv.e-1; chown Liv.e-1: /home/Liv.e-1",
+    "a home without files": "rm /home/Liv.e-1/.[a-z]*",
+    "half of the files": "rm /home/Liv.e-1/.profile",
+    "no gshadow": "sed -i '/^Liv/d; s/,Liv.e-1//; s/Liv.e-1//' /etc/gshadow",
+    "all": "true",
+}
+STATE = """getent passwd Liv.e-1 | cut -d: -f5-; grep ^Liv.e-1: /etc/shadow | cut -d: -f2 | cut -c1-3; id -Gn Liv.e-1
+grep -e ^Liv.e-1: -e ^audio: /etc/gshadow; stat -c '%U %G %a' /home/Liv.e-1
+cd /home/Liv.e-1; find . -printf '%P %u %m %s\\n' | sort"""
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+def test_an_account_after_a_crash_is_that_of_an_uninterrupted_run(stage: Stage, cut: str) -> None:
+    wish = ["user", {"groups": ["audio"], "shell": "/bin/sh"}]
+    made, expected, _, broken, second, look, again = stage(
+        "",
+        apply(wish),
+        sh(STATE),
+        sh("userdel -r Liv.e-1; " + CUT % cut),
+        apply(wish),
+        apply(wish),
+        sh(STATE),
+        apply(wish),
+    )
+    assert made["errors"] == []
+    assert broken.get("code") not in (0, None), broken  # killed
+    assert second["errors"] == []
+    assert look["out"] == expected["out"]
+    assert again["changes"] == []
 
 
 @needs("sudo", "visudo")

@@ -14,7 +14,9 @@ from typing import Callable, Iterator, Optional, Protocol, Sequence
 
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import CommandError, FileError, MachineError
-from azurelite.system.accounts.passwd import PasswdFiles, expect_home, home_owner
+from azurelite.record import replace
+from azurelite.system.accounts import unfinished
+from azurelite.system.accounts.passwd import PasswdFiles, expect_home, home_owner, usual_home_mode
 from azurelite.system.accounts.passwords import Passwords
 from azurelite.system.accounts.stale_locks import remove_stale_files, stale_files
 from azurelite.system.accounts.tablefiles import LOCK, LOCK_WAIT, as_number, login_range, table_lock, table_rows
@@ -139,13 +141,20 @@ class Accounts:
             self.passwords.expect(new.name)
             return self._wished_users[new.name]
         kept = self.files.stat(new.home, beneath=new.home) is not None
-        backend = self._by_one_of(
-            backends, lambda backend: backend.add_user(new), done=lambda: self.user(new.name) is not None
-        )
+        unfinished.begin(self.files, new, kept_home=kept)
+        try:
+            backend = self._by_one_of(
+                backends, lambda backend: backend.add_user(new), done=lambda: self.user(new.name) is not None
+            )
+        except MachineError:
+            if self.user(new.name) is None:
+                unfinished.end(self.files, new.name)
+            raise
         made = self.user(new.name)
         if made is None:
             raise MachineError(f"account {new.name} was created, but is not in /etc/passwd")
         self._finish(new, made, backend, kept_home=kept)
+        unfinished.end(self.files, new.name)
         return made
 
     def _finish(self, new: NewUser, made: User, backend: Backend, *, kept_home: bool) -> None:
@@ -175,12 +184,20 @@ class Accounts:
         """
         if not any(row[:2] == [user.name, "x"] for row in table_rows(self.files, "/etc/passwd")):
             return False
-        lacking = tuple(part for part in self._direct().lacking(user) if home or part != "home")
-        if not lacking or user.name in self._wished_whole:
+        wanted = unfinished.find(self.files, user.name)
+        if wanted is not None:
+            backend, home = self._backends()[0], wanted.create_home
+            if isinstance(backend, ShadowTools):
+                wanted = replace(wanted, home_mode=wanted.home_mode or usual_home_mode(self.files))
+        lacking = tuple(part for part in self._direct().lacking(user, wanted) if home or part != "home")
+        if not (lacking or wanted) or user.name in self._wished_whole:
             return False
-        self._journal.record(Change("user", user.name, f"complete: {', '.join(lacking)}"))
+        self._journal.record(Change("user", user.name, f"complete: {', '.join(lacking) or 'what a crash left'}"))
         if not self.files.dry_run:
-            self._direct().complete(user, lacking)
+            self._direct().complete(user, lacking, wanted)
+            if wanted is not None:
+                self._finish(wanted, user, backend, kept_home=not home)
+                unfinished.end(self.files, user.name)
             if "home" in lacking:
                 relabel(self, user.home)
         else:
