@@ -172,6 +172,10 @@ class CommandError(MachineError):
     """A command failed, timed out or is not installed."""
 
 
+class CannotRunError(CommandError):
+    """A program is not installed, or this machine cannot run it: another program may do its work."""
+
+
 class HandlerError(AzureliteError):
     """A handler refuses a value, or cannot do its work."""
 

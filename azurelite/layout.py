@@ -27,6 +27,7 @@ STATUS = "/run/azurelite/status.json"
 LOCK = "/run/azurelite/lock"
 
 STATE_DIR = "/var/lib/azurelite"
+ACCOUNTS_DIR = "/var/lib/azurelite/accounts"  # notes of accounts whose creation has begun
 MANIFEST = "/var/lib/azurelite/manifest.jsonl"
 ONCE_DIR = "/var/lib/azurelite/once"
 POOL_MARKER = "/var/lib/azurelite/waiting-in-pool"

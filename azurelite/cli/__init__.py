@@ -32,6 +32,10 @@ def command() -> NoReturn:
     """
     import atexit
 
+    if sys.getfilesystemencoding() != "utf-8":
+        _start_in_utf8()
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     code = [1]
     atexit.register(lambda: _end(code[0]))  # registered first, so called last: after threads and other exit functions
     try:
@@ -39,6 +43,19 @@ def command() -> NoReturn:
     except SystemExit as error:  # raised by the parser
         code[0] = error.code if isinstance(error.code, int) else 0
     sys.exit(code[0])
+
+
+def _start_in_utf8() -> None:
+    """Start again with UTF-8 for paths, names and standard streams: a machine's files are that, whatever its locale.
+
+    A boot often has no locale, or an old image has another one, which cannot write every name that Azure sends.
+    """
+    try:
+        with open("/proc/self/cmdline", "rb") as file:
+            interpreter, *words = file.read().split(b"\0")[:-1]
+        os.execv(sys.executable, [interpreter, b"-X", b"utf8", *words])  # noqa: S606 - itself
+    except (OSError, ValueError):  # no /proc, or Python does not know its own path: what needs no other letters works
+        return
 
 
 def _end(code: int) -> None:

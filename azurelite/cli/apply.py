@@ -6,8 +6,10 @@ from typing import Any, Optional, Sequence
 
 from azurelite.api import run_apply
 from azurelite.cli.provision import print_outcome
+from azurelite.config.load import read_named
 from azurelite.errors import ConfigError, NotAzureError
 from azurelite.outcome import Outcome
+from azurelite.system.files import READ_LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,11 +88,9 @@ def _saved(path: Optional[str]) -> Optional[dict[str, Any]]:
         return None
     import json
 
+    text = read_named(path, limit=READ_LIMIT, remedy="give --metadata a readable file")
     try:
-        with open(path, "rb") as file:
-            document = json.load(file)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}: give --metadata a readable file") from error
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not JSON: give --metadata the output of `azurelite metadata`") from error
     if not isinstance(document, dict):

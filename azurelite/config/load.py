@@ -6,6 +6,7 @@ and `handlers.bind_handlers` checks them.
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from typing import Any, Literal, Optional, Union
@@ -174,14 +175,29 @@ def read_layers(root: Root, *, file: Optional[str] = None, problems: Problems) -
 
 def read_document(path: str) -> Document:
     """One file of the host. Raises ConfigError."""
-    try:
-        with open(path, "rb") as file:
-            text = file.read(_FILE_LIMIT + 1)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "invalid file name"
-        raise ConfigError(f"{path}: {why}: name a readable file") from error
+    text = read_named(path, limit=_FILE_LIMIT + 1, remedy="name a readable file")
     _check_length(path, text)
     return parse_document(text, file=path)
+
+
+def read_named(path: str, *, limit: int, remedy: str) -> bytes:
+    """The first `limit` bytes of a file that was named on the command line.
+
+    Raises:
+        ConfigError: it cannot be read, or is a device, or a fifo other than a shell's `<(command)` or `| command`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            kind = os.fstat(descriptor).st_mode
+            if stat.S_ISFIFO(kind) and path.startswith("/dev/"):
+                os.set_blocking(descriptor, True)
+            elif not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+                raise ConfigError(f"{path}: it is not a regular file: {remedy}")
+            return file.read(limit)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "invalid file name"
+        raise ConfigError(f"{path}: {why}: {remedy}") from error
 
 
 def parse_config(document: Document, *, problems: Optional[Problems] = None) -> Config:

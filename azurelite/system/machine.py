@@ -34,6 +34,7 @@ class System:
         commands: programs of the running system.
         live: the running system may be changed (the kernel's hostname, services).
         lock: the descriptor of the run's lock while it is held; see `runlock`.
+        clock: for waits.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class System:
         self.commands = Commands(search_path)
         self.files = Files(self.root, self.journal, dry_run=dry_run, privileged=os.geteuid() == 0)
         self.lock: Optional[int] = None
-        self._clock = clock or Clock()
+        self.clock = clock or Clock()
         self._accounts: Optional[Accounts] = None
 
     @property
@@ -61,7 +62,7 @@ class System:
         if self._accounts is None:
             from azurelite.system.accounts.accounts import Accounts
 
-            self._accounts = Accounts(self.files, self.commands, self.journal, self._clock)
+            self._accounts = Accounts(self.files, self.commands, self.journal, self.clock)
         return self._accounts
 
     def program(self, name: str) -> Optional[str]:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from typing import Callable, Mapping, Optional, Sequence
 
+from azurelite.clock import Deadline
+from azurelite.errors import CommandError
 from azurelite.record import Record, field
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
+from azurelite.system.package_locks import LOCKS, held_lock, wait_for_locks
 
 _ASK = 60.0  # seconds for the list of installed packages
+_ATTEMPTS = 5  # of one command, while other programs take the lock first
 
 
 class Package(Record):
@@ -138,6 +142,7 @@ MANAGERS = (
         ("zypper", "--non-interactive", "update", "--auto-agree-with-licenses"),
         "{name}={version}",
         also=("rpm",),
+        env={"ZYPP_LOCK_TIMEOUT": "300"},
     ),
     Manager(
         "apk",
@@ -231,8 +236,21 @@ class Packages:
         self._perform(names, "install", (*self._manager.install, *words), timeout)
 
     def _perform(self, target: str, verb: str, argv: Sequence[str], timeout: float) -> None:
-        change = Change("package", target, f"{verb}, by {self._manager.name}")
-        self._system.perform(change, argv, timeout=timeout, env=self._manager.env)
+        self._system.journal.record(Change("package", target, f"{verb}, by {self._manager.name}"))
+        if not self._system.dry_run:
+            self._run(argv, self._system.commands.within(self._system.clock, timeout))
+
+    def _run(self, argv: Sequence[str], left: Deadline) -> None:
+        """Run it once its locks are free. Another program may still be faster: then wait for that one too."""
+        root, name = self._system.root, self._manager.name
+        for attempt in range(1, _ATTEMPTS + 1):
+            wait_for_locks(root, name, left)
+            try:
+                self._system.commands.run(argv, timeout=left.remaining(), env=self._manager.env)
+                return
+            except CommandError:
+                if attempt == _ATTEMPTS or held_lock(root, LOCKS.get(name, ())) is None:
+                    raise
 
     def _installed(self) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}

@@ -7,15 +7,19 @@ import logging
 import os
 import signal
 import subprocess
-from typing import Mapping, Optional, Sequence
+from typing import Callable, Mapping, Optional, Sequence, TypeVar
 
 from azurelite.clock import Clock, Deadline
-from azurelite.errors import CommandError
+from azurelite.errors import CannotRunError, CommandError
 from azurelite.metadata import Secret
 
 LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# The status of a shell, or of the loader, for a program that it cannot run; and the signals that end a program for
+# another processor or with a broken library.
+_CANNOT_RUN = (126, 127, -signal.SIGILL, -signal.SIGBUS, -signal.SIGSEGV, -signal.SIGSYS)
 _SHOWN = 300  # characters of a failing command's output that an error repeats
 
 
@@ -46,7 +50,7 @@ class Commands:
         """The path of a program. Raises CommandError: it is not installed; the message ends with the remedy."""
         path = self.find(name)
         if path is None:
-            raise CommandError(f"{name} is not installed: {remedy}")
+            raise CannotRunError(f"{name} is not installed: {remedy}")
         return path
 
     def run(
@@ -90,7 +94,7 @@ class Commands:
                 start_new_session=True,
             )
         except OSError as error:
-            raise CommandError(f"{argv[0]} cannot be started: {error.strerror}") from error
+            raise CannotRunError(f"{argv[0]} cannot be started: {error.strerror}") from error
         try:
             given = secret_input.reveal_bytes() if secret_input is not None else plain_input
             output, complaint = process.communicate(given, timeout=timeout)
@@ -101,8 +105,27 @@ class Commands:
             words = " ".join(complaint.decode(errors="replace").split())[-_SHOWN:] or "no error output"
             if secret_input is not None:
                 words = "its output is hidden because its input was secret"
-            raise CommandError(f"{argv[0]} failed with status {process.returncode}: {words}")
+            kind = CannotRunError if process.returncode in _CANNOT_RUN else CommandError
+            raise kind(f"{argv[0]} failed with status {process.returncode}: {words}")
         return output.decode(errors="replace")
+
+
+def first_that_runs(attempts: Sequence[Callable[[], _T]], *, done: Callable[[], bool] = bool) -> _T:
+    """The result of the first attempt whose program this machine can run; the last one's error.
+
+    Args:
+        attempts: in order of preference, at least one.
+        done: whether an attempt that broke off has done its work nevertheless, so that no other is to follow.
+    """
+    *others, last = attempts
+    for attempt in others:
+        try:
+            return attempt()
+        except CannotRunError as error:
+            if done():
+                raise
+            LOG.warning("%s: trying another way", error)
+    return last()
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -110,6 +110,130 @@ def test_the_administrator_is_created_with_the_available_tools_and_logs_in_with_
     assert PASSWORD not in str([told, made, again])
 
 
+BROKEN = "for name in {tools}; do printf '#!/bin/sh\\nexit {status}\\n' > /usr/sbin/$name; done\n"
+CRASHES = "for name in {tools}; do printf '#!/bin/sh\\nkill -SEGV $$\\n' > /usr/sbin/$name; done\n"
+ALL = "useradd usermod groupadd chpasswd"
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        pytest.param(BROKEN.format(tools="useradd usermod groupadd", status=127), id="shadow lacks a library"),
+        pytest.param(BROKEN.format(tools="chpasswd", status=127), id="chpasswd lacks a library"),
+        pytest.param(BROKEN.format(tools="useradd", status=126), id="useradd may not run"),
+        pytest.param(CRASHES.format(tools=ALL), id="all crash"),
+        pytest.param("for name in useradd chpasswd; do echo junk > /usr/sbin/$name; done\n", id="of another processor"),
+        pytest.param(
+            WITH_BUSYBOX.replace(HIDE_ALL, "") + BROKEN.format(tools=ALL, status=127),
+            id="shadow beside BusyBox",
+            marks=needs_busybox,
+        ),
+        pytest.param(
+            WITH_BUSYBOX + "printf '#!/bin/sh\\nexit 127\\n' > /usr/local/bin/busybox\n",
+            id="BusyBox without its library",
+            marks=needs_busybox,
+        ),
+    ],
+)
+def test_tools_that_this_machine_cannot_run_are_passed_over(stage: Stage, setup: str) -> None:
+    wish = ["user", {"groups": ["livegroup"], "create_groups": True, "shell": "/bin/sh"}]
+    made, look, entered, again = stage(
+        setup,
+        apply(wish),
+        sh("getent passwd Liv.e-1; stat -c '%U' /home/Liv.e-1; id -Gn Liv.e-1; grep -c Liv.e-1 /etc/shadow"),
+        enter("Liv.e-1", PASSWORD),
+        apply(wish),
+    )
+    assert made["errors"] == []
+    passwd, owner, groups, count = look["out"].splitlines()
+    assert passwd.endswith(":/home/Liv.e-1:/bin/sh")
+    assert (owner, set(groups.split()), count) == ("Liv.e-1", {"Liv.e-1", "livegroup"}, "1")
+    assert (entered["code"], entered["out"].split("\n")[0]) == (0, "Liv.e-1"), entered
+    assert again["changes"] == []
+
+
+# What a power cut inside useradd leaves.
+OLD = "touch -d '2 years ago' /etc/$name.lock\n"
+SLEEPS = "sleep 300 >/dev/null 2>&1 </dev/null &\n"
+STALE = {
+    "of a process that has ended": "printf '4194000\\0' > /etc/passwd.lock\n",
+    "without a number, for its data were not on the disk": ": > /etc/shadow.lock\n",
+    "of a number that another process has now": f"{SLEEPS}name=group; printf '%s\\0' $! > /etc/group.lock; {OLD}",
+    "of the first process, older than this boot": f"name=gshadow; printf '1\\0' > /etc/gshadow.lock; {OLD}",
+    "all of them, and temporary files": "for name in passwd group shadow gshadow subuid subgid; do\n"
+    f"printf '1\\0' > /etc/$name.lock; echo x > /etc/$name.4194000; echo x > /etc/$name+; {OLD}done\n",
+}
+
+
+@pytest.mark.parametrize("tools", TOOLS)
+@pytest.mark.parametrize("left", STALE.values(), ids=STALE)
+def test_locks_that_a_power_cut_left_do_not_last(stage: Stage, left: str, tools: str) -> None:
+    dry, made, look = stage(tools + left, apply("user", dry=True), apply("user"), sh("id -un Liv.e-1; ls -A /etc"))
+    assert made["errors"] == []
+    assert dry["changes"] == made["changes"]
+    user, *names = look["out"].splitlines()
+    assert user == "Liv.e-1"
+    left_over = [
+        name for name in names if re.fullmatch("(passwd|group|g?shadow|sub[ug]id)([.]lock|[.][0-9]+|[+])", name)
+    ]
+    assert left_over == []
+
+
+def test_the_lock_of_a_program_at_work_is_respected(stage: Stage) -> None:
+    """Its process made it and still runs; the C library's lock is free."""
+    made, look = stage(f"{SLEEPS}echo $! > /etc/passwd.lock\n", apply("user"), sh("ls /etc/passwd.lock; id Liv.e-1"))
+    assert "passwd" in str(made["errors"])
+    assert "/etc/passwd.lock" in look["out"]
+
+
+# A useradd that does its work, of which a power cut takes a part, and with it the run.
+CUT = """mv /usr/sbin/useradd /usr/sbin/useradd.real
+cat > /usr/sbin/useradd <<'EOF'
+#!/bin/sh
+mv -f /usr/sbin/useradd.real /usr/sbin/useradd
+useradd "$@"
+set -e
+%s
+kill -9 $PPID
+EOF
+chmod 755 /usr/sbin/useradd
+"""
+CUTS = {
+    "nothing": "userdel -r Liv.e-1",
+    "the passwd line alone": "rm -r /home/Liv.e-1; cd /etc; sed -i /^Liv/d shadow group gshadow subuid subgid",
+    "no home": "rm -r /home/Liv.e-1",
+    "a home of nobody's yet": "rm -r /home/Liv.e-1; mkdir -m 0 /home/Liv.e-1",
+    "a home without rights": "rm -r /home/Liv.e-1; mkdir -m 0 /home/Liv.e-1; chown Liv.e-1: /home/Liv.e-1",
+    "a home without files": "rm /home/Liv.e-1/.[a-z]*",
+    "half of the files": "rm /home/Liv.e-1/.profile",
+    "no gshadow": "sed -i '/^Liv/d; s/,Liv.e-1//; s/Liv.e-1//' /etc/gshadow",
+    "all": "true",
+}
+STATE = """getent passwd Liv.e-1 | cut -d: -f5-; grep ^Liv.e-1: /etc/shadow | cut -d: -f2 | cut -c1-3; id -Gn Liv.e-1
+grep -e ^Liv.e-1: -e ^audio: /etc/gshadow; stat -c '%U %G %a' /home/Liv.e-1
+cd /home/Liv.e-1; find . -printf '%P %u %m %s\\n' | sort"""
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+def test_an_account_after_a_crash_is_that_of_an_uninterrupted_run(stage: Stage, cut: str) -> None:
+    wish = ["user", {"groups": ["audio"], "shell": "/bin/sh"}]
+    made, expected, _, broken, second, look, again = stage(
+        "",
+        apply(wish),
+        sh(STATE),
+        sh("userdel -r Liv.e-1; " + CUT % cut),
+        apply(wish),
+        apply(wish),
+        sh(STATE),
+        apply(wish),
+    )
+    assert made["errors"] == []
+    assert broken.get("code") not in (0, None), broken  # killed
+    assert second["errors"] == []
+    assert look["out"] == expected["out"]
+    assert again["changes"] == []
+
+
 @needs("sudo", "visudo")
 @pytest.mark.parametrize("setup", TOOLS)
 def test_sudo_lets_the_administrator_be_root(stage: Stage, setup: str) -> None:

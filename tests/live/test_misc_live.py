@@ -215,6 +215,37 @@ def test_the_real_apt_installs_what_is_missing_and_asks_for_nothing_twice(stage:
     assert "Unable to locate package azurelite-nonsense" in refused["out"] + refused["err"]
 
 
+HOLD = """import fcntl, time
+held = open({path!r}, "w")
+fcntl.lockf(held, fcntl.LOCK_EX)
+open("/run/held", "w").close()
+time.sleep(3)
+"""
+
+
+@needs("apt-get", "apt")
+@pytest.mark.parametrize(
+    "path", ["/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock"]
+)
+def test_each_lock_of_the_real_apt_is_waited_for(stage: Stage, path: str) -> None:
+    files = {
+        "/etc/azurelite/azurelite.yaml": "handlers:\n  - packages: {install: [azurelite-web]}\n",
+        "/tmp/metadata.json": "{}",
+        "/tmp/hold.py": HOLD.format(path=path),
+    }
+    hold = f"{sys.executable} /tmp/hold.py >/dev/null 2>&1 & while ! [ -e /run/held ]; do sleep 0.1; done"
+    made, held, done, look = stage(
+        sh(REPOSITORY),
+        {**sh(hold), "files": files},
+        {"argv": [*AZURELITE, "apply", "packages", "--metadata", "/tmp/metadata.json"]},
+        sh("cat /usr/share/web/hello"),
+    )
+    assert made["code"] == held["code"] == 0, made["err"] + held["err"]
+    assert done["code"] == 0, done["err"]
+    assert f"holds {path}" in done["err"]
+    assert look["out"] == "hello\n"
+
+
 WHOLE = """handlers:
   - user
   - random_seed

@@ -57,7 +57,7 @@ def act():
         accounts.ensure_group("docker")
     else:
         accounts.passwords.set_text("root", Secret("canary"))
-without = ("/etc/.pwd.lock", "/filler")
+without = ("/etc/.pwd.lock", "/filler", "/var/lib/azurelite")
 before = guest.snapshot(without=without)
 error = None
 try:

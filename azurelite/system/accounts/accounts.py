@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import stat
-from typing import Iterator, Optional, Protocol
+from functools import partial
+from typing import Callable, Iterator, Optional, Protocol, Sequence
 
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import CommandError, FileError, MachineError
-from azurelite.system.accounts.passwd import PasswdFiles, expect_home, home_owner
+from azurelite.record import replace
+from azurelite.system.accounts import unfinished
+from azurelite.system.accounts.passwd import PasswdFiles, expect_home, home_owner, usual_home_mode
 from azurelite.system.accounts.passwords import Passwords
+from azurelite.system.accounts.stale_locks import remove_stale_files, stale_files
 from azurelite.system.accounts.tablefiles import LOCK, LOCK_WAIT, as_number, login_range, table_lock, table_rows
 from azurelite.system.accounts.tools import MASTER, BusyBoxTools, PwTools, ShadowTools, is_busybox
 from azurelite.system.accounts.users import NewUser, User
 from azurelite.system.changes import Change, Journal
 from azurelite.system.explain import instead_of
 from azurelite.system.files import Files
-from azurelite.system.process import Commands
+from azurelite.system.process import Commands, first_that_runs
 from azurelite.system.selinux import relabel, uses_labels
 
 _NOBODY = (65534, 65535)
@@ -56,6 +60,7 @@ class Accounts:
         self.mended_key_files: set[str] = set()
         self._journal = journal
         self._clock = clock
+        self._locks_checked = False
         self._wished_users: dict[str, User] = {}
         self._wished_numbers: dict[int, str] = {}
         self._wished_groups: set[str] = set()
@@ -105,13 +110,14 @@ class Accounts:
         """Create the group if it does not exist; True if it was created. Raises MachineError."""
         if self.has_group(name):
             return False
-        backend = self._backend()
+        backends = self._backends()
         self._journal.record(Change("group", name, "create"))
         if self.files.dry_run:
             self._wished_groups.add(name)
         else:
-            with self._explained():
-                backend.add_group(name, system=system)
+            self._by_one_of(
+                backends, lambda backend: backend.add_group(name, system=system), done=lambda: self.has_group(name)
+            )
         return True
 
     def create_user(self, new: NewUser) -> User:
@@ -121,7 +127,7 @@ class Accounts:
             MachineError: a tool or a file failed, or the home is a symbolic link or belongs to another user.
         """
         self.check_home(new.name, new.home, create=new.create_home)
-        backend = self._backend()
+        backends = self._backends()
         extra = f", groups {','.join(new.groups)}" if new.groups else ""
         self._journal.record(Change("user", new.name, f"create, home {new.home}, shell {new.shell}{extra}"))
         if self.files.dry_run:
@@ -135,12 +141,20 @@ class Accounts:
             self.passwords.expect(new.name)
             return self._wished_users[new.name]
         kept = self.files.stat(new.home, beneath=new.home) is not None
-        with self._explained():
-            backend.add_user(new)
+        unfinished.begin(self.files, new, kept_home=kept)
+        try:
+            backend = self._by_one_of(
+                backends, lambda backend: backend.add_user(new), done=lambda: self.user(new.name) is not None
+            )
+        except MachineError:
+            if self.user(new.name) is None:
+                unfinished.end(self.files, new.name)
+            raise
         made = self.user(new.name)
         if made is None:
             raise MachineError(f"account {new.name} was created, but is not in /etc/passwd")
         self._finish(new, made, backend, kept_home=kept)
+        unfinished.end(self.files, new.name)
         return made
 
     def _finish(self, new: NewUser, made: User, backend: Backend, *, kept_home: bool) -> None:
@@ -170,12 +184,20 @@ class Accounts:
         """
         if not any(row[:2] == [user.name, "x"] for row in table_rows(self.files, "/etc/passwd")):
             return False
-        lacking = tuple(part for part in self._direct().lacking(user) if home or part != "home")
-        if not lacking or user.name in self._wished_whole:
+        wanted = unfinished.find(self.files, user.name)
+        if wanted is not None:
+            backend, home = self._backends()[0], wanted.create_home
+            if isinstance(backend, ShadowTools):
+                wanted = replace(wanted, home_mode=wanted.home_mode or usual_home_mode(self.files))
+        lacking = tuple(part for part in self._direct().lacking(user, wanted) if home or part != "home")
+        if not (lacking or wanted) or user.name in self._wished_whole:
             return False
-        self._journal.record(Change("user", user.name, f"complete: {', '.join(lacking)}"))
+        self._journal.record(Change("user", user.name, f"complete: {', '.join(lacking) or 'what a crash left'}"))
         if not self.files.dry_run:
-            self._direct().complete(user, lacking)
+            self._direct().complete(user, lacking, wanted)
+            if wanted is not None:
+                self._finish(wanted, user, backend, kept_home=not home)
+                unfinished.end(self.files, user.name)
             if "home" in lacking:
                 relabel(self, user.home)
         else:
@@ -190,13 +212,16 @@ class Accounts:
         """Add an existing user to an existing group; True if the user was not a member yet."""
         if group in self.groups_of(user.name):
             return False
-        backend = self._backend()
+        backends = self._backends()
         self._journal.record(Change("user", user.name, f"add to group {group}"))
         if self.files.dry_run:
             self._wished_members.add((user.name, group))
         else:
-            with self._explained():
-                backend.join(user.name, group)
+            self._by_one_of(
+                backends,
+                lambda backend: backend.join(user.name, group),
+                done=lambda: group in self.groups_of(user.name),
+            )
         return True
 
     def check_home(self, name: str, home: str, *, create: bool = True) -> None:
@@ -220,6 +245,18 @@ class Accounts:
         if found is not None and create and found.st_uid == 0 and home != f"/home/{name}":
             raise MachineError(f"{home} already exists and belongs to root: set another home for {name}")
 
+    def _by_one_of(
+        self, backends: Sequence[Backend], work: Callable[[Backend], None], *, done: Callable[[], bool]
+    ) -> Backend:
+        """Do the work with the first backend that this machine can run, and return that one."""
+
+        def attempt(backend: Backend) -> Backend:
+            with self._explained():
+                work(backend)
+            return backend
+
+        return first_that_runs([partial(attempt, backend) for backend in backends], done=done)
+
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Replace the "try again later" of useradd and the other tools by the real cause."""
@@ -241,8 +278,8 @@ class Accounts:
     def _wait(self) -> Deadline:
         return self.commands.within(self._clock, LOCK_WAIT)
 
-    def _backend(self) -> Backend:
-        """The tool for this guest; a dry run chooses one too, to report what is missing.
+    def _backends(self) -> list[Backend]:
+        """The tools for this guest, the best first; a dry run chooses too, to report what is missing.
 
         Raises:
             FileError: there is no /etc.
@@ -257,15 +294,29 @@ class Accounts:
                 raise MachineError(
                     f"only FreeBSD's `pw` can write {MASTER}, and it is not installed: run azurelite in the guest"
                 )
-            return PwTools(self.commands, prefix=None if root.is_host else root.path)
+            return [PwTools(self.commands, prefix=None if root.is_host else root.path)]
+        found: list[Backend] = []
         if all(find(tool) for tool in TOOLS):
             if root.is_host:
-                return ShadowTools(self.commands)
-            if files.privileged and self._prefix_is_safe():
-                return ShadowTools(self.commands, prefix=root.path)
+                found.append(ShadowTools(self.commands))
+            elif files.privileged and self._prefix_is_safe():
+                found.append(ShadowTools(self.commands, prefix=root.path))
         if root.is_host and all(is_busybox(self.commands, tool) for tool in ("adduser", "addgroup")):
-            return BusyBoxTools(self.commands, lambda: table_lock(files, self._wait()))
-        return self._direct()
+            found.append(BusyBoxTools(self.commands, lambda: table_lock(files, self._wait())))
+        if root.is_host:
+            self._remove_stale_locks()
+        return [*found, self._direct()]
+
+    def _remove_stale_locks(self) -> None:
+        """Remove what a crash left of shadow-utils' locks, once in a run. Raises FileError."""
+        if self._locks_checked:
+            return
+        self._locks_checked = True
+        if self.files.dry_run:
+            remove_stale_files(self.files, self._clock)
+        elif stale_files(self.files.root, self._clock):
+            with table_lock(self.files, self._wait()):
+                remove_stale_files(self.files, self._clock)
 
     def _prefix_is_safe(self) -> bool:
         """Whether the root uses shadow-utils and has no symbolic link that would lead `--prefix` out of it.

@@ -7,6 +7,7 @@ crash left. A failure undoes the changes.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import Iterator, Optional
 
@@ -52,15 +53,20 @@ class PasswdFiles:
             if new.create_home:
                 self._make_home(new.home, Owner(new.name, uid, gid))
 
-    def lacking(self, user: User) -> tuple[str, ...]:
-        """Which parts of an account are missing: "shadow", "group", "home"."""
+    def lacking(self, user: User, wanted: Optional[NewUser] = None) -> tuple[str, ...]:
+        """Which parts of an account are missing: "shadow", "group", "home".
+
+        Args:
+            user: the account.
+            wanted: how it was to be created, where that did not end: its home lacks what it should have.
+        """
         tables = TableFiles(self._files)
         absent = []
         if self._files.stat("/etc/shadow") is not None and not _has(tables, "/etc/shadow", user.name):
             absent.append("shadow")
         if self._lacks_group(tables, user):
             absent.append("group")
-        if user.home.startswith("/home/") and self._is_half_made(user.home):
+        if wanted is not None or (user.home.startswith("/home/") and self._is_half_made(user.home)):
             absent.append("home")
         return tuple(absent)
 
@@ -70,16 +76,20 @@ class PasswdFiles:
             return False
         return not (self._files.root.is_host and _system_knows(user.gid))
 
-    def complete(self, user: User, lacking: tuple[str, ...]) -> None:
-        """Create the missing parts. Raises MachineError."""
+    def complete(self, user: User, lacking: tuple[str, ...], wanted: Optional[NewUser] = None) -> None:
+        """Create the missing parts; for an account that was not finished also its memberships. Raises MachineError."""
         with changing(self._files, self._wait) as tables:
             if "group" in lacking:
                 _append_group(tables, user.name, user.gid)
             if "shadow" in lacking:
                 tables.put_line("/etc/shadow", user.name, _shadow_line(user.name))
+            if wanted is not None:
+                for group in wanted.groups:
+                    _add_member(tables, user.name, group)
+                _add_to_gshadow(tables, wanted.primary_group or user.name)
             tables.stage()
             if "home" in lacking:
-                self._make_home(user.home, user.owner)
+                self._make_home(user.home, user.owner, unfinished=wanted is not None)
 
     def add_group(self, name: str, *, system: bool = False) -> None:
         """Create a group. Raises MachineError."""
@@ -109,12 +119,22 @@ class PasswdFiles:
             f"{path} has no free number between {lowest} and {highest}: extend the range in /etc/login.defs"
         )
 
-    def _make_home(self, home: str, owner: Owner) -> None:
+    def _make_home(self, home: str, owner: Owner, *, unfinished: bool = False) -> None:
+        """Create a home from /etc/skel.
+
+        Args:
+            home: guest path.
+            owner: the account.
+            unfinished: a crash ended its creation, so that it may exist without its mode or some of its files.
+
+        Raises:
+            MachineError: a system call failed.
+        """
         parent = os.path.dirname(home)
         if not self._files.is_dir(parent):
             self._files.make_own_folder(parent, mode=0o755)
         found = self._files.stat(home, beneath=home)
-        if found is not None and (found.st_uid != 0 or home != f"/home/{owner.name}"):
+        if found is not None and not unfinished and (found.st_uid != 0 or home != f"/home/{owner.name}"):
             return  # an existing home, or a system folder: the owners of its files stay
         try:
             # The owner is set last, so that a home left incomplete by a crash can be recognised.
@@ -147,6 +167,14 @@ def home_owner(files: Files, home: str) -> Optional[str]:
     return None
 
 
+def usual_home_mode(files: Files) -> int:
+    """The mode that useradd gives to a home: HOME_MODE, or what UMASK leaves, of login.defs. Raises FileError."""
+    words = (line.split() for line in files.lines("/etc/login.defs"))
+    settings = {row[0]: int(row[1], 8) for row in words if len(row) > 1 and re.fullmatch("0?[0-7]{3}", row[1])}
+    mask = settings.get("UMASK")
+    return settings.get("HOME_MODE") or 0o777 & ~(0o022 if mask is None else mask)
+
+
 def _system_knows(gid: int) -> bool:
     """Whether the running system knows that group, from any source (LDAP, …)."""
     import grp
@@ -170,6 +198,13 @@ def _add_member(tables: TableFiles, name: str, group: str) -> None:
             if fields[0] == group and len(fields) == 4 and name not in fields[3].split(","):
                 fields[3] = f"{fields[3]},{name}" if fields[3] else name
                 tables.put_line(path, group, ":".join(fields), optional=optional)
+
+
+def _add_to_gshadow(tables: TableFiles, group: str) -> None:
+    """Add a group's line to /etc/gshadow where it lacks one."""
+    if not _has(tables, "/etc/gshadow", group):
+        members = next((line.split(":")[3] for line in tables.lines("/etc/group") if line.startswith(f"{group}:")), "")
+        tables.put_line("/etc/gshadow", group, f"{group}:!::{members}", optional=True)
 
 
 def _has(tables: TableFiles, path: str, key: str) -> bool:

@@ -6,17 +6,18 @@ the host computes the hash and writes it to /etc/shadow. A hash is never written
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, Optional
 
 from azurelite.clock import Clock
-from azurelite.errors import CommandError, MachineError
+from azurelite.errors import CannotRunError, CommandError, MachineError
 from azurelite.metadata import Secret
 from azurelite.system.accounts import libcrypt
 from azurelite.system.accounts.tablefiles import LOCK_WAIT, changing, table_rows
 from azurelite.system.accounts.tools import MASTER, PwTools, is_busybox
 from azurelite.system.changes import Change, Journal
 from azurelite.system.files import Files
-from azurelite.system.process import Commands
+from azurelite.system.process import Commands, first_that_runs
 
 State = Literal["set", "locked", "none", "empty", "elsewhere"]
 
@@ -99,12 +100,7 @@ class Passwords:
         elif self._by_pw():
             self._pw().set_password(name, password, hashed=False)
         elif program:
-            self._tell(program, name, password)
-            fields = self._fields(name)
-            if (
-                fields is not None and fields[_CHANGED] == "0"
-            ):  # the clock was in 1970: `0` would require a new password at once
-                self._edit(name, {_CHANGED: ""})
+            first_that_runs([partial(self._tell, program, name, password), partial(self._store, name, password)])
         else:
             self._edit(name, {_PASSWORD: made, _CHANGED: ""})
         return True
@@ -214,12 +210,21 @@ class Passwords:
                     tables.put_line(_SHADOW, name, ":".join(fields))
                     return
 
+    def _store(self, name: str, password: Secret) -> None:
+        self._edit(name, {_PASSWORD: libcrypt.make_hash(self._commands, password), _CHANGED: ""})
+
     def _tell(self, program: list[str], name: str, password: Secret) -> None:
         line = Secret(f"{name}:".encode() + password.reveal_bytes() + b"\n")
         try:
             self._commands.run(program, timeout=_TIMEOUT, secret_input=line)
+        except CannotRunError:
+            raise
         except CommandError as error:  # for example a password rule of PAM
             raise MachineError(f"cannot set the password of {name}: {error.message}", reason=_REASON) from error
+        fields = self._fields(name)
+        if fields is not None and fields[_CHANGED] == "0":
+            # The clock was in 1970: `0` would require a new password at once.
+            self._edit(name, {_CHANGED: ""})
 
     def _by_pw(self) -> bool:
         return self._files.stat(MASTER) is not None

@@ -5,6 +5,7 @@ The file system on the partition is not handled here.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Optional, Sequence
 
 from azurelite.errors import CommandError
@@ -13,6 +14,7 @@ from azurelite.system.changes import Change
 from azurelite.system.disks.blockdevices import BlockDevices, Device
 from azurelite.system.disks.filesystems import opened
 from azurelite.system.machine import System
+from azurelite.system.process import first_that_runs
 
 WORTHWHILE = 16 * 1024 * 1024  # bytes; less is lost to alignment, a GPT's second copy, or the last group of an ext4
 _MBR_REACH = 2**32 * 512  # bytes; an MBR has 32 bits for a sector number
@@ -75,16 +77,20 @@ def grow_partition(system: System, devices: BlockDevices, partition: Device, dis
     """
     number = str(partition.partition)
     change = Change("disk", partition.path, f"grow to {size // 1024 // 1024} MiB")
-    if system.commands.find("growpart") is not None:
-        system.perform(change, ["growpart", disk.path, number], timeout=_SECONDS)
-    elif system.commands.find("sfdisk") is not None:
-        # sfdisk moves a GPT's second copy to the disk's new end. `,+`: same start, all the space.
-        argv = ["sfdisk", "--quiet", "--no-reread", "--force", "-N", number, disk.path]
-        system.perform(change, argv, timeout=_SECONDS, plain_input=b",+\n")
-    else:
+    # sfdisk moves a GPT's second copy to the disk's new end. `,+`: same start, all the space.
+    inputs = {"growpart": None, "sfdisk": b",+\n"}
+    argvs = [
+        ["growpart", disk.path, number],
+        ["sfdisk", "--quiet", "--no-reread", "--force", "-N", number, disk.path],
+    ]
+    installed = [argv for argv in argvs if system.commands.find(argv[0]) is not None]
+    if not installed:
         raise CommandError("neither growpart nor sfdisk is installed: install cloud-guest-utils, or fdisk")
+    system.journal.record(change)
     if system.dry_run:
         return Device(partition.name, partition.number, partition.folder, size, partition.start, partition.partition)
+    run = partial(system.commands.run, timeout=_SECONDS)
+    first_that_runs([partial(run, argv, plain_input=inputs[argv[0]]) for argv in installed])
     grown = devices.by_number(partition.number) or partition
     if grown.size == partition.size and system.commands.find("partx") is not None:
         try:  # the kernel does not reread the table of a disk in use; partx updates one partition
