@@ -143,7 +143,7 @@ class Stage:
         )
         argv = ["ssh", *shlex.split(options), "-o", "ConnectTimeout=2", "-i", key, f"{user}@{GUEST}", command]
         end = time.monotonic() + seconds
-        done = {"code": 255, "out": "", "err": "nobody answers at port 22"}
+        done: dict[str, Any] = {"code": 255, "out": "", "err": "nobody answers at port 22"}
         while time.monotonic() < end and self.ended is None:
             if answers(GUEST, 22):
                 done = answer_of(argv, seconds=max(end - time.monotonic(), 1))
