@@ -13,6 +13,7 @@ from azurelite.config.load import DEFAULT_HANDLERS, ENTRY_KEYS, Config, load_con
 from azurelite.config.schema import ConfigProblemsError, Problems
 from azurelite.errors import ConfigError
 from azurelite.handlers import BUILTIN, bind_handlers, look_up
+from azurelite.record import Record
 from azurelite.system.root import Root
 
 CANARY = "hunter2-canary"
@@ -502,6 +503,8 @@ handlers:
         for name in BUILTIN:
             known = look_up(name)
             assert known is not None
+            assert known.options is not None
+            assert issubclass(known.options, Record)
             assert not set(ENTRY_KEYS) & {field.name for field in known.options.FIELDS}, name
 
 

@@ -302,14 +302,18 @@ def test_a_long_name_is_cut_in_messages():
     assert len(str(caught.value)) < 300
 
 
+def refuse(text: str) -> None:
+    raise ConfigError(text)
+
+
 def test_problems_take_errors_of_both_kinds_and_know_their_places():
     problems = Problems()
     with problems.collecting():
         make("top: {flg: 1, nme: 2}")
     with problems.collecting():
-        raise ConfigError("/etc/x.yaml:3:7: is wrong: see: 1:2")
+        refuse("/etc/x.yaml:3:7: is wrong: see: 1:2")
     with problems.collecting():
-        raise ConfigError("/etc/x.yaml: Permission denied")
+        refuse("/etc/x.yaml: Permission denied")
     problems.add(parse_document(b"a: 1", file="f"), ("a", "b"), "is odd")
     assert [str(problem.at) for problem in problems.found] == ["f:1:7", "f:1:15", "/etc/x.yaml:3:7", "None", "f:1:1"]
     assert [str(problem) for problem in problems.found][2:] == [

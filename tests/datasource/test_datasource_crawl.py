@@ -148,6 +148,7 @@ def test_one_bad_key_of_imds_never_takes_the_source_down(override):
 
 def test_user_data_is_no_part_of_raw():
     run = Run(user_data="hunter2-canary")
+    assert run.metadata.user_data is not None
     assert run.metadata.user_data.reveal() == b"hunter2-canary"
     assert "aHVudGVy" not in repr(run.metadata.raw)
     assert "hunter2" not in repr(run.metadata)

@@ -7,11 +7,12 @@ from kit import ED25519
 
 from azurelite.datasource import PRECEDENCE, merge, sources_of
 from azurelite.metadata import Metadata, Secret, SshKey
+from azurelite.record import replace
 
 KEYS = (SshKey.read(ED25519),)
 BYTES, TEXT = Secret(b"x"), Secret("x")
 # Every field with the sources that may give it, strongest first, and a value: the table, written down a second time.
-TABLE = {
+TABLE: dict[str, tuple[tuple[str, ...], object]] = {
     "instance_id": (("firmware", "imds"), "i"),
     "vm_id": (("firmware", "imds"), "i"),
     "random_seed": (("firmware",), BYTES),
@@ -35,6 +36,11 @@ ALL = ("firmware", "imds", "media", "certificates", "wireserver", "stranger")
 FIRMWARE_FIRST = ("instance_id", "vm_id")
 
 
+def part(name: str, value: object) -> Metadata:
+    """What a source says that knows one field only."""
+    return replace(Metadata(), **{name: value})
+
+
 def test_the_table_here_covers_every_field():
     known = {field.name for field in Metadata.FIELDS} - {"cloud_name", "platform", "provenance", "raw"}
     assert known == set(TABLE)
@@ -46,7 +52,7 @@ def test_the_table_here_covers_every_field():
 @pytest.mark.parametrize("name", TABLE)
 def test_a_field_comes_only_from_its_own_sources(name, source):
     sources, value = TABLE[name]
-    merged = merge({source: Metadata(**{name: value})})
+    merged = merge({source: part(name, value)})
     assert getattr(merged, name) == (value if source in sources else None)
     assert merged.provenance == ({name: source} if source in sources else {})
 
@@ -55,26 +61,26 @@ def test_a_field_comes_only_from_its_own_sources(name, source):
 def test_the_stronger_source_wins_and_the_next_one_steps_in(name):
     sources, value = TABLE[name]
     for i, winner in enumerate(sources):
-        merged = merge({source: Metadata(**{name: value}) for source in reversed(sources[i:])})
+        merged = merge({source: part(name, value) for source in reversed(sources[i:])})
         assert merged.provenance == {name: winner}
 
 
 @pytest.mark.parametrize("name", FIRMWARE_FIRST)
 def test_the_firmware_wins_over_imds(name):
-    parts = {"imds": Metadata(**{name: "i"}), "firmware": Metadata(**{name: "f"})}
+    parts = {"imds": part(name, "i"), "firmware": part(name, "f")}
     merged = merge(parts)
     assert (getattr(merged, name), merged.provenance[name]) == ("f", "firmware")
 
 
 @pytest.mark.parametrize("name", FIRMWARE_FIRST)
 def test_imds_is_used_where_the_firmware_has_no_id(name):
-    merged = merge({"firmware": Metadata(), "imds": Metadata(**{name: "i"})})
+    merged = merge({"firmware": Metadata(), "imds": part(name, "i")})
     assert (getattr(merged, name), merged.provenance[name]) == ("i", "imds")
 
 
 @pytest.mark.parametrize("name", ["region", "vm_id", "username"])
 def test_the_order_of_the_parts_does_not_matter(name):
-    parts = {"imds": Metadata(**{name: "i"}), "firmware": Metadata(**{name: "f"})}
+    parts = {"imds": part(name, "i"), "firmware": part(name, "f")}
     assert merge(parts) == merge(dict(reversed(list(parts.items()))))
 
 
@@ -103,6 +109,6 @@ def test_raw_documents_of_all_sources_are_kept():
 
 
 def test_the_parts_are_left_as_they_were():
-    part = Metadata(username="alex", raw={"imds": {}})
-    merge({"imds": part})
-    assert part == Metadata(username="alex", raw={"imds": {}})
+    given = Metadata(username="alex", raw={"imds": {}})
+    merge({"imds": given})
+    assert given == Metadata(username="alex", raw={"imds": {}})
