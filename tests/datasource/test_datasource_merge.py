@@ -41,7 +41,7 @@ def part(name: str, value: object) -> Metadata:
     return replace(Metadata(), **{name: value})
 
 
-def test_the_table_here_covers_every_field():
+def test_the_table_here_covers_every_field() -> None:
     known = {field.name for field in Metadata.FIELDS} - {"cloud_name", "platform", "provenance", "raw"}
     assert known == set(TABLE)
     assert {name: sources_of(name) for name in TABLE} == {name: sources for name, (sources, _) in TABLE.items()}
@@ -50,7 +50,7 @@ def test_the_table_here_covers_every_field():
 
 @pytest.mark.parametrize("source", ALL)
 @pytest.mark.parametrize("name", TABLE)
-def test_a_field_comes_only_from_its_own_sources(name, source):
+def test_a_field_comes_only_from_its_own_sources(name: str, source: str) -> None:
     sources, value = TABLE[name]
     merged = merge({source: part(name, value)})
     assert getattr(merged, name) == (value if source in sources else None)
@@ -58,7 +58,7 @@ def test_a_field_comes_only_from_its_own_sources(name, source):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_the_stronger_source_wins_and_the_next_one_steps_in(name):
+def test_the_stronger_source_wins_and_the_next_one_steps_in(name: str) -> None:
     sources, value = TABLE[name]
     for i, winner in enumerate(sources):
         merged = merge({source: part(name, value) for source in reversed(sources[i:])})
@@ -66,49 +66,49 @@ def test_the_stronger_source_wins_and_the_next_one_steps_in(name):
 
 
 @pytest.mark.parametrize("name", FIRMWARE_FIRST)
-def test_the_firmware_wins_over_imds(name):
+def test_the_firmware_wins_over_imds(name: str) -> None:
     parts = {"imds": part(name, "i"), "firmware": part(name, "f")}
     merged = merge(parts)
     assert (getattr(merged, name), merged.provenance[name]) == ("f", "firmware")
 
 
 @pytest.mark.parametrize("name", FIRMWARE_FIRST)
-def test_imds_is_used_where_the_firmware_has_no_id(name):
+def test_imds_is_used_where_the_firmware_has_no_id(name: str) -> None:
     merged = merge({"firmware": Metadata(), "imds": part(name, "i")})
     assert (getattr(merged, name), merged.provenance[name]) == ("i", "imds")
 
 
 @pytest.mark.parametrize("name", ["region", "vm_id", "username"])
-def test_the_order_of_the_parts_does_not_matter(name):
+def test_the_order_of_the_parts_does_not_matter(name: str) -> None:
     parts = {"imds": part(name, "i"), "firmware": part(name, "f")}
     assert merge(parts) == merge(dict(reversed(list(parts.items()))))
 
 
-def test_an_empty_key_list_is_no_answer():
+def test_an_empty_key_list_is_no_answer() -> None:
     merged = merge({"imds": Metadata(public_ssh_keys=())})
     assert merged.public_ssh_keys is None
     assert "public_ssh_keys" not in merged.provenance
 
 
-def test_false_is_an_answer():
+def test_false_is_an_answer() -> None:
     merged = merge({"imds": Metadata(disable_password_authentication=False)})
     assert merged.disable_password_authentication is False
     assert merged.provenance == {"disable_password_authentication": "imds"}
 
 
 @pytest.mark.parametrize("parts", [{}, {"firmware": Metadata()}, {"imds": Metadata(), "wireserver": Metadata()}])
-def test_nothing_at_all_is_still_azure(parts):
+def test_nothing_at_all_is_still_azure(parts: dict[str, Metadata]) -> None:
     merged = merge(parts)
     assert merged == Metadata(cloud_name="azure", platform="azure")
     assert (merged.provenance, merged.raw) == ({}, {})
 
 
-def test_raw_documents_of_all_sources_are_kept():
+def test_raw_documents_of_all_sources_are_kept() -> None:
     parts = {"imds": Metadata(raw={"imds": {"a": 1}}), "wireserver": Metadata(raw={"goal_state": {"b": 2}})}
     assert merge(parts).raw == {"imds": {"a": 1}, "goal_state": {"b": 2}}
 
 
-def test_the_parts_are_left_as_they_were():
+def test_the_parts_are_left_as_they_were() -> None:
     given = Metadata(username="alex", raw={"imds": {}})
     merge({"imds": given})
     assert given == Metadata(username="alex", raw={"imds": {}})
