@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parent))
 
-from dhcp import IMDS, WIRESERVER, DhcpServer  # noqa: E402
+from boot.dhcp import IMDS, WIRESERVER, DhcpServer  # noqa: E402
 
 from azurelite.simulator import Scenario, Simulator  # noqa: E402
 
