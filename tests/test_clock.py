@@ -23,7 +23,7 @@ class StillClock(Clock):
         self.time += seconds
 
 
-def test_the_real_clock_is_the_systems():
+def test_the_real_clock_is_the_systems() -> None:
     clock = Clock()
     assert clock.monotonic() == pytest.approx(time.monotonic(), abs=1)
     assert clock.now() == pytest.approx(time.time(), abs=1)
@@ -32,7 +32,7 @@ def test_the_real_clock_is_the_systems():
     assert clock.monotonic() - before >= 0.01
 
 
-def test_jitter_is_at_least_0_and_below_1_and_varies():
+def test_jitter_is_at_least_0_and_below_1_and_varies() -> None:
     drawn = {Clock().jitter() for _ in range(300)}
     assert all(0 <= jitter < 1 for jitter in drawn)
     assert len(drawn) > 50
@@ -41,7 +41,7 @@ def test_jitter_is_at_least_0_and_below_1_and_varies():
 @pytest.mark.parametrize(
     ("seconds", "slept", "left"), [(10, 0, 10), (10, 4, 6), (10, 10, 0), (10, 11, 0), (0, 0, 0), (-5, 0, 0)]
 )
-def test_what_remains_is_never_below_nothing(seconds, slept, left):
+def test_what_remains_is_never_below_nothing(seconds: int, slept: int, left: int) -> None:
     clock = StillClock()
     deadline = Deadline(clock, seconds)
     clock.sleep(slept)
@@ -49,17 +49,17 @@ def test_what_remains_is_never_below_nothing(seconds, slept, left):
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(4, 4), (10, 10), (400, 10), (0, 0), (-1, 0)])
-def test_within_only_narrows(seconds, left):
+def test_within_only_narrows(seconds: int, left: int) -> None:
     clock = StillClock()
     assert Deadline(clock, 10).within(seconds).remaining() == left
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(0, 10), (4, 6), (10, 0), (400, 0)])
-def test_before_keeps_a_share(seconds, left):
+def test_before_keeps_a_share(seconds: int, left: int) -> None:
     assert Deadline(StillClock(), 10).before(seconds).remaining() == left
 
 
-def test_a_narrowed_deadline_runs_on_with_the_clock():
+def test_a_narrowed_deadline_runs_on_with_the_clock() -> None:
     clock = StillClock()
     whole = Deadline(clock, 10)
     share = whole.within(6)
@@ -70,7 +70,7 @@ def test_a_narrowed_deadline_runs_on_with_the_clock():
     assert (whole.remaining(), share.remaining()) == (0, 0)
 
 
-def test_a_step_of_the_wall_clock_moves_no_deadline():
+def test_a_step_of_the_wall_clock_moves_no_deadline() -> None:
     class Stepping(StillClock):
         def now(self) -> float:
             return 0.0 if self.time > 1001 else 4e9
@@ -81,7 +81,7 @@ def test_a_step_of_the_wall_clock_moves_no_deadline():
     assert deadline.remaining() == 8
 
 
-def test_the_fast_clock_of_the_tests_only_skips():
+def test_the_fast_clock_of_the_tests_only_skips() -> None:
     clock = FastClock()
     deadline = Deadline(clock, 100)
     clock.sleep(60)
@@ -99,7 +99,9 @@ def test_the_fast_clock_of_the_tests_only_skips():
     ],
 )
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/New_York"])
-def test_time_stamps_are_utc_whatever_the_zone(monkeypatch, seconds, text, zone):
+def test_time_stamps_are_utc_whatever_the_zone(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, text: str, zone: str
+) -> None:
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:

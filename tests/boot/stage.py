@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parent))
 
-from dhcp import IMDS, WIRESERVER, DhcpServer  # noqa: E402
+from boot.dhcp import IMDS, WIRESERVER, DhcpServer  # noqa: E402
 
 from azurelite.simulator import Scenario, Simulator  # noqa: E402
 
@@ -143,7 +143,7 @@ class Stage:
         )
         argv = ["ssh", *shlex.split(options), "-o", "ConnectTimeout=2", "-i", key, f"{user}@{GUEST}", command]
         end = time.monotonic() + seconds
-        done = {"code": 255, "out": "", "err": "nobody answers at port 22"}
+        done: dict[str, Any] = {"code": 255, "out": "", "err": "nobody answers at port 22"}
         while time.monotonic() < end and self.ended is None:
             if answers(GUEST, 22):
                 done = answer_of(argv, seconds=max(end - time.monotonic(), 1))

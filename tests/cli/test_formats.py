@@ -15,7 +15,7 @@ from azurelite.simulator import Simulator
 
 
 def test_env_names_and_values() -> None:
-    document = {
+    document: dict[str, Any] = {
         "username": "azureuser",
         "password": None,
         "disable_password_authentication": True,

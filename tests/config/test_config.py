@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
+from typing import Optional
 
 import pytest
 from kit import Guest
@@ -13,6 +15,7 @@ from azurelite.config.load import DEFAULT_HANDLERS, ENTRY_KEYS, Config, load_con
 from azurelite.config.schema import ConfigProblemsError, Problems
 from azurelite.errors import ConfigError
 from azurelite.handlers import BUILTIN, bind_handlers, look_up
+from azurelite.record import Record
 from azurelite.system.root import Root
 
 CANARY = "hunter2-canary"
@@ -24,18 +27,18 @@ RUNTIME = "run/azurelite/conf.d/70-z.yaml"
 LAYERS = [VENDOR, VENDOR_DROP_IN, ADMIN, ADMIN_DROP_IN, RUNTIME]
 
 
-def load(guest, files, *, file=None):
+def load(guest: Guest, files: dict[str, str], *, file: Optional[str] = None) -> Config:
     return load_config(Root(guest.put(files).root), file=file)
 
 
-def error(guest, text, *, path=ADMIN):
+def error(guest: Guest, text: str, *, path: str = ADMIN) -> str:
     with pytest.raises(ConfigError) as caught:
         bind_handlers(load(guest, {path: text}))
     assert caught.value.exit_code == 2
     return str(caught.value)
 
 
-def deadline(number):
+def deadline(number: int) -> str:
     return f"datasource: {{deadline: {number}}}\n"
 
 
@@ -43,11 +46,11 @@ class TestDefaults:
     @pytest.mark.parametrize(
         "files", [{}, {ADMIN: ""}, {ADMIN: "# nothing\n"}, {ADMIN: "datasource:\n"}, {ADMIN: "{}"}]
     )
-    def test_nothing_said_is_the_default(self, guest, files):
+    def test_nothing_said_is_the_default(self, guest: Guest, files: dict[str, str]) -> None:
         config = load(guest, files)
         assert (config.datasource, config.handlers) == (Config().datasource, Config().handlers)
 
-    def test_the_defaults_are_azures_own_addresses_and_times(self, guest):
+    def test_the_defaults_are_azures_own_addresses_and_times(self, guest: Guest) -> None:
         datasource = load(guest, {}).datasource
         assert (datasource.platform, datasource.deadline) == ("auto", 1200)
         assert datasource.sources == ("imds", "media", "wireserver")
@@ -55,7 +58,7 @@ class TestDefaults:
         assert datasource.imds.deadline == 300
         assert (datasource.wireserver.endpoint, datasource.wireserver.timeout) == ("http://168.63.129.16", 10)
 
-    def test_the_default_handlers_can_be_bound(self, guest):
+    def test_the_default_handlers_can_be_bound(self, guest: Guest) -> None:
         handlers = bind_handlers(load(guest, {}))
         assert tuple(handler.name for handler in handlers) == DEFAULT_HANDLERS
         assert "report_ready" in DEFAULT_HANDLERS
@@ -63,15 +66,15 @@ class TestDefaults:
 
 class TestLayers:
     @pytest.mark.parametrize("highest", range(len(LAYERS)))
-    def test_a_later_layer_wins(self, guest, highest):
+    def test_a_later_layer_wins(self, guest: Guest, highest: int) -> None:
         config = load(guest, {path: deadline(100 + n) for n, path in enumerate(LAYERS[: highest + 1])})
         assert config.datasource.deadline == 100 + highest
 
     @pytest.mark.parametrize("path", LAYERS)
-    def test_each_layer_alone_is_read(self, guest, path):
+    def test_each_layer_alone_is_read(self, guest: Guest, path: str) -> None:
         assert load(guest, {path: deadline(77)}).datasource.deadline == 77
 
-    def test_layers_are_laid_over_one_another_key_by_key(self, guest):
+    def test_layers_are_laid_over_one_another_key_by_key(self, guest: Guest) -> None:
         config = load(
             guest,
             {
@@ -86,27 +89,27 @@ class TestLayers:
         assert (datasource.wireserver.timeout, datasource.deadline) == (3, 4)
         assert [entry.name for entry in config.handlers] == ["user"]
 
-    def test_lists_replace(self, guest):
+    def test_lists_replace(self, guest: Guest) -> None:
         files = {VENDOR: "handlers: [hostname, user, report_ready]\ndatasource: {sources: [wireserver]}"}
         files[ADMIN] = "handlers: [ssh_keys]\ndatasource: {sources: [imds]}"
         config = load(guest, files)
         assert [entry.name for entry in config.handlers] == ["ssh_keys"]
         assert config.datasource.sources == ("imds",)
 
-    def test_an_empty_list_is_a_list(self, guest):
+    def test_an_empty_list_is_a_list(self, guest: Guest) -> None:
         config = load(guest, {VENDOR: "handlers: [user]", ADMIN: "handlers: []\ndatasource: {sources: []}"})
         assert (config.handlers, config.datasource.sources) == ((), ())
 
-    def test_drop_ins_are_read_in_the_order_of_their_names(self, guest):
+    def test_drop_ins_are_read_in_the_order_of_their_names(self, guest: Guest) -> None:
         names = ["10-a", "9-b", "90-c", "a", "B"]
         files = {f"etc/azurelite/conf.d/{name}.yaml": deadline(100 + n) for n, name in enumerate(names)}
         assert load(guest, files).datasource.deadline == 100 + names.index("a")
 
     @pytest.mark.parametrize("name", ["x.yml", "x.yaml~", "x.yaml.rpmnew", "x", "yaml"])
-    def test_other_names_are_no_drop_ins(self, guest, name):
+    def test_other_names_are_no_drop_ins(self, guest: Guest, name: str) -> None:
         assert load(guest, {f"etc/azurelite/conf.d/{name}": deadline(77)}).datasource.deadline == 1200
 
-    def test_a_drop_in_under_etc_masks_the_vendors_of_the_same_name(self, guest):
+    def test_a_drop_in_under_etc_masks_the_vendors_of_the_same_name(self, guest: Guest) -> None:
         vendor = "datasource: {deadline: 77, imds: {timeout: 1}}"
         files = {
             "usr/lib/azurelite/conf.d/x.yaml": vendor,
@@ -115,17 +118,17 @@ class TestLayers:
         datasource = load(guest, files).datasource
         assert (datasource.deadline, datasource.imds.timeout, datasource.platform) == (1200, 10, "azure")
 
-    def test_an_empty_drop_in_masks_too_even_a_broken_one(self, guest):
+    def test_an_empty_drop_in_masks_too_even_a_broken_one(self, guest: Guest) -> None:
         files = {"usr/lib/azurelite/conf.d/x.yaml": "[", "etc/azurelite/conf.d/x.yaml": ""}
         assert load(guest, files).datasource.deadline == 1200
 
-    def test_dev_null_masks(self, guest):
+    def test_dev_null_masks(self, guest: Guest) -> None:
         guest.put({"usr/lib/azurelite/conf.d/x.yaml": deadline(77), "dev/null": ""})
         guest.path("etc/azurelite/conf.d").mkdir(parents=True)
         guest.path("etc/azurelite/conf.d/x.yaml").symlink_to("/dev/null")
         assert load(guest, {}).datasource.deadline == 1200
 
-    def test_a_drop_in_under_run_masks_nothing(self, guest):
+    def test_a_drop_in_under_run_masks_nothing(self, guest: Guest) -> None:
         files = {
             "usr/lib/azurelite/conf.d/x.yaml": deadline(77),
             "run/azurelite/conf.d/x.yaml": "datasource: {platform: azure}",
@@ -133,12 +136,12 @@ class TestLayers:
         datasource = load(guest, files).datasource
         assert (datasource.deadline, datasource.platform) == (77, "azure")
 
-    def test_a_null_section_resets_the_earlier_files(self, guest):
+    def test_a_null_section_resets_the_earlier_files(self, guest: Guest) -> None:
         assert load(guest, {VENDOR: deadline(77), ADMIN: "datasource:"}).datasource.deadline == 1200
 
 
 class TestConfigFile:
-    def test_replaces_the_admin_file_alone(self, guest, tmp_path):
+    def test_replaces_the_admin_file_alone(self, guest: Guest, tmp_path: Path) -> None:
         chosen = tmp_path / "chosen.yaml"
         chosen.write_text("datasource: {imds: {timeout: 5}}")
         files = {
@@ -150,19 +153,19 @@ class TestConfigFile:
         assert (datasource.platform, datasource.deadline) == ("azure", 1200)
         assert (datasource.imds.timeout, datasource.wireserver.timeout) == (5, 6)
 
-    def test_even_a_broken_one(self, guest, tmp_path):
+    def test_even_a_broken_one(self, guest: Guest, tmp_path: Path) -> None:
         (tmp_path / "chosen.yaml").write_text(deadline(5))
         assert load(guest, {ADMIN: "["}, file=str(tmp_path / "chosen.yaml")).datasource.deadline == 5
 
     @pytest.mark.parametrize("what", ["missing", "folder"])
-    def test_must_be_a_file_that_can_be_read(self, guest, tmp_path, what):
+    def test_must_be_a_file_that_can_be_read(self, guest: Guest, tmp_path: Path, what: str) -> None:
         path = tmp_path / what
         if what == "folder":
             path.mkdir()
         with pytest.raises(ConfigError, match=f"{path}: .*: name a readable file"):
             load(guest, {}, file=str(path))
 
-    def test_is_named_in_errors_by_its_own_path(self, guest, tmp_path):
+    def test_is_named_in_errors_by_its_own_path(self, guest: Guest, tmp_path: Path) -> None:
         chosen = tmp_path / "chosen.yaml"
         chosen.write_text("datasource:\n  deadlin: 5")
         with pytest.raises(ConfigError, match=f"{chosen}:2:3: .*did you mean 'deadline'"):
@@ -171,7 +174,7 @@ class TestConfigFile:
 
 class TestErrors:
     @pytest.mark.parametrize("path", LAYERS)
-    def test_the_layer_that_is_wrong_is_named(self, guest, path):
+    def test_the_layer_that_is_wrong_is_named(self, guest: Guest, path: str) -> None:
         files = {other: deadline(5) for other in LAYERS if other != path}
         guest.put(files)
         assert error(guest, "datasource:\n  platfrom: azure\n", path=path).startswith(f"/{path}:2:3: in `datasource`: ")
@@ -274,7 +277,7 @@ class TestErrors:
             ("handlers: [{report_ready: {colour: red}}]", "in `handlers[0].report_ready`: unknown key 'colour'"),
         ],
     )
-    def test_mistakes_are_reported_with_place_key_and_remedy(self, guest, text, said):
+    def test_mistakes_are_reported_with_place_key_and_remedy(self, guest: Guest, text: str, said: str) -> None:
         message = error(guest, text)
         assert message.startswith(f"/{ADMIN}:")
         assert said in message
@@ -306,50 +309,50 @@ class TestErrors:
             "handlers: [{{hostname: {{fqdn: {}}}}}]",
         ],
     )
-    def test_never_quote_a_value(self, guest, template):
+    def test_never_quote_a_value(self, guest: Guest, template: str) -> None:
         with pytest.raises(ConfigError) as caught:
             bind_handlers(load(guest, {ADMIN: template.format(CANARY)}))
         assert CANARY not in str(caught.value)
         assert CANARY not in repr(caught.value.data)
 
-    def test_the_place_is_that_of_the_layer_that_won(self, guest):
+    def test_the_place_is_that_of_the_layer_that_won(self, guest: Guest) -> None:
         guest.put({VENDOR: "# vendor\ndatasource:\n  deadline: 5\n  platform: azure\n"})
         message = error(guest, "datasource: {deadline: x}")
         assert message.startswith(f"/{ADMIN}:1:14: ")
 
-    def test_the_place_of_a_value_from_below_stays_that_of_its_file(self, guest):
+    def test_the_place_of_a_value_from_below_stays_that_of_its_file(self, guest: Guest) -> None:
         guest.put({VENDOR: "# vendor\ndatasource:\n  platform: gcp\n"})
         assert error(guest, "datasource: {deadline: 5}").startswith(f"/{VENDOR}:3:3: ")
 
-    def test_a_replaced_value_has_no_place(self, guest):
+    def test_a_replaced_value_has_no_place(self, guest: Guest) -> None:
         config = load(guest, {VENDOR: "handlers:\n- user: {sudo: none}", ADMIN: "handlers: [user]"})
         assert config.document.place(("handlers", 0, "user", "sudo")).startswith(f"/{ADMIN}:")
 
-    def test_a_list_that_was_replaced_is_not_complained_about(self, guest):
+    def test_a_list_that_was_replaced_is_not_complained_about(self, guest: Guest) -> None:
         config = load(guest, {VENDOR: "handlers: [nonsense, nonsense]", ADMIN: "handlers: [user]"})
         assert [handler.name for handler in bind_handlers(config)] == ["user"]
 
     @pytest.mark.parametrize("path", LAYERS)
-    def test_a_file_that_cannot_be_read_is_named(self, guest, path):
+    def test_a_file_that_cannot_be_read_is_named(self, guest: Guest, path: str) -> None:
         guest.path(path).mkdir(parents=True)  # reading a folder fails for root, too
         with pytest.raises(ConfigError, match=f"/{path}: .*: make it a readable file"):
             load(guest, {})
 
     @pytest.mark.parametrize("folder", ["etc/azurelite", "etc/azurelite/conf.d", "run/azurelite/conf.d"])
-    def test_a_folder_that_leads_in_a_circle_is_an_error(self, guest, folder):
+    def test_a_folder_that_leads_in_a_circle_is_an_error(self, guest: Guest, folder: str) -> None:
         guest.path(folder).parent.mkdir(parents=True, exist_ok=True)
         guest.path(folder).symlink_to(folder.rpartition("/")[2])
         with pytest.raises(ConfigError, match=f"/{folder}"):
             load(guest, {})
 
     @pytest.mark.parametrize("own", [False, True])
-    def test_a_file_too_large_is_refused_and_never_read_in_part(self, guest, tmp_path, own):
+    def test_a_file_too_large_is_refused_and_never_read_in_part(self, guest: Guest, tmp_path: Path, own: bool) -> None:
         text = "# filler\n" * 120_000 + deadline(5)
         (tmp_path / "chosen.yaml").write_text(text)
         with pytest.raises(ConfigError, match=r"\.yaml: the file is too large: shorten it to at most [0-9]+ bytes"):
             load(guest, {} if own else {ADMIN: text}, file=str(tmp_path / "chosen.yaml") if own else None)
 
-    def test_a_link_that_leads_in_a_circle_is_named(self, guest):
+    def test_a_link_that_leads_in_a_circle_is_named(self, guest: Guest) -> None:
         guest.path("etc/azurelite").mkdir()
         guest.path(ADMIN).symlink_to("azurelite.yaml")
         with pytest.raises(ConfigError, match=f"/{ADMIN}: "):
@@ -357,7 +360,7 @@ class TestErrors:
 
 
 class TestHandlers:
-    def test_names_and_options(self, guest):
+    def test_names_and_options(self, guest: Guest) -> None:
         text = """
 handlers:
   - hostname
@@ -380,7 +383,7 @@ handlers:
             ("handlers: [report_ready, {user: {required: false}}, {ssh_keys: {required: true}}]", "ssh_keys"),
         ],
     )
-    def test_nothing_required_may_stand_behind_report_ready(self, guest, text, behind):
+    def test_nothing_required_may_stand_behind_report_ready(self, guest: Guest, text: str, behind: str) -> None:
         message = error(guest, text)
         assert f"'{behind}' is required but comes after 'report_ready'" in message
         assert message.startswith(f"/{ADMIN}:1:")
@@ -394,16 +397,16 @@ handlers:
             "handlers: [user, ssh_keys]",
         ],
     )
-    def test_allowed_orders_of_handlers(self, guest, text):
+    def test_allowed_orders_of_handlers(self, guest: Guest, text: str) -> None:
         assert bind_handlers(load(guest, {ADMIN: text}))
 
-    def test_the_error_names_the_file_of_the_list(self, guest):
+    def test_the_error_names_the_file_of_the_list(self, guest: Guest) -> None:
         guest.put({VENDOR: "handlers: [report_ready, user]"})
         assert error(guest, "datasource: {deadline: 5}").startswith(f"/{VENDOR}:1:")
 
 
 class TestEntries:
-    def test_the_keys_of_an_entry(self, guest):
+    def test_the_keys_of_an_entry(self, guest: Guest) -> None:
         text = """
 handlers:
   - run: {id: first, argv: [a], when: tags.role == web, frequency: boot, required: true}
@@ -430,7 +433,7 @@ handlers:
         assert [handler.options.argv for handler in handlers] == [("a",), ("b",), ("c",)]
 
     @pytest.mark.parametrize("value", ["null", "[]"])
-    def test_a_key_without_a_value_is_not_given(self, guest, value):
+    def test_a_key_without_a_value_is_not_given(self, guest: Guest, value: str) -> None:
         keys = "".join(f", {key}: null" for key in ENTRY_KEYS if key != "when")
         entry = load(guest, {ADMIN: f"handlers: [{{user: {{sudo: none, when: []{keys}}}}}]"}).handlers[0]
         assert (entry.key, entry.when, entry.frequency, entry.required) == ("user", (), None, None)
@@ -473,7 +476,7 @@ handlers:
             ),
         ],
     )
-    def test_wrong_values_are_reported_with_place_and_remedy(self, guest, text, said):
+    def test_wrong_values_are_reported_with_place_and_remedy(self, guest: Guest, text: str, said: str) -> None:
         message = error(guest, text)
         assert message.startswith(f"/{ADMIN}:")
         assert said in message
@@ -492,16 +495,18 @@ handlers:
             "handlers: [{{users: {{accounts: [{{nam: x, plain_text_password: {}}}]}}}}]",
         ],
     )
-    def test_never_quote_a_value(self, guest, template):
+    def test_never_quote_a_value(self, guest: Guest, template: str) -> None:
         with pytest.raises(ConfigError) as caught:
             bind_handlers(load(guest, {ADMIN: template.format(CANARY)}))
         assert CANARY not in str(caught.value)
         assert CANARY not in repr(getattr(caught.value, "problems", ()))
 
-    def test_no_handler_has_an_option_by_the_name_of_a_key_of_entries(self):
+    def test_no_handler_has_an_option_by_the_name_of_a_key_of_entries(self) -> None:
         for name in BUILTIN:
             known = look_up(name)
             assert known is not None
+            assert known.options is not None
+            assert issubclass(known.options, Record)
             assert not set(ENTRY_KEYS) & {field.name for field in known.options.FIELDS}, name
 
 
@@ -519,7 +524,7 @@ handlers:
   - user: {sud: none}
 """
 
-    def test_a_boot_reports_the_first_mistake_and_the_number_of_others(self, guest):
+    def test_a_boot_reports_the_first_mistake_and_the_number_of_others(self, guest: Guest) -> None:
         message = error(guest, self.TEXT)
         assert message.startswith(
             f"/{ADMIN}:2:3: in `datasource`: unknown key 'deadlin'; did you mean 'deadline'? (and "
@@ -527,7 +532,7 @@ handlers:
         assert message.endswith(" more: `azurelite config check` lists them)")
         assert "\n" not in message
 
-    def test_whoever_collects_gets_all_of_it_and_what_is_right(self, guest):
+    def test_whoever_collects_gets_all_of_it_and_what_is_right(self, guest: Guest) -> None:
         problems = Problems()
         root = Root(guest.put({ADMIN: self.TEXT, VENDOR: "datasource: ]", RUNTIME: "dtasource: {}"}).root)
         config = load_config(root, problems=problems)
@@ -540,7 +545,7 @@ handlers:
         assert config.datasource == Config().datasource
 
     @pytest.mark.parametrize("layer", LAYERS)
-    def test_a_layer_that_cannot_be_read_does_not_hide_the_others(self, guest, layer):
+    def test_a_layer_that_cannot_be_read_does_not_hide_the_others(self, guest: Guest, layer: str) -> None:
         others = {path: "dtasource: {}" for path in LAYERS if path != layer}
         guest.put(others).path(layer).mkdir(parents=True)
         problems = Problems()
@@ -548,12 +553,12 @@ handlers:
         assert len(problems.found) >= 2
         assert any(str(problem).startswith(f"/{layer}: ") for problem in problems.found)
 
-    def test_the_error_has_all_of_it(self, guest):
+    def test_the_error_has_all_of_it(self, guest: Guest) -> None:
         with pytest.raises(ConfigProblemsError) as caught:
             load(guest, {ADMIN: "a: 1\nb: 2\nc: 3"})
         assert [problem.path for problem in caught.value.problems] == [("a",), ("b",), ("c",)]
 
-    def test_a_hostile_file_takes_no_time(self, guest):
+    def test_a_hostile_file_takes_no_time(self, guest: Guest) -> None:
         text = "handlers:\n" + "".join(f"- h{i}: {{before: h{i + 1}, x: y}}\n" for i in range(1500))
         with pytest.raises(ConfigError, match="more: "):
             bind_handlers(load(guest, {ADMIN: text}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Optional, Union
+
 import pytest
 
 from azurelite.config.document import Document, Problem, dotted, parse_document, quotable_path
@@ -41,7 +43,7 @@ def parse(text: str) -> Document:
     ],
     ids=lambda value: repr(value)[:30] if isinstance(value, str) else "",
 )
-def test_plain_values(text, data):
+def test_plain_values(text: str, data: Optional[dict[str, Any]]) -> None:
     if data is None:
         with pytest.raises(ConfigError, match=r"f\.yaml:[12]:1: the file must be a mapping of keys"):
             parse(text)
@@ -49,7 +51,7 @@ def test_plain_values(text, data):
         assert parse(text).data == data
 
 
-def test_utf_16_is_understood():
+def test_utf_16_is_understood() -> None:
     assert parse_document("a: ß".encode("utf-16"), file="f").data == {"a": "ß"}
 
 
@@ -66,11 +68,11 @@ def test_utf_16_is_understood():
         (("nowhere",), "f.yaml:2:1"),
     ],
 )
-def test_every_value_has_a_place(path, place):
+def test_every_value_has_a_place(path: tuple[Union[int, str], ...], place: str) -> None:
     assert parse("# comment\na:\n  b:\n    - x\n    - y\nc: {d: 1}\n").place(path) == place
 
 
-def test_a_value_in_no_file_is_a_default():
+def test_a_value_in_no_file_is_a_default() -> None:
     assert parse("").place(("a",)) == "built-in defaults"
 
 
@@ -116,7 +118,7 @@ def test_a_value_in_no_file_is_a_default():
     ],
     ids=lambda value: value[:30].encode("unicode_escape").decode(),
 )
-def test_mistakes_are_reported_with_file_line_and_column(text, said):
+def test_mistakes_are_reported_with_file_line_and_column(text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text)
     assert str(caught.value).startswith(said)
@@ -138,7 +140,7 @@ def test_mistakes_are_reported_with_file_line_and_column(text, said):
         (b"\x00" * 100, "1:1: not valid YAML: remove the control character"),
     ],
 )
-def test_bytes_that_are_no_text_are_reported_with_line_and_column(text, said):
+def test_bytes_that_are_no_text_are_reported_with_line_and_column(text: bytes, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_document(text, file="f.yaml")
     assert str(caught.value).startswith(f"f.yaml:{said}")
@@ -162,7 +164,7 @@ def test_bytes_that_are_no_text_are_reported_with_line_and_column(text, said):
         "!!omap",
     ],
 )
-def test_no_tag_makes_an_object(tag, value):
+def test_no_tag_makes_an_object(tag: str, value: str) -> None:
     with pytest.raises(ConfigError, match=r"f\.yaml:1:4: YAML tags are not accepted"):
         parse(f"a: {tag} {value}")
 
@@ -185,18 +187,18 @@ def test_no_tag_makes_an_object(tag, value):
         pytest.param("? " * 100_000, id="an abyss of keys"),
     ],
 )
-def test_a_small_file_cannot_blow_up(text):
+def test_a_small_file_cannot_blow_up(text: str) -> None:
     with pytest.raises(ConfigError, match=r"f\.yaml:[0-9]+:[0-9]+: the file is too large or too deeply nested"):
         parse(text)
 
 
 @pytest.mark.parametrize("text", ["a: !!seq x", "a: !!map x", "a: !!str [x]", "a: !!map [x]", "a: !!seq {b: c}"])
-def test_a_tag_must_fit_its_value(text):
+def test_a_tag_must_fit_its_value(text: str) -> None:
     with pytest.raises(ConfigError, match=r"f\.yaml:1:4: YAML tags are not accepted"):
         parse(text)
 
 
-def test_an_alias_used_twice_is_no_bomb():
+def test_an_alias_used_twice_is_no_bomb() -> None:
     assert parse("a: &x {b: [1, 2]}\nc: *x\nd: *x").data["d"] == {"b": [1, 2]}
 
 
@@ -228,7 +230,7 @@ def test_an_alias_used_twice_is_no_bomb():
         f"a: &a [{CANARY}, *a]",
     ],
 )
-def test_no_value_is_ever_in_a_message(text):
+def test_no_value_is_ever_in_a_message(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text)
     assert CANARY not in str(caught.value)
@@ -244,7 +246,7 @@ def test_a_duplicate_key_can_be_reported_and_accepted() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a: 1", "# nothing"])
-def test_a_document_knows_its_file(text):
+def test_a_document_knows_its_file(text: str) -> None:
     assert parse(text).file == "f.yaml"
 
 
@@ -259,7 +261,7 @@ def test_a_document_knows_its_file(text):
         (("a b", "c.d"), "a b.c.d"),
     ],
 )
-def test_a_path_as_a_person_writes_it(path, shown):
+def test_a_path_as_a_person_writes_it(path: tuple[Union[int, str], ...], shown: str) -> None:
     assert dotted(path) == shown
     assert Problem("x", path=path).dotted == shown
 
@@ -279,7 +281,7 @@ def test_a_path_as_a_person_writes_it(path, shown):
         ("", ""),
     ],
 )
-def test_a_key_is_quoted_as_far_as_it_can_be_a_key_only(key, shown):
+def test_a_key_is_quoted_as_far_as_it_can_be_a_key_only(key: str, shown: str) -> None:
     assert quotable_path(("a", 0, key)) == f"a[0].{shown}"
 
 

@@ -59,11 +59,11 @@ def make(text: str) -> Any:
         ("top: {inner: }", Example()),
     ],
 )
-def test_what_fits(text, made):
+def test_what_fits(text: str, made: Example) -> None:
     assert make(text) == made
 
 
-def test_a_whole_number_becomes_a_float():
+def test_a_whole_number_becomes_a_float() -> None:
     assert type(make("top: {share: 2}").share) is float
 
 
@@ -110,7 +110,7 @@ def test_a_whole_number_becomes_a_float():
         ("top: {__class__: 1}", "f:1:7: in `top`: unknown key '__class__'"),
     ],
 )
-def test_wrong_values_are_reported_with_place_and_key(text, said):
+def test_wrong_values_are_reported_with_place_and_key(text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         make(text)
     assert str(caught.value).startswith(said)
@@ -118,7 +118,7 @@ def test_wrong_values_are_reported_with_place_and_key(text, said):
 
 @pytest.mark.parametrize("key", ["flag", "count", "share", "mode", "modes", "inner", "inner.depth"])
 @pytest.mark.parametrize("value", ["{}", "[{}]", "{{depth: {}}}", "[[{}]]"])
-def test_no_value_is_ever_in_a_message(key, value):
+def test_no_value_is_ever_in_a_message(key: str, value: str) -> None:
     text = f"top: {{inner: {{depth: {CANARY}}}}}" if key == "inner.depth" else f"top: {{{key}: {value.format(CANARY)}}}"
     with pytest.raises(ConfigError) as caught:
         make(text)
@@ -129,13 +129,13 @@ def test_no_value_is_ever_in_a_message(key, value):
     ("name", "remedy"),
     [("hostnam", "did you mean 'hostname'?"), ("user_name", "did you mean 'user'?"), ("qqq", "known: hostname, user")],
 )
-def test_the_nearest_name_is_suggested(name, remedy):
+def test_the_nearest_name_is_suggested(name: str, remedy: str) -> None:
     assert str(unknown("handler", name, {"user": 1, "hostname": 2}, where="f:1:1")) == (
         f"f:1:1: unknown handler {name!r}; {remedy}"
     )
 
 
-def test_where_nothing_is_known_that_is_said():
+def test_where_nothing_is_known_that_is_said() -> None:
     assert str(unknown("key", "x", (), where="f")) == "f: unknown key 'x'; known: none"
 
 
@@ -188,7 +188,7 @@ def rich(text: str) -> Any:
         ("mixed: 3", "mixed", 3),
     ],
 )
-def test_what_fits_richer_types(text, key, made):
+def test_what_fits_richer_types(text: str, key: str, made: object) -> None:
     value = getattr(rich(text), key)
     assert value == made
     assert type(value) is type(made)
@@ -217,13 +217,13 @@ def test_what_fits_richer_types(text, key, made):
         ("mixed: 3.0", "f:1:1: `mixed` must be one of: auto, True, 3"),
     ],
 )
-def test_what_does_not_fit_richer_types(text, said):
+def test_what_does_not_fit_richer_types(text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         rich(text)
     assert str(caught.value) == said
 
 
-def test_a_secret_that_is_one_already_stays_one():
+def test_a_secret_that_is_one_already_stays_one() -> None:
     made = bind(Rich, {"secret": Secret("x"), "maybe_secret": Secret("y")}, Document({}, {}), ())
     assert (made.secret, made.maybe_secret) == (Secret("x"), Secret("y"))
 
@@ -247,7 +247,7 @@ def test_a_secret_that_is_one_already_stays_one():
         ("top: {count: -1, flg: 5}", ["f:1:18: in `top`: unknown key 'flg'", "f:1:1: `top`: count must not be"]),
     ],
 )
-def test_all_mistakes_are_reported_at_once(text, said):
+def test_all_mistakes_are_reported_at_once(text: str, said: list[str]) -> None:
     with pytest.raises(ConfigProblemsError) as caught:
         make(text)
     problems = [str(problem) for problem in caught.value.problems]
@@ -281,35 +281,39 @@ class Needy:
         ("zzz: x", ["f:1:1: in the file: unknown key 'zzz'; known: path", "f:1:1: the file: path must be given"]),
     ],
 )
-def test_one_mistake_is_reported_once(text, said):
+def test_one_mistake_is_reported_once(text: str, said: list[str]) -> None:
     document = parse_document(text.encode(), file="f")
     with pytest.raises(ConfigProblemsError) as caught:
         bind(Needy, document.data, document, ())
     assert [str(problem) for problem in caught.value.problems] == said
 
 
-def test_very_many_problems_are_counted_not_kept():
+def test_very_many_problems_are_counted_not_kept() -> None:
     document = parse_document("".join(f"k{i}: 1\n" for i in range(5000)).encode(), file="f")
     with pytest.raises(ConfigProblemsError, match=r"\(and 4999 more") as caught:
         bind(Example, document.data, document, ())
     assert len(caught.value.problems) == MOST_PROBLEMS
 
 
-def test_a_long_name_is_cut_in_messages():
+def test_a_long_name_is_cut_in_messages() -> None:
     document = parse_document(f"? {'k' * 500_000}\n: 1".encode(), file="f")
     with pytest.raises(ConfigProblemsError) as caught:
         bind(Example, document.data, document, ())
     assert len(str(caught.value)) < 300
 
 
-def test_problems_take_errors_of_both_kinds_and_know_their_places():
+def refuse(text: str) -> None:
+    raise ConfigError(text)
+
+
+def test_problems_take_errors_of_both_kinds_and_know_their_places() -> None:
     problems = Problems()
     with problems.collecting():
         make("top: {flg: 1, nme: 2}")
     with problems.collecting():
-        raise ConfigError("/etc/x.yaml:3:7: is wrong: see: 1:2")
+        refuse("/etc/x.yaml:3:7: is wrong: see: 1:2")
     with problems.collecting():
-        raise ConfigError("/etc/x.yaml: Permission denied")
+        refuse("/etc/x.yaml: Permission denied")
     problems.add(parse_document(b"a: 1", file="f"), ("a", "b"), "is odd")
     assert [str(problem.at) for problem in problems.found] == ["f:1:7", "f:1:15", "/etc/x.yaml:3:7", "None", "f:1:1"]
     assert [str(problem) for problem in problems.found][2:] == [
@@ -328,7 +332,7 @@ def test_problems_take_errors_of_both_kinds_and_know_their_places():
         "{'hunter2 canary:': 1}".replace("hunter2", ":hunter2"),
     ],
 )
-def test_a_value_that_became_part_of_a_key_is_not_quoted(text):
+def test_a_value_that_became_part_of_a_key_is_not_quoted(text: str) -> None:
     document = parse_document(text.encode(), file="f")
     with pytest.raises(ConfigProblemsError) as caught:
         bind(Keyed, document.data, document, ())
@@ -336,11 +340,11 @@ def test_a_value_that_became_part_of_a_key_is_not_quoted(text):
     assert "…" in str(caught.value)
 
 
-def test_no_problem_is_no_error():
+def test_no_problem_is_no_error() -> None:
     Problems().raise_if_any()
 
 
-def test_other_errors_are_not_collected():
+def test_other_errors_are_not_collected() -> None:
     problems = Problems()
     with pytest.raises(KeyError), problems.collecting():
         raise KeyError("x")

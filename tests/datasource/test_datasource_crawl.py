@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 from kit import VM_ID, FastClock
@@ -21,7 +22,15 @@ FROM_IMDS = {"username", "local_hostname", "public_ssh_keys", "region", "vm_size
 
 
 class Run:
-    def __init__(self, *faults, sources=BOTH, identity=FIRMWARE, seconds=60, timeout=2, **vm):
+    def __init__(
+        self,
+        *faults: dict[str, Any],
+        sources: tuple[str, ...] = BOTH,
+        identity: Identity = FIRMWARE,
+        seconds: float = 60,
+        timeout: float = 2,
+        **vm: Any,
+    ) -> None:
         self.clock = FastClock()
         scenario = Scenario.from_dict({"vm": vm, "faults": list(faults)})
         with Simulator(scenario, rate_limit=None) as simulator:
@@ -33,7 +42,7 @@ class Run:
         self.asked = [request.endpoint for request in simulator.requests]
 
 
-def test_all_sources_answer():
+def test_all_sources_answer() -> None:
     run = Run()
     assert dict(run.failures) == {}
     assert run.asked == ["imds", "goal_state"]
@@ -44,7 +53,7 @@ def test_all_sources_answer():
 
 
 @pytest.mark.parametrize("sources", [("wireserver", "imds"), ("imds",), ("wireserver",), ()])
-def test_only_the_sources_listed_are_asked(sources):
+def test_only_the_sources_listed_are_asked(sources: tuple[str, ...]) -> None:
     run = Run(sources=sources)
     assert set(run.asked) == {{"imds": "imds", "wireserver": "goal_state"}[source] for source in sources}
     assert (run.metadata.username is not None) is ("imds" in sources)
@@ -65,7 +74,7 @@ TROUBLES = [
 
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=str)
-def test_imds_fails_alone(trouble, caplog):
+def test_imds_fails_alone(trouble: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     run = Run({"endpoint": "imds", **trouble})
     assert list(run.failures) == ["imds"]
     assert isinstance(run.failures["imds"], FabricError)
@@ -75,7 +84,7 @@ def test_imds_fails_alone(trouble, caplog):
 
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=str)
-def test_wireserver_fails_alone(trouble, caplog):
+def test_wireserver_fails_alone(trouble: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     run = Run({"endpoint": "goal_state", **trouble})
     assert list(run.failures) == ["wireserver"]
     assert set(run.metadata.provenance) >= FROM_IMDS
@@ -83,32 +92,32 @@ def test_wireserver_fails_alone(trouble, caplog):
     assert [r for r in caplog.records if r.levelname == "WARNING" and r.getMessage().startswith("wireserver: ")]
 
 
-def test_the_firmware_fails_alone():
+def test_the_firmware_fails_alone() -> None:
     run = Run(identity=NO_FIRMWARE)
     assert (run.metadata.vm_id, run.metadata.provenance["vm_id"]) == (VM_ID, "imds")
 
 
-def test_everything_fails():
+def test_everything_fails() -> None:
     run = Run({"endpoint": "any", "status": 500}, identity=NO_FIRMWARE)
     assert list(run.failures) == ["imds", "wireserver"]
     assert dict(run.metadata.provenance) == {}
 
 
-def test_a_retry_that_helped_is_no_warning(caplog):
+def test_a_retry_that_helped_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         run = Run({"endpoint": "any", "status": 503, "requests": "1-2"})
     assert dict(run.failures) == {}
     assert {line.levelname for line in caplog.records} <= {"INFO"}
 
 
-def test_the_goal_state_is_not_waited_for_long():
+def test_the_goal_state_is_not_waited_for_long() -> None:
     """No setting of the VM hangs on it, and the report has patience of its own."""
     run = Run({"endpoint": "goal_state", "status": 503}, seconds=1200)
     assert sum(run.clock.slept) <= 10
     assert run.metadata.username == "azureuser"
 
 
-def test_a_dead_imds_leaves_the_share_of_reporting():
+def test_a_dead_imds_leaves_the_share_of_reporting() -> None:
     run = Run({"endpoint": "imds", "status": 503}, seconds=100)
     assert run.fabric.deadline.remaining() >= 9.5
 
@@ -117,12 +126,12 @@ def test_a_dead_imds_leaves_the_share_of_reporting():
     ("field", "source"),
     [("username", "imds"), ("public_ssh_keys", "imds"), ("vm_id", "imds"), ("region", "imds")],
 )
-def test_why_a_field_may_be_missing(field, source):
+def test_why_a_field_may_be_missing(field: str, source: str) -> None:
     run = Run({"endpoint": "any", "status": 400})
     assert run.crawl.failure_for(field) is run.failures[source]
 
 
-def test_a_field_is_not_missing_because_of_a_source_that_cannot_have_it():
+def test_a_field_is_not_missing_because_of_a_source_that_cannot_have_it() -> None:
     run = Run({"endpoint": "goal_state", "status": 400})
     assert run.crawl.failure_for("username") is None
     assert run.crawl.failure_for("region") is None
@@ -140,14 +149,15 @@ def test_a_field_is_not_missing_because_of_a_source_that_cannot_have_it():
     ],
     ids=str,
 )
-def test_one_bad_key_of_imds_never_takes_the_source_down(override):
+def test_one_bad_key_of_imds_never_takes_the_source_down(override: dict[str, Any]) -> None:
     run = Run(imds=override)
     assert dict(run.failures) == {}
     assert run.metadata.region == "westeurope"
 
 
-def test_user_data_is_no_part_of_raw():
+def test_user_data_is_no_part_of_raw() -> None:
     run = Run(user_data="hunter2-canary")
+    assert run.metadata.user_data is not None
     assert run.metadata.user_data.reveal() == b"hunter2-canary"
     assert "aHVudGVy" not in repr(run.metadata.raw)
     assert "hunter2" not in repr(run.metadata)

@@ -6,7 +6,7 @@ import base64
 import copy
 import json
 import logging
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from kit import ED25519, VM_ID
@@ -75,26 +75,26 @@ def fields(metadata: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
     return {name: getattr(metadata, name) for name in PARSED if name not in without}
 
 
-def test_every_field_of_a_whole_document():
+def test_every_field_of_a_whole_document() -> None:
     assert fields(parse(DOCUMENT)) == PARSED
 
 
-def test_what_imds_cannot_know_is_none():
+def test_what_imds_cannot_know_is_none() -> None:
     metadata = parse(DOCUMENT)
     assert (metadata.password, metadata.custom_data, metadata.provision_guest_proxy_agent) == (None, None, None)
     assert metadata.provenance == {}
 
 
-def test_a_byte_order_mark_is_passed_over():
+def test_a_byte_order_mark_is_passed_over() -> None:
     assert fields(parse_imds(json.dumps(DOCUMENT).encode("utf-8-sig"))) == PARSED
 
 
-def test_text_beyond_ascii():
+def test_text_beyond_ascii() -> None:
     document = changed("compute.osProfile.computerName", "größe-𝄞")
     assert parse_imds(json.dumps(document, ensure_ascii=False).encode()).local_hostname == "größe-𝄞"
 
 
-def test_the_simulators_own_document():
+def test_the_simulators_own_document() -> None:
     vm = Scenario.default().vm
     metadata = parse(instance_document(vm, api_version="2021-08-01", extended=True))
     assert (metadata.local_hostname, metadata.username, metadata.vm_id) == ("web-1", "azureuser", vm.vm_id)
@@ -104,7 +104,7 @@ def test_the_simulators_own_document():
     assert metadata.disable_password_authentication is True
 
 
-def test_an_old_api_versions_document_has_keys_and_tags_alone():
+def test_an_old_api_versions_document_has_keys_and_tags_alone() -> None:
     metadata = parse(instance_document(Scenario.default().vm, api_version="2019-06-01", extended=False))
     assert metadata.public_ssh_keys
     assert metadata.tags == {"role": "web", "environment": "demo"}
@@ -139,7 +139,7 @@ class TestNoDocument:
         ],
         ids=lambda value: repr(value)[:24] if isinstance(value, bytes) else None,
     )
-    def test_is_one_error_with_a_place(self, document, said):
+    def test_is_one_error_with_a_place(self, document: bytes, said: str) -> None:
         with pytest.raises(DocumentError) as caught:
             parse_imds(document)
         assert said in str(caught.value)
@@ -147,12 +147,12 @@ class TestNoDocument:
         assert len(str(caught.value)) < 120
 
     @pytest.mark.parametrize("compute", [GONE, None, [], "x", 1, True])
-    def test_without_compute_it_says_nothing_of_the_vm(self, compute):
+    def test_without_compute_it_says_nothing_of_the_vm(self, compute: object) -> None:
         with pytest.raises(DocumentError) as caught:
             parse(changed("compute", compute))
         assert caught.value.reason == "invalid IMDS metadata for key=compute"
 
-    def test_values_are_never_quoted(self):
+    def test_values_are_never_quoted(self) -> None:
         with pytest.raises(DocumentError) as caught:
             parse_imds(b'{"compute": {"userData": "hunter2-canary", }}')
         assert "hunter2-canary" not in str(caught.value)
@@ -173,7 +173,9 @@ TEXTS = [
 class TestTexts:
     @pytest.mark.parametrize(("path", "field"), TEXTS)
     @pytest.mark.parametrize("value", [GONE, None, ""], ids=["missing", "null", "empty"])
-    def test_absent_is_none_and_no_warning(self, path, field, value, caplog):
+    def test_absent_is_none_and_no_warning(
+        self, path: str, field: str, value: object, caplog: pytest.LogCaptureFixture
+    ) -> None:
         metadata = parse(changed(path, value))
         assert getattr(metadata, field) is None
         assert fields(metadata, without=(field,)) == {name: PARSED[name] for name in PARSED if name != field}
@@ -181,17 +183,19 @@ class TestTexts:
 
     @pytest.mark.parametrize(("path", "field"), TEXTS)
     @pytest.mark.parametrize("value", [0, 1, 1.5, True, False, [], ["x"], {}, {"a": "b"}, "a\ud800b"], ids=repr)
-    def test_a_wrong_type_is_left_out_and_named_and_hides_nothing(self, path, field, value, caplog):
+    def test_a_wrong_type_is_left_out_and_named_and_hides_nothing(
+        self, path: str, field: str, value: object, caplog: pytest.LogCaptureFixture
+    ) -> None:
         metadata = parse(changed(path, value))
         assert getattr(metadata, field) is None
         assert fields(metadata, without=(field,)) == {name: PARSED[name] for name in PARSED if name != field}
         assert [path in line.getMessage() for line in caplog.records] == [True]
 
     @pytest.mark.parametrize("pps_type", ["Running", "Savable", "OsDisk", "Unknown"])
-    def test_pps_type_is_passed_on(self, pps_type):
+    def test_pps_type_is_passed_on(self, pps_type: str) -> None:
         assert parse(changed("extended.compute.ppsType", pps_type)).pps_type == pps_type
 
-    def test_pps_type_none_is_an_ordinary_vm(self):
+    def test_pps_type_none_is_an_ordinary_vm(self) -> None:
         assert parse(changed("extended.compute.ppsType", "None")).pps_type is None
 
 
@@ -207,7 +211,7 @@ class TestTexts:
 @pytest.mark.parametrize(
     "value", [GONE, None, "x", 1, [], True], ids=["missing", "null", "text", "number", "list", "flag"]
 )
-def test_a_lost_object_hides_nothing_else(path, lost, value):
+def test_a_lost_object_hides_nothing_else(path: str, lost: tuple[str, ...], value: object) -> None:
     metadata = parse(changed(path, value))
     assert all(getattr(metadata, field) is None for field in lost)
     assert fields(metadata, without=lost) == {name: PARSED[name] for name in PARSED if name not in lost}
@@ -239,19 +243,19 @@ class TestPasswordFlag:
         ],
         ids=lambda value: "missing" if value is GONE else repr(value),
     )
-    def test_true_and_the_text_true_mean_the_same(self, value, flag):
+    def test_true_and_the_text_true_mean_the_same(self, value: object, flag: Optional[bool]) -> None:
         path = "compute.osProfile.disablePasswordAuthentication"
         assert parse(changed(path, value)).disable_password_authentication is flag
 
     @pytest.mark.parametrize("value", ["yes", 1, ["true"]])
-    def test_what_is_neither_is_named(self, value, caplog):
+    def test_what_is_neither_is_named(self, value: object, caplog: pytest.LogCaptureFixture) -> None:
         parse(changed("compute.osProfile.disablePasswordAuthentication", value))
         assert "disablePasswordAuthentication" in caplog.text
 
 
 class TestVmId:
     @pytest.mark.parametrize("value", [VM_ID, VM_ID.upper()])
-    def test_is_lower_case(self, value):
+    def test_is_lower_case(self, value: str) -> None:
         metadata = parse(changed("compute.vmId", value))
         assert (metadata.vm_id, metadata.instance_id) == (VM_ID, VM_ID)
 
@@ -275,7 +279,7 @@ class TestVmId:
         ],
         ids=repr,
     )
-    def test_what_is_no_uuid_never_becomes_a_path(self, value, caplog):
+    def test_what_is_no_uuid_never_becomes_a_path(self, value: object, caplog: pytest.LogCaptureFixture) -> None:
         metadata = parse(changed("compute.vmId", value))
         assert (metadata.vm_id, metadata.instance_id) == (None, None)
         assert metadata.username == "alex"
@@ -308,12 +312,12 @@ class TestKeys:
         ],
         ids=lambda value: "missing" if value is GONE else repr(value)[:40],
     )
-    def test_one_bad_entry_takes_no_other_down(self, value, keys):
+    def test_one_bad_entry_takes_no_other_down(self, value: object, keys: Optional[tuple[SshKey, ...]]) -> None:
         metadata = parse(changed("compute.publicKeys", value))
         assert metadata.public_ssh_keys == keys
         assert metadata.username == "alex"
 
-    def test_the_entry_left_out_is_named_by_its_number(self, caplog):
+    def test_the_entry_left_out_is_named_by_its_number(self, caplog: pytest.LogCaptureFixture) -> None:
         parse(changed("compute.publicKeys", [{"keyData": ED25519}, 7, {"keyData": 7}]))
         assert "compute.publicKeys[1] " in caplog.text
         assert "compute.publicKeys[2].keyData " in caplog.text
@@ -328,7 +332,7 @@ class TestKeys:
             ("no key\r\nat all", "no key at all"),
         ],
     )
-    def test_a_key_is_always_one_line(self, text, line):
+    def test_a_key_is_always_one_line(self, text: str, line: str) -> None:
         (key,) = parse(changed("compute.publicKeys", [{"keyData": text}])).public_ssh_keys
         assert key.key_data == line
 
@@ -353,13 +357,15 @@ class TestUserData:
         ],
         ids=lambda value: "missing" if value is GONE else repr(value)[:24],
     )
-    def test_is_decoded_or_left_out(self, value, data, caplog):
+    def test_is_decoded_or_left_out(
+        self, value: object, data: Optional[bytes], caplog: pytest.LogCaptureFixture
+    ) -> None:
         metadata = parse(changed("compute.userData", value))
         assert metadata.user_data == (None if data is None else Secret(data))
         assert metadata.username == "alex"
         assert "hunter2-canary" not in caplog.text
 
-    def test_broken_base64_is_named(self, caplog):
+    def test_broken_base64_is_named(self, caplog: pytest.LogCaptureFixture) -> None:
         parse(changed("compute.userData", "%%%"))
         assert "compute.userData" in caplog.text
 
@@ -387,7 +393,9 @@ class TestTags:
         ],
         ids=lambda value: "missing" if value is GONE else repr(value)[:30],
     )
-    def test_tags_come_from_the_list_and_else_from_the_text(self, listed, joined, tags):
+    def test_tags_come_from_the_list_and_else_from_the_text(
+        self, listed: object, joined: object, tags: Optional[dict[str, str]]
+    ) -> None:
         document = changed("compute.tagsList", listed)
         if joined is GONE:
             del document["compute"]["tags"]
@@ -397,7 +405,7 @@ class TestTags:
 
 
 class TestRaw:
-    def test_holds_the_document_without_its_secrets(self):
+    def test_holds_the_document_without_its_secrets(self) -> None:
         document = changed("compute.customData", "aHVudGVyMg==")
         raw = parse(document).raw["imds"]
         assert "userData" not in raw["compute"]
@@ -406,13 +414,13 @@ class TestRaw:
         assert raw == document
 
     @pytest.mark.parametrize("secret", ["hunter2-canary", ["hunter2-canary"], {"a": "hunter2-canary"}])
-    def test_holds_no_secret_of_a_wrong_type_either(self, secret, caplog):
+    def test_holds_no_secret_of_a_wrong_type_either(self, secret: object, caplog: pytest.LogCaptureFixture) -> None:
         metadata = parse(changed("compute.userData", secret))
         assert "hunter2-canary" not in json.dumps(metadata.raw)
         assert "hunter2-canary" not in repr(metadata)
         assert "hunter2-canary" not in caplog.text
 
-    def test_keeps_what_nobody_reads(self):
+    def test_keeps_what_nobody_reads(self) -> None:
         raw = parse(changed("compute.sku", {"new": ["kind", 1]})).raw["imds"]
         assert raw["compute"]["sku"] == {"new": ["kind", 1]}
 
@@ -425,7 +433,7 @@ class TestRaw:
             ("network", {"a\ud800": [{"b": "c\ud800"}]}),
         ],
     )
-    def test_half_a_surrogate_pair_reaches_no_file(self, path, value):
+    def test_half_a_surrogate_pair_reaches_no_file(self, path: str, value: object) -> None:
         """JSON can say it; a terminal and a file in UTF-8 cannot hold it."""
         metadata = parse(changed(path, value))
         for part in (metadata.raw, metadata.tags, metadata.network):
@@ -441,12 +449,12 @@ def nested(depth: int) -> Any:
 
 
 @pytest.mark.parametrize("depth", [10, 50])
-def test_a_strange_but_bounded_document_is_read(depth):
+def test_a_strange_but_bounded_document_is_read(depth: int) -> None:
     assert fields(parse(changed("compute.sku", nested(depth)))) == PARSED
 
 
 @pytest.mark.parametrize("depth", [100, 300, 600, 900])
-def test_a_document_too_deep_to_walk_is_refused(depth):
+def test_a_document_too_deep_to_walk_is_refused(depth: int) -> None:
     """JSON's reader takes more levels than those who copy or print the document can."""
     text = json.dumps(DOCUMENT).replace('"westeurope"', "[" * depth + "]" * depth)
     with pytest.raises(DocumentError) as caught:
@@ -454,13 +462,13 @@ def test_a_document_too_deep_to_walk_is_refused(depth):
     assert caught.value.reason == "error parsing IMDS metadata"
 
 
-def test_a_key_given_twice_is_the_last_one():
+def test_a_key_given_twice_is_the_last_one() -> None:
     """As every JSON reader of the standard library has it; no value of another type slips in by that."""
     text = json.dumps(DOCUMENT).replace('"zone": "1"', '"zone": 5, "zone": "2"')
     assert parse_imds(text.encode()).availability_zone == "2"
 
 
-def test_warnings_name_the_type_and_not_the_value(caplog):
+def test_warnings_name_the_type_and_not_the_value(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         parse(changed("compute.osProfile.adminUsername", ["hunter2-canary"]))
     assert "compute.osProfile.adminUsername" in caplog.text
@@ -469,7 +477,7 @@ def test_warnings_name_the_type_and_not_the_value(caplog):
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
-def test_a_number_that_json_cannot_say_hides_nothing_and_reaches_no_file(number):
+def test_a_number_that_json_cannot_say_hides_nothing_and_reaches_no_file(number: str) -> None:
     document = f'{{"compute": {{"location": "x", "sku": {number}}}, "network": {{"a": {number}}}}}'
     metadata = parse_imds(document.encode())
     assert metadata.region == "x"

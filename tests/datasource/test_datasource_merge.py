@@ -7,11 +7,12 @@ from kit import ED25519
 
 from azurelite.datasource import PRECEDENCE, merge, sources_of
 from azurelite.metadata import Metadata, Secret, SshKey
+from azurelite.record import replace
 
 KEYS = (SshKey.read(ED25519),)
 BYTES, TEXT = Secret(b"x"), Secret("x")
 # Every field with the sources that may give it, strongest first, and a value: the table, written down a second time.
-TABLE = {
+TABLE: dict[str, tuple[tuple[str, ...], object]] = {
     "instance_id": (("firmware", "imds"), "i"),
     "vm_id": (("firmware", "imds"), "i"),
     "random_seed": (("firmware",), BYTES),
@@ -35,7 +36,12 @@ ALL = ("firmware", "imds", "media", "certificates", "wireserver", "stranger")
 FIRMWARE_FIRST = ("instance_id", "vm_id")
 
 
-def test_the_table_here_covers_every_field():
+def part(name: str, value: object) -> Metadata:
+    """What a source says that knows one field only."""
+    return replace(Metadata(), **{name: value})
+
+
+def test_the_table_here_covers_every_field() -> None:
     known = {field.name for field in Metadata.FIELDS} - {"cloud_name", "platform", "provenance", "raw"}
     assert known == set(TABLE)
     assert {name: sources_of(name) for name in TABLE} == {name: sources for name, (sources, _) in TABLE.items()}
@@ -44,65 +50,65 @@ def test_the_table_here_covers_every_field():
 
 @pytest.mark.parametrize("source", ALL)
 @pytest.mark.parametrize("name", TABLE)
-def test_a_field_comes_only_from_its_own_sources(name, source):
+def test_a_field_comes_only_from_its_own_sources(name: str, source: str) -> None:
     sources, value = TABLE[name]
-    merged = merge({source: Metadata(**{name: value})})
+    merged = merge({source: part(name, value)})
     assert getattr(merged, name) == (value if source in sources else None)
     assert merged.provenance == ({name: source} if source in sources else {})
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_the_stronger_source_wins_and_the_next_one_steps_in(name):
+def test_the_stronger_source_wins_and_the_next_one_steps_in(name: str) -> None:
     sources, value = TABLE[name]
     for i, winner in enumerate(sources):
-        merged = merge({source: Metadata(**{name: value}) for source in reversed(sources[i:])})
+        merged = merge({source: part(name, value) for source in reversed(sources[i:])})
         assert merged.provenance == {name: winner}
 
 
 @pytest.mark.parametrize("name", FIRMWARE_FIRST)
-def test_the_firmware_wins_over_imds(name):
-    parts = {"imds": Metadata(**{name: "i"}), "firmware": Metadata(**{name: "f"})}
+def test_the_firmware_wins_over_imds(name: str) -> None:
+    parts = {"imds": part(name, "i"), "firmware": part(name, "f")}
     merged = merge(parts)
     assert (getattr(merged, name), merged.provenance[name]) == ("f", "firmware")
 
 
 @pytest.mark.parametrize("name", FIRMWARE_FIRST)
-def test_imds_is_used_where_the_firmware_has_no_id(name):
-    merged = merge({"firmware": Metadata(), "imds": Metadata(**{name: "i"})})
+def test_imds_is_used_where_the_firmware_has_no_id(name: str) -> None:
+    merged = merge({"firmware": Metadata(), "imds": part(name, "i")})
     assert (getattr(merged, name), merged.provenance[name]) == ("i", "imds")
 
 
 @pytest.mark.parametrize("name", ["region", "vm_id", "username"])
-def test_the_order_of_the_parts_does_not_matter(name):
-    parts = {"imds": Metadata(**{name: "i"}), "firmware": Metadata(**{name: "f"})}
+def test_the_order_of_the_parts_does_not_matter(name: str) -> None:
+    parts = {"imds": part(name, "i"), "firmware": part(name, "f")}
     assert merge(parts) == merge(dict(reversed(list(parts.items()))))
 
 
-def test_an_empty_key_list_is_no_answer():
+def test_an_empty_key_list_is_no_answer() -> None:
     merged = merge({"imds": Metadata(public_ssh_keys=())})
     assert merged.public_ssh_keys is None
     assert "public_ssh_keys" not in merged.provenance
 
 
-def test_false_is_an_answer():
+def test_false_is_an_answer() -> None:
     merged = merge({"imds": Metadata(disable_password_authentication=False)})
     assert merged.disable_password_authentication is False
     assert merged.provenance == {"disable_password_authentication": "imds"}
 
 
 @pytest.mark.parametrize("parts", [{}, {"firmware": Metadata()}, {"imds": Metadata(), "wireserver": Metadata()}])
-def test_nothing_at_all_is_still_azure(parts):
+def test_nothing_at_all_is_still_azure(parts: dict[str, Metadata]) -> None:
     merged = merge(parts)
     assert merged == Metadata(cloud_name="azure", platform="azure")
     assert (merged.provenance, merged.raw) == ({}, {})
 
 
-def test_raw_documents_of_all_sources_are_kept():
+def test_raw_documents_of_all_sources_are_kept() -> None:
     parts = {"imds": Metadata(raw={"imds": {"a": 1}}), "wireserver": Metadata(raw={"goal_state": {"b": 2}})}
     assert merge(parts).raw == {"imds": {"a": 1}, "goal_state": {"b": 2}}
 
 
-def test_the_parts_are_left_as_they_were():
-    part = Metadata(username="alex", raw={"imds": {}})
-    merge({"imds": part})
-    assert part == Metadata(username="alex", raw={"imds": {}})
+def test_the_parts_are_left_as_they_were() -> None:
+    given = Metadata(username="alex", raw={"imds": {}})
+    merge({"imds": given})
+    assert given == Metadata(username="alex", raw={"imds": {}})

@@ -63,10 +63,13 @@ class Link:
         self.sock.close()
 
 
+Script = Callable[[Link], object]
+
+
 class RawServer:
     """Plays `script` for every connection; the connection is closed behind it."""
 
-    def __init__(self, script: Callable[[Link], Any]) -> None:
+    def __init__(self, script: Script) -> None:
         self.requests: list[bytes] = []
         self.connections = 0
         self.stopping = threading.Event()
@@ -114,7 +117,7 @@ class RawServer:
                 return  # the client has hung up
 
 
-def answering(*answers: bytes) -> Callable[[Link], Any]:
+def answering(*answers: bytes) -> Script:
     """A script: the n-th request of a connection gets the n-th answer, and after the last one it hangs up."""
 
     def script(link: Link) -> None:
@@ -126,7 +129,7 @@ def answering(*answers: bytes) -> Callable[[Link], Any]:
     return script
 
 
-def always(answer: bytes) -> Callable[[Link], Any]:
+def always(answer: bytes) -> Script:
     """A script: every request gets that answer, over a connection that stays."""
 
     def script(link: Link) -> None:
@@ -136,12 +139,32 @@ def always(answer: bytes) -> Callable[[Link], Any]:
     return script
 
 
+def resetting(link: Link) -> None:
+    """A script: the request is read and answered with a RST."""
+    if link.read():
+        link.reset()
+
+
+class Scripts:
+    """The scripts that are ready to use."""
+
+    OK = OK
+    answering = staticmethod(answering)
+    always = staticmethod(always)
+    resetting = staticmethod(resetting)
+
+
+Raw = Callable[[Script], RawServer]
+Simulate = Callable[..., Simulator]
+Dial = Callable[..., Fabric]
+
+
 @pytest.fixture
-def raw() -> Iterator[Callable[[Callable[[Link], Any]], RawServer]]:
+def raw() -> Iterator[Raw]:
     """Starts a RawServer, as often as a test likes."""
     started: list[RawServer] = []
 
-    def start(script: Callable[[Link], Any]) -> RawServer:
+    def start(script: Script) -> RawServer:
         started.append(RawServer(script))
         return started[-1]
 
@@ -151,7 +174,7 @@ def raw() -> Iterator[Callable[[Callable[[Link], Any]], RawServer]]:
 
 
 @pytest.fixture
-def simulate() -> Iterator[Callable[..., Simulator]]:
+def simulate() -> Iterator[Simulate]:
     """Starts a fabric with faults (mappings) and a VM (keywords)."""
     started: list[Simulator] = []
 
@@ -197,7 +220,7 @@ def ask(clock: FastClock) -> Iterator[Asker]:
 
 
 @pytest.fixture
-def dial(clock: FastClock) -> Iterator[Callable[..., Fabric]]:
+def dial(clock: FastClock) -> Iterator[Dial]:
     """Opens a Fabric on a base URL."""
     opened: list[Fabric] = []
 
@@ -214,12 +237,6 @@ def dial(clock: FastClock) -> Iterator[Callable[..., Fabric]]:
 
 
 @pytest.fixture
-def scripts() -> Any:
-    """The ready-made scripts, for modules that cannot import a conftest."""
-
-    class Scripts:
-        OK = OK
-        answering = staticmethod(answering)
-        always = staticmethod(always)
-
+def scripts() -> type[Scripts]:
+    """The scripts that are ready to use."""
     return Scripts

@@ -164,11 +164,11 @@ class Watched(Commands):
         self.modes: set[tuple[str, int]] = set()
         self.before: Callable[[Sequence[str]], None] = lambda _: None
 
-    def run(self, argv: Sequence[str], *, timeout: float, secret_input: Optional[Secret] = None) -> str:
+    def run(self, argv: Sequence[str], *, timeout: float, **inputs: Any) -> str:
         self.argvs.append(list(argv))
         self.before(argv)
         try:
-            return super().run(argv, timeout=timeout, secret_input=secret_input)
+            return super().run(argv, timeout=timeout, **inputs)
         finally:
             self._look(argv)
 
@@ -596,8 +596,8 @@ class TestManyBlocks:
 
         def run(pem: str) -> tuple[Certificate, ...]:
             class Replaced(Watched):
-                def run(self, argv: Sequence[str], *, timeout: float, secret_input: Optional[Secret] = None) -> str:
-                    said = super().run(argv, timeout=timeout, secret_input=secret_input)
+                def run(self, argv: Sequence[str], *, timeout: float, **inputs: Any) -> str:
+                    said = super().run(argv, timeout=timeout, **inputs)
                     return pem if argv[1] == "pkcs12" else said
 
             ask.commands = Replaced(ask.quick_openssl)
@@ -668,7 +668,7 @@ class NoOpenssl(Commands):
     def find(self, name: str) -> Optional[str]:
         return None
 
-    def run(self, argv: Sequence[str], *, timeout: float, secret_input: Optional[Secret] = None) -> str:
+    def run(self, *_: object, **__: object) -> str:
         raise AssertionError("nothing is to be run")
 
 

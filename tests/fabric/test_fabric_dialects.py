@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,6 @@ from azurelite.errors import FabricError, ReportRefusedError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.health import READY, failed, in_progress
 from azurelite.fabric.settings import WireServerSettings
-from azurelite.record import replace
 from azurelite.simulator import Fault, Scenario, Simulator
 
 

@@ -50,22 +50,22 @@ def emptied(element: str, text: str = "") -> str:
         pytest.param(XML.replace("<GoalState>", '<GoalState a="b" xmlns:x="y">').encode(), id="attributes"),
     ],
 )
-def test_any_honest_way_of_writing_it(document):
+def test_any_honest_way_of_writing_it(document: bytes) -> None:
     assert parse_goal_state(document) == PARSED
 
 
-def test_what_the_simulator_says():
+def test_what_the_simulator_says() -> None:
     document = goal_state_xml("127.0.0.1:80", 3, container_id="c&1", instance_id="i<1>._x")
     assert parse_goal_state(document.encode()) == GoalState("c&1", "i<1>._x", "3", None)
 
 
 @pytest.mark.parametrize("text", ["", "  \r\n "])
-def test_an_empty_certificates_url_is_none(text):
+def test_an_empty_certificates_url_is_none(text: str) -> None:
     assert parse_goal_state(emptied("Certificates", text).encode()).certificates_url is None
 
 
 @pytest.mark.parametrize("incarnation", ["0", "1", "4294967296", "two"])
-def test_the_incarnation_is_kept_as_text(incarnation):
+def test_the_incarnation_is_kept_as_text(incarnation: str) -> None:
     assert parse_goal_state(emptied("Incarnation", incarnation).encode()).incarnation == incarnation
 
 
@@ -80,7 +80,7 @@ def test_the_incarnation_is_kept_as_text(incarnation):
         ("Container", "Container/RoleInstanceList/RoleInstance", True),
     ],
 )
-def test_a_missing_element_is_named(element, named, transient):
+def test_a_missing_element_is_named(element: str, named: str, transient: bool) -> None:
     with pytest.raises(DocumentError) as caught:
         parse_goal_state(without(element).encode())
     assert f"goal state: {named} is missing" in str(caught.value)
@@ -90,7 +90,7 @@ def test_a_missing_element_is_named(element, named, transient):
 
 @pytest.mark.parametrize("element", ["Incarnation", "ContainerId", "InstanceId"])
 @pytest.mark.parametrize("text", ["", " \r\n\t", "<b>nested</b>", "<!-- c -->"])
-def test_an_empty_element_is_a_missing_one(element, text):
+def test_an_empty_element_is_a_missing_one(element: str, text: str) -> None:
     with pytest.raises(DocumentError, match=f"{element} is missing or empty"):
         parse_goal_state(emptied(element, text).encode())
 
@@ -129,7 +129,7 @@ def test_an_empty_element_is_a_missing_one(element, text):
         pytest.param(b"<" + b"A" * 10_000 + b"/>", "not GoalState", id="a long name"),
     ],
 )
-def test_what_is_no_goal_state_is_said_in_one_short_line(document, said):
+def test_what_is_no_goal_state_is_said_in_one_short_line(document: bytes, said: str) -> None:
     with pytest.raises(DocumentError) as caught:
         parse_goal_state(document)
     assert said in str(caught.value)
@@ -155,7 +155,7 @@ LOL = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10))
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_no_dtd_and_no_entity(doctype, encoding):
+def test_no_dtd_and_no_entity(doctype: str, encoding: str) -> None:
     hostile = f"<?xml version='1.0' encoding='{encoding}'?>{doctype}{BODY}".replace("c-1", "&e;" * 1000)
     started = time.monotonic()
     with pytest.raises(DocumentError, match="DTDs and entities are not accepted") as caught:
@@ -165,11 +165,11 @@ def test_no_dtd_and_no_entity(doctype, encoding):
     assert "passwd" not in str(caught.value)
 
 
-def test_a_deep_tree_is_only_a_strange_document():
+def test_a_deep_tree_is_only_a_strange_document() -> None:
     deep = b"<a>" * 50_000 + b"</a>" * 50_000
     assert parse_goal_state(XML.encode().replace(b"<Container>", deep + b"<Container>")) == PARSED
 
 
-def test_the_first_role_instance_is_this_vms():
+def test_the_first_role_instance_is_this_vms() -> None:
     second = "<RoleInstance><InstanceId>other</InstanceId></RoleInstance></RoleInstanceList>"
     assert parse_goal_state(XML.replace("</RoleInstanceList>", second).encode()) == PARSED

@@ -5,9 +5,10 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
+from fabric.conftest import Dial, Simulate
 
 from azurelite.fabric.goalstate import GoalState
-from azurelite.fabric.health import DESCRIPTION_LIMIT, READY, failed, health_document, in_progress
+from azurelite.fabric.health import DESCRIPTION_LIMIT, READY, Health, failed, health_document, in_progress
 
 STATE = GoalState("container", "instance", "1")
 ROLE = "Container/RoleInstanceList/Role"
@@ -19,10 +20,12 @@ UNWRITABLE = [chr(i) for i in (*range(9), 11, 12, *range(14, 32), 0xD800, 0xDBFF
 
 def read(description: str) -> str:
     root = ElementTree.fromstring(health_document(failed(description), STATE))
-    return root.findtext(DESCRIPTION)
+    text = root.findtext(DESCRIPTION)
+    assert text is not None
+    return text
 
 
-def test_ready_has_no_details():
+def test_ready_has_no_details() -> None:
     root = ElementTree.fromstring(health_document(READY, STATE))
     assert root.tag == "Health"
     assert root.findtext("GoalStateIncarnation") == "1"
@@ -35,7 +38,7 @@ def test_ready_has_no_details():
 @pytest.mark.parametrize(
     ("health", "substatus"), [(failed("why"), "ProvisioningFailed"), (in_progress("why"), "Provisioning")]
 )
-def test_not_ready_says_which_and_why(health, substatus):
+def test_not_ready_says_which_and_why(health: Health, substatus: str) -> None:
     root = ElementTree.fromstring(health_document(health, STATE))
     assert root.findtext(f"{ROLE}/Health/State") == "NotReady"
     assert root.findtext(f"{ROLE}/Health/Details/SubStatus") == substatus
@@ -43,16 +46,16 @@ def test_not_ready_says_which_and_why(health, substatus):
 
 
 @pytest.mark.parametrize("text", [*AS_THEY_ARE.split(" "), AS_THEY_ARE, "\x7f", "\x85", "\xa0", "\u2028", "\ufffd"])
-def test_a_parser_reads_back_what_was_said(text):
+def test_a_parser_reads_back_what_was_said(text: str) -> None:
     assert read(text) == text
 
 
 @pytest.mark.parametrize("character", UNWRITABLE, ids=lambda character: f"U+{ord(character):04X}")
-def test_what_xml_cannot_write_becomes_a_blank(character):
+def test_what_xml_cannot_write_becomes_a_blank(character: str) -> None:
     assert read(f"a{character}b") == "a b"
 
 
-def test_every_character_makes_a_well_formed_document():
+def test_every_character_makes_a_well_formed_document() -> None:
     for start in range(0, 0x110000, 512):
         if start % 0x1000 in (0, 0xE00) or start < 0x3000:  # all of the low ones, and both ends of every block
             text = "".join(map(chr, range(start, start + 512)))
@@ -61,27 +64,27 @@ def test_every_character_makes_a_well_formed_document():
 
 @pytest.mark.parametrize("character", ["a", "&", "<", "ß", "€", "𝄞", "\x00", "\ud800"])
 @pytest.mark.parametrize("length", [511, 512, 513, 10_000])
-def test_a_description_is_cut_at_512_characters_and_never_within_an_escape(character, length):
+def test_a_description_is_cut_at_512_characters_and_never_within_an_escape(character: str, length: int) -> None:
     text = read(character * length)
     assert len(text) == min(length, DESCRIPTION_LIMIT)
     assert len(set(text)) == 1
 
 
 @pytest.mark.parametrize("character", ["&", "𝄞", "\ufffd"])
-def test_the_escaped_description_fits_wireservers_limit(character):
+def test_the_escaped_description_fits_wireservers_limit(character: str) -> None:
     document = health_document(failed(character * 9999), STATE)
     escaped = document.partition(b"<Description>")[2].partition(b"</Description>")[0]
     assert len(escaped) <= 4096
 
 
 @pytest.mark.parametrize("text", ['a"b', "<c/>", "a&b", "a\x00b", "</ContainerId>"])
-def test_ids_are_escaped_too(text):
+def test_ids_are_escaped_too(text: str) -> None:
     root = ElementTree.fromstring(health_document(READY, GoalState(text, text, text)))
     ids = [root.findtext(path) for path in ("GoalStateIncarnation", "Container/ContainerId", f"{ROLE}/InstanceId")]
     assert ids == [text.replace("\x00", " ")] * 3
 
 
-def test_awkward_text_arrives_at_the_fabric_as_it_was(dial, simulate):
+def test_awkward_text_arrives_at_the_fabric_as_it_was(dial: Dial, simulate: Simulate) -> None:
     simulator = simulate()
     fabric = dial(simulator.url)
     for text in (AS_THEY_ARE, "𝄞" * 600, "&" * 600):

@@ -8,6 +8,8 @@ import time
 import uuid
 
 import pytest
+from fabric.conftest import Asker, Link, Raw, Scripts, Simulate
+from kit import FastClock
 
 from azurelite.clock import Deadline
 from azurelite.errors import HttpStatusError, TransportError
@@ -26,7 +28,9 @@ def headers_of(request: bytes) -> dict[str, str]:
 
 class TestRerouting:
     @pytest.mark.parametrize("variable", PROXY_VARIABLES)
-    def test_no_proxy_variable_is_obeyed(self, ask, raw, scripts, monkeypatch, variable):
+    def test_no_proxy_variable_is_obeyed(
+        self, ask: Asker, raw: Raw, scripts: type[Scripts], monkeypatch: pytest.MonkeyPatch, variable: str
+    ) -> None:
         black_hole = raw(lambda link: link.wait(5))
         server = raw(scripts.always(scripts.OK))
         for name in ("no_proxy", "NO_PROXY", *PROXY_VARIABLES):
@@ -36,7 +40,9 @@ class TestRerouting:
         assert black_hole.connections == 0
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-    def test_a_redirect_is_a_final_status_and_never_followed(self, ask, raw, scripts, status):
+    def test_a_redirect_is_a_final_status_and_never_followed(
+        self, ask: Asker, raw: Raw, scripts: type[Scripts], status: int
+    ) -> None:
         elsewhere = raw(scripts.always(scripts.OK))
         head = f"HTTP/1.1 {status} Moved\r\nLocation: {elsewhere.url}/\r\nContent-Length: 0\r\n\r\n"
         server = raw(scripts.always(head.encode()))
@@ -45,7 +51,7 @@ class TestRerouting:
         assert caught.value.status == status
         assert (len(server.requests), elsewhere.connections) == (1, 0)
 
-    def test_a_redirect_to_itself_without_end_is_asked_once(self, ask, simulate):
+    def test_a_redirect_to_itself_without_end_is_asked_once(self, ask: Asker, simulate: Simulate) -> None:
         simulator = simulate({"endpoint": "any", "redirect": "/"})
         with pytest.raises(HttpStatusError):
             ask(simulator.url, seconds=60)
@@ -53,7 +59,7 @@ class TestRerouting:
 
 
 class TestWhatIsSent:
-    def test_user_agent_and_host_and_the_headers_given(self, ask, raw, scripts):
+    def test_user_agent_and_host_and_the_headers_given(self, ask: Asker, raw: Raw, scripts: type[Scripts]) -> None:
         server = raw(scripts.always(scripts.OK))
         ask(f"{server.url}/metadata/instance?a=1&b=2")
         sent = headers_of(server.requests[0])
@@ -63,14 +69,14 @@ class TestWhatIsSent:
         assert sent["metadata"] == "true"
         assert "x-forwarded-for" not in sent
 
-    def test_every_try_has_a_fresh_client_request_id(self, ask, simulate):
+    def test_every_try_has_a_fresh_client_request_id(self, ask: Asker, simulate: Simulate) -> None:
         simulator = simulate({"endpoint": "any", "status": 503, "requests": "1-4"}, {"endpoint": "any", "status": 200})
         ask(simulator.url, seconds=60)
         ids = [uuid.UUID(request.headers["x-ms-client-request-id"]) for request in simulator.requests]
         assert len(set(ids)) == 5
         assert {(one.version, one.variant) for one in ids} == {(4, uuid.RFC_4122)}
 
-    def test_a_body_is_posted_with_its_length(self, ask, simulate):
+    def test_a_body_is_posted_with_its_length(self, ask: Asker, simulate: Simulate) -> None:
         simulator = simulate({"endpoint": "any", "status": 200})
         ask(simulator.url, body=b"caf\xc3\xa9")
         assert [(one.method, one.body) for one in simulator.requests] == [("POST", b"caf\xc3\xa9")]
@@ -78,19 +84,23 @@ class TestWhatIsSent:
 
 class TestWhatCounts:
     @pytest.mark.parametrize("status", [200, 201, 202, 204, 206])
-    def test_every_2xx_is_an_answer(self, ask, simulate, status):
+    def test_every_2xx_is_an_answer(self, ask: Asker, simulate: Simulate, status: int) -> None:
         simulator = simulate({"endpoint": "any", "status": status})
         assert ask(simulator.url).status == status
 
     @pytest.mark.parametrize("status", [101, 199, 300, 304, 400, 401, 451, 600, 999])
-    def test_every_other_status_is_final_unless_the_table_has_it(self, ask, raw, scripts, status):
+    def test_every_other_status_is_final_unless_the_table_has_it(
+        self, ask: Asker, raw: Raw, scripts: type[Scripts], status: int
+    ) -> None:
         server = raw(scripts.answering(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status))
         with pytest.raises(HttpStatusError) as caught:
             ask(server.url, seconds=60)
         assert (caught.value.status, len(server.requests)) == (status, 1)
         assert caught.value.data == {"http_code": str(status), "url": server.url}
 
-    def test_the_body_of_a_refusal_is_there_to_read_and_not_in_the_message(self, ask, simulate):
+    def test_the_body_of_a_refusal_is_there_to_read_and_not_in_the_message(
+        self, ask: Asker, simulate: Simulate
+    ) -> None:
         simulator = simulate({"endpoint": "any", "status": 400, "body": "InvalidContainerConfiguration"})
         with pytest.raises(HttpStatusError) as caught:
             ask(simulator.url)
@@ -111,7 +121,9 @@ class TestWhatCounts:
             pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"Content-Length: 3\r\n\r\nabc", b"abc", id="100"),
         ],
     )
-    def test_bodies_are_taken_as_they_come(self, ask, raw, scripts, answer, body):
+    def test_bodies_are_taken_as_they_come(
+        self, ask: Asker, raw: Raw, scripts: type[Scripts], answer: bytes, body: bytes
+    ) -> None:
         assert ask(raw(scripts.answering(answer)).url).body == body
 
 
@@ -135,8 +147,10 @@ class TestTornAnswers:
             pytest.param(HEAD + b"Content-Length: 10\r\n\r\nabc", id="fewer bytes than announced"),
         ],
     )
-    def test_half_an_answer_is_none_and_is_asked_for_again(self, ask, raw, scripts, answer):
-        def script(link):
+    def test_half_an_answer_is_none_and_is_asked_for_again(
+        self, ask: Asker, raw: Raw, scripts: type[Scripts], answer: bytes
+    ) -> None:
+        def script(link: Link) -> None:
             scripts.answering(answer if link.number == 1 else scripts.OK)(link)
 
         server = raw(script)
@@ -144,18 +158,16 @@ class TestTornAnswers:
         assert [exchange.error for exchange in ask.http.exchanges] == ["connection error", None]
         assert ask.clock.slept == [1.0]
 
-    def test_a_reset_is_a_connection_error_and_asked_again(self, ask, raw, scripts):
-        def script(link):
-            if link.number > 1:
-                return scripts.answering(scripts.OK)(link)
-            return link.read() and link.reset()
+    def test_a_reset_is_a_connection_error_and_asked_again(self, ask: Asker, raw: Raw, scripts: type[Scripts]) -> None:
+        def script(link: Link) -> None:
+            (scripts.resetting if link.number == 1 else scripts.answering(scripts.OK))(link)
 
         assert ask(raw(script).url, seconds=5).body == b"ok"
         assert [exchange.error for exchange in ask.http.exchanges] == ["connection error", None]
 
-    def test_the_reason_is_one_clean_phrase(self, ask, raw, scripts):
+    def test_the_reason_is_one_clean_phrase(self, ask: Asker, raw: Raw, scripts: type[Scripts]) -> None:
         with pytest.raises(TransportError) as caught:
-            ask(raw(lambda link: link.read() and link.reset()).url)
+            ask(raw(scripts.resetting).url)
         assert caught.value.reason == "connection error"
         assert caught.value.data["exception"] == "Connection reset by peer"
 
@@ -167,12 +179,14 @@ class TestTornAnswers:
             (HEAD + b"Content-Length: 10\r\n\r\nabc", "the answer was cut off"),
         ],
     )
-    def test_the_detail_is_about_the_answer_and_not_about_the_library(self, ask, raw, scripts, answer, detail):
+    def test_the_detail_is_about_the_answer_and_not_about_the_library(
+        self, ask: Asker, raw: Raw, scripts: type[Scripts], answer: bytes, detail: str
+    ) -> None:
         with pytest.raises(TransportError) as caught:
             ask(raw(scripts.answering(answer)).url)
         assert caught.value.data["exception"].strip() == detail
 
-    def test_a_refused_connection_ends_at_the_deadline(self, ask):
+    def test_a_refused_connection_ends_at_the_deadline(self, ask: Asker) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(TransportError) as caught:
@@ -181,29 +195,29 @@ class TestTornAnswers:
         assert 5 <= len(ask.clock.slept) <= 10
         assert sum(ask.clock.slept) <= 10
 
-    def test_an_address_refused_at_first_is_asked_again(self, ask):
+    def test_an_address_refused_at_first_is_asked_again(self) -> None:
         """As WireServer's may be at boot."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         listening = []
 
-        class Opening(type(ask.clock)):
-            def sleep(self, seconds):
+        class Opening(FastClock):
+            def sleep(self, seconds: float) -> None:
                 super().sleep(seconds)
                 listening.append(socket.create_server(("127.0.0.1", port)))
 
         with pytest.raises(TransportError) as caught:
-            type(ask)(Opening())(f"http://127.0.0.1:{port}", seconds=1.5, timeout=0.2)
+            Asker(Opening())(f"http://127.0.0.1:{port}", seconds=1.5, timeout=0.2)
         listening[0].close()
         assert caught.value.kind == "read timeout"  # so somebody was there, who then said nothing
 
 
 class TestSizeCap:
-    def test_the_largest_answer_passes(self, ask, simulate):
+    def test_the_largest_answer_passes(self, ask: Asker, simulate: Simulate) -> None:
         simulator = simulate({"endpoint": "any", "size": SIZE_CAP})
         assert len(ask(simulator.url, timeout=5, seconds=5).body) == SIZE_CAP
 
-    def test_one_byte_more_is_refused_at_once(self, ask, simulate):
+    def test_one_byte_more_is_refused_at_once(self, ask: Asker, simulate: Simulate) -> None:
         simulator = simulate({"endpoint": "any", "size": SIZE_CAP + 1})
         with pytest.raises(TransportError) as caught:
             ask(simulator.url, timeout=5, seconds=60)
@@ -219,8 +233,8 @@ class TestSizeCap:
             pytest.param(b"Content-Length: 99999999999\r\n\r\n", b"x" * 0x10000, id="a length as large"),
         ],
     )
-    def test_an_endless_body_is_cut_off(self, ask, raw, status, head, block):
-        def script(link):
+    def test_an_endless_body_is_cut_off(self, ask: Asker, raw: Raw, status: bytes, head: bytes, block: bytes) -> None:
+        def script(link: Link) -> None:
             link.read()
             link.send(b"HTTP/1.1 " + status + b"\r\n" + head)
             while not link.wait(0):
@@ -231,7 +245,7 @@ class TestSizeCap:
             ask(server.url, timeout=5, seconds=60)
         assert (caught.value.kind, server.connections) == ("response too large", 1)
 
-    def test_the_client_is_of_use_afterwards(self, ask, simulate):
+    def test_the_client_is_of_use_afterwards(self, ask: Asker, simulate: Simulate) -> None:
         simulator = simulate(
             {"endpoint": "any", "size": SIZE_CAP + 1, "requests": 1}, {"endpoint": "any", "status": 200}
         )
@@ -241,7 +255,7 @@ class TestSizeCap:
 
 
 class TestRepeating:
-    def test_an_endless_503_ends_at_the_deadline(self, ask, simulate):
+    def test_an_endless_503_ends_at_the_deadline(self, ask: Asker, simulate: Simulate) -> None:
         simulator = simulate({"endpoint": "any", "status": 503})
         started = time.monotonic()
         with pytest.raises(HttpStatusError) as caught:
@@ -273,37 +287,41 @@ class TestRepeating:
             ("Fri, 31 Dec 2100 23:59:59 GMT", 1),
         ],
     )
-    def test_retry_after_in_seconds_is_honoured_up_to_30(self, ask, simulate, header, pause):
+    def test_retry_after_in_seconds_is_honoured_up_to_30(
+        self, ask: Asker, simulate: Simulate, header: str, pause: int
+    ) -> None:
         busy = {"endpoint": "any", "status": 503, "requests": 1, "headers": {"Retry-After": header}}
         simulator = simulate(busy, {"endpoint": "any", "status": 200})
         ask(simulator.url, seconds=60)
         assert ask.clock.slept == [pause]
 
-    def test_retry_after_never_leads_past_the_deadline(self, ask, simulate):
+    def test_retry_after_never_leads_past_the_deadline(self, ask: Asker, simulate: Simulate) -> None:
         simulator = simulate({"endpoint": "any", "status": 503, "headers": {"Retry-After": "20"}})
         with pytest.raises(HttpStatusError):
             ask(simulator.url, seconds=15)
         assert len(simulator.requests) == 2, "one more try, just ahead of the deadline"
         assert 13 < sum(ask.clock.slept) < 15
 
-    def test_retry_after_on_a_final_status_changes_nothing(self, ask, simulate):
+    def test_retry_after_on_a_final_status_changes_nothing(self, ask: Asker, simulate: Simulate) -> None:
         simulator = simulate({"endpoint": "any", "status": 400, "headers": {"Retry-After": "1"}})
         with pytest.raises(HttpStatusError):
             ask(simulator.url, seconds=60)
         assert len(simulator.requests) == 1
 
-    def test_the_clocks_jitter_lengthens_the_pause(self, ask, simulate):
-        class Jittery(type(ask.clock)):
-            def jitter(self):
+    def test_the_clocks_jitter_lengthens_the_pause(self, simulate: Simulate) -> None:
+        class Jittery(FastClock):
+            def jitter(self) -> float:
                 return 0.5
 
         simulator = simulate({"endpoint": "any", "status": 503, "requests": 1}, {"endpoint": "any", "status": 200})
-        jittery = type(ask)(Jittery())
+        jittery = Asker(Jittery())
         jittery(simulator.url, seconds=60, table=RetryTable({503: 4}))
         jittery.http.close()
         assert jittery.clock.slept == [4.5]
 
-    def test_trouble_is_told_once_per_kind_and_never_as_a_warning(self, ask, simulate, caplog):
+    def test_trouble_is_told_once_per_kind_and_never_as_a_warning(
+        self, ask: Asker, simulate: Simulate, caplog: pytest.LogCaptureFixture
+    ) -> None:
         troubles = [503, 503, 500, 503]
         faults = [{"endpoint": "any", "status": s, "requests": n} for n, s in enumerate(troubles, 1)]
         simulator = simulate(*faults, {"endpoint": "any", "status": 200})
@@ -314,14 +332,14 @@ class TestRepeating:
 
 
 class TestNoTime:
-    def test_nothing_is_sent_when_no_time_is_left(self, ask, raw, scripts):
+    def test_nothing_is_sent_when_no_time_is_left(self, ask: Asker, raw: Raw, scripts: type[Scripts]) -> None:
         server = raw(scripts.always(scripts.OK))
         with pytest.raises(TransportError) as caught:
             ask(server.url, seconds=0)
         assert caught.value.kind == "connection timeout"
         assert (server.connections, ask.http.exchanges, ask.clock.slept) == (0, [], [])
 
-    def test_one_exchange_is_bounded_by_the_deadline_too(self, ask, raw):
+    def test_one_exchange_is_bounded_by_the_deadline_too(self, ask: Asker, raw: Raw) -> None:
         server = raw(lambda link: link.read() and link.wait(5))
         started = time.monotonic()
         with pytest.raises(TransportError) as caught:
@@ -331,11 +349,10 @@ class TestNoTime:
 
 
 class TestRecord:
-    def test_every_exchange_is_recorded(self, ask, raw, scripts):
-        def script(link):
-            if link.number == 1:
-                return link.read() and link.reset()
-            return scripts.answering(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", scripts.OK)(link)
+    def test_every_exchange_is_recorded(self, ask: Asker, raw: Raw, scripts: type[Scripts]) -> None:
+        def script(link: Link) -> None:
+            busy = scripts.answering(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", scripts.OK)
+            (scripts.resetting if link.number == 1 else busy)(link)
 
         server = raw(script)
         ask(server.url, seconds=10)
@@ -350,7 +367,7 @@ class TestRecord:
         assert starts[1] >= 1  # the pause is part of the story
         assert all(0 <= one.seconds < 1 for one in ask.http.exchanges)
 
-    def test_a_time_out_is_recorded_with_its_length(self, ask, raw):
+    def test_a_time_out_is_recorded_with_its_length(self, ask: Asker, raw: Raw) -> None:
         server = raw(lambda link: link.read() and link.wait(5))
         with pytest.raises(TransportError):
             ask(server.url, timeout=0.2)
@@ -359,7 +376,7 @@ class TestRecord:
         assert 0.15 <= exchange.seconds < 2
 
 
-def test_ipv6_addresses_can_be_asked(ask):
+def test_ipv6_addresses_can_be_asked(ask: Asker) -> None:
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     try:
@@ -371,7 +388,7 @@ def test_ipv6_addresses_can_be_asked(ask):
     assert caught.value.kind == "read timeout"
 
 
-def test_a_deadline_is_made_once_and_holds_for_all_tries(ask, simulate):
+def test_a_deadline_is_made_once_and_holds_for_all_tries(ask: Asker, simulate: Simulate) -> None:
     simulator = simulate({"endpoint": "any", "status": 503})
     deadline = Deadline(ask.clock, 10)
     for _ in range(2):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from kit import FastClock
 
 from azurelite.errors import FabricError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.settings import ImdsSettings
-from azurelite.record import replace
 from azurelite.simulator import Fault, Scenario, Simulator
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import pytest
 
 from azurelite.fabric import retry
@@ -16,34 +18,35 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_repeated_and_final_statuses(name):
+def test_repeated_and_final_statuses(name: str) -> None:
     table, repeated = TABLES[name]
     found = {status for status in range(100, 600) if table.pause(status, retry_after=None, jitter=0) is not None}
     assert found == repeated
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_no_answer_at_all_is_always_repeated(name):
+def test_no_answer_at_all_is_always_repeated(name: str) -> None:
     assert TABLES[name][0].pause(None, retry_after=None, jitter=0) == 1
 
 
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("retry_after", [None, "1", "120"])
-def test_a_final_status_stays_final_with_retry_after(name, retry_after):
+def test_a_final_status_stays_final_with_retry_after(name: str, retry_after: Optional[str]) -> None:
     assert TABLES[name][0].pause(400, retry_after=retry_after, jitter=0) is None
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.25, 0.5, 0.996])
 @pytest.mark.parametrize(("base", "retry_after", "least"), [(1, None, 1), (4, None, 4), (1, "10", 10), (1, "999", 30)])
-def test_jitter_adds_up_to_a_quarter(base, retry_after, least, jitter):
+def test_jitter_adds_up_to_a_quarter(base: int, retry_after: Optional[str], least: int, jitter: float) -> None:
     pause = RetryTable({503: base}).pause(503, retry_after=retry_after, jitter=jitter)
+    assert pause is not None
     assert least <= pause < least * 1.25
     assert pause == pytest.approx(least * (1 + 0.25 * jitter))
 
 
-def test_retry_after_never_shortens_a_pause():
+def test_retry_after_never_shortens_a_pause() -> None:
     assert RetryTable({503: 5}).pause(503, retry_after="2", jitter=0) == 5
 
 
-def test_a_base_pause_is_bounded_too():
+def test_a_base_pause_is_bounded_too() -> None:
     assert RetryTable({503: 500}).pause(503, retry_after=None, jitter=0) == retry.LONGEST_PAUSE

@@ -37,10 +37,10 @@ def test_an_address_that_is_none_is_one_error() -> None:
         WireServer(HttpClient(FastClock()), WireServerSettings()).own_address("http://[bad")
 
 
-@pytest.mark.parametrize("fault", [{"garbage": True}, {"status": 404}, {"drop": True}, {"body": "<Error/>"}])
-def test_who_does_not_answer_as_wireserver_is_not_wireserver(fault: dict[str, object]) -> None:
+@pytest.mark.parametrize("fault", [Fault(garbage=True), Fault(status=404), Fault(drop=True), Fault(body="<Error/>")])
+def test_who_does_not_answer_as_wireserver_is_not_wireserver(fault: Fault) -> None:
     """A lease's address is only a hint: Ready goes to the known one as soon as the other does not speak like it."""
-    stranger = Simulator(Scenario(Scenario.default().vm, (Fault(endpoint="any", **fault),)), listen=("127.0.0.2", 0))
+    stranger = Simulator(Scenario(Scenario.default().vm, (fault,)), listen=("127.0.0.2", 0))
     with stranger, Simulator(Scenario.default()) as azure:
         told = f"127.0.0.2:{stranger.address[1]}"
         with Fabric(20, wireserver=WireServerSettings(azure.url), clock=FastClock(), told_wireserver=told) as fabric:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, Optional, Union
+
 import pytest
+from fabric.conftest import Dial, Simulate
+from kit import FastClock
 
 from azurelite.errors import DocumentError, FabricError, HttpStatusError, ReportRefusedError, TransportError
-from azurelite.fabric.health import READY, failed, in_progress
+from azurelite.fabric.health import READY, Health, failed, in_progress
+from azurelite.simulator import Simulator
 
 EARLY = (
     "<GoalState><Incarnation>1</Incarnation><Container><ContainerId>c</ContainerId>"
@@ -14,16 +19,16 @@ EARLY = (
 STALE_BODY = "<Error><Code>InvalidContainerConfiguration</Code></Error>"
 
 
-def asked(simulator):
+def asked(simulator: Simulator) -> list[tuple[str, Optional[int]]]:
     return [(request.endpoint, request.status) for request in simulator.requests]
 
 
-def judged(simulator):
+def judged(simulator: Simulator) -> list[tuple[str, int, bool]]:
     return [(report.state, report.status, report.accepted) for report in simulator.reports]
 
 
 class TestGoalState:
-    def test_is_read_in_one_request(self, dial, simulate):
+    def test_is_read_in_one_request(self, dial: Dial, simulate: Simulate) -> None:
         simulator = simulate(incarnation=5)
         fabric = dial(simulator.url)
         state = fabric.wireserver.fetch_goal_state(fabric.reading)
@@ -33,20 +38,24 @@ class TestGoalState:
         assert simulator.requests[0].headers["x-ms-version"] == "2012-11-30"
 
     @pytest.mark.parametrize("missing", [1, 3, 5])
-    def test_a_role_instance_that_comes_later_is_waited_for(self, dial, simulate, clock, missing):
+    def test_a_role_instance_that_comes_later_is_waited_for(
+        self, dial: Dial, simulate: Simulate, clock: FastClock, missing: int
+    ) -> None:
         simulator = simulate({"endpoint": "goal_state", "body": EARLY, "requests": f"1-{missing}"})
         fabric = dial(simulator.url)
         assert fabric.wireserver.fetch_goal_state(fabric.reading).incarnation == "1"
         assert clock.slept == [0.5] * missing
 
-    def test_a_role_instance_that_never_comes_is_given_up(self, dial, simulate, clock):
+    def test_a_role_instance_that_never_comes_is_given_up(
+        self, dial: Dial, simulate: Simulate, clock: FastClock
+    ) -> None:
         simulator = simulate({"endpoint": "goal_state", "body": EARLY})
         fabric = dial(simulator.url)
         with pytest.raises(DocumentError, match="RoleInstance is missing"):
             fabric.wireserver.fetch_goal_state(fabric.reading)
         assert (len(simulator.requests), sum(clock.slept)) == (6, 2.5)
 
-    def test_it_is_not_waited_for_past_the_deadline(self, dial, simulate, clock):
+    def test_it_is_not_waited_for_past_the_deadline(self, dial: Dial, simulate: Simulate, clock: FastClock) -> None:
         simulator = simulate({"endpoint": "goal_state", "body": EARLY})
         fabric = dial(simulator.url)
         with pytest.raises(DocumentError):
@@ -54,7 +63,9 @@ class TestGoalState:
         assert sum(clock.slept) <= 1.2
 
     @pytest.mark.parametrize("fault", [{"garbage": True}, {"body": ""}, {"body": "<Error/>"}, {"body": "{}"}])
-    def test_another_document_is_told_at_once(self, dial, simulate, fault):
+    def test_another_document_is_told_at_once(
+        self, dial: Dial, simulate: Simulate, fault: dict[str, Union[bool, str]]
+    ) -> None:
         simulator = simulate({"endpoint": "goal_state", **fault})
         fabric = dial(simulator.url)
         with pytest.raises(DocumentError):
@@ -62,14 +73,14 @@ class TestGoalState:
         assert len(simulator.requests) == 1
 
     @pytest.mark.parametrize("status", [403, 408, 410, 429, 500, 502, 503, 504, 507])
-    def test_a_passing_trouble_is_passed_over(self, dial, simulate, status):
+    def test_a_passing_trouble_is_passed_over(self, dial: Dial, simulate: Simulate, status: int) -> None:
         simulator = simulate({"endpoint": "goal_state", "status": status, "requests": "1-2"})
         fabric = dial(simulator.url)
         assert fabric.wireserver.fetch_goal_state(fabric.reading).incarnation == "1"
         assert len(simulator.requests) == 3
 
     @pytest.mark.parametrize("status", [301, 401, 404, 405, 501])
-    def test_a_final_refusal_is_told_at_once(self, dial, simulate, status):
+    def test_a_final_refusal_is_told_at_once(self, dial: Dial, simulate: Simulate, status: int) -> None:
         simulator = simulate({"endpoint": "goal_state", "status": status})
         fabric = dial(simulator.url)
         with pytest.raises(HttpStatusError):
@@ -77,7 +88,7 @@ class TestGoalState:
         assert len(simulator.requests) == 1
 
     @pytest.mark.parametrize("fault", [{"drop": True}, {"truncate": 50}])
-    def test_a_torn_answer_is_asked_for_again(self, dial, simulate, fault):
+    def test_a_torn_answer_is_asked_for_again(self, dial: Dial, simulate: Simulate, fault: dict[str, Any]) -> None:
         simulator = simulate({"endpoint": "goal_state", "requests": "1-2", **fault})
         fabric = dial(simulator.url)
         assert fabric.wireserver.fetch_goal_state(fabric.reading).incarnation == "1"
@@ -92,7 +103,15 @@ class TestReport:
             (in_progress("step 2"), "NotReady", "Provisioning", "step 2"),
         ],
     )
-    def test_each_kind_is_accepted(self, dial, simulate, health, state, substatus, description):
+    def test_each_kind_is_accepted(
+        self,
+        dial: Dial,
+        simulate: Simulate,
+        health: Health,
+        state: str,
+        substatus: Optional[str],
+        description: Optional[str],
+    ) -> None:
         simulator = simulate()
         fabric = dial(simulator.url)
         fabric.wireserver.send(health, fabric.deadline)
@@ -104,7 +123,7 @@ class TestReport:
             True,
         )
 
-    def test_it_is_posted_as_azure_wants_it(self, dial, simulate):
+    def test_it_is_posted_as_azure_wants_it(self, dial: Dial, simulate: Simulate) -> None:
         simulator = simulate()
         fabric = dial(simulator.url)
         fabric.wireserver.send(READY, fabric.deadline)
@@ -113,7 +132,7 @@ class TestReport:
         assert post.headers["Content-Type"] == "text/xml; charset=utf-8"
         assert post.headers["x-ms-version"] == "2012-11-30"
 
-    def test_the_goal_state_of_the_crawl_is_not_fetched_again(self, dial, simulate):
+    def test_the_goal_state_of_the_crawl_is_not_fetched_again(self, dial: Dial, simulate: Simulate) -> None:
         simulator = simulate()
         fabric = dial(simulator.url)
         fabric.wireserver.fetch_goal_state(fabric.reading)
@@ -125,7 +144,9 @@ class TestReport:
 class TestStaleGoalState:
     @pytest.mark.parametrize("status", [410, 400])
     @pytest.mark.parametrize("what", ["incarnation", "container"])
-    def test_it_is_fetched_again_and_the_report_built_anew(self, dial, simulate, what, status):
+    def test_it_is_fetched_again_and_the_report_built_anew(
+        self, dial: Dial, simulate: Simulate, what: str, status: int
+    ) -> None:
         simulator = simulate(stale_container_status=status)
         fabric = dial(simulator.url)
         fabric.wireserver.fetch_goal_state(fabric.reading)
@@ -137,7 +158,7 @@ class TestStaleGoalState:
         before, after = simulator.reports
         assert (before.incarnation, before.container_id) != (after.incarnation, after.container_id)
 
-    def test_nothing_is_waited_for_when_it_has_moved(self, dial, simulate, clock):
+    def test_nothing_is_waited_for_when_it_has_moved(self, dial: Dial, simulate: Simulate, clock: FastClock) -> None:
         simulator = simulate()
         fabric = dial(simulator.url)
         fabric.wireserver.fetch_goal_state(fabric.reading)
@@ -145,14 +166,16 @@ class TestStaleGoalState:
         fabric.wireserver.send(READY, fabric.deadline)
         assert clock.slept == []
 
-    def test_several_moves_are_followed(self, dial, simulate):
+    def test_several_moves_are_followed(self, dial: Dial, simulate: Simulate) -> None:
         simulator = simulate({"endpoint": "health", "move": "incarnation", "requests": "1-2", "status": 410})
         fabric = dial(simulator.url)
         fabric.wireserver.send(failed("x"), fabric.deadline)
         assert [report.incarnation for report in simulator.reports] == ["1", "2", "3"]
         assert [report.accepted for report in simulator.reports] == [False, False, True]
 
-    def test_a_goal_state_that_lags_behind_is_asked_for_after_a_pause(self, dial, simulate, clock):
+    def test_a_goal_state_that_lags_behind_is_asked_for_after_a_pause(
+        self, dial: Dial, simulate: Simulate, clock: FastClock
+    ) -> None:
         simulator = simulate({"endpoint": "health", "status": 410, "requests": "1-3"})
         fabric = dial(simulator.url)
         fabric.wireserver.send(READY, fabric.deadline)
@@ -160,7 +183,9 @@ class TestStaleGoalState:
         assert judged(simulator)[-1] == ("Ready", 200, True)
 
     @pytest.mark.parametrize("fault", [{"status": 410}, {"status": 400, "body": STALE_BODY}], ids=["410", "400"])
-    def test_stale_for_ever_ends_at_the_deadline(self, dial, simulate, clock, fault):
+    def test_stale_for_ever_ends_at_the_deadline(
+        self, dial: Dial, simulate: Simulate, clock: FastClock, fault: dict[str, Union[int, str]]
+    ) -> None:
         simulator = simulate({"endpoint": "health", **fault})
         fabric = dial(simulator.url, seconds=20)
         with pytest.raises(ReportRefusedError) as caught:
@@ -170,7 +195,9 @@ class TestStaleGoalState:
         assert not any(report.accepted for report in simulator.reports)
         assert len(simulator.reports) <= 21
 
-    def test_a_goal_state_that_moves_for_ever_is_not_chased_without_pause(self, dial, simulate, clock):
+    def test_a_goal_state_that_moves_for_ever_is_not_chased_without_pause(
+        self, dial: Dial, simulate: Simulate, clock: FastClock
+    ) -> None:
         simulator = simulate({"endpoint": "goal_state", "move": "incarnation"})
         fabric = dial(simulator.url, seconds=20)
         with pytest.raises(ReportRefusedError):
@@ -178,7 +205,7 @@ class TestStaleGoalState:
         assert len(simulator.reports) <= 30
         assert 15 <= sum(clock.slept) <= 20
 
-    def test_stale_and_then_no_goal_state_is_a_failure(self, dial, simulate):
+    def test_stale_and_then_no_goal_state_is_a_failure(self, dial: Dial, simulate: Simulate) -> None:
         stale = {"endpoint": "health", "status": 410}
         simulator = simulate(stale, {"endpoint": "goal_state", "status": 503, "requests": "2-"})
         fabric = dial(simulator.url, seconds=10)
@@ -189,7 +216,7 @@ class TestStaleGoalState:
 
 class TestRefusal:
     @pytest.mark.parametrize("status", [300, 302, 400, 401, 405, 411, 413, 415, 501])
-    def test_a_final_status_is_told_at_once(self, dial, simulate, status):
+    def test_a_final_status_is_told_at_once(self, dial: Dial, simulate: Simulate, status: int) -> None:
         simulator = simulate({"endpoint": "health", "status": status})
         fabric = dial(simulator.url)
         with pytest.raises(ReportRefusedError) as caught:
@@ -200,14 +227,16 @@ class TestRefusal:
         assert len(simulator.reports) == 1
 
     @pytest.mark.parametrize("status", [403, 404, 408, 429, 500, 502, 503, 504, 507])
-    def test_a_passing_trouble_is_passed_over(self, dial, simulate, status):
+    def test_a_passing_trouble_is_passed_over(self, dial: Dial, simulate: Simulate, status: int) -> None:
         simulator = simulate({"endpoint": "health", "status": status, "requests": "1-2"})
         fabric = dial(simulator.url)
         fabric.wireserver.send(READY, fabric.deadline)
         assert judged(simulator) == [("Ready", status, False)] * 2 + [("Ready", 200, True)]
 
     @pytest.mark.parametrize("status", [403, 429, 500, 503])
-    def test_a_trouble_until_the_deadline_is_a_refusal(self, dial, simulate, clock, status):
+    def test_a_trouble_until_the_deadline_is_a_refusal(
+        self, dial: Dial, simulate: Simulate, clock: FastClock, status: int
+    ) -> None:
         simulator = simulate({"endpoint": "health", "status": status})
         fabric = dial(simulator.url, seconds=15)
         with pytest.raises(ReportRefusedError):
@@ -219,7 +248,7 @@ class TestRefusal:
         ("fault", "kind"),
         [({"drop": True}, "connection error"), ({"delay": 5.0}, "read timeout"), ({"drip": 9.0}, "read timeout")],
     )
-    def test_no_answer_is_no_success(self, dial, simulate, fault, kind):
+    def test_no_answer_is_no_success(self, dial: Dial, simulate: Simulate, fault: dict[str, Any], kind: str) -> None:
         """With `drip`, the status line never comes whole."""
         drip = {"drip_headers": True} if "drip" in fault else {}
         simulator = simulate({"endpoint": "health", **fault, **drip})
@@ -228,14 +257,14 @@ class TestRefusal:
             fabric.wireserver.send(READY, fabric.deadline)
         assert caught.value.kind == kind
 
-    def test_without_a_goal_state_nothing_is_posted(self, dial, simulate):
+    def test_without_a_goal_state_nothing_is_posted(self, dial: Dial, simulate: Simulate) -> None:
         simulator = simulate({"endpoint": "goal_state", "status": 500})
         fabric = dial(simulator.url, seconds=5)
         with pytest.raises(HttpStatusError):
             fabric.wireserver.send(READY, fabric.deadline)
         assert {endpoint for endpoint, _ in asked(simulator)} == {"goal_state"}
 
-    def test_with_no_time_left_nothing_is_sent(self, dial, simulate):
+    def test_with_no_time_left_nothing_is_sent(self, dial: Dial, simulate: Simulate) -> None:
         simulator = simulate()
         fabric = dial(simulator.url)
         fabric.wireserver.fetch_goal_state(fabric.reading)
@@ -243,7 +272,7 @@ class TestRefusal:
             fabric.wireserver.send(READY, fabric.deadline.within(0))
         assert asked(simulator) == [("goal_state", 200)]
 
-    def test_a_400_that_is_not_about_the_container_is_not_repeated(self, dial, simulate):
+    def test_a_400_that_is_not_about_the_container_is_not_repeated(self, dial: Dial, simulate: Simulate) -> None:
         simulator = simulate(
             {"endpoint": "health", "status": 400, "body": "<Error><Code>InvalidHealthReport</Code></Error>"}
         )

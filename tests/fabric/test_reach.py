@@ -7,6 +7,7 @@ import socket
 from typing import Optional
 
 import pytest
+from fabric.conftest import Raw, Scripts
 from kit import FastClock, Guest
 
 from azurelite.clock import Deadline
@@ -258,7 +259,7 @@ class TestTables:
 class TestInterface:
     """Exchanges that leave by a named NIC; what only real NICs can show is in tests/live."""
 
-    def test_the_loopback_can_be_named(self, raw, scripts) -> None:
+    def test_the_loopback_can_be_named(self, raw: Raw, scripts: type[Scripts]) -> None:
         server = raw(scripts.always(scripts.OK))
         http = HttpClient(FastClock(), interface="lo")
         for _ in range(2):
@@ -266,7 +267,7 @@ class TestInterface:
         http.close()
         assert server.connections == 1
 
-    def test_an_unknown_one_is_an_error_of_the_configuration(self, raw, scripts) -> None:
+    def test_an_unknown_one_is_an_error_of_the_configuration(self, raw: Raw, scripts: type[Scripts]) -> None:
         server = raw(scripts.always(scripts.OK))
         with pytest.raises(ConfigError, match=r"no interface 'nic0': set one of .*\blo\b"):
             self.get(HttpClient(FastClock(), interface="nic0"), server.url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Union
 
 import pytest
 from kit import BASE, ED25519, Guest, shim
@@ -323,7 +323,12 @@ def test_other_lines_of_the_named_drop_in_stay(keyed: Guest, context: Make) -> N
 
 def test_further_settings_are_written(keyed: Guest, context: Make) -> None:
     keyed.put({MAIN: INCLUDE + "X11Forwarding no\n"})
-    settings = {"PermitRootLogin": "no", "ClientAliveInterval": 180, "X11Forwarding": False, "AllowUsers": "a b"}
+    settings: dict[str, Union[bool, int, str]] = {
+        "PermitRootLogin": "no",
+        "ClientAliveInterval": 180,
+        "X11Forwarding": False,
+        "AllowUsers": "a b",
+    }
     options = Options(password_authentication="keep", settings=settings)
     apply(context(), options)
     lines = "PermitRootLogin no\nClientAliveInterval 180\nX11Forwarding no\nAllowUsers a b\n"

@@ -16,6 +16,7 @@ from azurelite.handlers import Context
 from azurelite.handlers.time_sync import Options, apply
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
+from azurelite.record import replace
 from azurelite.state.store import Memory
 from azurelite.system.machine import System
 
@@ -218,7 +219,7 @@ def test_an_image_gets_the_usual_clock_device(guest: Guest, context: Callable[..
 )
 def test_invalid_host_names_are_refused(key: str, name: str) -> None:
     with pytest.raises(ValueError, match=f"{key} must be host names"):
-        Options(**{key: ("good.example", name)})
+        replace(Options(), **{key: ("good.example", name)})
 
 
 @pytest.mark.spawns

@@ -6,7 +6,7 @@ import random
 import uuid
 
 import pytest
-from kit import CHASSIS_TAG, SWAPPED_VM_ID, VM_ID
+from kit import CHASSIS_TAG, SWAPPED_VM_ID, VM_ID, Guest
 
 from azurelite.hypervisor.identity import is_uuid, read_identity, swap_bytes
 from azurelite.system.root import Root
@@ -44,7 +44,7 @@ NO_UUIDS = [
         (1, SWAPPED_VM_ID.upper(), VM_ID),
     ],
 )
-def test_both_generations_give_azures_own_id(guest, generation, shown, vm_id):
+def test_both_generations_give_azures_own_id(guest: Guest, generation: int, shown: str, vm_id: str) -> None:
     identity = read_identity(Root(guest.on_azure(vm_id=shown, generation=generation).root))
     assert (identity.vm_id, identity.system_uuid, identity.on_azure) == (vm_id, shown.lower(), True)
 
@@ -53,17 +53,17 @@ def test_both_generations_give_azures_own_id(guest, generation, shown, vm_id):
 @pytest.mark.parametrize(
     "shown", [text for text in NO_UUIDS if text.upper() != text.lower() or not text or "-" in text]
 )
-def test_what_names_nothing_is_no_id(guest, shown, generation):
+def test_what_names_nothing_is_no_id(guest: Guest, shown: str, generation: int) -> None:
     identity = read_identity(Root(guest.on_azure(vm_id=shown, generation=generation).root))
     assert (identity.vm_id, identity.system_uuid, identity.on_azure) == (None, None, True)
 
 
 @pytest.mark.parametrize("text", NO_UUIDS)
-def test_is_uuid_refuses(text):
+def test_is_uuid_refuses(text: str) -> None:
     assert not is_uuid(text.lower())
 
 
-def test_is_uuid_takes_lower_case_alone():
+def test_is_uuid_takes_lower_case_alone() -> None:
     assert is_uuid(VM_ID)
     assert not is_uuid(VM_ID.upper())
 
@@ -84,24 +84,24 @@ def test_is_uuid_takes_lower_case_alone():
         (CHASSIS_TAG.replace("7", "７"), False),
     ],
 )
-def test_only_the_chassis_tag_proves_azure(guest, tag, proven):
+def test_only_the_chassis_tag_proves_azure(guest: Guest, tag: str, proven: bool) -> None:
     guest.on_azure().put({"sys/class/dmi/id/chassis_asset_tag": tag})
     assert read_identity(Root(guest.root)).on_azure is proven
 
 
-def test_vendor_strings_prove_nothing(guest):
+def test_vendor_strings_prove_nothing(guest: Guest) -> None:
     guest.put({"sys/class/dmi/id/sys_vendor": "Microsoft Corporation\n", "sys/class/dmi/id/product_uuid": VM_ID})
     identity = read_identity(Root(guest.root))
     assert (identity.on_azure, identity.system_uuid) == (False, VM_ID)
 
 
-def test_no_firmware_at_all(guest):
+def test_no_firmware_at_all(guest: Guest) -> None:
     identity = read_identity(Root(guest.root))
     assert (identity.on_azure, identity.system_uuid, identity.vm_id) == (False, None, None)
 
 
 @pytest.mark.parametrize("name", ["product_uuid", "chassis_asset_tag"])
-def test_a_file_that_cannot_be_read_counts_as_absent(guest, name):
+def test_a_file_that_cannot_be_read_counts_as_absent(guest: Guest, name: str) -> None:
     guest.on_azure()
     guest.path(f"sys/class/dmi/id/{name}").unlink()
     guest.path(f"sys/class/dmi/id/{name}").mkdir()  # reading it fails for root, too
@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_read_counts_as_absent(guest, name):
     assert (identity.vm_id, identity.on_azure) == ((None, True) if name == "product_uuid" else (VM_ID, False))
 
 
-def test_a_firmware_folder_that_leads_in_a_circle_ends_nothing(guest):
+def test_a_firmware_folder_that_leads_in_a_circle_ends_nothing(guest: Guest) -> None:
     guest.on_azure(generation=1, vm_id=SWAPPED_VM_ID)
     guest.path("sys/firmware").mkdir()
     guest.path("sys/firmware/efi").symlink_to("efi")
@@ -117,12 +117,12 @@ def test_a_firmware_folder_that_leads_in_a_circle_ends_nothing(guest):
 
 
 @pytest.mark.parametrize("content", [b"\xff" * 36, b"\x00" * 36, b"a" * 100_000, VM_ID.encode() + b"\x00"])
-def test_bytes_that_are_no_text_are_no_id(guest, content):
+def test_bytes_that_are_no_text_are_no_id(guest: Guest, content: bytes) -> None:
     guest.on_azure().path("sys/class/dmi/id/product_uuid").write_bytes(content)
     assert read_identity(Root(guest.root)).vm_id is None
 
 
-def test_firmware_behind_links_is_found_below_the_root(guest):
+def test_firmware_behind_links_is_found_below_the_root(guest: Guest) -> None:
     """sysfs is full of links: /sys/class/dmi/id leads to /sys/devices/virtual/dmi/id."""
     guest.put({"sys/devices/virtual/dmi/id/chassis_asset_tag": CHASSIS_TAG})
     guest.path("sys/class/dmi").mkdir(parents=True)
@@ -130,7 +130,7 @@ def test_firmware_behind_links_is_found_below_the_root(guest):
     assert read_identity(Root(guest.root)).on_azure
 
 
-def test_swapping_twice_changes_nothing_and_agrees_with_the_standard_library():
+def test_swapping_twice_changes_nothing_and_agrees_with_the_standard_library() -> None:
     chance = random.Random(20_240_229)
     for _ in range(1000):
         value = uuid.UUID(int=chance.getrandbits(128))
@@ -140,6 +140,6 @@ def test_swapping_twice_changes_nothing_and_agrees_with_the_standard_library():
         assert is_uuid(swap_bytes(text))
 
 
-def test_swapping_keeps_the_last_two_groups():
+def test_swapping_keeps_the_last_two_groups() -> None:
     assert swap_bytes(SAMPLE_FIRMWARE) == SAMPLE_VM_ID
     assert swap_bytes(SAMPLE_FIRMWARE.upper()) == SAMPLE_VM_ID

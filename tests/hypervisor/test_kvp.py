@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import logging
+from typing import Optional
 
 import pytest
-from kit import FastClock
+from kit import FastClock, Guest
 
 from azurelite.hypervisor.kvp import REPORT_KEY, upsert, write_report
 from azurelite.system.machine import System
@@ -42,7 +43,7 @@ NEW = record(REPORT_KEY, "new")
         pytest.param(record(REPORT_KEY[:-1], "x"), record(REPORT_KEY[:-1], "x") + NEW, id="a shorter key is foreign"),
     ],
 )
-def test_upsert(before, after):
+def test_upsert(before: bytes, after: bytes) -> None:
     assert upsert(before, REPORT_KEY, "new") == after
 
 
@@ -60,13 +61,13 @@ def test_upsert(before, after):
         ("a\ud800b", "a?b"),
     ],
 )
-def test_a_value_is_cut_at_1022_bytes_between_two_characters(value, kept):
+def test_a_value_is_cut_at_1022_bytes_between_two_characters(value: str, kept: str) -> None:
     written = upsert(b"", REPORT_KEY, value)
     assert len(written) == SIZE
     assert written[512:].rstrip(b"\0").decode() == kept
 
 
-def test_a_second_report_replaces_the_first(guest, clock):
+def test_a_second_report_replaces_the_first(guest: Guest, clock: FastClock) -> None:
     files = System(guest.root).files
     guest.path(POOL).write_bytes(FOREIGN)
     for value in ("first, and longer", "second"):
@@ -74,13 +75,13 @@ def test_a_second_report_replaces_the_first(guest, clock):
     assert guest.path(POOL).read_bytes() == FOREIGN + record(REPORT_KEY, "second")
 
 
-def test_a_new_pool_is_the_owners_alone(guest, clock):
+def test_a_new_pool_is_the_owners_alone(guest: Guest, clock: FastClock) -> None:
     write_report(System(guest.root).files, "x", clock=clock)
     assert guest.path(POOL).read_bytes() == record(REPORT_KEY, "x")
     assert guest.mode(POOL) == 0o600
 
 
-def test_an_existing_pool_keeps_mode_and_inode(guest, clock):
+def test_an_existing_pool_keeps_mode_and_inode(guest: Guest, clock: FastClock) -> None:
     guest.path(POOL).write_bytes(FOREIGN)
     guest.path(POOL).chmod(0o644)
     before = guest.path(POOL).stat()
@@ -89,7 +90,7 @@ def test_an_existing_pool_keeps_mode_and_inode(guest, clock):
     assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
 
 
-def test_without_the_folder_nothing_is_written(guest, clock):
+def test_without_the_folder_nothing_is_written(guest: Guest, clock: FastClock) -> None:
     guest.path("var/lib/hyperv/.keep").unlink()
     guest.path("var/lib/hyperv").rmdir()
     before = guest.snapshot()
@@ -98,7 +99,7 @@ def test_without_the_folder_nothing_is_written(guest, clock):
 
 
 @pytest.mark.parametrize("pool", [None, FOREIGN + OURS])
-def test_a_dry_run_writes_nothing(guest, clock, pool):
+def test_a_dry_run_writes_nothing(guest: Guest, clock: FastClock, pool: Optional[bytes]) -> None:
     if pool is not None:
         guest.path(POOL).write_bytes(pool)
     before = guest.snapshot()
@@ -106,7 +107,9 @@ def test_a_dry_run_writes_nothing(guest, clock, pool):
     assert guest.snapshot() == before
 
 
-def test_a_pool_that_cannot_be_written_is_said_and_no_more(guest, clock, caplog):
+def test_a_pool_that_cannot_be_written_is_said_and_no_more(
+    guest: Guest, clock: FastClock, caplog: pytest.LogCaptureFixture
+) -> None:
     guest.path(POOL).mkdir()
     with caplog.at_level(logging.INFO):
         write_report(System(guest.root).files, "hunter2-canary", clock=clock)
@@ -115,7 +118,7 @@ def test_a_pool_that_cannot_be_written_is_said_and_no_more(guest, clock, caplog)
     assert "hunter2-canary" not in line.getMessage()
 
 
-def test_a_link_never_leads_out_of_the_root(guest, clock):
+def test_a_link_never_leads_out_of_the_root(guest: Guest, clock: FastClock) -> None:
     outside = guest.folder.parent / "outside"
     outside.write_bytes(b"kept")
     guest.path(POOL).symlink_to(outside)
@@ -123,14 +126,16 @@ def test_a_link_never_leads_out_of_the_root(guest, clock):
     assert outside.read_bytes() == b"kept"
 
 
-def test_all_locks_are_released(guest, clock):
+def test_all_locks_are_released(guest: Guest, clock: FastClock) -> None:
     write_report(System(guest.root).files, "x", clock=clock)
     with guest.path(POOL).open("r+b") as pool:
         fcntl.flock(pool, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fcntl.lockf(pool, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_pool_that_is_held_for_long_is_given_up(guest, clock, caplog):
+def test_a_pool_that_is_held_for_long_is_given_up(
+    guest: Guest, clock: FastClock, caplog: pytest.LogCaptureFixture
+) -> None:
     guest.path(POOL).write_bytes(FOREIGN)
     with guest.path(POOL).open("r+b") as pool:
         fcntl.flock(pool, fcntl.LOCK_EX)
@@ -140,13 +145,13 @@ def test_a_pool_that_is_held_for_long_is_given_up(guest, clock, caplog):
     assert 0 < sum(clock.slept) <= 30
 
 
-def test_a_pool_that_is_held_for_a_moment_is_waited_for(guest, caplog):
+def test_a_pool_that_is_held_for_a_moment_is_waited_for(guest: Guest, caplog: pytest.LogCaptureFixture) -> None:
     guest.path(POOL).write_bytes(FOREIGN)
     with guest.path(POOL).open("r+b") as pool:
         fcntl.flock(pool, fcntl.LOCK_EX)
 
         class Releasing(FastClock):
-            def sleep(self, seconds):
+            def sleep(self, seconds: float) -> None:
                 super().sleep(seconds)
                 fcntl.flock(pool, fcntl.LOCK_UN)
 

@@ -12,9 +12,11 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
-import driver
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from live import driver
 
 APPLY = """
 import importlib, json, sys

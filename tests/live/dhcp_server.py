@@ -13,8 +13,8 @@ import struct
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "boot"))
-from dhcp import WIRESERVER, option, options_of, routes
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from boot.dhcp import WIRESERVER, option, options_of, routes
 
 DISCOVER, OFFER, REQUEST, ACK = 1, 2, 3, 5
 

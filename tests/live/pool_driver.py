@@ -11,9 +11,11 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, Callable, Optional
 
-import driver
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from live import driver
 
 from azurelite.simulator import Scenario, Simulator
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from typing import Any, Callable
 
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import AzureliteError, TransportError
@@ -109,7 +109,8 @@ def main() -> None:
         sys.stdout.flush()
         threading.Thread(target=server.serve_forever).start()
         return
-    json.dump({"ask": ask, "lease": lease}[verb](*words), sys.stdout)
+    verbs: dict[str, Callable[..., dict[str, Any]]] = {"ask": ask, "lease": lease}
+    json.dump(verbs[verb](*words), sys.stdout)
     sys.stdout.write("\n")
 
 

@@ -279,7 +279,8 @@ def test_an_adopted_account_gets_the_password_only_where_it_has_none(stage: Stag
         echo '{name}:{before}:19000:0:99999:7:::' >> /etc/shadow
         mkdir /home/{name} && chown {1500 + number}:100 /home/{name}
         """
-        wish, admin = ["user", {"sudo": "none", **options}], {"username": name, "password": "azure-Pass"}
+        wish: list[Any] = ["user", {"sudo": "none", **options}]
+        admin: dict[str, Any] = {"username": name, "password": "azure-Pass"}
         look = [sh(f"getent shadow {name} | cut -d: -f2"), enter(name, "azure-Pass")]
         steps += [apply(wish, dry=True, **admin), apply(wish, **admin), *look, apply(wish, **admin)]
     results = stage(setup, *steps)

@@ -189,7 +189,7 @@ class TestResourceDisk:
             "cd /mnt/resource; findmnt -no FSTYPE .; stat -c '%a %s %b' . swapfile; head -1 *README.txt; "
             "lsattr swapfile 2>/dev/null | cut -c16; cat /run/swapon.log /run/modes.log"
         )
-        wish = {"filesystem": kind, "mode": "1777", "swap": "24M"}
+        wish: dict[str, Any] = {"filesystem": kind, "mode": "1777", "swap": "24M"}
         shims = {"swapon": SWAPON, "mkswap": 'stat -c %a "$1" >> /run/modes.log; exec /sbin/mkswap "$1"'}
         told, made, again, back, same = machine(
             resource_disk(**wish, dry_run=True, then="ls /mnt"),
@@ -353,7 +353,7 @@ class TestResourceDisk:
         assert "something else is mounted at /media" in left["notes"][0]
 
     def test_a_mount_point_behind_a_link_is_the_same_place(self, machine: Machine) -> None:
-        wish = {"mount": "/srv/link/disk", "swap": "2M"}
+        wish: dict[str, Any] = {"mount": "/srv/link/disk", "swap": "2M"}
         _, made, again = machine(
             {"handler": "mounts", "then": "ln -s /media /srv/link"},
             resource_disk(then="findmnt -no TARGET -S $DISK; rm /media/disk/swapfile", **wish),
@@ -403,7 +403,7 @@ def swap(then: str = "", *, dry_run: bool = False, **options: Any) -> dict[str, 
 class TestSwap:
     @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
     def test_on_every_file_system_there_are_no_holes(self, machine: Machine, kind: str) -> None:
-        wish = {"path": "/srv/swap/file", "size": "20M", "priority": 7}
+        wish: dict[str, Any] = {"path": "/srv/swap/file", "size": "20M", "priority": 7}
         look = (
             "stat -c '%a %s %b %U' /srv/swap/file; lsattr /srv/swap/file | cut -c16; "
             "cat /run/swapon.log; tail -1 /etc/fstab"

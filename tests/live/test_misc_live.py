@@ -48,7 +48,7 @@ def python(text: str) -> dict[str, Any]:
     return {"argv": [sys.executable, "-c", f"{start}system = System('/')\nservices = Services(system)\n{text}"]}
 
 
-def needs(program: str, package: str) -> Any:
+def needs(program: str, package: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(shutil.which(program) is None, reason=f"needs {program}: install {package}")
 
 

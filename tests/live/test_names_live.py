@@ -154,7 +154,8 @@ def test_name_zone_and_language_hold_on_a_live_system(stage: Callable[..., list[
 
 def serve() -> None:
     """A DHCP server whose log has the name in each request."""
-    from dhcp_server import DISCOVER, OFFER, REQUEST, listen, options_of, reply
+    from boot.dhcp import options_of
+    from live.dhcp_server import DISCOVER, OFFER, REQUEST, listen, reply
 
     server = listen("fab0")
     tell("ready")

@@ -79,7 +79,7 @@ def fetch(guest: Guest, setting: str = "auto") -> tuple[Optional[MediaDocument],
 def source(guest: Guest, setting: str = "auto") -> Optional[str]:
     found, _ = fetch(guest, setting)
     assert found is None or found.document == AZURES
-    return found and found.source
+    return None if found is None else found.source
 
 
 class TestCandidates:

@@ -24,8 +24,8 @@ from queue import SimpleQueue
 
 from coverage import CoverageData
 
-sys.path.insert(0, str(Path(__file__).parent))
-from mutants import Mutant, chosen, drawn, mutants_of
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from mutation.mutants import Mutant, chosen, drawn, mutants_of
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("run", "state", "fabric")

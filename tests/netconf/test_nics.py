@@ -146,7 +146,8 @@ def test_without_a_list_of_nics_nothing_is_known(network: dict[str, Any]) -> Non
 
 
 def test_any_input_gives_only_macs_and_addresses() -> None:
-    odd = [None, True, 5, 1.5, "", "x\ny", [], [None], {}, {"ipAddress": 1}, {"ipAddress": [1, None, {}]}, "10.0.0.4"]
+    odd: list[object] = [None, True, 5, 1.5, "", "x\ny", [], [None], {}, "10.0.0.4"]
+    odd += [{"ipAddress": 1}, {"ipAddress": [1, None, {}]}]
     for mac, v4, v6 in itertools.product([MAC, *odd], odd, odd):
         entry = {"macAddress": mac, "ipv4": v4, "ipv6": {"ipAddress": [{"privateIpAddress": v6}, {"x": v4}]}}
         json.dumps(entry)

@@ -414,7 +414,7 @@ class TestAfterACrash:
         assert polls(simulator) == 30
         (report,) = simulator.reports
         assert (report.state, report.accepted) == ("NotReady", True)
-        assert f"vm_id={VM_ID}" in report.description
+        assert f"vm_id={VM_ID}" in (report.description or "")
         assert guest.path(MARKER).exists()
         assert run(guest, simulator, clock).outcome == "provisioned"
 
@@ -434,7 +434,7 @@ class TestAfterACrash:
         assert (outcome.outcome, outcome.exit_code) == ("failed", 1)
         (report,) = simulator.reports
         assert (report.state, report.accepted) == ("NotReady", True)
-        assert "reason=invalid IMDS metadata for key=extended.compute.ppsType" in report.description
+        assert "reason=invalid IMDS metadata for key=extended.compute.ppsType" in (report.description or "")
         assert guest.path(MARKER).exists()
 
     def test_a_marker_that_cannot_be_removed_is_no_failure(self, guest: Guest, serve: Serve, clock: FastClock) -> None:
@@ -450,7 +450,7 @@ class TestWholeRun:
         assert (outcome.outcome, outcome.exit_code) == ("failed", 1)
         assert clock.skipped >= 365 * DAY
         assert reports(simulator) == [("Ready", "1", True), ("NotReady", "1", True)]
-        assert "reason=error waiting for host shutdown" in simulator.reports[1].description
+        assert "reason=error waiting for host shutdown" in (simulator.reports[1].description or "")
         assert not guest.path(MARKER).exists()
         assert "\npool:x:" not in guest.text("etc/passwd")
 
@@ -476,7 +476,7 @@ class TestWholeRun:
             ("Ready", False),
             ("NotReady", True),
         ]
-        assert "http error 400 reporting health" in simulator.reports[1].description
+        assert "http error 400 reporting health" in (simulator.reports[1].description or "")
         assert not guest.path(MARKER).exists()
 
     @pytest.mark.parametrize("kind", [RUNNING, SAVABLE, OS_DISK])

@@ -6,8 +6,8 @@ import pytest
 from kit import FastClock, Guest
 
 from azurelite.errors import AzureliteError, ConfigError
+from azurelite.guard import guard
 from azurelite.run.provision import Options, provision
-from azurelite.run.steps import guard
 from azurelite.simulator import Simulator
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from kit import VM_ID
@@ -36,11 +36,11 @@ def failure(error: AzureliteError, **options: Any) -> dict[str, str]:
     return parsed(text)
 
 
-def test_success():
+def test_success() -> None:
     assert success_text(vm_id=VM_ID, now=NOW) == f"result=success|agent={AGENT}|timestamp={STAMP}|vm_id={VM_ID}"
 
 
-def test_a_failure_field_by_field():
+def test_a_failure_field_by_field() -> None:
     error = AzureliteError("the long story", reason="short", data={"exception": "why", "url": "http://h"})
     assert failure_text(error, vm_id=VM_ID, now=NOW, step="user") == (
         f"result=error|reason=short|agent={AGENT}|step=user|exception=why|url=http://h|message=the long story|"
@@ -48,7 +48,7 @@ def test_a_failure_field_by_field():
     )
 
 
-def test_a_reason_that_is_the_message_is_told_once():
+def test_a_reason_that_is_the_message_is_told_once() -> None:
     assert failure(AzureliteError("boom")) == {**ALWAYS, "reason": "boom"}
 
 
@@ -83,7 +83,7 @@ def test_a_reason_that_is_the_message_is_told_once():
         ),
     ],
 )
-def test_every_error_of_the_fabric(error, fields):
+def test_every_error_of_the_fabric(error: AzureliteError, fields: dict[str, str]) -> None:
     assert failure(error) == {**ALWAYS, **fields}
 
 
@@ -104,13 +104,13 @@ def test_every_error_of_the_fabric(error, fields):
         "a,b;c\td",
     ],
 )
-def test_whatever_is_said_is_read_back(text):
+def test_whatever_is_said_is_read_back(text: str) -> None:
     shown = text.replace("\t", " ")
     said = failure(AzureliteError(f"m{text}", reason=f"r{text}", data={"exception": f"d{text}"}))
     assert (said["reason"], said["exception"], said["message"]) == (f"r{shown}", f"d{shown}", f"m{shown}")
 
 
-def test_a_field_with_a_separator_or_quote_is_quoted_as_azures_agents_do():
+def test_a_field_with_a_separator_or_quote_is_quoted_as_azures_agents_do() -> None:
     text = failure_text(AzureliteError("a|it's"), vm_id=VM_ID, now=NOW)
     assert "|'reason=a|it''s'|" in text
 
@@ -120,7 +120,7 @@ def test_a_field_with_a_separator_or_quote_is_quoted_as_azures_agents_do():
     ["\n", "\r", "\r\n", "\t", "\x00", "\x1b", "\x7f", "\x85", "\xa0", "\u2028", "\u200b", "\ud800", "\ufffe"],
     ids=repr,
 )
-def test_a_record_is_one_printable_line(character):
+def test_a_record_is_one_printable_line(character: str) -> None:
     text = failure_text(
         AzureliteError(f"m{character}x", reason=f"r{character}x", data={"exception": f"d{character}x"}),
         vm_id=VM_ID,
@@ -134,7 +134,7 @@ def test_a_record_is_one_printable_line(character):
 @pytest.mark.parametrize("filler", ["a", "|", "ß", "👩", "\n", "a'b "], ids=repr)
 @pytest.mark.parametrize("length", [1, 100, 500, 5000])
 @pytest.mark.parametrize("count", [1, 3, 20])
-def test_supporting_data_gives_way_and_what_matters_stays(filler, length, count):
+def test_supporting_data_gives_way_and_what_matters_stays(filler: str, length: int, count: int) -> None:
     data = {f"key{i}": filler * length for i in range(count)}
     said = failure(AzureliteError("m " + filler * length, reason="the reason", data=data), step="user")
     assert {name: said[name] for name in ALWAYS} == ALWAYS
@@ -142,30 +142,30 @@ def test_supporting_data_gives_way_and_what_matters_stays(filler, length, count)
     assert said["step"] == "user"
 
 
-def test_the_first_of_the_data_is_the_last_to_go():
+def test_the_first_of_the_data_is_the_last_to_go() -> None:
     said = failure(AzureliteError("m" * 400, reason="r", data={"first": "1" * 100, "second": "2" * 100}))
     assert said["first"] == "1" * 100
     assert said["second"].startswith("2")
 
 
-def test_a_message_is_cut_to_what_fits_exactly():
+def test_a_message_is_cut_to_what_fits_exactly() -> None:
     text = failure_text(AzureliteError("m" * 5000, reason="r"), vm_id=VM_ID, now=NOW)
     assert len(text) == 512
     assert "|message=mmmm" in text
 
 
-def test_a_long_reason_is_cut_and_what_matters_stays():
+def test_a_long_reason_is_cut_and_what_matters_stays() -> None:
     assert failure(AzureliteError("m", reason="r" * 5000)) == {**ALWAYS, "reason": "r" * 200, "message": "m"}
 
 
 @pytest.mark.parametrize("reason", ["'" * 300, "it's " * 60, "|'" * 200])
-def test_a_long_reason_that_must_be_quoted_leaves_room_for_what_matters(reason):
+def test_a_long_reason_that_must_be_quoted_leaves_room_for_what_matters(reason: str) -> None:
     said = failure(AzureliteError("m", reason=reason))
     assert {name: said[name] for name in ALWAYS} == ALWAYS
     assert reason.startswith(said["reason"])
 
 
-def test_one_long_value_does_not_crowd_the_others_out():
+def test_one_long_value_does_not_crowd_the_others_out() -> None:
     said = failure(AzureliteError("m", reason="r", data={"url": "u" * 5000, "exception": "e"}))
     assert (said["url"], said["exception"], said["message"]) == ("u" * 120, "e", "m")
 
@@ -173,11 +173,11 @@ def test_one_long_value_does_not_crowd_the_others_out():
 @pytest.mark.parametrize(
     "text", [success_text(vm_id=None, now=NOW), failure_text(AzureliteError("x"), vm_id=None, now=NOW)]
 )
-def test_without_a_vm_id(text):
+def test_without_a_vm_id(text: str) -> None:
     assert parsed(text)["vm_id"] == "None"
 
 
-def step(name, status, *, required):
+def step(name: str, status: str, *, required: bool) -> StepResult:
     return StepResult(name, status=status, required=required)
 
 
@@ -192,10 +192,10 @@ def step(name, status, *, required):
         ([("a", "done", True), ("b", "failed", True)], "b"),
     ],
 )
-def test_the_first_required_failure_decides(steps, deciding):
+def test_the_first_required_failure_decides(steps: list[tuple[str, str, bool]], deciding: Optional[str]) -> None:
     found = deciding_failure([step(name, status, required=required) for name, status, required in steps])
     assert (found.name if found else None) == deciding
 
 
-def test_a_frame_that_is_too_long_by_itself_still_ends():
+def test_a_frame_that_is_too_long_by_itself_still_ends() -> None:
     assert len(failure_text(AzureliteError("x"), vm_id="x" * 600, now=NOW)) == 512

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from kit import Guest, shim
-from service.worlds import DEPEND, SYSTEMD, UNITS, WANTED, WORLDS, Host, World, build, changes
+from service.worlds import DEPEND, SYSTEMD, UNITS, WANTED, WORLDS, Action, Host, World, build, changes
 
 from azurelite.errors import AzureliteError, ConfigError
 from azurelite.service import INITS, inittab, install, remove, sysv
@@ -67,7 +67,7 @@ class TestEveryInit:
         before = twins[0].snapshot()
         changes(twins[0], "install", early=world.early)
         assert twins[0].snapshot() != before
-        done = changes(twins[0], "remove", **({"init": world.init} if named else {}))[1]
+        done = changes(twins[0], "remove", init=world.init if named else None)[1]
         assert done.init == world.init
         assert twins[0].snapshot() == before
         assert changes(twins[0], "remove")[0] == ()
@@ -316,7 +316,7 @@ def test_an_unknown_init_system_is_an_error_that_lists_what_was_looked_for(tmp_p
 
 
 @pytest.mark.parametrize("action", ["install", "remove"])
-def test_a_wrong_name_of_an_init_system_is_an_error(tmp_path: Path, action: str) -> None:
+def test_a_wrong_name_of_an_init_system_is_an_error(tmp_path: Path, action: Action) -> None:
     with pytest.raises(ConfigError, match=r"'upstart' is not known.*systemd, openrc"):
         changes(build(tmp_path / "guest", World("none")), action, init="upstart")
 
@@ -559,7 +559,7 @@ def test_a_systemd_that_cannot_reload_is_a_note(tmp_path: Path) -> None:
     ],
 )
 def test_what_runs_counts_only_where_it_is_this_guests(tmp_path: Path, first: str, inside: str, expected: str) -> None:
-    files = ("etc/rc2.d/S01x", "etc/inittab", "etc/runit/2")
+    files: tuple[str, ...] = ("etc/rc2.d/S01x", "etc/inittab", "etc/runit/2")
     links = {"proc/1/exe": first, "proc/1/root": inside}
     if first == "/sbin/init":
         files += ("sbin/init",)

@@ -16,11 +16,11 @@ PACKAGED = "usr/lib/systemd/system/azurelite.service"
 TEXTS = sorted(path for path in UNITS.rglob("*") if path.is_file())
 
 
-def refused(guest: Guest, match: str, **options: object) -> None:
+def refused(guest: Guest, match: str) -> None:
     before = guest.snapshot()
     for dry_run in (True, False):
         with pytest.raises(AzureliteError, match=match):
-            changes(guest, "install", dry_run=dry_run, **options)
+            changes(guest, "install", dry_run=dry_run)
         assert guest.snapshot() == before
 
 

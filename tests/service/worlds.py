@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, Optional
 
 from kit import Guest
 
@@ -13,6 +14,7 @@ from azurelite.service import Installed, install, remove
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
 
+Action = Literal["install", "remove"]
 UNITS = Path(azurelite.__file__).parent / "service" / "units"
 DEPEND = """TARGETS = chrony sudo dbus ssh rc.local
 INTERACTIVE =
@@ -198,10 +200,19 @@ def build(folder: Path, world: World, *, program: str = "usr/bin/azurelite") -> 
 
 
 def changes(
-    guest: Guest, action: str, *, dry_run: bool = False, **options: object
+    guest: Guest,
+    action: Action,
+    *,
+    dry_run: bool = False,
+    init: Optional[str] = None,
+    program: Optional[str] = None,
+    early: bool = False,
 ) -> tuple[tuple[Change, ...], Installed]:
     system = System(guest.root, dry_run=dry_run, search_path="/nonexistent")
-    done = {"install": install, "remove": remove}[action](system, **options)  # type: ignore[operator]
+    if action == "install":
+        done = install(system, init=init, program=program, early=early)
+    else:
+        done = remove(system, init=init)
     return system.journal.since(0), done
 
 

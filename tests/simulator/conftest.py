@@ -70,6 +70,10 @@ class Client:
             return received
 
 
+Simulate = Callable[..., Client]
+HealthXml = Callable[..., bytes]
+
+
 @pytest.fixture(scope="module")
 def fabric() -> Iterator[Client]:
     """A default fabric without rate limit, shared by a module's tests that change nothing."""
@@ -78,7 +82,7 @@ def fabric() -> Iterator[Client]:
 
 
 @pytest.fixture
-def simulate() -> Iterator[Callable[..., Client]]:
+def simulate() -> Iterator[Simulate]:
     """Starts a fabric from a scenario document, as often as a test likes."""
     started: list[Simulator] = []
 
@@ -94,7 +98,7 @@ def simulate() -> Iterator[Callable[..., Client]]:
 
 
 @pytest.fixture(scope="session")
-def health_xml() -> Callable[..., bytes]:
+def health_xml() -> HealthXml:
     """Writes a health document; by default the one that the default fabric accepts. None leaves an element out."""
     vm = Scenario.default().vm
 

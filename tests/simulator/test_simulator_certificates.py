@@ -10,9 +10,11 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Callable
 from xml.etree import ElementTree
 
 import pytest
+from simulator.conftest import Client, Reply, Simulate
 
 from azurelite.simulator import CertificatesError, Scenario, Simulator, keyring
 
@@ -25,13 +27,13 @@ VERSION = {"x-ms-version": "2012-11-30"}
 spawns = pytest.mark.spawns
 
 
-def openssl(*arguments, data=b""):
+def openssl(*arguments: object, data: bytes = b"") -> bytes:
     done = subprocess.run(["openssl", *map(str, arguments)], input=data, capture_output=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
 
 
-def body_of(pem):
+def body_of(pem: str) -> str:
     return "".join(pem.split("-----")[2].split())
 
 
@@ -60,35 +62,35 @@ class Caller:
 
 
 @pytest.fixture(scope="module")
-def caller(tmp_path_factory):
+def caller(tmp_path_factory: pytest.TempPathFactory) -> Caller:
     return Caller(tmp_path_factory.mktemp("caller"), "rsa:2048")
 
 
-def target(client):
-    url = ElementTree.fromstring(client.goal_state().body).findtext(URL)
+def target(client: Client) -> str:
+    url = ElementTree.fromstring(client.goal_state().body).findtext(URL, "")
     assert url.startswith(client.sim.url)
     return url[len(client.sim.url) :]
 
 
-def package_of(reply):
+def package_of(reply: Reply) -> tuple[ElementTree.Element, bytes]:
     assert reply.status == 200, reply.text
     root = ElementTree.fromstring(reply.body)
     assert root.tag == "CertificateFile"
-    data = root.findtext("Data")
+    data = root.findtext("Data", "")
     assert max(map(len, data.split())) == 64
     return root, base64.b64decode("".join(data.split()), validate=True)
 
 
 class TestGoalState:
     @pytest.mark.parametrize("vm", [{}, {"certificates": False}])
-    def test_has_none_unless_asked_for(self, simulate, vm):
+    def test_has_none_unless_asked_for(self, simulate: Simulate, vm: dict[str, bool]) -> None:
         client = simulate({"vm": vm})
         assert ElementTree.fromstring(client.goal_state().body).find(URL) is None
         path = f"/machine/{client.sim.vm.container_id}/{client.sim.vm.instance_id}"
         assert client.ask(f"{path}?comp=certificates&incarnation=1", headers=VERSION).status == 404
         assert client.sim.requests[-1].endpoint == "certificates"
 
-    def test_url_is_absolute_and_escaped(self, simulate):
+    def test_url_is_absolute_and_escaped(self, simulate: Simulate) -> None:
         client = simulate(ON)
         text = client.goal_state().text
         assert re.search(r"<Certificates>http://[^<]*%2D[^<]*%5F[^<]*\?comp=certificates&amp;incarnation=1</", text)
@@ -112,7 +114,7 @@ class TestRefused:
             ({"x-ms-cipher-name": ""}, 400),
         ],
     )
-    def test_headers(self, simulate, changes, status):
+    def test_headers(self, simulate: Simulate, changes: dict[str, str | None], status: int) -> None:
         client = simulate(ON)
         headers = {**VERSION, "x-ms-guest-agent-public-x509-cert": "AAAA", **changes}
         reply = client.ask(target(client), headers={name: text for name, text in headers.items() if text is not None})
@@ -120,7 +122,7 @@ class TestRefused:
         assert ElementTree.fromstring(reply.body).tag == "Error"
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "HEAD"])
-    def test_other_verbs(self, simulate, method):
+    def test_other_verbs(self, simulate: Simulate, method: str) -> None:
         client = simulate(ON)
         assert client.ask(target(client), method=method, headers=VERSION).status == 405
 
@@ -133,12 +135,12 @@ class TestRefused:
             ("thstringnopa2", "someoneelse", 404, "ResourceNotFound"),
         ],
     )
-    def test_ids(self, simulate, old, new, status, code):
+    def test_ids(self, simulate: Simulate, old: str, new: str, status: int, code: str) -> None:
         client = simulate(ON)
         reply = client.ask(target(client).replace(old, new), headers=VERSION)
         assert (reply.status, ElementTree.fromstring(reply.body).findtext("Code")) == (status, code)
 
-    def test_moves_make_a_url_stale(self, simulate):
+    def test_moves_make_a_url_stale(self, simulate: Simulate) -> None:
         client = simulate({"vm": {"certificates": True, "stale_container_status": 400}})
         url = target(client)
         client.sim.move_incarnation()
@@ -148,7 +150,7 @@ class TestRefused:
 
     @spawns
     @pytest.mark.parametrize("data", [b"\0", b"not a certificate", b"\x30\x03\x02\x01\x01"])
-    def test_what_is_no_certificate(self, simulate, data):
+    def test_what_is_no_certificate(self, simulate: Simulate, data: bytes) -> None:
         client = simulate(ON)
         headers = {**VERSION, "x-ms-guest-agent-public-x509-cert": base64.b64encode(data).decode()}
         reply = client.ask(target(client), headers=headers)
@@ -158,25 +160,25 @@ class TestRefused:
     @pytest.mark.parametrize(
         "path", ["/machine/a?comp=certificates", "/machine/a/b/c?comp=certificates", "/?comp=certificates"]
     )
-    def test_near_misses_are_unknown(self, simulate, path):
+    def test_near_misses_are_unknown(self, simulate: Simulate, path: str) -> None:
         client = simulate(ON)
         assert client.ask(path, headers=VERSION).status == 404
         assert client.sim.requests[-1].endpoint == "unknown"
 
-    def test_without_openssl(self, simulate, monkeypatch, tmp_path):
+    def test_without_openssl(self, simulate: Simulate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
         client = simulate({"vm": {"certificates": True, "ovf_keys": "fingerprint"}})
         headers = {**VERSION, "x-ms-guest-agent-public-x509-cert": "AAAA"}
         reply = client.ask(target(client), headers=headers)
         assert reply.status == 500
-        assert "openssl is not installed" in ElementTree.fromstring(reply.body).findtext("Message")
+        assert "openssl is not installed" in ElementTree.fromstring(reply.body).findtext("Message", "")
         for ask in (lambda: client.sim.certificates, client.sim.media, lambda: client.sim.assign(hostname="x")):
             with pytest.raises(CertificatesError, match="not installed"):
                 ask()
         assert client.sim.vm == client.sim.scenario.vm
 
     @spawns
-    def test_openssl_that_fails(self, simulate, monkeypatch, tmp_path):
+    def test_openssl_that_fails(self, simulate: Simulate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         program = tmp_path / "openssl"
         program.write_text("#!/bin/sh\necho no luck >&2\nexit 3\n")
         program.chmod(0o755)
@@ -191,7 +193,9 @@ class TestRefused:
 class TestPackage:
     @pytest.mark.parametrize("cipher", [None, "AES128_CBC", "DES_EDE3_CBC"])
     @pytest.mark.parametrize(("kinds", "count"), [("rsa", 1), ("ec", 1), ("both", 2)])
-    def test_opens_with_the_callers_key(self, simulate, caller, cipher, kinds, count):
+    def test_opens_with_the_callers_key(
+        self, simulate: Simulate, caller: Caller, cipher: str | None, kinds: str, count: int
+    ) -> None:
         client = simulate({"vm": {"certificates": True, "certificate_keys": kinds}})
         root, package = package_of(client.ask(target(client), headers=caller.headers(cipher)))
         assert [root.findtext(name) for name in ("Incarnation", "Format")] == ["1", "Pkcs7BlobWithPfxContents"]
@@ -208,27 +212,27 @@ class TestPackage:
             told = openssl("x509", "-pubkey", "-noout", data=certificate.encode())
             assert openssl("pkey", "-pubout", data=key.encode()) == told
 
-    def test_pfx_is_whole_in_every_check(self, simulate, caller):
+    def test_pfx_is_whole_in_every_check(self, simulate: Simulate, caller: Caller) -> None:
         client = simulate({"vm": {"certificates": True, "certificate_keys": "both"}})
         pfx = caller.decrypt(package_of(client.ask(target(client), headers=caller.headers()))[1])
         assert caller.unpack(pfx) == caller.unpack(pfx, "-nomacver")
         with pytest.raises(AssertionError, match=r"(?i)mac verify"):
             caller.unpack(pfx[:-40] + bytes([pfx[-40] ^ 1]) + pfx[-39:])
 
-    def test_does_not_open_with_another_key(self, simulate, caller, tmp_path):
+    def test_does_not_open_with_another_key(self, simulate: Simulate, caller: Caller, tmp_path: Path) -> None:
         client = simulate(ON)
         _, package = package_of(client.ask(target(client), headers=caller.headers()))
         with pytest.raises(AssertionError):
             caller.unpack(Caller(tmp_path, "rsa:2048").decrypt(package))
 
-    def test_caller_may_have_an_ec_key(self, simulate, tmp_path):
+    def test_caller_may_have_an_ec_key(self, simulate: Simulate, tmp_path: Path) -> None:
         client = simulate(ON)
         other = Caller(tmp_path, "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
         _, package = package_of(client.ask(target(client), headers=other.headers()))
         assert "PRIVATE KEY" in other.unpack(other.decrypt(package))
 
     @pytest.mark.parametrize("path", [lambda url: url.replace("%5F", "_"), lambda url: url.replace("%2D", "-")])
-    def test_path_may_be_spelt_either_way(self, simulate, caller, path):
+    def test_path_may_be_spelt_either_way(self, simulate: Simulate, caller: Caller, path: Callable[[str], str]) -> None:
         client = simulate(ON)
         assert path(target(client)) != target(client)
         assert client.ask(path(target(client)), headers=caller.headers()).status == 200
@@ -236,7 +240,7 @@ class TestPackage:
     @pytest.mark.parametrize(
         ("form", "pfx"), [("Pkcs7BlobWithPfxContents", True), ("CertificatesNonPfxPackage", False), (None, True)]
     )
-    def test_format(self, simulate, caller, form, pfx):
+    def test_format(self, simulate: Simulate, caller: Caller, form: str | None, pfx: bool) -> None:
         client = simulate({"vm": {"certificates": True, "certificate_format": form}})
         root, package = package_of(client.ask(target(client), headers=caller.headers()))
         assert root.findtext("Format") == form
@@ -244,14 +248,14 @@ class TestPackage:
         assert (b"BEGIN CERTIFICATE" in content) is not pfx
         assert b"PRIVATE KEY" not in content
 
-    def test_follows_the_incarnation_and_the_container(self, simulate, caller):
+    def test_follows_the_incarnation_and_the_container(self, simulate: Simulate, caller: Caller) -> None:
         client = simulate(ON)
         client.sim.move_incarnation()
         client.sim.move_container()
         root, _ = package_of(client.ask(target(client), headers=caller.headers()))
         assert root.findtext("Incarnation") == "2"
 
-    def test_fault(self, simulate, caller):
+    def test_fault(self, simulate: Simulate, caller: Caller) -> None:
         client = simulate({**ON, "faults": [{"endpoint": "certificates", "requests": 1, "status": 503}]})
         statuses = [client.ask(target(client), headers=caller.headers()).status for _ in range(2)]
         assert statuses == [503, 200]
@@ -259,12 +263,12 @@ class TestPackage:
 
 @spawns
 class TestKeys:
-    def test_are_made_once_and_fresh_each_time(self):
+    def test_are_made_once_and_fresh_each_time(self) -> None:
         one, other = (Simulator(Scenario.from_dict({"vm": {"certificate_keys": "both"}})) for _ in range(2))
         assert one.certificates == one.certificates
         assert not set(one.certificates) & set(other.certificates)
 
-    def test_are_what_they_say(self):
+    def test_are_what_they_say(self) -> None:
         rsa, ec = Simulator(Scenario.from_dict({"vm": {"certificate_keys": "both"}})).certificates
         for item in (rsa, ec):
             encoded = base64.b64decode(body_of(item.certificate))
@@ -279,14 +283,16 @@ class TestKeys:
         assert kind == "ecdsa-sha2-nistp256"
         assert base64.b64decode(blob) == b"\0\0\0\x13ecdsa-sha2-nistp256\0\0\0\x08nistp256\0\0\0\x41" + point
 
-    def test_fingerprints_are_in_the_provisioning_document(self, simulate):
+    def test_fingerprints_are_in_the_provisioning_document(self, simulate: Simulate) -> None:
         client = simulate({"vm": {"ovf_keys": "fingerprint", "certificate_keys": "both"}})
         root = ElementTree.fromstring(client.sim.ovf())
         told = [element.text for element in root.iter(f"{WA}Fingerprint")]
         assert told == [item.thumbprint for item in client.sim.certificates]
         assert root.find(f".//{WA}Value") is None
 
-    def test_leave_nothing_behind(self, simulate, caller, monkeypatch, tmp_path):
+    def test_leave_nothing_behind(
+        self, simulate: Simulate, caller: Caller, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         seen = tmp_path / "seen"
         (tmp_path / "bin").mkdir()
         (tmp_path / "tmp").mkdir()
@@ -301,18 +307,18 @@ class TestKeys:
         assert set(seen.read_text().split()) == {"700"}
         assert list((tmp_path / "tmp").iterdir()) == []
 
-    def test_say_nothing_of_the_key(self, simulate):
+    def test_say_nothing_of_the_key(self, simulate: Simulate) -> None:
         client = simulate(ON)
         assert "PRIVATE" not in repr(client.sim.certificates)
 
 
 class TestDer:
     @pytest.mark.parametrize("length", [0, 1, 127, 128, 255, 256, 70_000])
-    def test_there_and_back(self, length):
+    def test_there_and_back(self, length: int) -> None:
         content = bytes(length)
         assert keyring.elements(keyring.element(4, content) * 2) == [(4, content)] * 2
 
     @pytest.mark.parametrize("data", [b"\x30", b"\x30\x01", b"\x30\x82\x01\x00", b"\x30\x85\xff\xff\xff\xff\xff"])
-    def test_cut_short(self, data):
+    def test_cut_short(self, data: bytes) -> None:
         with pytest.raises(ValueError, match="cut short"):
             keyring.elements(data)

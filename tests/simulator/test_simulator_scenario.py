@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,17 +18,17 @@ DEFAULT = Path(azurelite.simulator.__file__).with_name("default.yaml")
 
 
 class TestDefault:
-    def test_says_every_key(self):
+    def test_says_every_key(self) -> None:
         said = yaml.safe_load(DEFAULT.read_text())["vm"]
         assert set(said) == {field.name for field in dataclasses.fields(Vm)}
 
-    def test_is_an_ordinary_vm(self):
+    def test_is_an_ordinary_vm(self) -> None:
         scenario = Scenario.default()
         assert scenario.faults == ()
         assert scenario.vm.name != scenario.vm.hostname
         assert (scenario.vm.generation, scenario.vm.incarnation, scenario.vm.stale_container_status) == (2, 1, 410)
 
-    def test_keys_are_valid_and_one_is_wrapped(self):
+    def test_keys_are_valid_and_one_is_wrapped(self) -> None:
         kinds = []
         for key in Scenario.default().vm.ssh_keys:
             kind, encoded, _comment = key.replace("\r\n", "").split()
@@ -37,22 +38,22 @@ class TestDefault:
             kinds.append((kind, "\r\n" in key))
         assert kinds == [("ssh-ed25519", False), ("ssh-rsa", True)]
 
-    def test_wrapped_key_breaks_every_64_characters(self):
+    def test_wrapped_key_breaks_every_64_characters(self) -> None:
         lines = Scenario.default().vm.ssh_keys[1].split(" ")[1].split("\r\n")
         assert {len(line) for line in lines[:-1]} == {64}
         assert 0 < len(lines[-1]) <= 64
 
 
 class TestReading:
-    def test_left_out_keys_are_the_defaults(self):
+    def test_left_out_keys_are_the_defaults(self) -> None:
         vm = Scenario.from_dict({"vm": {"hostname": "db-1", "tags": {"a": "b"}, "ssh_keys": []}}).vm
         assert vm == dataclasses.replace(Scenario.default().vm, hostname="db-1", tags={"a": "b"}, ssh_keys=())
 
     @pytest.mark.parametrize("document", [{}, {"vm": None}, {"vm": {}, "faults": None}, {"faults": []}])
-    def test_nothing_said_is_the_default(self, document):
+    def test_nothing_said_is_the_default(self, document: dict[str, Any]) -> None:
         assert Scenario.from_dict(document) == Scenario.default()
 
-    def test_file(self, tmp_path):
+    def test_file(self, tmp_path: Path) -> None:
         path = tmp_path / "scenario.yaml"
         path.write_text(
             "vm: {hostname: db-1}\nfaults:\n  - {endpoint: health, requests: 1-3, status: 410, move: incarnation}\n"
@@ -62,7 +63,7 @@ class TestReading:
         assert scenario.faults == (Fault(endpoint="health", requests="1-3", status=410, move="incarnation"),)
         assert Scenario.load(str(path)) == scenario
 
-    def test_empty_file_is_the_default(self, tmp_path):
+    def test_empty_file_is_the_default(self, tmp_path: Path) -> None:
         path = tmp_path / "empty.yaml"
         path.write_text("# nothing\n")
         assert Scenario.load(path) == Scenario.default()
@@ -78,13 +79,13 @@ class TestReading:
             (" 2 - 3 ", [2, 3]),
         ],
     )
-    def test_requests(self, requests, hit):
+    def test_requests(self, requests: int | str | None, hit: list[int]) -> None:
         fault = Fault(endpoint="imds", requests=requests, status=500)
         assert [number for number in range(1, 7) if fault.hits(number)] == hit
 
-    def test_is_frozen(self):
+    def test_is_frozen(self) -> None:
         with pytest.raises(dataclasses.FrozenInstanceError):
-            Scenario.default().vm.hostname = "other"
+            Scenario.default().vm.hostname = "other"  # type: ignore[misc]
 
 
 MISTAKES = [
@@ -157,14 +158,14 @@ MISTAKES = [
 
 class TestMistakes:
     @pytest.mark.parametrize(("document", "message"), MISTAKES)
-    def test_is_named(self, document, message):
+    def test_is_named(self, document: dict[str, Any], message: str) -> None:
         with pytest.raises(ScenarioError) as caught:
             Scenario.from_dict(document, where="s.yaml")
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize("document", [[], "text", 3, None])
-    def test_document_of_another_shape(self, document):
+    def test_document_of_another_shape(self, document: Any) -> None:
         with pytest.raises(ScenarioError, match=r"^s\.yaml: the document: expected a mapping, got"):
             Scenario.from_dict(document, where="s.yaml")
 
@@ -178,7 +179,7 @@ class TestMistakes:
             (b"vm: {user_name: x}", "vm.user_name: unknown key; did you mean username?"),
         ],
     )
-    def test_file_is_named(self, tmp_path, content, message):
+    def test_file_is_named(self, tmp_path: Path, content: bytes, message: str) -> None:
         path = tmp_path / "web.yaml"
         path.write_bytes(content)
         with pytest.raises(ScenarioError) as caught:
@@ -186,10 +187,10 @@ class TestMistakes:
         assert str(caught.value).startswith(f"{path}: ")
         assert message in str(caught.value)
 
-    def test_file_that_is_not_there(self, tmp_path):
+    def test_file_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(ScenarioError, match=r"absent\.yaml: cannot be read: No such file"):
             Scenario.load(tmp_path / "absent.yaml")
 
-    def test_fault_made_in_code_is_checked_too(self):
+    def test_fault_made_in_code_is_checked_too(self) -> None:
         with pytest.raises(ScenarioError, match="did you mean goal_state"):
             Fault(endpoint="goalstate")

@@ -6,13 +6,14 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from simulator.conftest import Client, HealthXml, Simulate
 
 ROLE = "Container/RoleInstanceList/RoleInstance"
 BOTH = ["/machine?comp={}", "/machine/?comp={}"]
 
 
 class TestVersions:
-    def test_need_no_header(self, fabric):
+    def test_need_no_header(self, fabric: Client) -> None:
         reply = fabric.ask("/?comp=versions")
         root = ElementTree.fromstring(reply.body)
         assert (reply.status, reply.headers["Content-Type"]) == (200, "text/xml; charset=utf-8")
@@ -27,7 +28,9 @@ class TestVersions:
             ("a<b", ["2010-28-10"], ["a<b", "2010-28-10"], ["2010-10-28"]),
         ],
     )
-    def test_scenario_decides_them(self, simulate, preferred, supported, welcome, refused):
+    def test_scenario_decides_them(
+        self, simulate: Simulate, preferred: str, supported: list[str], welcome: list[str], refused: list[str]
+    ) -> None:
         client = simulate({"vm": {"protocol_preferred": preferred, "protocol_supported": supported}})
         root = ElementTree.fromstring(client.ask("/?comp=versions").body)
         assert root.findtext("Preferred/Version") == preferred
@@ -35,7 +38,7 @@ class TestVersions:
         for versions, status in ((welcome, 200), (refused, 400)):
             assert {client.goal_state(headers={"x-ms-version": version}).status for version in versions} == {status}
 
-    def test_other_verb_is_refused(self, fabric):
+    def test_other_verb_is_refused(self, fabric: Client) -> None:
         reply = fabric.ask("/?comp=versions", method="POST", body=b"")
         assert (reply.status, reply.headers["Allow"]) == (405, "GET")
 
@@ -46,21 +49,21 @@ class TestGoalState:
         ("version", "status"),
         [("2012-11-30", 200), ("2015-04-05", 200), (None, 400), ("", 400), ("2012-11-31", 400), ("1.0", 400)],
     )
-    def test_protocol_version(self, fabric, route, version, status):
+    def test_protocol_version(self, fabric: Client, route: str, version: str | None, status: int) -> None:
         headers = {} if version is None else {"x-ms-version": version}
         reply = fabric.ask(route.format("goalstate"), headers=headers)
         assert reply.status == status
         assert ElementTree.fromstring(reply.body).tag == ("GoalState" if status == 200 else "Error")
         assert fabric.sim.requests[-1].endpoint == "goal_state"
 
-    def test_says_the_vm(self, fabric):
+    def test_says_the_vm(self, fabric: Client) -> None:
         vm, root = fabric.sim.scenario.vm, ElementTree.fromstring(fabric.goal_state().body)
         assert root.findtext("Incarnation") == "1"
         assert root.findtext("Container/ContainerId") == vm.container_id
         assert root.findtext(f"{ROLE}/InstanceId") == vm.instance_id
         assert root.find(f"{ROLE}/Configuration/Certificates") is None
 
-    def test_is_laid_out_for_grep(self, fabric):
+    def test_is_laid_out_for_grep(self, fabric: Client) -> None:
         body = fabric.goal_state().body
         assert body.startswith(b'<?xml version="1.0" encoding="utf-8"?>\r\n')
         assert body.count(b"\n") == body.count(b"\r\n")
@@ -68,19 +71,19 @@ class TestGoalState:
             assert len(re.findall(r"<[A-Za-z]", line)) <= 1, line
 
     @pytest.mark.parametrize("name", ["HostingEnvironmentConfig", "SharedConfig", "ExtensionsConfig", "FullConfig"])
-    def test_configuration_urls_are_absolute_and_escaped(self, fabric, name):
+    def test_configuration_urls_are_absolute_and_escaped(self, fabric: Client, name: str) -> None:
         body = fabric.goal_state().text
-        url = ElementTree.fromstring(body.encode()).findtext(f"{ROLE}/Configuration/{name}")
+        url = ElementTree.fromstring(body.encode()).findtext(f"{ROLE}/Configuration/{name}", "")
         assert url.startswith(f"{fabric.sim.url}/machine/7b324f53-")
         assert "%2D" in url
         assert "%5Fthstringnopa2?comp=config&type=" in url
         assert "&amp;type=" in body
 
-    def test_ids_are_escaped(self, simulate):
+    def test_ids_are_escaped(self, simulate: Simulate) -> None:
         client = simulate({"vm": {"instance_id": "a<b&c"}})
         assert ElementTree.fromstring(client.goal_state().body).findtext(f"{ROLE}/InstanceId") == "a<b&c"
 
-    def test_moves(self, simulate):
+    def test_moves(self, simulate: Simulate) -> None:
         client = simulate({"vm": {"incarnation": 4}})
         before = ElementTree.fromstring(client.goal_state().body)
         client.sim.move_incarnation()
@@ -90,7 +93,7 @@ class TestGoalState:
         assert before.findtext("Container/ContainerId") != after.findtext("Container/ContainerId")
         assert f"/machine/{after.findtext('Container/ContainerId')}/" in client.goal_state().text
 
-    def test_other_verb_is_refused(self, fabric):
+    def test_other_verb_is_refused(self, fabric: Client) -> None:
         assert fabric.goal_state(method="POST", body=b"x").status == 405
 
 
@@ -100,7 +103,7 @@ class TestHealthAccepted:
         "kind",
         ["text/xml; charset=utf-8", "text/xml;charset=utf-8", "Text/XML;  Charset=UTF-8", 'text/xml; charset="utf-8"'],
     )
-    def test_ready(self, fabric, health_xml, route, kind):
+    def test_ready(self, fabric: Client, health_xml: HealthXml, route: str, kind: str) -> None:
         headers = {"x-ms-version": "2012-11-30", "Content-Type": kind}
         reply = fabric.ask(route.format("health"), method="POST", headers=headers, body=health_xml())
         assert (reply.status, reply.body) == (200, b"")
@@ -111,7 +114,7 @@ class TestHealthAccepted:
         assert (report.instance_id, report.accepted, report.status) == (vm.instance_id, True, 200)
 
     @pytest.mark.parametrize("substatus", ["Provisioning", "ProvisioningFailed"])
-    def test_not_ready(self, fabric, health_xml, substatus):
+    def test_not_ready(self, fabric: Client, health_xml: HealthXml, substatus: str) -> None:
         body = health_xml(state="NotReady", substatus=substatus, description="result=error|reason=a &lt; b")
         assert fabric.post_health(body).status == 200
         report = fabric.sim.reports[-1]
@@ -127,10 +130,10 @@ class TestHealthAccepted:
             {"state": "NotReady", "substatus": "ProvisioningFailed", "description": "&amp;" * 819},
         ],
     )
-    def test_at_the_limits(self, fabric, health_xml, changes):
+    def test_at_the_limits(self, fabric: Client, health_xml: HealthXml, changes: dict[str, str]) -> None:
         assert fabric.post_health(health_xml(**changes)).status == 200
 
-    def test_current_ones_after_moves(self, simulate, health_xml):
+    def test_current_ones_after_moves(self, simulate: Simulate, health_xml: HealthXml) -> None:
         client = simulate()
         client.sim.move_incarnation()
         client.sim.move_container()
@@ -141,7 +144,7 @@ class TestHealthAccepted:
 
 class TestHealthRefused:
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD"])
-    def test_other_verbs(self, fabric, health_xml, method):
+    def test_other_verbs(self, fabric: Client, health_xml: HealthXml, method: str) -> None:
         before = len(fabric.sim.reports)
         headers = {"x-ms-version": "2012-11-30", "Content-Type": "text/xml; charset=utf-8"}
         reply = fabric.ask("/machine?comp=health", method=method, headers=headers, body=health_xml())
@@ -160,7 +163,7 @@ class TestHealthRefused:
             {"x-ms-version": "2012-11-30", "Content-Type": "application/json"},
         ],
     )
-    def test_headers(self, fabric, health_xml, headers):
+    def test_headers(self, fabric: Client, health_xml: HealthXml, headers: dict[str, str]) -> None:
         reply = fabric.ask("/machine?comp=health", method="POST", headers=headers, body=health_xml())
         assert reply.status == 400
         assert (fabric.sim.reports[-1].accepted, fabric.sim.reports[-1].status) == (False, 400)
@@ -181,17 +184,17 @@ class TestHealthRefused:
             b'<!DOCTYPE Health SYSTEM "http://127.0.0.1:1/x.dtd"><Health/>',
         ],
     )
-    def test_what_is_no_health_document(self, fabric, body):
+    def test_what_is_no_health_document(self, fabric: Client, body: bytes) -> None:
         before = len(fabric.sim.reports)
         assert fabric.post_health(body).status == 400
         assert len(fabric.sim.reports) == before
 
-    def test_dtd_before_a_perfect_report(self, fabric, health_xml):
+    def test_dtd_before_a_perfect_report(self, fabric: Client, health_xml: HealthXml) -> None:
         body = health_xml().replace(b"?>", b"?><!DOCTYPE Health>", 1)
         assert fabric.post_health(body).status == 400
 
     @pytest.mark.parametrize("missing", ["incarnation", "container", "instance", "state"])
-    def test_missing_elements(self, fabric, health_xml, missing):
+    def test_missing_elements(self, fabric: Client, health_xml: HealthXml, missing: str) -> None:
         assert fabric.post_health(health_xml(**{missing: None})).status == 400
 
     @pytest.mark.parametrize(
@@ -212,21 +215,21 @@ class TestHealthRefused:
             {"instance": "fbb84507-46cd-4f4e-bd78-a2edaa9d059b._someoneelse"},
         ],
     )
-    def test_wording_and_instance(self, fabric, health_xml, changes):
+    def test_wording_and_instance(self, fabric: Client, health_xml: HealthXml, changes: dict[str, str]) -> None:
         reply = fabric.post_health(health_xml(**changes))
         assert reply.status == 400
         assert b"InvalidContainerConfiguration" not in reply.body
         assert (fabric.sim.reports[-1].accepted, fabric.sim.reports[-1].status) == (False, 400)
 
     @pytest.mark.parametrize("incarnation", ["0", "2", "01", "one", ""])
-    def test_incarnation_that_is_not_current(self, fabric, health_xml, incarnation):
+    def test_incarnation_that_is_not_current(self, fabric: Client, health_xml: HealthXml, incarnation: str) -> None:
         reply = fabric.post_health(health_xml(incarnation=incarnation))
         assert reply.status == 410
         assert b"InvalidContainerConfiguration" not in reply.body
         assert fabric.sim.reports[-1].incarnation == incarnation
 
     @pytest.mark.parametrize("status", [410, 400])
-    def test_container_that_is_not_current(self, simulate, health_xml, status):
+    def test_container_that_is_not_current(self, simulate: Simulate, health_xml: HealthXml, status: int) -> None:
         client = simulate({"vm": {"stale_container_status": status}})
         client.sim.move_container()
         reply = client.post_health(health_xml())
@@ -234,7 +237,7 @@ class TestHealthRefused:
         assert ElementTree.fromstring(reply.body).findtext("Code") == "InvalidContainerConfiguration"
         assert [(report.accepted, report.status) for report in client.sim.reports] == [(False, status)]
 
-    def test_after_the_fabric_moved_on(self, simulate, health_xml):
+    def test_after_the_fabric_moved_on(self, simulate: Simulate, health_xml: HealthXml) -> None:
         client = simulate()
         assert client.post_health(health_xml()).status == 200
         client.sim.move_incarnation()
@@ -255,7 +258,7 @@ class TestHealthRefused:
         "/else?a=b",
     ],
 )
-def test_unknown_route_is_not_found(fabric, target):
+def test_unknown_route_is_not_found(fabric: Client, target: str) -> None:
     reply = fabric.ask(target, headers={"x-ms-version": "2012-11-30"})
     request = fabric.sim.requests[-1]
     assert (reply.status, request.endpoint, request.target, request.status) == (404, "unknown", target, 404)

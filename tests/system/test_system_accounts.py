@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 import pytest
 from kit import BASE, FastClock, Guest
@@ -389,15 +389,16 @@ class TestLock:
     def test_another_program_that_holds_it_is_waited_for_and_then_named(self, guest: Guest) -> None:
         before = guest.snapshot()
         clock = FastClock()
+        acts: list[Callable[[], object]] = [
+            lambda: edit(guest, clock).add_user(AZURE),
+            lambda: edit(guest, clock).add_group("docker"),
+            lambda: edit(guest, clock).join("azure", "wheel"),
+        ]
         argv = [sys.executable, "-S", "-c", HOLD, str(guest.path("etc/.pwd.lock"))]
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"held\n"
-            for act in (
-                lambda: edit(guest, clock).add_user(AZURE),
-                lambda: edit(guest, clock).add_group("docker"),
-                lambda: edit(guest, clock).join("azure", "wheel"),
-            ):
+            for act in acts:
                 clock.slept.clear()
                 with pytest.raises(FileError, match=r"find it with `fuser"):
                     act()

@@ -39,7 +39,7 @@ PACKAGES = {
 }
 
 
-def tool(name: str) -> object:
+def tool(name: str) -> pytest.MarkDecorator:
     package = PACKAGES.get(name, "e2fsprogs")
     return pytest.mark.skipif(shutil.which(name) is None, reason=f"needs {name}: install {package}")
 
@@ -80,7 +80,7 @@ def test_what_the_programs_made_is_known(image: Path, argv: list[str], expected:
 
 
 @pytest.mark.spawns
-@tool("sfdisk")  # type: ignore[operator]
+@tool("sfdisk")
 @pytest.mark.parametrize("table", ["label: dos\n,200M\n", "label: gpt\n,200M\n", "label: gpt\n", "label: dos\n"])
 def test_a_table_of_partitions_is_no_empty_disk(image: Path, table: str) -> None:
     subprocess.run(["sfdisk", "--quiet", str(image)], input=table.encode(), check=True, capture_output=True)
@@ -109,7 +109,7 @@ def test_short_devices_are_no_trouble(size: int) -> None:
 
 
 @pytest.mark.spawns
-@tool("mkfs.xfs")  # type: ignore[operator]
+@tool("mkfs.xfs")
 def test_an_xfs_that_was_cut_off_is_unfinished(image: Path) -> None:
     subprocess.run(["mkfs.xfs", "-q", "-f", "-L", "azurelite", str(image)], check=True)
     with image.open("r+b") as file:

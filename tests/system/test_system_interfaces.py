@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import pytest
 from kit import Guest
@@ -37,7 +37,7 @@ def nic(
         guest.path(f"{folder}/device/driver").symlink_to(f"/sys/bus/vmbus/drivers/{of}")
 
 
-SHAPES = {
+SHAPES: dict[str, tuple[list[tuple[str, Optional[str], dict[str, Any]]], Optional[str]]] = {
     "one": ([("lo", None, {"mac": "00:00:00:00:00:00", "kind": "772"}), ("eth0", "hv_netvsc", {})], "eth0"),
     "accelerated": ([("enP1s1", "mlx5_core", {}), ("eth0", "hv_netvsc", {})], "eth0"),
     "accelerated, whatever the driver": ([("mce0", "mana", {}), ("hn0", "hv_netvsc", {})], "hn0"),

@@ -1,5 +1,5 @@
 import pytest
-from kit import BASE, FastClock
+from kit import BASE, FastClock, Guest
 
 from azurelite.errors import AzureliteError
 from azurelite.system.accounts.users import NewUser
@@ -10,7 +10,7 @@ AZURE = NewUser("azure", "/home/azure", "/bin/sh")
 
 @pytest.mark.parametrize("dry_run", [False, True])
 @pytest.mark.parametrize("target", ["/usr/share/skel", "../usr/share/skel"])
-def test_skel_may_be_a_link_of_the_guests(guest, target, dry_run):
+def test_skel_may_be_a_link_of_the_guests(guest: Guest, target: str, dry_run: bool) -> None:
     guest.path("usr/share").mkdir(parents=True)
     guest.path("etc/skel").rename(guest.path("usr/share/skel"))
     guest.path("etc/skel").symlink_to(target)
@@ -20,7 +20,7 @@ def test_skel_may_be_a_link_of_the_guests(guest, target, dry_run):
 
 @pytest.mark.parametrize("dry_run", [False, True])
 @pytest.mark.parametrize("loop", ["home", "etc/skel"])
-def test_loops_are_told(guest, loop, dry_run):
+def test_loops_are_told(guest: Guest, loop: str, dry_run: bool) -> None:
     import shutil
 
     shutil.rmtree(guest.path(loop))
@@ -29,6 +29,6 @@ def test_loops_are_told(guest, loop, dry_run):
         System(guest.root, clock=FastClock(), dry_run=dry_run).accounts.create_user(AZURE)
 
 
-def test_many_digits(guest):
+def test_many_digits(guest: Guest) -> None:
     guest.put({"etc/passwd": BASE["etc/passwd"] + "m:x:" + "9" * 5000 + ":1::/:/bin/sh\n"})
     System(guest.root, clock=FastClock()).accounts.create_user(AZURE)

@@ -64,7 +64,8 @@ def test_an_account_that_shadow_does_not_rule_has_it_elsewhere(guest: Guest, pas
     found = passwords(guest)
     assert found.state("u") == "elsewhere"
     assert not found.fits("u", SECRET)
-    for act in (lambda: found.set_text("u", SECRET), lambda: found.expire("u")):
+    acts: list[Callable[[], object]] = [lambda: found.set_text("u", SECRET), lambda: found.expire("u")]
+    for act in acts:
         before = guest.snapshot()
         with pytest.raises(MachineError, match="cannot change the password of u: it has no line in /etc/shadow"):
             act()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from kit import BASE, FastClock, Guest, shim
 
+from azurelite.clock import Deadline
 from azurelite.errors import CommandError
 from azurelite.system.accounts.passwd import PasswdFiles
 from azurelite.system.accounts.tools import ShadowTools
@@ -63,7 +64,7 @@ def test_a_new_account_is_the_same_by_the_tools_and_by_the_direct_edit(
     by_tools, by_edit = twins
     system = System(by_tools.root)
     made = system.accounts.create_user(new)
-    PasswdFiles(System(by_edit.root).files, FastClock()).add_user(new)
+    PasswdFiles(System(by_edit.root).files, Deadline(FastClock(), 5)).add_user(new)
     assert by_tools.path("etc/passwd-").exists(), "the tools leave this copy: they were not used"
     assert facts(by_tools) == facts(by_edit)
     assert made == System(by_edit.root).accounts.user(new.name)
@@ -83,7 +84,7 @@ def test_groups_and_members_are_the_same_too(twins: tuple[Guest, Guest]) -> None
     assert old_user is not None
     assert system.accounts.ensure_group("docker")
     assert system.accounts.ensure_member(old_user, "docker")
-    direct = PasswdFiles(System(by_edit.root).files, FastClock())
+    direct = PasswdFiles(System(by_edit.root).files, Deadline(FastClock(), 5))
     direct.add_group("docker")
     direct.join("old", "docker")
     assert by_tools.path("etc/group-").exists(), "the tools leave this copy: they were not used"

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from kit import Guest, shim
+from kit import FastClock, Guest, shim
 
 from azurelite.clock import Deadline
 from azurelite.config.sizes import MIB, parse_size
@@ -108,9 +108,9 @@ def test_when_the_disk_is_full_nothing_is_left(guest: Guest) -> None:
     assert guest.snapshot() == before
 
 
-def test_when_the_time_is_over_nothing_is_left(guest: Guest, clock: object) -> None:
+def test_when_the_time_is_over_nothing_is_left(guest: Guest, clock: FastClock) -> None:
     system = System(guest.root)
-    system.commands.limit = Deadline(clock, 0)  # type: ignore[arg-type]
+    system.commands.limit = Deadline(clock, 0)
     before = guest.snapshot()
     with pytest.raises((FileError, CommandError)):
         SwapFile(system, "/swapfile").make(MIB)

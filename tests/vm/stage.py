@@ -165,7 +165,10 @@ def _boot(job: dict[str, Any], boot: dict[str, Any], fabric: Simulator, dhcp: Dh
         person.leave()
         machine.stop()
     zero = machine.kernel_started
-    since = lambda at: None if at is None or zero is None else round(at - zero, 2)  # noqa: E731
+
+    def since(at: Optional[float]) -> Optional[float]:
+        return None if at is None or zero is None else round(at - zero, 2)
+
     posts = [request.at + began for request in fabric.requests[asked:] if request.endpoint == "health"]
     return {
         **result,

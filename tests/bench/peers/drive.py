@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, Optional, Sequence
 
 TESTS = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(TESTS), str(TESTS / "boot")]
+sys.path.insert(0, str(TESTS))
 
 from bench.peers.cases import CASES, Case  # noqa: E402
 from bench.peers.documents import FullFabric  # noqa: E402
-from dhcp import IMDS, WIRESERVER, DhcpServer  # noqa: E402
+from boot.dhcp import IMDS, WIRESERVER, DhcpServer  # noqa: E402
 
 from azurelite.simulator import Request, Scenario, Simulator  # noqa: E402
 

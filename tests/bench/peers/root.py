@@ -6,9 +6,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "boot"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from roots import BuildError, Root
+from boot.roots import BuildError, Root
 
 RootError = BuildError
 AGENTS = ("cloud-init", "curl", "eject", "hostname", "procps", "udev", "waagent")
