@@ -5,16 +5,17 @@ The six fields and their escapes are those of fstab(5).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 from typing import Optional
 
-from azurelite.errors import CommandError, HandlerError
+from azurelite.errors import CommandError, FileError, HandlerError
 from azurelite.record import Record
-from azurelite.system.changes import Change
 from azurelite.system.explain import explained
 from azurelite.system.machine import System
+from azurelite.system.services.services import reload_systemd
 
 PATH = "/etc/fstab"
 _FOLDER = "/etc"
@@ -104,14 +105,8 @@ class Fstab:
             return False
         self._system.files.rewrite(PATH, after, mode=0o644)
         self._before = after
-        system = self._system
-        if system.root.is_host and system.files.is_dir("/run/systemd/system"):
-            try:
-                system.perform(
-                    Change("service", "systemd", f"reload, {PATH} has changed"), ["systemctl", "daemon-reload"]
-                )
-            except CommandError:  # systemd reads it at the next boot anyway
-                return True
+        with contextlib.suppress(CommandError, FileError):  # systemd reads it at the next boot anyway
+            reload_systemd(self._system, f"reload, {PATH} has changed")
         return True
 
     def _is_our(self, i: int, entry: Entry) -> bool:
