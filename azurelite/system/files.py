@@ -353,6 +353,12 @@ class Files:
             os.fchown(descriptor, owner.uid, owner.gid)
         os.fchmod(descriptor, mode)  # after chown, which clears set-id bits
 
+    def open_shared(self, path: str) -> int:
+        """Open a file that other programs lock (0600 if it is new), for reading and writing. Raises OSError."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with self.parent(path) as (folder, name):
+            return os.open(name, flags, 0o600, dir_fd=folder)
+
     @contextlib.contextmanager
     def parent(self, path: str, *, beneath: Optional[str] = None) -> Iterator[tuple[int, str]]:
         """An open descriptor of the folder of `path`, and the last name of the path. Raises OSError."""

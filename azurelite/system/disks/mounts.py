@@ -11,11 +11,13 @@ import os
 import re
 from typing import Iterator, Optional
 
-from azurelite.errors import CommandError, FileError
+from azurelite.errors import CommandError
 from azurelite.layout import RUN_DIR
 from azurelite.record import Record
+from azurelite.system.explain import explained
 from azurelite.system.process import Commands
 from azurelite.system.root import Root
+from azurelite.system.scratch import new_folder
 
 _TABLE = "/proc/self/mountinfo"
 _TABLE_CAP = 4 * 1024 * 1024
@@ -145,13 +147,9 @@ class Mounts:
                     os.rmdir(place)
 
     def _make_place(self) -> str:
-        try:
+        with explained("create a folder in", self._folder):
             os.makedirs(self._folder, mode=0o755, exist_ok=True)
-            import tempfile
-
-            return tempfile.mkdtemp(prefix="disc-", dir=self._folder)  # 0700
-        except OSError as error:
-            raise FileError(f"cannot create a folder in {self._folder}: {error.strerror or error}") from error
+        return new_folder([self._folder])
 
     def _unmount(self, place: str) -> None:
         try:
