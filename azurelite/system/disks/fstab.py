@@ -13,6 +13,7 @@ from typing import Optional
 
 from azurelite.errors import CommandError, FileError, HandlerError
 from azurelite.record import Record
+from azurelite.system.disks.mounts import unescaped
 from azurelite.system.explain import explained
 from azurelite.system.machine import System
 from azurelite.system.services.services import reload_systemd
@@ -21,7 +22,6 @@ PATH = "/etc/fstab"
 _FOLDER = "/etc"
 _TAG = b"# azurelite"
 _ESCAPED = r"[ \t\n\r\\]"
-_OCTAL = rb"\\([0-3][0-7]{2})"
 
 
 class Entry(Record):
@@ -127,8 +127,7 @@ def parse(line: bytes) -> Optional[Entry]:
     words = line.replace(b"\t", b" ").strip().split()
     if len(words) < 2 or words[0].startswith(b"#"):
         return None
-    texts = [re.sub(_OCTAL, lambda match: bytes([int(match[1], 8)]), word) for word in words[:4]]
-    device, path, kind, options = (text.decode(errors="surrogateescape") for text in (*texts, b"", b"")[:4])
+    device, path, kind, options = (unescaped(word) for word in (*words, b"", b"")[:4])
     if kind == "swap":
         path = "none"
     return Entry(device, path.rstrip("/") or "/", kind, options, _number(words, 4), _number(words, 5))

@@ -86,7 +86,7 @@ def mount_table(root: Root) -> list[Mounted]:
         if len(fields) < 10 or b"-" not in fields[6:-3]:
             continue
         behind = fields.index(b"-", 6) + 1  # after any number of optional fields
-        words = [_unescaped(fields[i]) for i in (3, 4, 5, behind, behind + 1)]
+        words = [unescaped(fields[i]) for i in (3, 4, 5, behind, behind + 1)]
         number = fields[2].decode("ascii", "replace")
         found.append(Mounted(number, words[0], words[1], tuple(words[2].split(",")), words[3], words[4]))
     return found
@@ -101,8 +101,9 @@ def _rows(root: Root) -> list[Mounted]:
     return [row for row in shown.values() if row.inside == "/"]  # a bind mount of a folder shows another root
 
 
-def _unescaped(field: bytes) -> str:
-    return os.fsdecode(re.sub(_ESCAPE, lambda match: bytes([int(match[1], 8)]), field))
+def unescaped(field: bytes) -> str:
+    """A name from /proc/self/mountinfo, /proc/swaps or /etc/fstab, which escape the same characters."""
+    return re.sub(_ESCAPE, lambda match: bytes([int(match[1], 8)]), field).decode(errors="surrogateescape")
 
 
 class Mounts:
