@@ -7,7 +7,7 @@ import json
 
 from azurelite.api import Plan, run_plan
 from azurelite.cli.parser import add_guest_arguments
-from azurelite.describe.handlers import OFTEN
+from azurelite.config.load import OFTEN
 from azurelite.errors import NotAzureError
 from azurelite.run.plan import Step
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from azurelite.config.condition import Condition
 
 Frequency = Literal["instance", "boot", "once"]
+OFTEN = {"instance": "once per VM", "boot": "at every boot", "once": "once on this machine"}
 DEFAULT_HANDLERS = ("hostname", "user", "ssh_keys", "sshd", "report_ready", "user_data")
 ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"  # it is also the name of the file that records the entry as done
 _FILE_LIMIT = 1024 * 1024  # bytes

@@ -21,7 +21,6 @@ from azurelite.system.services.enabling import (
     SYSTEMD_SHIPPED,
     compile_s6,
 )
-from azurelite.system.services.services import reload_systemd
 
 
 class Layout(Record):
@@ -91,6 +90,8 @@ def _disabled_unless_named(system: System) -> bool:
 
 
 def _reload_systemd(system: System, notes: list[str]) -> None:
+    from azurelite.system.services.services import reload_systemd
+
     try:
         reload_systemd(system, "reload the units")
     except (CommandError, FileError) as error:

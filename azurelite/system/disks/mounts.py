@@ -17,7 +17,6 @@ from azurelite.record import Record
 from azurelite.system.explain import explained
 from azurelite.system.process import Commands
 from azurelite.system.root import Root
-from azurelite.system.scratch import new_folder
 
 _TABLE = "/proc/self/mountinfo"
 _TABLE_CAP = 4 * 1024 * 1024
@@ -148,6 +147,8 @@ class Mounts:
                     os.rmdir(place)
 
     def _make_place(self) -> str:
+        from azurelite.system.scratch import new_folder  # on most machines the disc is mounted, or read unmounted
+
         with explained("create a folder in", self._folder):
             os.makedirs(self._folder, mode=0o755, exist_ok=True)
         return new_folder([self._folder])
