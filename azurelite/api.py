@@ -110,7 +110,7 @@ def _apply_crawled(session: Session, handlers: list[Handler], options: Options, 
         return apply_steps(session, make_plan(handlers, crawled, None), crawled, fabric, options)
 
 
-def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, clock: Optional[Clock] = None) -> Plan:
+def run_plan(*, root: str, config: Optional[PathLike], force: bool = False) -> Plan:
     """What `provision` would do, and why each step runs or is skipped. Asks Azure only for what the steps need.
 
     Raises:
@@ -120,7 +120,7 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False, cloc
     off = marker.switched_off(Root(root))
     if off is not None:
         return Plan(f"azurelite is disabled: {off}", ())
-    session = open_session(root, config, clock)
+    session = open_session(root, config, None)
     handlers = bind_handlers(session.config, session.root)
     system = System(root, dry_run=True, clock=session.clock)
     vm_id = session.identity.vm_id

@@ -26,6 +26,14 @@ class Secret:
     def __init__(self, value: Union[str, bytes]) -> None:
         self._value = value
 
+    @classmethod
+    def from_base64(cls, text: str) -> Secret:
+        """The bytes that `text` encodes, also in several lines. Raises ValueError."""
+        compact = "".join(text.split())
+        if len(compact) % 4:  # Python 3.9 and 3.10 take more padding than there should be
+            raise ValueError("Incorrect padding")
+        return cls(base64.b64decode(compact, validate=True))
+
     def reveal(self) -> Union[str, bytes]:
         """Return the value. Call this only where the value is used."""
         return self._value
@@ -161,7 +169,7 @@ class Metadata(Record):
             values["password"] = _as_secret(values["password"])
         for name in ("custom_data", "user_data", "random_seed"):
             if isinstance(values.get(name), str):
-                values[name] = Secret(base64.b64decode(values[name], validate=True))
+                values[name] = Secret.from_base64(values[name])
         return replace(cls(), **values)
 
 

@@ -112,18 +112,18 @@ def place_of(name: str) -> Optional[str]:
     return name if ":" in name else entry_points().get(name)
 
 
-def ask(asked: Sequence[Asked], *, clock: Optional[Clock] = None) -> list[Answer]:
+def ask(asked: Sequence[Asked]) -> list[Answer]:
     """Describe plug-ins, and check the options of their entries. Without a question, no interpreter is started.
 
     A plug-in that ends or blocks the interpreter cannot be used. A new interpreter continues with the next plug-in.
     """
     answers: list[Answer] = []
     while len(answers) < len(asked):
-        answers += _ask_once(asked[len(answers) :], clock or Clock())
+        answers += _ask_once(asked[len(answers) :])
     return answers
 
 
-def _ask_once(asked: Sequence[Asked], clock: Clock) -> list[Answer]:
+def _ask_once(asked: Sequence[Asked]) -> list[Answer]:
     """The answers of one interpreter, in order, up to the first plug-in that breaks it."""
     from azurelite.system.portable import pack
 
@@ -135,7 +135,7 @@ def _ask_once(asked: Sequence[Asked], clock: Clock) -> list[Answer]:
         with start({"task": "describe", "plugins": plugins}, name=asked[0].name, secrets=secrets) as child:
             for one in asked:
                 child.what = f"plug-in {one.name}"
-                answers.append(_answer(one, child.answer(Deadline(clock, _ANSWER_SECONDS))))
+                answers.append(_answer(one, child.answer(Deadline(Clock(), _ANSWER_SECONDS))))
     except MachineError as error:  # of the plug-in that was to answer next
         answers.append(Answer(error=HandlerError(error.message)))
     return answers

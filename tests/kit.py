@@ -82,6 +82,13 @@ class Guest:
         """A file's permission bits."""
         return stat.S_IMODE(self.path(name).lstat().st_mode)
 
+    def runs(self, program: str) -> Guest:
+        """Make this its first process, for a test that takes the folder for the root of the running system."""
+        self.put({"proc/1/cmdline": "/sbin/init\0"})
+        self.path("proc/1/exe").symlink_to(program)
+        self.path("proc/1/root").symlink_to("../..")
+        return self
+
     def snapshot(self, *, without: tuple[str, ...] = ()) -> dict[str, tuple[int, int, int, bytes]]:
         """Everything below: path -> (mode, uid, gid, content or link target); times left out."""
         found = {}

@@ -6,23 +6,19 @@ import itertools
 import os
 import sys
 import threading
-from typing import Optional, TextIO
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34"}
 
 
 class Console:
-    """Prints on one stream.
-
-    Args:
-        stream: the stream; standard output by default.
+    """Prints on standard output.
 
     Attributes:
-        lively: whether the stream is a terminal, which can show colours and a progress line.
+        lively: whether standard output is a terminal, which can show colours and a progress line.
     """
 
-    def __init__(self, stream: Optional[TextIO] = None) -> None:
-        self.stream = stream or sys.stdout
+    def __init__(self) -> None:
+        self.stream = sys.stdout
         self.lively = self.stream.isatty() and os.environ.get("TERM") != "dumb"
         self._coloured = self.lively and not os.environ.get("NO_COLOR")
 

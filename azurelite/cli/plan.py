@@ -7,6 +7,7 @@ import json
 
 from azurelite.api import Plan, run_plan
 from azurelite.cli.parser import add_guest_arguments
+from azurelite.config.load import OFTEN
 from azurelite.errors import NotAzureError
 from azurelite.run.plan import Step
 
@@ -43,9 +44,8 @@ def _verdict(step: Step) -> tuple[str, str]:
     if step.blocked is not None:
         return "fail", str(step.blocked)
     weight = "required" if step.handler.required else "optional"
-    often = {"instance": "once per VM", "boot": "at every boot", "once": "once on this machine"}
     when = "".join(f", condition `{condition.text}` is true" for condition in step.handler.when)
-    return "run", f"{step.handler.summary} ({weight}, {often[step.handler.frequency]}{when})"
+    return "run", f"{step.handler.summary} ({weight}, {OFTEN[step.handler.frequency]}{when})"
 
 
 def _as_dict(step: Step) -> dict[str, object]:

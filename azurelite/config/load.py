@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from azurelite.config.condition import Condition
 
 Frequency = Literal["instance", "boot", "once"]
+OFTEN = {"instance": "once per VM", "boot": "at every boot", "once": "once on this machine"}
 DEFAULT_HANDLERS = ("hostname", "user", "ssh_keys", "sshd", "report_ready", "user_data")
 ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"  # it is also the name of the file that records the entry as done
 _FILE_LIMIT = 1024 * 1024  # bytes
@@ -135,24 +136,22 @@ class _Sections(Record):
     datasource: DatasourceConfig = field(default_factory=DatasourceConfig)
 
 
-def load_config(root: Root, *, file: Optional[str] = None, problems: Optional[Problems] = None) -> Config:
+def load_config(root: Root, *, file: Optional[str] = None) -> Config:
     """Read all layers.
 
     Args:
         root: the guest; its files under /usr/lib, /etc and /run are read.
         file: host path of a file to use in place of /etc/azurelite/azurelite.yaml.
-        problems: collects the mistakes; the valid rest is then returned.
 
     Raises:
-        ConfigError: a file cannot be read or has mistakes, with place and remedy; not with `problems`.
+        ConfigError: a file cannot be read or has mistakes, with place and remedy.
     """
-    found = Problems() if problems is None else problems
-    layers = Layers(DEFAULT_HANDLERS, found)
-    for document in read_layers(root, file=file, problems=found):
+    problems = Problems()
+    layers = Layers(DEFAULT_HANDLERS, problems)
+    for document in read_layers(root, file=file, problems=problems):
         layers.add(document)
-    config = parse_config(layers.document, problems=found)
-    if problems is None:
-        found.raise_if_any()
+    config = parse_config(layers.document, problems)
+    problems.raise_if_any()
     return config
 
 
@@ -200,29 +199,23 @@ def read_named(path: str, *, limit: int, remedy: str) -> bytes:
         raise ConfigError(f"{path}: {why}: {remedy}") from error
 
 
-def parse_config(document: Document, *, problems: Optional[Problems] = None) -> Config:
+def parse_config(document: Document, problems: Problems) -> Config:
     """Check the merged values and create a Config from them.
 
     Args:
         document: the merged layers.
-        problems: collects the mistakes; defaults then replace the invalid values.
-
-    Raises:
-        ConfigError: all mistakes; not with `problems`.
+        problems: collects the mistakes; defaults replace the invalid values.
     """
-    found = Problems() if problems is None else problems
     sections = _Sections()
     rest = {key: value for key, value in document.data.items() if key != LIST}
-    with found.collecting():
+    with problems.collecting():
         sections = bind(_Sections, rest, document, (), also=(LIST,))
     config = Config(sections.datasource, document=document)
     listed = document.data.get(LIST)
     if isinstance(listed, list):
-        config = Config(sections.datasource, _entries(listed, document, found), document)
+        config = Config(sections.datasource, _entries(listed, document, problems), document)
     elif LIST in document.data:
-        found.add(document, (LIST,), "`handlers` must be a list")
-    if problems is None:
-        found.raise_if_any()
+        problems.add(document, (LIST,), "`handlers` must be a list")
     return config
 
 

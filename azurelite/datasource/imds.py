@@ -5,8 +5,6 @@ IMDS writes nearly every value as a string, and an absent value as an empty stri
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import logging
 import math
@@ -182,12 +180,9 @@ def _keys(compute: dict[str, Any]) -> Optional[tuple[SshKey, ...]]:
 
 
 def _user_data(compute: dict[str, Any]) -> Optional[Secret]:
-    text = "".join((_text(compute, "userData", where="compute.") or "").split())
-    if not text:
-        return None
     try:
-        return Secret(base64.b64decode(text, validate=True))
-    except (ValueError, binascii.Error):
+        return Secret.from_base64(_text(compute, "userData", where="compute.") or "") or None
+    except ValueError:
         LOG.warning("imds: compute.userData skipped: it is not base64")
         return None
 

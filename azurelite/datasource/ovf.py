@@ -7,7 +7,6 @@ A value that cannot be used is skipped and named in `Ovf.problems`; the other va
 
 from __future__ import annotations
 
-import base64
 import codecs
 import re
 from typing import Any, Optional
@@ -200,13 +199,8 @@ def _password(reader: _Reader, linux: Element) -> tuple[Optional[Secret], Option
 
 
 def _custom_data(reader: _Reader, linux: Element) -> Optional[Secret]:
-    text = "".join((reader.verbatim(linux, "CustomData") or "").split())
-    if not text:
-        return None
     try:
-        if len(text) % 4:
-            raise ValueError("cut off")
-        return Secret(base64.b64decode(text, validate=True))
+        return Secret.from_base64(reader.verbatim(linux, "CustomData") or "") or None
     except ValueError:
         reader.problem("CustomData", "skipped: it is not base64")
         return None

@@ -72,7 +72,7 @@ def check_guest(root: Root, file: Optional[str]) -> list[Verdict]:
 
 
 def _check(document: Document, root: Root, problems: Problems) -> None:
-    config = parse_config(document, problems=problems)
+    config = parse_config(document, problems)
     with problems.collecting():
         bind_handlers(config, root)
 

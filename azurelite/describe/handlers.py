@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Mapping, Optional, Sequence
 
-from azurelite.config.load import ENTRY_KEYS, EntryKeys
+from azurelite.config.load import ENTRY_KEYS, OFTEN, EntryKeys
 from azurelite.config.schema import unknown
 from azurelite.describe.examples import EXAMPLES
 from azurelite.describe.options import OptionDoc, options_of
@@ -24,7 +24,6 @@ _OWN = {
     "before": "",
     "after": "",
 }
-OFTEN = {"instance": "once per VM", "boot": "at every boot", "once": "once on this machine"}
 
 
 class HandlerDoc(Record):

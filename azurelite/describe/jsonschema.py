@@ -10,6 +10,7 @@ import re
 from typing import Any, Literal, Mapping, Union, get_args, get_origin, get_type_hints
 
 from azurelite.config.condition import FIELDS
+from azurelite.config.layers import POSITIONS
 from azurelite.config.load import ID, DatasourceConfig, EntryKeys
 from azurelite.config.schema import choice_of, fields_of, has_keys
 from azurelite.describe.options import attribute_texts, default_of
@@ -21,7 +22,6 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 # A condition starts with an existing field, or with `not` and a field.
 _CONDITION = rf"^\s*(not\s+)?({'|'.join(FIELDS)})([.\s=!]|$)"
-_POSITIONS = ("before", "after")
 # A plug-in, by its place in Python; its options are unknown here.
 _PLUGIN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 _PLUGIN_NAME: dict[str, Any] = {"type": "string", "pattern": _PLUGIN}
@@ -83,12 +83,12 @@ def _handler(known: Plugin, *, fixed: bool) -> Json:
     }
     keys["frequency"]["default"] = known.frequency
     keys["required"]["default"] = known.required
-    taken = {key: value for key, value in keys.items() if key in _POSITIONS or not fixed}
+    taken = {key: value for key, value in keys.items() if key in POSITIONS or not fixed}
     return {
         "title": known.summary,
         **schema,
         "properties": {**schema.get("properties", {}), **taken},
-        "not": {"type": "object", "required": list(_POSITIONS)},
+        "not": {"type": "object", "required": list(POSITIONS)},
     }
 
 

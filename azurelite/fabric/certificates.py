@@ -223,9 +223,8 @@ def _fetch(
     if form not in ("", _PFX_FORMAT):
         LOG.info("certificates: skipped: unknown format %.60r", form)
         return None
-    text = "".join((file.findtext("Data") or "").split())
     try:
-        return base64.b64decode(text, validate=True) or None
+        return Secret.from_base64(file.findtext("Data") or "").reveal_bytes() or None
     except ValueError as error:
         raise CertificateError(f"{_FETCHING}: Data is not base64", reason=_FETCHING) from error
 

@@ -14,6 +14,7 @@ from azurelite.fabric.certificates import Certificate
 from azurelite.handlers import Context
 from azurelite.record import Record
 from azurelite.system.owners import find_owner, shared_folder
+from azurelite.system.root import is_plain_path
 
 SUMMARY = "write the VM's certificates and their private keys to files"
 NEEDS: tuple[str, ...] = ()
@@ -42,8 +43,7 @@ class Options(Record):
     thumbprints: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        parts = self.directory.split("/")
-        if parts[0] or len(parts) < 2 or any(part in ("", ".", "..") for part in parts[1:]) or "\0" in self.directory:
+        if not is_plain_path(self.directory):
             raise ValueError("directory must be an absolute path without `..`")
         if not re.fullmatch(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?", self.owner):
             raise ValueError("owner must be USER, USER:GROUP or :GROUP")

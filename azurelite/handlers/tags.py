@@ -14,6 +14,7 @@ from azurelite.config.load import Frequency
 from azurelite.handlers import Context
 from azurelite.record import Record
 from azurelite.system.owners import shared_folder
+from azurelite.system.root import is_plain_path
 
 SUMMARY = "write the VM's tags and metadata as variables to a file"
 NEEDS = ("region",)  # only IMDS has it; without IMDS the file is not changed
@@ -57,8 +58,7 @@ class Options(Record):
     fields: tuple[Field, ...] = ("vm_id", "local_hostname", "region", "availability_zone", "vm_size")
 
     def __post_init__(self) -> None:
-        parts = self.path.split("/")
-        if parts[0] or len(parts) < 2 or any(part in ("", ".", "..") for part in parts[1:]) or "\0" in self.path:
+        if not is_plain_path(self.path):
             raise ValueError("path must be an absolute path without `..`, such as /run/azurelite/tags.env")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", self.prefix):
             raise ValueError("prefix must be letters, digits and `_`, and must not begin with a digit")

@@ -16,7 +16,7 @@ from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.record import Record
 from azurelite.system.services.services import Services
-from azurelite.system.timekeeping import TimeKeeper, configure, find_time_keeper, hyperv_clock
+from azurelite.system.timekeeping import HYPERV_CLOCK, TimeKeeper, configure, find_time_keeper, hyperv_clock
 
 LOG = logging.getLogger(__name__)
 
@@ -27,7 +27,6 @@ REQUIRED = False
 
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\.?"
 _ADDRESS = r"[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*"
-_USUAL_CLOCK = "/dev/ptp_hyperv"
 
 
 class Options(Record):
@@ -83,4 +82,4 @@ def _clock(ctx: Context, keeper: Optional[TimeKeeper], options: Options) -> Opti
         raise HandlerError("`ptp: true` requires chrony: add it to the image, or set `ptp: auto`")
     if clock is None and ctx.system.root.is_host:  # chrony does not start if the device does not exist
         raise HandlerError("/dev/ptp_hyperv does not exist: load the module hv_utils, or set `ptp: auto`")
-    return clock or _USUAL_CLOCK
+    return clock or HYPERV_CLOCK

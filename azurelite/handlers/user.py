@@ -15,8 +15,8 @@ from typing import Literal, Optional
 from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
-from azurelite.handlers.support.administrator import administrator
-from azurelite.handlers.support.checks import GROUP, find_shell, grant, octal, right_of, wrong_comment
+from azurelite.handlers.support.administrator import NAME, administrator
+from azurelite.handlers.support.checks import find_shell, grant, octal, right_of, wrong_comment
 from azurelite.metadata import Secret
 from azurelite.record import Record
 from azurelite.system.accounts.libcrypt import unfit
@@ -58,7 +58,7 @@ class Options(Record):
 
     def __post_init__(self) -> None:
         for group in self.groups:
-            if not re.fullmatch(GROUP, group):
+            if not re.fullmatch(NAME, group):
                 raise ValueError("groups must be names of letters, digits, `_`, `.` and `-`")
         if self.shell is not None and not re.fullmatch(r"(/[A-Za-z0-9_.+-]+)+", self.shell):
             raise ValueError("shell must be an absolute path")

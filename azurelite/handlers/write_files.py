@@ -17,6 +17,7 @@ from azurelite.record import Record
 from azurelite.system.accounts.users import Owner
 from azurelite.system.files import READ_LIMIT
 from azurelite.system.owners import find_owner, shared_folder
+from azurelite.system.root import is_plain_path
 from azurelite.system.selinux import relabel
 
 SUMMARY = "write files"
@@ -61,8 +62,7 @@ class File(Record):
     defer: bool = False
 
     def __post_init__(self) -> None:
-        parts = self.path.split("/")
-        if parts[0] or len(parts) < 2 or any(part in ("", ".", "..") for part in parts[1:]) or "\0" in self.path:
+        if not is_plain_path(self.path):
             raise ValueError("path must be an absolute path without `..`, such as /etc/motd")
         if self.owner is not None and (not self.owner or not re.fullmatch(_OWNER, self.owner)):
             raise ValueError("owner must be USER, USER:GROUP or :GROUP")

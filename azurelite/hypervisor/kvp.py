@@ -76,16 +76,13 @@ def rewrite_shared(files: Files, path: str, transform: Callable[[bytes], bytes],
     Raises:
         FileError: an error of the system, or another program held a lock until the deadline.
     """
-    with explained("write", path), files.parent(path) as (folder, name):
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        descriptor = os.open(name, flags, 0o600, dir_fd=folder)
-        with open(descriptor, "r+b", buffering=0) as shared:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "not a regular file")
-            lock(lambda: fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)  # cloud-init's kind
-            lock(lambda: fcntl.lockf(shared, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)  # the Hyper-V daemon's
-            before = shared.read(READ_LIMIT) or b""
-            after = transform(before)
-            shared.seek(0)
-            write_all(shared.fileno(), after)
-            shared.truncate(len(after))
+    with explained("write", path), open(files.open_shared(path), "r+b", buffering=0) as shared:
+        if not stat.S_ISREG(os.fstat(shared.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        lock(lambda: fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)  # cloud-init's kind
+        lock(lambda: fcntl.lockf(shared, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)  # the Hyper-V daemon's
+        before = shared.read(READ_LIMIT) or b""
+        after = transform(before)
+        shared.seek(0)
+        write_all(shared.fileno(), after)
+        shared.truncate(len(after))

@@ -163,6 +163,16 @@ def _packed(kind: str, *fields: bytes) -> str:
     return f"{kind} {base64.b64encode(data).decode()}"
 
 
+def ssh_fields(data: bytes) -> list[bytes]:
+    """The fields of a key in OpenSSH's format (RFC 4251, 5: a length, then as many bytes); the last may be cut off."""
+    fields = []
+    while len(data) >= 4:
+        end = 4 + int.from_bytes(data[:4], "big")
+        fields.append(data[4:end])
+        data = data[end:]
+    return fields
+
+
 def _from_ssh2(text: str) -> str:
     """RFC 4716: headers, then base64. All keys begin with a length below 2^8, that is with "AAAA"."""
     found = re.match(_SSH2, text, re.ASCII | re.DOTALL)
@@ -175,6 +185,6 @@ def _from_ssh2(text: str) -> str:
         data = base64.b64decode(blob, validate=True)
     except ValueError:
         raise ValueError("its RFC 4716 text is damaged or cut off") from None
-    kind = data[4 : 4 + int.from_bytes(data[:4], "big")].decode("ascii", "replace")
+    kind = (ssh_fields(data) or [b""])[0].decode("ascii", "replace")
     comment = re.search(r'Comment:\s*"([^"]*)"', " ".join(words[:start]))
     return f"{kind} {blob} {comment[1] if comment else ''}".rstrip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Iterable
 
-from azurelite.netconf.nics import HEADER, File, Nic
+from azurelite.netconf.nics import HEADER, File, Nic, with_sections
 
 FOLDER = "/etc/systemd/network"
 
@@ -33,4 +33,4 @@ def _network(nic: Nic) -> str:
         ("DHCPv6", no_dns if nic.ipv6 else []),
         ("IPv6AcceptRA", overrides + no_dns if nic.ipv6 else []),
     ]
-    return HEADER + "\n".join(f"[{name}]\n" + "".join(f"{key}\n" for key in keys) for name, keys in sections if keys)
+    return with_sections(sections)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Iterable
 
-from azurelite.netconf.nics import HEADER, File, Nic
+from azurelite.netconf.nics import HEADER, File, Nic, with_sections
 
 FOLDER = "/etc/NetworkManager/system-connections"
 SETTINGS = "/etc/NetworkManager/conf.d"
@@ -38,7 +38,7 @@ def _profile(nic: Nic) -> str:
         ("ipv4", ["method=auto", *_numbered(further[False]), *common]),
         ("ipv6", ["method=auto", *_numbered(further[True]), *common] if nic.ipv6 else ["method=link-local"]),
     ]
-    return HEADER + "\n".join(f"[{name}]\n" + "".join(f"{key}\n" for key in keys) for name, keys in sections if keys)
+    return with_sections(sections)
 
 
 def _numbered(addresses: list[str]) -> list[str]:

@@ -173,6 +173,11 @@ class File(Record):
     mac: Optional[str] = None
 
 
+def with_sections(sections: Iterable[tuple[str, list[str]]]) -> str:
+    """The text of a file with sections, as [Match], and lines `KEY=value` in each; an empty section is left out."""
+    return HEADER + "\n".join(f"[{name}]\n" + "".join(f"{key}\n" for key in keys) for name, keys in sections if keys)
+
+
 def udev_rules(nics: Iterable[Nic]) -> tuple[File, ...]:
     """One file of udev rules, or none where no NIC is renamed."""
     rules = ""

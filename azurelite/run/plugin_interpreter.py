@@ -233,7 +233,7 @@ def _metadata(values: dict[str, Any]) -> Metadata:
 
 def _config(given: Mapping[str, Any]) -> Config:
     """The configuration of the run, which has been checked before. It has no line numbers."""
-    return parse_config(Document(given["data"], {}, given["file"]), problems=Problems())
+    return parse_config(Document(given["data"], {}, given["file"]), Problems())
 
 
 def _outcome(values: dict[str, Any]) -> outcome.Outcome:

@@ -270,7 +270,7 @@ class _Run:
         told = self.runner.reporter.result
         ready = told is not None and told.is_ready  # then Azure takes no other report
         if not self.system.dry_run and self.reporting and not maybe_done and not ready:
-            self.runner.tell(cause, None)
+            self.runner.reporter.tell(cause, self.runner.fabric.deadline, self.runner.said)
         brief = cause.once(self.runner.said)
         return Outcome(_kind(cause), cause.message, brief=brief, report=self.runner.reporter.result, error=cause)
 

@@ -78,6 +78,13 @@ class Reporter:
         self.result = ReportResult("NotReady", accepted=True, description=text)
         LOG.info("report_ready: Azure was told that provisioning failed: %s", cause.reason)
 
+    def tell(self, cause: AzureliteError, deadline: Deadline, said: set[str], *, step: Optional[str] = None) -> None:
+        """Report a failure as `not_ready` does. If that fails too, log it; `said` as in `AzureliteError.once`."""
+        try:
+            self.not_ready(cause, deadline, step=step)
+        except FabricError as error:
+            LOG.error("report_ready: Azure was not told of the failure: %s", error.once(said))
+
     def progress(self, text: str, deadline: Deadline) -> None:
         """Report that provisioning continues. Raises FabricError."""
         self._fabric.wireserver.send(in_progress(text), deadline)
@@ -109,12 +116,8 @@ def tell_early_error(error: AzureliteError, *, root: str, clock: Clock) -> None:
     reason = "invalid azurelite configuration" if isinstance(error, ConfigError) else error.reason
     system = System(root, clock=clock)
     with Fabric(_SECONDS, clock=clock) as fabric:
-        try:
-            Reporter(fabric, system.files, identity.vm_id).not_ready(
-                AzureliteError(error.message, reason=reason), fabric.deadline
-            )
-        except FabricError as unheard:
-            LOG.error("report_ready: Azure was not told of the failure: %s", unheard)
+        cause = AzureliteError(error.message, reason=reason)
+        Reporter(fabric, system.files, identity.vm_id).tell(cause, fabric.deadline, set())
 
 
 DOCUMENTATION = "https://aka.ms/linuxprovisioningerror"

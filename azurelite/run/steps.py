@@ -9,7 +9,7 @@ import logging
 from typing import Callable, Optional
 
 from azurelite.config.load import Config
-from azurelite.errors import AzureliteError, FabricError
+from azurelite.errors import AzureliteError
 from azurelite.fabric.client import Fabric
 from azurelite.guard import guard
 from azurelite.handlers import REPORT_READY, Context, Handler
@@ -143,15 +143,8 @@ class Runner:
         """Report the failed step to Azure instead of Ready."""
         cause = failure.error or AzureliteError(f"{failure.name} failed")
         if not self.system.dry_run:
-            self.tell(cause, failure.name)
+            self.reporter.tell(cause, self.fabric.deadline, self.said, step=failure.name)
         return StepResult(REPORT_READY, "skipped", step.handler.required, reason=f"{failure.name} failed")
-
-    def tell(self, cause: AzureliteError, step: Optional[str]) -> None:
-        """Report a failure to Azure. If that fails too, log it."""
-        try:
-            self.reporter.not_ready(cause, self.fabric.deadline, step=step)
-        except FabricError as error:
-            LOG.error("report_ready: Azure was not told of the failure: %s", error.once(self.said))
 
     def _say(self, result: StepResult, *, ran: bool = True) -> None:
         for change in result.changes:

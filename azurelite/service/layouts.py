@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from typing import Callable, Optional
 
-from azurelite.errors import CommandError
+from azurelite.errors import CommandError, FileError
 from azurelite.record import Record
 from azurelite.service.pieces import Link, Text, Unit, is_mask, names_program, state
-from azurelite.system.changes import Change
 from azurelite.system.machine import System
 from azurelite.system.services.enabling import (
     DINIT_SHIPPED,
     FINIT_FOLDER,
     RUNIT_SERVICES,
+    S6_COMPILER,
     S6_SCANNED,
     SYSTEMD_OWN,
     SYSTEMD_SHIPPED,
+    compile_s6,
 )
 
 
@@ -89,11 +90,11 @@ def _disabled_unless_named(system: System) -> bool:
 
 
 def _reload_systemd(system: System, notes: list[str]) -> None:
-    if not (system.root.is_host and system.files.exists("/run/systemd/system")):
-        return
+    from azurelite.system.services.services import reload_systemd
+
     try:
-        system.perform(Change("service", "systemd", "reload the units"), ["systemctl", "daemon-reload"])
-    except CommandError as error:
+        reload_systemd(system, "reload the units")
+    except (CommandError, FileError) as error:
         notes.append(f"systemd did not reload its units and will read them at the next boot: {error}")
 
 
@@ -166,9 +167,8 @@ def _s6(system: System) -> Layout:
 
 
 def _compile_s6(system: System, notes: list[str]) -> None:
-    """Compile the database: s6-rc starts what is in it, not what is in the folders."""
-    if system.root.is_host and system.commands.find("s6-db-reload") is not None:
-        system.perform(Change("service", "azurelite", "compile the database of services"), ["s6-db-reload"])
+    if system.root.is_host and system.commands.find(S6_COMPILER) is not None:
+        compile_s6(system, "azurelite")
     else:
         notes.append(
             "s6-rc only starts what is in its compiled database: run s6-db-reload or s6-rc-compile in this guest"

@@ -70,8 +70,8 @@ class Journal:
     Before, so that a power cut between the two leaves a record too many rather than one too few.
     """
 
-    def __init__(self, listener: Callable[[Change], None] | None = None) -> None:
-        self.listener = listener
+    def __init__(self) -> None:
+        self.listener: Callable[[Change], None] | None = None
         self._changes: list[Change] = []
 
     def record(self, change: Change) -> None:

@@ -64,13 +64,13 @@ class Files:
         data = self.read(path, beneath=beneath)
         return None if data is None else data.decode(errors="surrogateescape")
 
-    def lines(self, path: str, *, beneath: Optional[str] = None) -> list[str]:
+    def lines(self, path: str) -> list[str]:
         """The lines of a text file without line breaks; [] if there is no file. Raises FileError.
 
         Only a line feed ends a line. Python's `splitlines` also splits at characters that may be inside a line,
         for example in /etc/passwd.
         """
-        lines = (self.text(path, beneath=beneath) or "").split("\n")
+        lines = (self.text(path) or "").split("\n")
         return lines[:-1] if lines[-1] == "" else lines
 
     def stat(self, path: str, *, beneath: Optional[str] = None) -> Optional[os.stat_result]:
@@ -150,11 +150,11 @@ class Files:
         """As `rewrite`, for a text that may come from `text`. Raises FileError."""
         return self.rewrite(path, text.encode(errors="surrogateescape"), mode=mode)
 
-    def delete(self, path: str, *, beneath: Optional[str] = None) -> bool:
+    def delete(self, path: str) -> bool:
         """Delete the file or link at `path` if there is one; True if it was deleted. Raises FileError."""
         if self._wished.get(path, b"") is None:
             return False
-        found = self.stat(path, beneath=beneath or path)  # the link itself, not its target
+        found = self.stat(path, beneath=path)  # the link itself, not its target
         if found is not None and stat.S_ISDIR(found.st_mode):
             raise FileError(f"{path} is a folder, which azurelite does not delete: remove it by hand")
         if found is None and path not in self._wished:
@@ -163,7 +163,7 @@ class Files:
         if self.dry_run:
             self._wished[path] = None
             return True
-        with explained("remove", path), self.parent(path, beneath=beneath or path) as (folder, name):
+        with explained("remove", path), self.parent(path, beneath=path) as (folder, name):
             os.unlink(name, dir_fd=folder)
             self.durability.note(folder)
         return True
@@ -352,6 +352,12 @@ class Files:
         if owner is not None and self.privileged:
             os.fchown(descriptor, owner.uid, owner.gid)
         os.fchmod(descriptor, mode)  # after chown, which clears set-id bits
+
+    def open_shared(self, path: str) -> int:
+        """Open a file that other programs lock (0600 if it is new), for reading and writing. Raises OSError."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with self.parent(path) as (folder, name):
+            return os.open(name, flags, 0o600, dir_fd=folder)
 
     @contextlib.contextmanager
     def parent(self, path: str, *, beneath: Optional[str] = None) -> Iterator[tuple[int, str]]:

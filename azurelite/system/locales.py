@@ -13,12 +13,12 @@ from azurelite.system.assignments import assign, get
 from azurelite.system.blocks import ended
 from azurelite.system.explain import explained
 from azurelite.system.files import READ_LIMIT, Files
+from azurelite.system.services.detect import SYSTEMD
 
 LOCALE_GEN = "/etc/locale.gen"
 SUPPORTED = "/usr/share/i18n/SUPPORTED"
 _COMPILED = "/usr/lib/locale"
 _BUILT_IN = ("C", "POSIX", "C.UTF-8", "C.utf8")
-_SYSTEMD = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
 _PROFILE = "/etc/profile.d/azurelite-locale.sh"
 _LANGUAGE = (
     ("/etc/default/locale", "LANG"),  # Debian
@@ -46,7 +46,7 @@ def language_places(files: Files) -> list[tuple[str, str]]:
         return there
     if files.is_executable("/usr/sbin/update-locale") and files.is_dir("/etc/default"):
         return [_LANGUAGE[0]]
-    if any(files.is_executable(path) for path in _SYSTEMD):
+    if any(files.is_executable(path) for path in SYSTEMD):
         return [_LANGUAGE[1]]
     if files.is_dir("/etc/env.d"):
         return [_LANGUAGE[4]]
@@ -56,7 +56,7 @@ def language_places(files: Files) -> list[tuple[str, str]]:
 def keyboard_places(files: Files) -> list[tuple[str, str]]:
     """The files that set the console's keyboard, each with its key. Raises FileError."""
     there = [place for place in _KEYBOARD if files.exists(place[0])]
-    if not there and any(files.is_executable(path) for path in _SYSTEMD):
+    if not there and any(files.is_executable(path) for path in SYSTEMD):
         return [_KEYBOARD[0]]
     if get(files.text("/etc/rc.conf") or "", "KEYMAP") is not None:  # Void
         there.append(("/etc/rc.conf", "KEYMAP"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Callable, Mapping, Optional, Sequence
+from typing import Mapping, Optional, Sequence
 
 from azurelite.clock import Clock
 from azurelite.errors import MachineError
@@ -27,7 +27,6 @@ class System:
         dry_run: record changes without making them.
         search_path: where programs are searched, as PATH.
         clock: for waits.
-        on_change: called with each Change just before it is made (never in a dry run).
 
     Attributes:
         files: reading and writing below the root.
@@ -44,12 +43,11 @@ class System:
         dry_run: bool = False,
         search_path: Optional[str] = None,
         clock: Optional[Clock] = None,
-        on_change: Optional[Callable[[Change], None]] = None,
     ) -> None:
         self.root = Root(root)
         self.dry_run = dry_run
         self.live = self.root.is_host and not dry_run
-        self.journal = Journal(None if dry_run else on_change)
+        self.journal = Journal()
         self.commands = Commands(search_path)
         self.files = Files(self.root, self.journal, dry_run=dry_run, privileged=os.geteuid() == 0)
         self.lock: Optional[int] = None

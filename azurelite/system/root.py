@@ -176,6 +176,12 @@ class Root:
             return []
 
 
+def is_plain_path(path: str) -> bool:
+    """Tell whether a path is absolute and names a file: no `.`, `..`, empty part, `/` at the end, or NUL."""
+    first, *parts = path.split("/")
+    return first == "" and bool(parts) and not {"", ".", ".."}.intersection(parts) and "\0" not in path
+
+
 def _link_target(host_path: str, folder: int | None = None) -> str | None:
     try:
         return os.readlink(host_path, dir_fd=folder)

@@ -33,12 +33,7 @@ def run_lock(system: System, wait: Deadline) -> Iterator[None]:
         return
     try:
         system.files.make_own_folder(layout.RUN_DIR, mode=0o755, lasting=False)
-        folder, name = system.root.open_parent(layout.LOCK)
-        try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-            descriptor = os.open(name, flags, 0o600, dir_fd=folder)
-        finally:
-            os.close(folder)
+        descriptor = system.files.open_shared(layout.LOCK)
     except (OSError, FileError) as error:  # the guest is not writable, so two runs cannot harm each other
         LOG.debug("no lock file on this guest: %s", error)
         yield

@@ -31,7 +31,7 @@ def scratch_folder(
     """
     import shutil
 
-    path = _make(within or ([_MEMORY] if os.access(_MEMORY, os.W_OK) else [_tmp()]), executable=executable)
+    path = new_folder(within or ([_MEMORY] if os.access(_MEMORY, os.W_OK) else [_tmp()]), executable=executable)
     try:
         yield path
     finally:
@@ -51,7 +51,8 @@ def put_private(path: str, data: bytes, *, mode: int = 0o600) -> None:
             os.close(descriptor)
 
 
-def _make(within: Sequence[str], *, executable: bool) -> str:
+def new_folder(within: Sequence[str], *, executable: bool = False) -> str:
+    """The host path of a new folder that the caller removes; see `scratch_folder`. Raises FileError."""
     import tempfile
 
     why = ""

@@ -50,7 +50,6 @@ class Scripts:
         name: str,
         timeout: float,
         log: Optional[str],
-        detail: str = "",
         stdin: Union[bytes, Secret, None] = None,
         env: Optional[Mapping[str, str]] = None,
         cwd: str = "/",
@@ -66,7 +65,6 @@ class Scripts:
             name: its name in the record of changes and in messages.
             timeout: seconds; then it is killed with its children. Before Ready also limited by the run's deadline.
             log: guest path of the log file (0600, replaced) for its output; None discards the output.
-            detail: more text for the record.
             stdin: its standard input.
             env: additional variables.
             cwd: its working directory.
@@ -82,7 +80,7 @@ class Scripts:
         """
         if not self._system.root.is_host:
             raise MachineError(f"{name} skipped: {self._system.root.path} is not the running system")
-        self._system.journal.record(Change("run", name, detail))
+        self._system.journal.record(Change("run", name, ""))
         if self._system.dry_run:
             return None
         program = self._system.commands.find(argv[0])

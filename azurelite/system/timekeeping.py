@@ -15,7 +15,7 @@ from azurelite.system.blocks import Block
 from azurelite.system.files import Files
 from azurelite.system.machine import System
 
-_CLOCK = "/dev/ptp_hyperv"  # udev's name, which does not depend on the order of drivers
+HYPERV_CLOCK = "/dev/ptp_hyperv"  # udev's name, which does not depend on the order of drivers
 _PTP = "/sys/class/ptp"
 _OWN = "azurelite.conf"
 _BLOCK = Block("# azurelite: begin", "# azurelite: end")
@@ -61,8 +61,8 @@ def find_time_keeper(system: System) -> Optional[TimeKeeper]:
 
 def hyperv_clock(files: Files) -> Optional[str]:
     """The device of the Hyper-V host's clock, or None. Raises FileError."""
-    if files.exists(_CLOCK):
-        return _CLOCK
+    if files.exists(HYPERV_CLOCK):
+        return HYPERV_CLOCK
     for name in files.names(_PTP):  # without udev the permanent name does not exist
         if (files.text(f"{_PTP}/{name}/clock_name") or "").strip() == "hyperv":
             return f"/dev/{name}"

@@ -62,13 +62,13 @@ def decode(data: bytes, *, unzstd: Callable[[bytes, int], bytes]) -> Decoded:
             notes.append("the data is base64-encoded twice: do not encode it yourself, Azure's tools already do")
         else:
             return Decoded(_in_utf8(data), tuple(notes))
-    raise _refused(f"it is compressed or encoded more than {_MOST_LAYERS} times: compress it once")
+    raise refused(f"it is compressed or encoded more than {_MOST_LAYERS} times: compress it once")
 
 
 def _packed_as(data: bytes) -> str | None:
     for magic, kind in _OTHER_MAGIC:
         if data.startswith(magic):
-            raise _refused(f"it is compressed with {kind}, which is not supported: use gzip, bzip2, xz or zstd")
+            raise refused(f"it is compressed with {kind}, which is not supported: use gzip, bzip2, xz or zstd")
     return next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
 
 
@@ -77,11 +77,11 @@ def _unpack(kind: str, data: bytes, unzstd: Callable[[bytes, int], bytes]) -> by
     try:
         out = unzstd(data, LIMIT) if kind == "zstd" else unpackers[kind](data)
     except ImportError as error:
-        raise _refused(f"it is compressed with {kind}, which this Python does not support: use gzip") from error
+        raise refused(f"it is compressed with {kind}, which this Python does not support: use gzip") from error
     except (ValueError, OSError, EOFError) as error:
-        raise _refused(f"its {kind} data is damaged") from error
+        raise refused(f"its {kind} data is damaged") from error
     if len(out) > LIMIT:
-        raise _refused(f"it has more than {LIMIT} bytes when decompressed")
+        raise refused(f"it has more than {LIMIT} bytes when decompressed")
     return out
 
 
@@ -160,9 +160,10 @@ def _in_utf8(data: bytes) -> bytes:
             try:
                 return data[len(mark) :].decode(encoding).encode()
             except UnicodeDecodeError as error:
-                raise _refused("its UTF-16 text is damaged: save it as UTF-8") from error
+                raise refused("its UTF-16 text is damaged: save it as UTF-8") from error
     return data[3:] if data.startswith(b"\xef\xbb\xbf") else data
 
 
-def _refused(why: str) -> HandlerError:
+def refused(why: str) -> HandlerError:
+    """The error for user data, or a part of it, that cannot be read."""
     return HandlerError(f"the user data cannot be read: {why}", reason="failed to read user data")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Callable, Iterator, Literal, Optional
 
 from azurelite.errors import HandlerError
 from azurelite.record import Record, field, replace
+from azurelite.userdata.decode import refused
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -82,7 +83,7 @@ def split(data: bytes, *, unpack: Callable[[bytes], bytes]) -> list[Part]:
     names: set[str] = set()
     for number, piece in enumerate(_leaves(data), 1):
         if number > _MOST_PARTS:
-            raise _refused(f"it has more than {_MOST_PARTS} parts")
+            raise refused(f"it has more than {_MOST_PARTS} parts")
         part = _leaf(piece, f"part-{number:03d}", unpack)
         part = replace(part, name=_unique(part.name, names))
         if part.data.strip() or part.kind == "broken":
@@ -145,16 +146,16 @@ def _leaves(data: bytes) -> Iterator[Message]:
     import email
 
     if data.count(b"\n") > _MOST_LINES:
-        raise _refused(f"it has more than {_MOST_LINES} lines")
+        raise refused(f"it has more than {_MOST_LINES} lines")
     try:
         message = email.message_from_bytes(data.lstrip())
         for piece in message.walk():
             if not piece.is_multipart():
                 if piece.get_content_maintype() == "multipart":
-                    raise _refused("it is declared as multipart but has no part: check the boundary")
+                    raise refused("it is declared as multipart but has no part: check the boundary")
                 yield piece
     except _PARSER_ERRORS as error:
-        raise _refused(f"it is not valid MIME ({type(error).__name__})") from error
+        raise refused(f"it is not valid MIME ({type(error).__name__})") from error
 
 
 def _harmless(name: Optional[str]) -> str:
@@ -175,7 +176,3 @@ def _unix_lines(data: bytes) -> bytes:
     """The text with Windows line ends converted: `#!/bin/sh\\r` names a program that does not exist."""
     first = data.find(b"\n")
     return data.replace(b"\r\n", b"\n") if first > 0 and data[first - 1 : first] == b"\r" else data
-
-
-def _refused(why: str) -> HandlerError:
-    return HandlerError(f"the user data cannot be read: {why}", reason="failed to read user data")

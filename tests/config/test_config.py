@@ -12,7 +12,8 @@ from kit import Guest
 
 from azurelite.config.condition import parse_condition
 from azurelite.config.load import DEFAULT_HANDLERS, ENTRY_KEYS, Config, load_config
-from azurelite.config.schema import ConfigProblemsError, Problems
+from azurelite.config.schema import ConfigProblemsError
+from azurelite.describe.check import check_guest
 from azurelite.errors import ConfigError
 from azurelite.handlers import BUILTIN, bind_handlers, look_up
 from azurelite.record import Record
@@ -532,26 +533,20 @@ handlers:
         assert message.endswith(" more: `azurelite config check` lists them)")
         assert "\n" not in message
 
-    def test_whoever_collects_gets_all_of_it_and_what_is_right(self, guest: Guest) -> None:
-        problems = Problems()
+    def test_a_check_lists_all_of_it(self, guest: Guest) -> None:
         root = Root(guest.put({ADMIN: self.TEXT, VENDOR: "datasource: ]", RUNTIME: "dtasource: {}"}).root)
-        config = load_config(root, problems=problems)
-        with problems.collecting():
-            bind_handlers(config)
-        places = {problem.place.rpartition("/")[2] for problem in problems.found}
+        found = [problem for verdict in check_guest(root, None) for problem in verdict.problems]
+        places = {problem.place.rpartition("/")[2] for problem in found}
         lines = ("2:3", "3:10", "5:16", "5:28", "6:5", "7:11", "7:20", "8:5", "10:5", "10:12")
         assert places == {"azurelite.yaml:1:13", "70-z.yaml:1:1", *(f"azurelite.yaml:{line}" for line in lines)}
-        assert [entry.name for entry in config.handlers] == ["hostname", "usr", "run", "user", "user"]
-        assert config.datasource == Config().datasource
 
     @pytest.mark.parametrize("layer", LAYERS)
     def test_a_layer_that_cannot_be_read_does_not_hide_the_others(self, guest: Guest, layer: str) -> None:
         others = {path: "dtasource: {}" for path in LAYERS if path != layer}
         guest.put(others).path(layer).mkdir(parents=True)
-        problems = Problems()
-        load_config(Root(guest.root), problems=problems)
-        assert len(problems.found) >= 2
-        assert any(str(problem).startswith(f"/{layer}: ") for problem in problems.found)
+        found = [str(problem) for verdict in check_guest(Root(guest.root), None) for problem in verdict.problems]
+        assert len(found) >= 2
+        assert any(problem.startswith(f"/{layer}: ") for problem in found)
 
     def test_the_error_has_all_of_it(self, guest: Guest) -> None:
         with pytest.raises(ConfigProblemsError) as caught:

@@ -34,7 +34,10 @@ def refusals(document: Any) -> list[str]:
 def is_bound(text: str) -> bool:
     """The configuration takes it."""
     try:
-        bind_handlers(parse_config(parse_document(text.encode(), file="f")))
+        problems = Problems()
+        config = parse_config(parse_document(text.encode(), file="f"), problems)
+        problems.raise_if_any()
+        bind_handlers(config)
     except ConfigError:
         return False
     return True

@@ -225,9 +225,7 @@ def test_invalid_host_names_are_refused(key: str, name: str) -> None:
 @pytest.mark.spawns
 @pytest.mark.parametrize("runs", [True, False])
 def test_a_service_that_runs_is_restarted_and_none_is_started(guest: Guest, tmp_path: Path, runs: bool) -> None:
-    debian(guest).put({"run/systemd/system/.keep": "", "proc/1/cmdline": "/sbin/init\0"})
-    guest.path("proc/1/exe").symlink_to("/usr/lib/systemd/systemd")
-    guest.path("proc/1/root").symlink_to("../..")
+    debian(guest).runs("/usr/lib/systemd/systemd")
     log = shim(tmp_path, "systemctl", script=f"echo {'active' if runs else 'inactive'}")
 
     def here(*, dry_run: bool = False) -> Context:

@@ -499,8 +499,7 @@ def test_a_text_is_known_with_and_without_its_mark(unit: str) -> None:
 def test_on_the_running_system_its_own_programs_are_called(
     tmp_path: Path, kind: str, program: str, on: list[list[str]], off: list[list[str]], dry_run: bool
 ) -> None:
-    guest = build(tmp_path / "guest", WORLDS[kind])
-    guest.path("run/systemd/system").mkdir(parents=True)
+    guest = build(tmp_path / "guest", WORLDS[kind]).runs("/usr/lib/systemd/systemd")
     log = shim(tmp_path / "bin", program)
 
     def calls() -> list[list[str]]:
@@ -540,8 +539,7 @@ def test_a_running_runit_starts_it_at_once_and_that_is_said(tmp_path: Path, dry_
 
 @pytest.mark.spawns
 def test_a_systemd_that_cannot_reload_is_a_note(tmp_path: Path) -> None:
-    guest = build(tmp_path / "guest", WORLDS["systemd"])
-    guest.path("run/systemd/system").mkdir(parents=True)
+    guest = build(tmp_path / "guest", WORLDS["systemd"]).runs("/usr/lib/systemd/systemd")
     shim(tmp_path / "bin", "systemctl", exit_code=1)
     done = install(Host(guest.root, dry_run=False, search_path=str(tmp_path / "bin")), init="systemd")
     assert "at the next boot" in done.notes[0]

@@ -27,12 +27,15 @@ def refused(guest: Guest, match: str) -> None:
 # A text of theirs
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(UNITS)))
-def test_which_texts_run_it(path: Path) -> None:
-    name = str(path.relative_to(UNITS))
-    runs = not name.endswith((".preset", "/type", "/finish", "rc.conf", "hostname.service"))
-    assert runs_it(path.read_bytes()) == runs
-    assert runs_it(marked(name, "/opt/azurelite.pyz")) == runs
+def test_which_texts_run_it() -> None:
+    offenders = []
+    for path in TEXTS:
+        name = str(path.relative_to(UNITS))
+        runs = not name.endswith((".preset", "/type", "/finish", "rc.conf", "hostname.service"))
+        found = runs_it(path.read_bytes()), runs_it(marked(name, "/opt/azurelite.pyz"))
+        offenders += [name] if found != (runs, runs) else []
+    assert len(TEXTS) > 10
+    assert offenders == []
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
-from kit import Guest
+from kit import Guest, shim
 
 from azurelite.errors import HandlerError
 from azurelite.system.disks.fstab import Entry, Fstab, parse
@@ -132,3 +133,21 @@ def test_without_etc_there_is_no_table(guest: Guest) -> None:
     with pytest.raises(HandlerError, match="cannot write /etc/fstab because /etc does not exist"):
         Fstab(System(guest.root))
     assert not os.path.exists(guest.path("etc"))
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize(
+    ("first", "exit_code", "told"),
+    [("/usr/lib/systemd/systemd", 0, True), ("/usr/lib/systemd/systemd", 1, True), ("/usr/sbin/runit", 0, False)],
+)
+def test_a_running_systemd_reads_a_changed_table(
+    guest: Guest, tmp_path: Path, first: str, exit_code: int, told: bool
+) -> None:
+    guest.put({"etc/fstab": ""}).runs(first)
+    log = shim(tmp_path / "bin", "systemctl", exit_code=exit_code)
+    system = System(guest.root, search_path=str(tmp_path / "bin"))
+    system.root.is_host = True
+    table = Fstab(system)
+    table.ensure(DATA)
+    assert (table.save(), table.save()) == (True, False)
+    assert (log.read_text() if log.exists() else "") == ("daemon-reload\n--\n" if told else "")

@@ -152,9 +152,7 @@ def test_nothing_runs_in_a_dry_run_and_the_record_is_the_same(tmp_path: Path) ->
     records = []
     for dry_run in (True, False):
         system = System("/", dry_run=dry_run, clock=FastClock())
-        status = Scripts(system).run(
-            ["/bin/sh", "-c", f"echo >> {tmp_path}/ran"], name="it", detail="x", timeout=5, log=None
-        )
+        status = Scripts(system).run(["/bin/sh", "-c", f"echo >> {tmp_path}/ran"], name="it", timeout=5, log=None)
         assert status is (None if dry_run else 0) or status == 0
         records.append(system.journal.since(0))
     assert records[0] == records[1]

@@ -15,7 +15,6 @@ from azurelite.keys.openssh import PublicKey
 from azurelite.metadata import SshKey
 from azurelite.system.accounts.privileges import Tool, Wish, doas_wish, fulfil, sudo_wish, tool_of
 
-GROUP = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}"
 SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/ash", "/bin/sh")
 _PATH = r"(/[A-Za-z0-9_.+-]+)+"
 _MOST_ID = 2**31 - 1
@@ -32,7 +31,7 @@ def wrong_name(name: str) -> Optional[str]:
 def wrong_group(name: str) -> Optional[str]:
     """Why a group cannot have that name."""
     wrong = "name must be at most 32 letters, digits, `_`, `.` and `-`, with a letter or `_` first"
-    return None if re.fullmatch(GROUP, name) else wrong
+    return None if re.fullmatch(NAME, name) else wrong
 
 
 def wrong_path(path: str) -> Optional[str]:

@@ -106,7 +106,7 @@ class Accounts:
         lowest, _ = login_range(self.files, "GID")
         return any(entry[0] == name and _number(entry[2]) < lowest for entry in self._entries("/etc/group", 4))
 
-    def ensure_group(self, name: str, *, system: bool = False) -> bool:
+    def ensure_group(self, name: str) -> bool:
         """Create the group if it does not exist; True if it was created. Raises MachineError."""
         if self.has_group(name):
             return False
@@ -116,7 +116,7 @@ class Accounts:
             self._wished_groups.add(name)
         else:
             self._by_one_of(
-                backends, lambda backend: backend.add_group(name, system=system), done=lambda: self.has_group(name)
+                backends, lambda backend: backend.add_group(name, system=False), done=lambda: self.has_group(name)
             )
         return True
 

@@ -110,9 +110,7 @@ def changing(files: Files, wait: Deadline) -> Iterator[TableFiles]:
 def table_lock(files: Files, wait: Deadline) -> Iterator[None]:
     """Only hold the lock, for a program that does not take it itself. Raises FileError."""
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        with files.parent(LOCK) as (folder, name):
-            descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+        descriptor = files.open_shared(LOCK)
     except OSError as error:
         raise FileError(f"cannot lock {LOCK}: {error.strerror}") from error
     try:

@@ -5,22 +5,23 @@ The six fields and their escapes are those of fstab(5).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 from typing import Optional
 
-from azurelite.errors import CommandError, HandlerError
+from azurelite.errors import CommandError, FileError, HandlerError
 from azurelite.record import Record
-from azurelite.system.changes import Change
+from azurelite.system.disks.mounts import unescaped
 from azurelite.system.explain import explained
 from azurelite.system.machine import System
+from azurelite.system.services.services import reload_systemd
 
 PATH = "/etc/fstab"
 _FOLDER = "/etc"
 _TAG = b"# azurelite"
 _ESCAPED = r"[ \t\n\r\\]"
-_OCTAL = rb"\\([0-3][0-7]{2})"
 
 
 class Entry(Record):
@@ -104,14 +105,8 @@ class Fstab:
             return False
         self._system.files.rewrite(PATH, after, mode=0o644)
         self._before = after
-        system = self._system
-        if system.root.is_host and system.files.is_dir("/run/systemd/system"):
-            try:
-                system.perform(
-                    Change("service", "systemd", f"reload, {PATH} has changed"), ["systemctl", "daemon-reload"]
-                )
-            except CommandError:  # systemd reads it at the next boot anyway
-                return True
+        with contextlib.suppress(CommandError, FileError):  # systemd reads it at the next boot anyway
+            reload_systemd(self._system, f"reload, {PATH} has changed")
         return True
 
     def _is_our(self, i: int, entry: Entry) -> bool:
@@ -132,8 +127,7 @@ def parse(line: bytes) -> Optional[Entry]:
     words = line.replace(b"\t", b" ").strip().split()
     if len(words) < 2 or words[0].startswith(b"#"):
         return None
-    texts = [re.sub(_OCTAL, lambda match: bytes([int(match[1], 8)]), word) for word in words[:4]]
-    device, path, kind, options = (text.decode(errors="surrogateescape") for text in (*texts, b"", b"")[:4])
+    device, path, kind, options = (unescaped(word) for word in (*words, b"", b"")[:4])
     if kind == "swap":
         path = "none"
     return Entry(device, path.rstrip("/") or "/", kind, options, _number(words, 4), _number(words, 5))

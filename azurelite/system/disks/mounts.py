@@ -11,9 +11,10 @@ import os
 import re
 from typing import Iterator, Optional
 
-from azurelite.errors import CommandError, FileError
+from azurelite.errors import CommandError
 from azurelite.layout import RUN_DIR
 from azurelite.record import Record
+from azurelite.system.explain import explained
 from azurelite.system.process import Commands
 from azurelite.system.root import Root
 
@@ -84,7 +85,7 @@ def mount_table(root: Root) -> list[Mounted]:
         if len(fields) < 10 or b"-" not in fields[6:-3]:
             continue
         behind = fields.index(b"-", 6) + 1  # after any number of optional fields
-        words = [_unescaped(fields[i]) for i in (3, 4, 5, behind, behind + 1)]
+        words = [unescaped(fields[i]) for i in (3, 4, 5, behind, behind + 1)]
         number = fields[2].decode("ascii", "replace")
         found.append(Mounted(number, words[0], words[1], tuple(words[2].split(",")), words[3], words[4]))
     return found
@@ -99,8 +100,9 @@ def _rows(root: Root) -> list[Mounted]:
     return [row for row in shown.values() if row.inside == "/"]  # a bind mount of a folder shows another root
 
 
-def _unescaped(field: bytes) -> str:
-    return os.fsdecode(re.sub(_ESCAPE, lambda match: bytes([int(match[1], 8)]), field))
+def unescaped(field: bytes) -> str:
+    """A name from /proc/self/mountinfo, /proc/swaps or /etc/fstab, which escape the same characters."""
+    return re.sub(_ESCAPE, lambda match: bytes([int(match[1], 8)]), field).decode(errors="surrogateescape")
 
 
 class Mounts:
@@ -145,13 +147,11 @@ class Mounts:
                     os.rmdir(place)
 
     def _make_place(self) -> str:
-        try:
-            os.makedirs(self._folder, mode=0o755, exist_ok=True)
-            import tempfile
+        from azurelite.system.scratch import new_folder  # on most machines the disc is mounted, or read unmounted
 
-            return tempfile.mkdtemp(prefix="disc-", dir=self._folder)  # 0700
-        except OSError as error:
-            raise FileError(f"cannot create a folder in {self._folder}: {error.strerror or error}") from error
+        with explained("create a folder in", self._folder):
+            os.makedirs(self._folder, mode=0o755, exist_ok=True)
+        return new_folder([self._folder])
 
     def _unmount(self, place: str) -> None:
         try:

@@ -9,13 +9,12 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import stat
 from typing import Literal, Optional
 
 from azurelite.errors import FileError
 from azurelite.system.changes import Change
-from azurelite.system.disks.mounts import mount_table
+from azurelite.system.disks.mounts import mount_table, unescaped
 from azurelite.system.explain import beside, explained, replacing, write_all
 from azurelite.system.machine import System
 from azurelite.system.root import Root
@@ -71,8 +70,7 @@ class SwapFile:
         except OSError:
             return False
         names = [line.split()[0] for line in table.splitlines()[1:] if line.split()]
-        texts = {os.fsdecode(re.sub(rb"\\([0-3][0-7]{2})", lambda m: bytes([int(m[1], 8)]), name)) for name in names}
-        return bool(texts & {self.path, resolved})
+        return bool({unescaped(name) for name in names} & {self.path, resolved})
 
     def free(self) -> int:
         """The maximum size in bytes of a file at the path: the free space of its folder or the nearest existing one.

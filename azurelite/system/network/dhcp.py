@@ -22,6 +22,7 @@ from azurelite.system.machine import System
 from azurelite.system.network.interfaces import dotted, unicast
 from azurelite.system.network.leases import read_value
 from azurelite.system.network.routes import Route, prefix_of, read_option
+from azurelite.system.root import Root
 from azurelite.system.scratch import put_private, scratch_folder
 
 LOG = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ LOG = logging.getLogger(__name__)
 CLIENTS = ("udhcpc", "dhclient", "dhcpcd")  # the one with the fewest side effects first
 _METRIC = "4242"  # higher than the system's routes have; also identifies our own when they are removed
 _IP_SECONDS = 10.0  # limit for one call of `ip`, which takes milliseconds
-_LIMIT = 65536  # bytes of a lease
+_HOST = Root("/")  # where the clients run
 _FOLDERS = ("/run", "/tmp", "/var/tmp", "/dev/shm", "/root")  # noqa: S108 - mkdtemp creates a private one there
 _DHCPCD_STATE, _DHCPCD_RUN = "/var/lib/dhcpcd", "/run/dhcpcd"  # compiled-in paths
 _PROMOTE = "/proc/sys/net/ipv4/conf/@/promote_secondaries"
@@ -196,7 +197,7 @@ def _obtain(system: System, client: str, interface: str, seconds: float) -> Leas
             system.commands.run(argv, timeout=seconds)
         except CommandError as error:  # the script kills dhclient as soon as it has a lease
             failure = str(error)
-        lease = read_lease(_content(os.path.join(folder, "lease")))
+        lease = read_lease(_HOST.text(os.path.join(folder, "lease")))
     if lease is None:
         raise MachineError(failure)
     return lease
@@ -249,7 +250,7 @@ def _kept(safe: str, interface: str) -> Iterator[None]:
     """Restore what dhcpcd changes regardless of its options: its leases and identity, and a kernel setting."""
     before = {folder: _names(folder) for folder in (_DHCPCD_STATE, _DHCPCD_RUN)}
     setting = _PROMOTE.replace("@", interface)
-    promote = _content(setting)
+    promote = _HOST.text(setting)
     os.mkdir(safe)
     for path in (os.path.join(_DHCPCD_STATE, name) for name in before[_DHCPCD_STATE] or ()):
         if os.path.isfile(path):
@@ -258,7 +259,7 @@ def _kept(safe: str, interface: str) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(FileError):
-            if promote != _content(setting):
+            if promote != _HOST.text(setting):
                 put_private(setting, promote.encode())
         for folder, names in before.items():
             for name in _names(folder) or ():
@@ -281,11 +282,3 @@ def _names(folder: str) -> Optional[list[str]]:
         return os.listdir(folder)
     except OSError:
         return None
-
-
-def _content(path: str) -> str:
-    try:
-        with open(path, "rb") as opened:
-            return opened.read(_LIMIT).decode("ascii", "replace")
-    except OSError:
-        return ""

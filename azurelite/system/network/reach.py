@@ -15,11 +15,11 @@ from azurelite.system.network import interfaces
 from azurelite.system.network.interfaces import dotted, has_carrier, operstate, primary_interface
 from azurelite.system.network.routes import Route, best, kernel_routes, number, special_routes
 from azurelite.system.root import Root
+from azurelite.system.services.enabling import SYSTEMD_UNITS
 
 IMDS = "169.254.169.254"
 NO_PROXY = "proxies are never used for Azure's addresses"
 
-_UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _IMDSD_SOCKET = "/run/systemd/io.systemd.InstanceMetadata"
 
 
@@ -194,7 +194,7 @@ def _has_agent_rule(root: Root) -> bool:
 
 
 def _has_unit(root: Root, start: str) -> bool:
-    for folder in _UNIT_FOLDERS:
+    for folder in SYSTEMD_UNITS:
         try:
             if any(name.startswith(start) for name in root.names(folder)):
                 return True

@@ -29,7 +29,7 @@ _NAMES = (
 _ANY_INIT = ("init", "linuxrc")  # names of a first process that do not say which one it is
 _FIRST = ("/sbin/init", "/bin/init", "/linuxrc")  # where the kernel finds it
 _FOLDERS = ("/sbin", "/usr/sbin", "/bin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")
-_SYSTEMD = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
+SYSTEMD = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
 # Programs that are first processes and nothing else, or that are installed only together with one; and what they start.
 _PROGRAMS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("openrc", ("openrc-init", "openrc"), ("/etc/runlevels",)),
@@ -127,7 +127,7 @@ def _by_files(root: Root) -> Optional[str]:
     first = next((path for path in _FIRST if _is_there(root, path) or _target(root, path) is not None), None)
     found = _kind(root, first) if first is not None else None
     there = first is not None and _is_there(root, first)
-    if found is None and not there and any(_is_there(root, path) for path in _SYSTEMD):
+    if found is None and not there and any(_is_there(root, path) for path in SYSTEMD):
         return "systemd"
     # OpenRC is also run by other first processes.
     rows = [(init, names, places) for init, names, places in _PROGRAMS if _has(root, names) and _holds(root, places)]

@@ -21,11 +21,12 @@ DINIT_SHIPPED = ("/usr/local/lib/dinit.d", "/usr/lib/dinit.d", "/lib/dinit.d")
 RUNIT_SERVICES = ("/etc/sv", "/etc/runit/sv")
 # Where s6's supervisor finds its services at boot; the later ones are those of hand-made systems.
 S6_SCANNED = ("/etc/s6-linux-init/current/run-image/service", "/etc/s6-linux-init/run-image/service", "/etc/s6/svc")
+S6_COMPILER = "s6-db-reload"
 FINIT_FOLDER = "/etc/finit.d"
 INITTAB = "/etc/inittab"
 
 _SHIPPED = ("/run/systemd/system", *SYSTEMD_SHIPPED)
-_UNITS = (SYSTEMD_OWN, *_SHIPPED)
+SYSTEMD_UNITS = (SYSTEMD_OWN, *_SHIPPED)
 _WANTING = r".*\.(wants|requires|upholds)"
 _STARTING = ("2", "3", "4", "5", "S")  # run levels that start services; 0, 1 and 6 end them
 
@@ -56,7 +57,7 @@ def _way(system: System, init: str, name: str) -> str:
 
 
 def _unit(system: System, name: str) -> Optional[str]:
-    paths = (f"{folder}/{name}.service" for folder in _UNITS)
+    paths = (f"{folder}/{name}.service" for folder in SYSTEMD_UNITS)
     return next((path for path in paths if system.files.exists(path) or system.root.link_target(path)), None)
 
 
@@ -76,7 +77,7 @@ def _systemd_enabled(system: System, name: str) -> Optional[bool]:
     if _unit(system, name) is None:
         return None
     masked = system.root.link_target(f"{SYSTEMD_OWN}/{name}.service") == "/dev/null"
-    return not masked and next(_wanting(system, name, _UNITS), None) is not None
+    return not masked and next(_wanting(system, name, SYSTEMD_UNITS), None) is not None
 
 
 def _systemd_disable(system: System, name: str) -> bool:
@@ -190,8 +191,13 @@ def _s6_disable(system: System, name: str) -> bool:
     changed = _delete(system, bundled)
     changed = _keep_down(system, _s6_folders(system, name)) or changed
     if compiled and changed:
-        system.perform(Change("service", name, "compile the database of services"), ["s6-db-reload"])
+        compile_s6(system, name)
     return changed
+
+
+def compile_s6(system: System, name: str) -> None:
+    """Compile the database: s6-rc starts what is in it, not what is in the folders. Raises CommandError."""
+    system.perform(Change("service", name, "compile the database of services"), [S6_COMPILER])
 
 
 def _bundled(system: System, name: str) -> list[str]:

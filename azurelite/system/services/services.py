@@ -106,6 +106,20 @@ class Services:
         return True
 
 
+def reload_systemd(system: System, detail: str) -> None:
+    """Have systemd read its units again, where it runs.
+
+    Args:
+        system: the guest.
+        detail: what it reads and why, for the record of changes.
+
+    Raises:
+        CommandError, FileError: it did not; it will read them at the next boot anyway.
+    """
+    if detect.running(system) == "systemd":
+        system.perform(Change("service", "systemd", detail), ["systemctl", "daemon-reload"])
+
+
 def is_running(system: System, init: str, name: str) -> bool:
     """Tell whether the service runs now. False when it cannot be asked."""
     with contextlib.suppress(CommandError, FileError):

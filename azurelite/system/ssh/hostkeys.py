@@ -104,13 +104,15 @@ def fingerprint(public: str) -> Optional[str]:
     import base64
     import hashlib
 
+    from azurelite.keys.x509 import ssh_fields
+
     kind, _, rest = public.strip().partition(" ")
     blob, _, comment = rest.partition(" ")
     try:
         data = base64.b64decode(blob, validate=True)
     except ValueError:
         return None
-    fields = _fields(data)
+    fields = ssh_fields(data)
     if not fields or fields[0] != kind.encode():
         return None
     digest = base64.b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
@@ -121,12 +123,3 @@ def fingerprint(public: str) -> Optional[str]:
     elif kind.startswith("ecdsa-sha2-nistp"):
         bits = int(kind.rpartition("p")[2])
     return f"{bits} SHA256:{digest} {comment.strip() or 'no comment'} ({name})"
-
-
-def _fields(data: bytes) -> list[bytes]:
-    fields = []
-    while len(data) >= 4:
-        length = int.from_bytes(data[:4], "big")
-        fields.append(data[4 : 4 + length])
-        data = data[4 + length :]
-    return fields
