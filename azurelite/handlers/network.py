@@ -21,7 +21,7 @@ from azurelite.netconf.nics import MARK, METRIC_STEP, PLACES, File, Listing, Nic
 from azurelite.record import Record, replace
 from azurelite.system.changes import Change
 from azurelite.system.globs import expand
-from azurelite.system.network.interfaces import NETVSC
+from azurelite.system.network.interfaces import NETVSC, built_on
 from azurelite.system.network.nics import LocalNic, local_nics, nic_of
 from azurelite.system.network.routes import kernel_routes
 from azurelite.system.services.services import Services
@@ -83,15 +83,15 @@ def apply(ctx: Context, options: Options) -> None:
     renderer = options.renderer if options.renderer != "auto" else _find_renderer(ctx)
     local = {nic.mac: nic_of(nic.mac, local_nics(ctx.system.root)) for nic in listing.nics}
     order = _order(ctx, listing, local)
-    by_mac = {nic.mac: nic for nic in listing.nics}
+    by_mac = {nic.mac: nic for nic in listing.nics if not _is_used_otherwise(ctx, local[nic.mac])}
     nics = [_placed(by_mac[mac], rank, local[mac], options) for rank, mac in enumerate(order) if mac in by_mac]
     files = _render(ctx, renderer, nics)
     # A NIC whose entry in IMDS is unreadable, or that is not visible here, is not gone.
     complete = listing.complete and not (renderer == "ifupdown" and any(nic.name is None for nic in nics))
-    removed = complete and _remove_stale(ctx, files)
     primary = order[0] if options.apply and renderer != "networkmanager" else None
     later = [file for file in files if file.mac is not None and file.mac == primary]
     written = [file for file in files if file not in later and _write(ctx, file)]
+    removed = complete and _remove_stale(ctx, files)
     if options.apply and (written or removed):
         _reload(ctx, renderer)
     # Written after the reload on purpose: networkd releases the lease of a NIC whose file has changed.
@@ -103,6 +103,14 @@ def apply(ctx: Context, options: Options) -> None:
     elif (written or removed) and ctx.system.root.is_host:
         ctx.note(f"the files for {renderer} take effect at the next boot: to apply them now, run {_HOW[renderer]}")
     ctx.memory.remember(_ORDER, " ".join(order))
+
+
+def _is_used_otherwise(ctx: Context, nic: Optional[LocalNic]) -> bool:
+    """Whether a bridge, bond or VLAN uses the NIC. Its address belongs there, and two leases would be one too many."""
+    above = built_on(ctx.system.root, nic.name) if nic is not None else []
+    if nic is not None and above:
+        ctx.note(f"{nic.name} is left alone because {', '.join(above)} uses it: configure {above[0]} in the image")
+    return bool(above)
 
 
 def _find_renderer(ctx: Context) -> str:

@@ -7,6 +7,7 @@ from typing import Iterable
 from azurelite.netconf.nics import HEADER, File, Nic, with_sections
 
 FOLDER = "/etc/systemd/network"
+_BUILT = "bridge bonding team macvlan ipvlan 802.1Q*"  # as the kernel's drivers of such interfaces call themselves
 
 
 def render(nics: Iterable[Nic]) -> tuple[File, ...]:
@@ -16,7 +17,8 @@ def render(nics: Iterable[Nic]) -> tuple[File, ...]:
     for driver in sorted({nic.driver for nic in nics if nic.driver is not None}):
         macs = " ".join(sorted(nic.mac for nic in nics if nic.driver == driver))
         # The VF of accelerated networking has the same MAC; a file that matches all interfaces would configure it.
-        text = f"{HEADER}[Match]\nMACAddress={macs}\nDriver=!{driver}\n\n[Link]\nUnmanaged=yes\n"
+        # A bridge, bond or VLAN on the NIC may have it too, and is somebody's wish.
+        text = f"{HEADER}[Match]\nMACAddress={macs}\nDriver=!{driver} {_BUILT}\n\n[Link]\nUnmanaged=yes\n"
         files.append(File(f"{FOLDER}/05-azurelite-not-{driver}.network", text))
     return tuple(files)
 

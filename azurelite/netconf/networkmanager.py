@@ -8,6 +8,7 @@ from azurelite.netconf.nics import HEADER, File, Nic, with_sections
 
 FOLDER = "/etc/NetworkManager/system-connections"
 SETTINGS = "/etc/NetworkManager/conf.d"
+_BUILT = ";".join(f"except:type:{kind}" for kind in ("bridge", "bond", "team", "macvlan", "vlan"))
 _NAMESPACE = "6f3c1f0e-6f0a-5d43-9a54-0d5f1f6f2c11"  # for the UUIDs of the profiles; it must never change
 
 
@@ -18,7 +19,10 @@ def render(nics: Iterable[Nic]) -> tuple[File, ...]:
     for driver in sorted({nic.driver for nic in nics if nic.driver is not None}):
         macs = ";".join(sorted(f"mac:{nic.mac}" for nic in nics if nic.driver == driver))
         # The VF of accelerated networking has the same MAC; without this NetworkManager would create a profile for it.
-        text = f"{HEADER}[device-azurelite-not-{driver}]\nmatch-device={macs};except:driver:{driver}\nmanaged=0\n"
+        # A bridge, bond or VLAN on the NIC may have it too, and is somebody's wish.
+        text = (
+            f"{HEADER}[device-azurelite-not-{driver}]\nmatch-device={macs};except:driver:{driver};{_BUILT}\nmanaged=0\n"
+        )
         files.append(File(f"{SETTINGS}/50-azurelite-not-{driver}.conf", text))
     return tuple(files)
 

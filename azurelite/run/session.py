@@ -79,7 +79,7 @@ class Session:
     def _explain(self, address: str, error: TransportError) -> str:
         from azurelite.system.network.reach import explain
 
-        return explain(self.root, address, error, uid=os.geteuid())
+        return explain(self.root, address, error, uid=os.geteuid(), dhcp=self.config.datasource.dhcp == "ephemeral")
 
     def _told_wireserver(self) -> Optional[str]:
         """WireServer's address in a lease file (option 245), unless the configuration sets one. Does not wait."""

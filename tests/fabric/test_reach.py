@@ -180,6 +180,13 @@ def test_the_cause_and_the_remedy(guest: Guest, row: str) -> None:
     assert guest.snapshot() == before
 
 
+def test_what_is_set_already_is_not_advised(guest: Guest) -> None:
+    root = machine(guest, "", UP)
+    said = [explain(root, WIRESERVER, error(*NO_HOST), uid=0, dhcp=dhcp) for dhcp in (False, True)]
+    assert ["datasource.dhcp" in text for text in said] == [True, False]
+    assert all("Bring the network up before azurelite starts" in text for text in said)
+
+
 @pytest.mark.parametrize("kind", ["BLACKHOLE", "UNREACHABLE", "PROHIBIT", "THROW"])
 @pytest.mark.parametrize(
     "sign", ["run/systemd/io.systemd.InstanceMetadata", "usr/lib/systemd/system/systemd-imdsd.socket", None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Literal
 
 import pytest
 import yaml
@@ -223,6 +223,56 @@ class TestWhichNic:
         ]
         assert "RouteMetric=100" in guest.text("etc/systemd/network/05-azurelite-000d3a5e7b22.network")
 
+    @pytest.mark.parametrize("renderer", ["networkd", "netplan", "networkmanager", "ifupdown"])
+    @pytest.mark.parametrize(
+        ("name", "mac", "link"),
+        [
+            ("br0", MACS[1], "master"),
+            ("bond0", MACS[1], "master"),
+            ("br0", "02:00:00:00:00:01", "master"),
+            ("eth1.20", MACS[1], "upper"),
+            ("vlan20", "02:00:00:00:00:01", "upper"),
+            ("macvlan0", MACS[1], ""),
+        ],
+    )
+    def test_a_nic_that_others_are_built_on_is_left_alone(
+        self,
+        guest: Guest,
+        context: Callable[..., Context],
+        notes: list[str],
+        name: str,
+        mac: str,
+        link: str,
+        renderer: Literal["networkd", "netplan", "networkmanager", "ifupdown"],
+    ) -> None:
+        guest.put({"etc/network/interfaces": DHCP_ETH0})
+        plug(guest, "eth0", MACS[0])
+        plug(guest, "eth1", MACS[1])
+        plug(guest, name, mac, driver="")
+        here = guest.path("sys/class/net/eth1")
+        if link:
+            (here / f"upper_{name}").symlink_to(f"../{name}")
+        if link == "master":
+            (here / "master").symlink_to(f"../{name}")
+        apply(context(network=NETWORK), Options(renderer=renderer))
+        texts = [path.read_text() for path in guest.path("etc").rglob("*azurelite*") if path.is_file()]
+        assert any(MACS[0] in text or "eth0" in text for text in texts)
+        assert not any(MACS[1] in text or "eth1" in text for text in texts)
+        assert [note for note in notes if "eth1" in note] == [
+            f"eth1 is left alone because {name} uses it: configure {name} in the image"
+        ]
+
+    def test_the_second_device_of_an_accelerated_nic_is_not_built_on_it(
+        self, guest: Guest, context: Callable[..., Context], notes: list[str]
+    ) -> None:
+        plug(guest, "eth0", MACS[0])
+        plug(guest, "enP1s1", MACS[0], driver="mlx5_core")
+        guest.path("sys/class/net/enP1s1/master").symlink_to("../eth0")
+        guest.path("sys/class/net/eth0/lower_enP1s1").symlink_to("../enP1s1")
+        apply(context(network=NETWORK), Options(renderer="networkd"))
+        assert guest.path("etc/systemd/network/05-azurelite-000d3a5e7b21.network").exists()
+        assert not [note for note in notes if "left alone" in note]
+
     @pytest.mark.parametrize("network", [{}, {"interface": []}, {"interface": [{"macAddress": "damaged"}]}])
     def test_without_any_nic_nothing_is_touched(
         self, guest: Guest, context: Callable[..., Context], notes: list[str], network: dict[str, Any]
@@ -255,7 +305,6 @@ class TestDrivers:
             ([("enP1s1", "mana"), ("eth0", "hv_netvsc")], "hv_netvsc"),
             ([("eth0", "virtio_net")], "virtio_net"),
             ([("eth0", "mlx5_core"), ("eth1", "mana")], "hv_netvsc"),
-            ([("eth0", "virtio_net"), ("br0", "")], "virtio_net"),
             ([("veth0", "")], None),
         ],
     )

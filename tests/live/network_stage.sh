@@ -6,7 +6,7 @@
 #
 # The guest is this machine's file system under an overlay, with the programs of TOOLS laid over it and the FOLDERs,
 # which may be other mounts, put into it. SCRIPT runs in the guest with sh. Its /sys shows eth0 and eth1 with the
-# driver `veth`, and a virtual device `twin` that has eth0's MAC; `real_sys COMMAND` shows the kernel's own to a
+# driver `veth`; there is a device `twin` that has eth0's MAC; `real_sys COMMAND` shows the kernel's own to a
 # command. Behind each NIC is a DHCP server.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -45,15 +45,14 @@ for subnet in 10.0.0 10.0.1; do
     "$python" "$here/dhcp_server.py" fab$number $subnet.1 $subnet.4 > /dev/null &
     number=$((number + 1))
 done
-ip -n vm link add twin type bridge
-ip -n vm link set twin address 00:0d:3a:5e:7b:21
+ip -n vm link add twin address 00:0d:3a:5e:7b:21 type ifb
 
 net=$guest/sys/class/net
-for name in eth0 eth1 twin; do
+for name in eth0 eth1; do
     mkdir -p $net/$name/device
     echo 7 > $net/$name/ifindex
     ip -n vm -o link show $name | sed 's/.*link.ether \([^ ]*\).*/\1/' > $net/$name/address
-    [ $name = twin ] || ln -s /sys/bus/drivers/veth $net/$name/device/driver
+    ln -s /sys/bus/drivers/veth $net/$name/device/driver
 done
 mkdir -p $guest/sys/bus/drivers/veth $guest/sys/class/dmi/id $guest/sys/firmware/efi $guest/run/systemd $guest/run/dbus
 echo 7783-7084-3265-9085-8269-3286-77 > $guest/sys/class/dmi/id/chassis_asset_tag

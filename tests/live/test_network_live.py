@@ -139,6 +139,32 @@ def test_networkd_configures_both_nics_but_not_the_accelerated_devices(play: Pla
     assert "twin: Configuring" not in seen["log"]
 
 
+# br0 on eth1, with its MAC; /sys of the stage shows it.
+BRIDGE = """ip link add br0 type bridge; ip link set br0 address 00:0d:3a:5e:7b:22; ip link set eth1 master br0
+ip link set eth1 up; ip link set br0 up
+mkdir -p /sys/class/net/br0; echo 9 > /sys/class/net/br0/ifindex; echo 00:0d:3a:5e:7b:22 > /sys/class/net/br0/address
+mkdir -p /sys/class/net/eth1/upper_br0
+printf '[Match]\\nName=br0\\n[Network]\\nDHCP=ipv4\\n' > /etc/systemd/network/10-br0.network
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_bridge_on_a_nic_is_configured_and_the_nic_is_not(play: Play, when: str) -> None:
+    """It is there when azurelite runs, or comes later. networkd must not take it for the second device of the NIC."""
+    apply = "section apply; apply 2>&1\n"
+    seen = play(
+        handle(renderer="networkd")
+        + (BRIDGE + apply if when == "before" else apply + BRIDGE)
+        + f"networkd\nleased eth0 10.0.0.4\nleased {'br0' if when == 'before' else 'eth1'} 10.0.1.4\n"
+        + LOOK
+    )
+    assert "br0: Configuring with /etc/systemd/network/10-br0.network" in seen["log"]
+    assert complaints(seen["log"]) == []
+    if when == "before":
+        assert {at for at in addresses(seen["addr"]) if at[0] != "eth0"} == {("br0", "10.0.1.4/24")}
+        assert "eth1 is left alone because br0 uses it" in seen["apply"]
+
+
 def test_applied_to_a_running_networkd_the_primary_nic_keeps_address_and_lease(play: Play) -> None:
     seen = play(
         handle(renderer="networkd", apply=True)

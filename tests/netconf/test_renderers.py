@@ -11,6 +11,9 @@ import yaml
 from azurelite.netconf import ifupdown, netplan, networkd, networkmanager
 from azurelite.netconf.nics import MARK, PLACES, File, Nic, udev_rules
 
+# What may be built on a NIC and have its MAC.
+BUILT = "bridge bonding team macvlan ipvlan 802.1Q*"
+EXCEPT = "except:type:bridge;except:type:bond;except:type:team;except:type:macvlan;except:type:vlan"
 FIRST = Nic(
     "00:0d:3a:5e:7b:21",
     ipv6=True,
@@ -78,7 +81,7 @@ def test_networkd() -> None:
     }
     assert bare == {"Match": {"MACAddress": [BARE.mac]}, "Network": {"DHCP": ["ipv4"]}}
     assert twins == {
-        "Match": {"MACAddress": [f"{FIRST.mac} {SECOND.mac}"], "Driver": ["!hv_netvsc"]},
+        "Match": {"MACAddress": [f"{FIRST.mac} {SECOND.mac}"], "Driver": [f"!hv_netvsc {BUILT}"]},
         "Link": {"Unmanaged": ["yes"]},
     }
 
@@ -140,7 +143,7 @@ def test_networkmanager() -> None:
     assert "match" not in bare
     assert len({nic["connection"]["uuid"][0] for nic in (first, second, bare)}) == 3
     assert twins["device-azurelite-not-hv_netvsc"] == {
-        "match-device": [f"mac:{FIRST.mac};mac:{SECOND.mac};except:driver:hv_netvsc"],
+        "match-device": [f"mac:{FIRST.mac};mac:{SECOND.mac};except:driver:hv_netvsc;{EXCEPT}"],
         "managed": ["0"],
     }
 

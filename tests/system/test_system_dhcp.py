@@ -287,6 +287,23 @@ class TestApplying:
 
 
 class TestChoice:
+    @pytest.mark.parametrize("links", [(), ("udhcpc",), ("ip",)])
+    def test_busybox_without_links_does_as_well(self, bench: Bench, links: tuple[str, ...]) -> None:
+        bench.ip().client("udhcpc")
+        inside = bench.folder / "inside"
+        inside.mkdir()
+        for name in {"ip", "udhcpc"} - set(links):
+            (bench.folder / name).rename(inside / name)
+        run = f'case $1 in --list) printf "ash\\nip\\nudhcpc\\n";; *) exec "{inside}/"$*;; esac'
+        shim(bench.folder, "busybox", script=run)
+        with bench.lease() as lease:
+            assert lease.address == "10.0.0.4"
+
+    def test_a_busybox_without_the_client_does_not_count(self, bench: Bench) -> None:
+        shim(bench.ip().folder, "busybox", script="echo ash")
+        with pytest.raises(MachineError, match="no DHCP client is installed"), bench.lease():
+            pass
+
     def test_the_next_client_is_tried(self, bench: Bench) -> None:
         bench.ip().client("udhcpc", "", exit_code=1).client("dhclient", "").client("dhcpcd")
         with bench.lease() as lease:

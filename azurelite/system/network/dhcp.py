@@ -103,13 +103,15 @@ class EphemeralDhcp:
         self._system = system
         self._interface = interface
         self._deadline = deadline
+        self._program: list[str] = []  # `ip`
         self._undo = contextlib.ExitStack()
 
     def __enter__(self) -> Lease:
         """Obtain and apply a lease. Raises MachineError after undoing all changes."""
         if not self._system.live:
             raise MachineError("an ephemeral lease changes the running system: do not use it with --root or --dry-run")
-        if self._system.commands.find("ip") is None:
+        self._program = _argv(self._system, "ip")
+        if not self._program:
             raise MachineError("an ephemeral lease needs `ip`, which is not installed: install iproute2 or BusyBox")
         with contextlib.ExitStack() as undo:
             if not self._is_up():
@@ -123,12 +125,12 @@ class EphemeralDhcp:
         self._undo.close()
 
     def _is_up(self) -> bool:
-        said = self._run("ip", "link", "show", "dev", self._interface)
+        said = self._run("link", "show", "dev", self._interface)
         flags = re.search(r"<([A-Z0-9_,-]*)>", said)
         return flags is not None and "UP" in flags.group(1).split(",")
 
     def _ask(self) -> Lease:
-        installed = [name for name in CLIENTS if self._system.commands.find(name) is not None]
+        installed = [name for name in CLIENTS if _argv(self._system, name)]
         if not installed:
             raise MachineError(
                 f"no DHCP client is installed: add {', '.join(CLIENTS[:-1])} or {CLIENTS[-1]} to the image"
@@ -148,7 +150,7 @@ class EphemeralDhcp:
         )
 
     def _apply(self, lease: Lease, undo: contextlib.ExitStack) -> None:
-        there = self._run("ip", "-4", "-o", "addr", "show", "dev", self._interface)
+        there = self._run("-4", "-o", "addr", "show", "dev", self._interface)
         if f" {lease.address}/" not in there:
             address = [f"{lease.address}/{lease.prefix}", "dev", self._interface]
             self._ip(undo, ["-4", "addr"], "add", "del", address)
@@ -169,7 +171,7 @@ class EphemeralDhcp:
         back = [[*start, opposite, *rest]]
         undo.callback(self._take_back, back)
         try:
-            self._run("ip", *start, act, *rest)
+            self._run(*start, act, *rest)
         except CommandError as error:
             if "was killed" not in str(error):  # a killed command may have taken effect
                 back.clear()
@@ -178,12 +180,12 @@ class EphemeralDhcp:
     def _take_back(self, acts: list[list[str]]) -> None:
         for words in acts:
             try:
-                self._run("ip", *words)
+                self._run(*words)
             except CommandError as error:  # another program removed it, or the NIC is gone
                 LOG.warning("cannot remove a part of the ephemeral lease: %s", error)
 
-    def _run(self, *argv: str) -> str:
-        return self._system.commands.run(argv, timeout=_IP_SECONDS)
+    def _run(self, *words: str) -> str:
+        return self._system.commands.run([*self._program, *words], timeout=_IP_SECONDS)
 
 
 def _obtain(system: System, client: str, interface: str, seconds: float) -> Lease:
@@ -203,13 +205,28 @@ def _obtain(system: System, client: str, interface: str, seconds: float) -> Leas
     return lease
 
 
+def _argv(system: System, name: str) -> list[str]:
+    """The start of the command line of a program; [] if it is missing. It may be inside BusyBox, without a link."""
+    find = system.commands.find
+    if find(name) is not None:
+        return [name]
+    if find("busybox") is None:
+        return []
+    try:
+        inside = system.commands.run(["busybox", "--list"], timeout=_IP_SECONDS).split()
+    except CommandError:
+        return []
+    return ["busybox", name] if name in inside else []
+
+
 def _command(system: System, client: str, interface: str, folder: str, seconds: int) -> list[str]:
     script = os.path.join(folder, "script")
     then = 'kill -9 "$PPID"' if client == "dhclient" else ":"  # else it would keep running and renew the lease
     put_private(script, _SCRIPT.replace("@FOLDER@", folder).replace("@THEN@", then).encode(), mode=0o700)
     if client == "udhcpc":
         tries = ["-t", str(max(1, seconds // 2)), "-T", "2"]
-        return [client, "-f", "-q", "-n", "-i", interface, "-s", script, "-O", "121", "-O", "249", "-O", "245", *tries]
+        options = ["-O", "121", "-O", "249", "-O", "245"]
+        return [*_argv(system, client), "-f", "-q", "-n", "-i", interface, "-s", script, *options, *tries]
     conf = os.path.join(folder, "conf")
     if client == "dhcpcd":
         put_private(conf, _DHCPCD_CONF.encode())

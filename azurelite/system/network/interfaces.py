@@ -50,6 +50,26 @@ def macs(root: Root) -> dict[str, str]:
     return found
 
 
+def built_on(root: Root, name: str) -> list[str]:
+    """The virtual interfaces that use this one or stand for it: bridges, bonds, VLANs and the like; sorted.
+
+    That is, those of which it is a port or the lower device, and those that have its MAC. The second device of an
+    accelerated NIC is not one of them: it has a driver.
+    """
+    if not _is_name(name):
+        return []
+    try:
+        entries = root.names(f"{NET}/{name}")
+        master = root.link_target(f"{NET}/{name}/master")
+    except OSError:
+        return []
+    above = {entry[len("upper_") :] for entry in entries if entry.startswith("upper_")}
+    above |= {os.path.basename(master)} if master else set()
+    known = macs(root)
+    above |= {other for other, mac in known.items() if other != name and mac == known.get(name)}
+    return sorted(other for other in above if driver(root, other) is None)
+
+
 def has_carrier(root: Root, name: str) -> bool:
     """Whether the interface is up and has a link. (If it is down, the kernel does not report the carrier.)"""
     carrier = _attribute(root, name, "carrier")

@@ -34,6 +34,7 @@ class _View(Record):
     uid: int
     table: Optional[list[Route]]  # None where the kernel shows none
     others: list[Route]  # local addresses and routes that reject, of all tables
+    dhcp: bool  # azurelite asks for a lease itself
 
     @property
     def route(self) -> Optional[Route]:
@@ -41,7 +42,7 @@ class _View(Record):
         return best([route for route in self.table or [] if route.kind == "unicast"], self.number)
 
 
-def explain(root: Root, address: str, error: TransportError, *, uid: int) -> str:
+def explain(root: Root, address: str, error: TransportError, *, uid: int, dhcp: bool = False) -> str:
     """Why `address` did not answer, and what to do about it.
 
     Args:
@@ -49,6 +50,7 @@ def explain(root: Root, address: str, error: TransportError, *, uid: int) -> str
         address: the dotted address that was asked.
         error: how that failed.
         uid: the user who asked; on many images only root may.
+        dhcp: azurelite asks for a lease itself (`datasource.dhcp: ephemeral`).
 
     Returns:
         One line, without a full stop at its end: "unreachable" or another state, the cause, the remedy.
@@ -61,7 +63,7 @@ def explain(root: Root, address: str, error: TransportError, *, uid: int) -> str
         )
     else:
         table = kernel_routes(root)
-        view = _View(root, address, number(octets), error.kind, detail, uid, table, _others(root, table))
+        view = _View(root, address, number(octets), error.kind, detail, uid, table, _others(root, table), dhcp)
         cause = _cause(view)
     return f"{cause} ({NO_PROXY})"
 
@@ -113,7 +115,9 @@ def _unrouted(view: _View) -> Optional[str]:
         return None
     real = [name for name in interfaces.interfaces(view.root) if name != "lo"]
     primary = primary_interface(view.root)
-    remedy = "Bring the network up before azurelite starts, or set `datasource.dhcp: ephemeral`"
+    remedy = "Bring the network up before azurelite starts"
+    if not view.dhcp:
+        remedy += ", or set `datasource.dhcp: ephemeral`"
     if not real:
         return "unreachable: this machine has no network interface. Check that the kernel has the driver hv_netvsc"
     if primary is not None and not has_carrier(view.root, primary):
