@@ -1,12 +1,14 @@
 """`growroot`: grow the partition and the file system of `/` into the free space after the partition.
 
 An Azure disk may be larger than the image on it and can be enlarged later, so this handler checks at every boot. It
-starts no program and changes nothing if less than 16 MiB can be gained.
+starts no program and changes nothing if less than 16 MiB can be gained. A read-only root grows through another mount
+of its file system that is writable. A root on LVM, dm-crypt or RAID is not grown: a note names the free space.
 """
 
 from __future__ import annotations
 
 import logging
+import stat
 from typing import Optional
 
 from azurelite.config.load import Frequency
@@ -15,7 +17,8 @@ from azurelite.record import Record
 from azurelite.system.disks.blockdevices import BlockDevices, Device
 from azurelite.system.disks.filesystems import btrfs_node, grow, size_of
 from azurelite.system.disks.growth import WORTHWHILE, grow_partition, has_mbr, room_of
-from azurelite.system.disks.mounts import Mounted, mounted_on
+from azurelite.system.disks.mounts import Mounted, mount_table, mounted_on
+from azurelite.system.root import Root
 
 SUMMARY = "grow the root partition and its file system to the size of the disk"
 NEEDS: tuple[str, ...] = ()
@@ -51,15 +54,46 @@ def apply(ctx: Context, options: Options) -> None:
     device = _device_of(devices, mounted)
     if device is None:
         ctx.note("the device of the root file system was not found: grow it by hand if the disk is larger")
-    elif devices.is_stacked(device):
+        return
+    if devices.is_stacked(device):
         note_free_space(ctx, devices, device)
-    elif "ro" in mounted.options:
-        LOG.info("growroot: skipped: the root file system is mounted read-only")
-    else:
-        grown = _grow_partition(ctx, devices, device)
-        node = devices.node(device)
-        if grown.size - size_of(mounted.kind, folder="/", node=node) >= WORTHWHILE:
-            grow(ctx.system, mounted.kind, folder="/", device=device)
+        return
+    place = _writable(root, mounted)
+    if place is None:
+        _note_read_only(ctx, devices, device, mounted)
+        return
+    grown = _grow_partition(ctx, devices, device)
+    if grown.size - size_of(mounted.kind, folder="/", node=devices.node(device)) >= WORTHWHILE:
+        grow(ctx.system, mounted.kind, folder=place.folder, device=device)
+
+
+def _writable(root: Root, mounted: Mounted) -> Optional[Mounted]:
+    """The root's mount, or another mount of the same file system, that is not read-only: tools work through that one.
+
+    A root that is a read-only subvolume of a btrfs often has `/var` or `/home` on the same file system.
+    """
+    rows = [mounted, *(row for row in mount_table(root) if row.number == mounted.number and row.kind == mounted.kind)]
+    return next((row for row in rows if "ro" not in row.options and _is_folder(root, row.folder)), None)
+
+
+def _is_folder(root: Root, path: str) -> bool:
+    """Whether it is a folder; a file of the root may be mounted on another file."""
+    found = root.stat(path)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def _note_read_only(ctx: Context, devices: BlockDevices, device: Device, mounted: Mounted) -> None:
+    """Note what a root could gain that can only be grown while it is writable."""
+    size = device.size
+    if device.partition:
+        disk = devices.disk_of(device)
+        size = room_of(device, disk, devices.partitions(disk)).size
+    gain = size - size_of(mounted.kind, folder="/", node=devices.node(device))
+    if gain >= WORTHWHILE:
+        ctx.note(
+            f"the root file system is mounted read-only, so {_text(gain)} of its disk stay unused: grow it while it is "
+            "writable, or in the image"
+        )
 
 
 def _device_of(devices: BlockDevices, mounted: Mounted) -> Optional[Device]:

@@ -4,7 +4,8 @@ Run inside fresh namespaces. Reads a job as JSON on standard input, writes what 
 the guest's side: it runs one handler on `/`.
 
 Job: {"image": path, "size": bytes, "grow_to": bytes, "table": text for sfdisk, "format": {"1": [mkfs argv]},
-"root": number or 0, "attach": "gen1" | "gen2" | "nvme" | "", "shims": {name: script},
+"root": number or 0, "root_options": for mount, "also": [options, folder] of a second mount,
+"read_only": the root is made so before the runs, "attach": "gen1" | "gen2" | "nvme" | "", "shims": {name: script},
 "hide": [program], "files": {path: text}, "before": script, "runs": [{"handler", "options", "dry_run", "then": script}]}
 In a script the disk is $DISK.
 """
@@ -60,16 +61,9 @@ def _forget_partitions(disk: str) -> None:
 
 
 def _work(job: dict[str, Any], disk: str) -> list[dict[str, Any]]:
-    if job.get("table"):
-        _forget_partitions(disk)
-        run("partx", "--add", disk)
-    for number, argv in job.get("format", {}).items():
-        run(*argv, disk if number == "0" else f"{disk}p{number}")
-    if job.get("before"):
-        run("sh", "-ec", job["before"])
+    _format(job, disk)
     if job.get("root"):
-        run("mount", f"{disk}p{job['root']}", str(GUEST))
-        _fill_root()
+        _mount_root(job, disk)
     else:
         _overlay()
         if job.get("attach"):
@@ -89,7 +83,30 @@ def _work(job: dict[str, Any], disk: str) -> list[dict[str, Any]]:
     if job.get("grow_to"):
         os.truncate(job["image"], job["grow_to"])
         run("losetup", "--set-capacity", disk)
+    if job.get("read_only"):
+        run("mount", "-o", "remount,bind,ro", str(GUEST))
     return [_run(step) for step in job["runs"]]
+
+
+def _format(job: dict[str, Any], disk: str) -> None:
+    if job.get("table"):
+        _forget_partitions(disk)
+        run("partx", "--add", disk)
+    for number, argv in job.get("format", {}).items():
+        run(*argv, disk if number == "0" else f"{disk}p{number}")
+    if job.get("before"):
+        run("sh", "-ec", job["before"])
+
+
+def _mount_root(job: dict[str, Any], disk: str) -> None:
+    device = f"{disk}p{job['root']}"
+    run("mount", "-o", job.get("root_options", "defaults"), device, str(GUEST))
+    _fill_root()
+    if job.get("read_only"):  # later; /run is writable on such a machine, too
+        run("mount", "-t", "tmpfs", "run", str(GUEST / "run"))
+    if job.get("also"):
+        options, folder = job["also"]
+        run("mount", "-o", options, device, str(GUEST) + folder)
 
 
 def _run(step: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Optional
 
 import pytest
 
@@ -114,6 +114,39 @@ class TestGrowroot:
             return
         assert (grown["error"], again["error"], again["changes"]) == (None, None, [])
         assert int(after[1]) > int(before[1]) + 400 * MIB
+
+    SUBVOLUMES = """set -e; mkfs.btrfs -q -f "$1"; mount "$1" /mnt
+for name in @ @var; do btrfs subvolume create "/mnt/$name" >/dev/null; done
+umount /mnt"""
+
+    @pytest.mark.parametrize("elsewhere", ["subvol=@var", "subvol=@var,ro", None])
+    def test_a_read_only_btrfs_root_grows_by_another_mount_of_it(
+        self, machine: Machine, elsewhere: Optional[str]
+    ) -> None:
+        told, grown, again = machine(
+            growroot(dry_run=True),
+            growroot(then=LOOK + "; findmnt -no OPTIONS /"),
+            growroot(),
+            grow_to=900,
+            table="label: gpt\n,400M\n",
+            format={"1": ["sh", "-c", self.SUBVOLUMES, "sh"]},
+            root=1,
+            root_options="subvol=@",
+            also=[elsewhere, "/srv"] if elsewhere else None,
+            read_only=True,
+        )
+        assert (grown["error"], again["error"]) == (None, None)
+        assert grown["changes"] == told["changes"]
+        assert grown["out"].split()[-1].startswith("ro")
+        if elsewhere == "subvol=@var":
+            assert grown["changes"][-1].startswith("grow /srv (btrfs, to the size of /dev/loop")
+            assert int(grown["out"].split()[1]) > 850 * MIB
+            assert (grown["notes"], again["changes"]) == ([], [])
+        else:
+            assert grown["changes"] == []
+            assert grown["notes"] == again["notes"]
+            (note,) = grown["notes"]
+            assert "the root file system is mounted read-only, so 499 MiB" in note
 
     def test_a_root_that_has_all_of_its_disk_costs_nothing(self, machine: Machine) -> None:
         # A program that were started would fail.

@@ -89,7 +89,8 @@ def grow_partition(system: System, devices: BlockDevices, partition: Device, dis
     system.journal.record(change)
     if system.dry_run:
         return Device(partition.name, partition.number, partition.folder, size, partition.start, partition.partition)
-    run = partial(system.commands.run, timeout=_SECONDS)
+    # growpart works in a folder of its own, and /tmp may be read-only with the root.
+    run = partial(system.commands.run, timeout=_SECONDS, env={"TMPDIR": "/run"})
     first_that_runs([partial(run, argv, plain_input=inputs[argv[0]]) for argv in installed])
     grown = devices.by_number(partition.number) or partition
     if grown.size == partition.size and system.commands.find("partx") is not None:
