@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from azurelite.errors import (
         AzureliteError,
         CertificateError,
+        CannotRunError,
         CommandError,
         ConfigError,
         DocumentError,
@@ -42,6 +43,7 @@ __version__ = VERSION
 __all__ = [
     "AzureliteError",
     "CertificateError",
+    "CannotRunError",
     "CommandError",
     "ConfigError",
     "DocumentError",
