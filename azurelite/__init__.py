@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from azurelite.clock import Clock
     from azurelite.errors import (
         AzureliteError,
-        CertificateError,
         CannotRunError,
+        CertificateError,
         CommandError,
         ConfigError,
         DocumentError,
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 __version__ = VERSION
 __all__ = [
     "AzureliteError",
-    "CertificateError",
     "CannotRunError",
+    "CertificateError",
     "CommandError",
     "ConfigError",
     "DocumentError",
