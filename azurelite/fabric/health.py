@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import Optional
 
+from azurelite.fabric.exchange import Response
 from azurelite.fabric.goalstate import GoalState
 from azurelite.record import Record
 
 # Characters. WireServer accepts 4096 bytes of escaped text, and one character may become 5 bytes.
 DESCRIPTION_LIMIT = 512
 
+_PAGE_START = 4096  # bytes of an answer in which a web page shows itself
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # XML 1.0 cannot contain most control characters, surrogates, U+FFFE and U+FFFF.
 _UNSPEAKABLE = "[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
@@ -71,6 +73,20 @@ def health_json(health: Health) -> bytes:
         description = health.description[:DESCRIPTION_LIMIT].encode("utf-8", "replace").decode()
         document["details"] = {"subStatus": health.substatus, "description": description}
     return json.dumps(document).encode()
+
+
+def is_web_page(response: Response) -> bool:
+    """Whether an answer is a web page: of a proxy or a gateway, not of WireServer.
+
+    WireServer accepts with an empty body. A body of any other form, or with an unknown type, also accepts.
+    """
+    body = response.body[:_PAGE_START].removeprefix(b"\xef\xbb\xbf").lstrip()
+    while body[:2] == b"<?" or body[:4] == b"<!--":  # an XML declaration or a comment
+        body = body.partition(b"?>" if body[:2] == b"<?" else b"-->")[2].lstrip()
+    if body[:9].lower() == b"<!doctype" or re.match(rb"(?i)<html[\s>/]", body):
+        return True
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return kind in ("text/html", "application/xhtml+xml") and bool(response.body.strip())
 
 
 def _escape(text: str) -> str:
