@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Optional
 
+from azurelite.errors import ConfigError
 from azurelite.fabric.exchange import Response
 from azurelite.fabric.goalstate import GoalState
 from azurelite.record import Record
@@ -43,6 +44,18 @@ def failed(description: str) -> Health:
 def in_progress(description: str) -> Health:
     """The report that provisioning continues."""
     return Health("NotReady", "Provisioning", description)
+
+
+def report_document(state: str, goal_state: GoalState, reason: Optional[str] = None) -> bytes:
+    """See `azurelite.build_report`."""
+    healths = {"Ready": lambda _: READY, "NotReady": failed, "Provisioning": in_progress}
+    if state not in healths:
+        raise ConfigError(f"there is no state {state!r}: use one of {', '.join(healths)}")
+    if state == "Ready" and reason is not None:
+        raise ConfigError("a report of Ready takes no reason: leave it out")
+    if state == "NotReady" and not (reason or "").strip():
+        raise ConfigError("a report of NotReady needs a reason, which the portal shows: add it")
+    return health_document(healths[state](reason or "provisioning continues"), goal_state)
 
 
 def health_document(health: Health, goal_state: GoalState) -> bytes:

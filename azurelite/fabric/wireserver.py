@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Optional
+from http.client import responses
+from typing import Callable, Optional
 from urllib.parse import urlsplit
 
 from azurelite.clock import Deadline
@@ -20,6 +21,7 @@ from azurelite.record import replace
 LOG = logging.getLogger(__name__)
 
 _GOAL_STATE = "/machine/?comp=goalstate"
+_HEALTH = "/machine?comp=health"
 _XML = {"Content-Type": "text/xml; charset=utf-8"}
 _JSON = {"Content-Type": "application/json"}
 # A goal state may lack its role instance for a second or two (the Azure Linux agent waits 6 × 0.5 s).
@@ -43,6 +45,9 @@ class WireServer:
         http: sends the requests.
         settings: address and timeouts.
         told_address: its address from DHCP (option 245); tried first, and dropped if it does not answer.
+
+    Attributes:
+        tell: gets each step as one text: the ids of the goal state, the documents that are sent, the answers.
     """
 
     def __init__(self, http: HttpClient, settings: WireServerSettings, *, told_address: Optional[str] = None) -> None:
@@ -51,6 +56,7 @@ class WireServer:
         self._base = f"http://{told_address}" if told_address else settings.endpoint.rstrip("/")
         self._goal_state: Optional[GoalState] = None
         self._version = SPOKEN[0]
+        self.tell: Callable[[str], object] = lambda _: None
 
     @property
     def goal_state(self) -> Optional[GoalState]:
@@ -89,6 +95,7 @@ class WireServer:
             FabricError: no response, a refusal, or an incomplete document.
         """
         tries = 0
+        self.tell("Retrieving goal state from the WireServer")
         while True:
             tries += 1
             try:
@@ -103,6 +110,8 @@ class WireServer:
                 if not self._leave_told_address(error) or deadline.remaining() <= 0:
                     raise
             else:
+                for name, value in zip(("Incarnation", "ContainerId", "InstanceId"), _ids(self._goal_state)):
+                    self.tell(f"{name}: {value}")
                 return self._goal_state
 
     def _leave_told_address(self, error: FabricError) -> bool:
@@ -137,6 +146,19 @@ class WireServer:
                 raise error
             deadline.clock.sleep(_AGAIN_PAUSE)
 
+    def post(self, document: bytes, deadline: Deadline) -> None:
+        """Send a report in XML that was built from a goal state, as it is.
+
+        Raises:
+            ReportRefusedError: a final refusal. `data["http_code"]` is "410", or its cause is a 400 that names
+                `InvalidContainerConfiguration`, if the goal state is outdated.
+            FabricError: Azure was not reached, or something else than Azure has answered.
+        """
+        try:
+            self._post(_HEALTH, document, _XML, deadline)
+        except HttpStatusError as error:
+            raise _refused(error) from error
+
     def _try_dialects(self, health: Health, deadline: Deadline) -> Optional[FabricError]:
         senders = {"xml": (self._send_xml,), "json": (self._send_json,), "auto": (self._send_xml, self._send_json)}
         first: Optional[FabricError] = None
@@ -159,7 +181,7 @@ class WireServer:
         for stale in range(_STALE_TRIES):
             goal_state = self._goal_state or self.fetch_goal_state(deadline, table=self._table(retry.GOAL_STATE))
             try:
-                self._post("/machine?comp=health", health_document(health, goal_state), _XML, deadline)
+                self._post(_HEALTH, health_document(health, goal_state), _XML, deadline)
             except HttpStatusError as error:
                 if not _is_stale(error) or stale == _STALE_TRIES - 1:
                     raise _refused(error) from error
@@ -195,7 +217,13 @@ class WireServer:
     def _post(self, target: str, document: bytes, kind: dict[str, str], deadline: Deadline) -> None:
         get = self._request(target)
         request = replace(get, method="POST", headers={**get.headers, **kind}, body=document)
-        response = self._http.ask(request, table=self._table(retry.HEALTH), deadline=deadline)
+        self.tell(f"Sending the following data to the WireServer:\n{document.decode(errors='replace')}")
+        try:
+            response = self._http.ask(request, table=self._table(retry.HEALTH), deadline=deadline)
+        except FabricError as error:
+            self.tell(f"Response: {error}")
+            raise
+        self.tell(f"Response: {response.status} {responses.get(response.status, '')}".rstrip())
         if is_web_page(response):
             raise DocumentError("health report", _WEB_PAGE, reason="web page instead of an answer reporting health")
 
@@ -207,6 +235,10 @@ class WireServer:
     def _request(self, target: str) -> Request:
         headers = {"x-ms-version": self._version, "x-ms-agent-name": "azurelite"}
         return Request(f"{self._base}{target}", headers, self._settings.timeout)
+
+
+def _ids(goal_state: GoalState) -> tuple[str, str, str]:
+    return goal_state.incarnation, goal_state.container_id, goal_state.instance_id
 
 
 def _is_final(error: FabricError) -> bool:
