@@ -156,7 +156,7 @@ class TestVerbose:
         root = guest.on_azure().configure(simulator).root
         assert main(["report", "ready", "--verbose", "--root", root]) == 0
         lines = capsys.readouterr().out.splitlines()
-        document = simulator.requests[-1].body
+        document = simulator.requests[-1].body.decode()
         assert lines == [
             "Retrieving goal state from the WireServer",
             "Incarnation: 5",
