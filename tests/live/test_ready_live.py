@@ -127,10 +127,12 @@ FEW = [("dash", "curl"), ("ash", "busybox-nc"), ("mksh", "busybox-wget")]
 def test_a_host_that_refuses_xml_is_told_in_json(play: Play, shell: str, client: str) -> None:
     both = {"dialects": ["xml", "json"]}
     go = command(shell, client)
-    forbidden, unknown, absent, failed, neither = play(
+    version = {"protocol_preferred": "2015-04-05", "protocol_supported": ["2015-04-05"]}
+    forbidden, unknown, absent, other_version, failed, neither = play(
         {"argv": go, "vm": both, "faults": [{"endpoint": "health", "status": 403}]},
         {"argv": go, "vm": both, "faults": [{"endpoint": "health", "status": 405}]},
         {"argv": go, "vm": both, "faults": [{"endpoint": "goal_state", "status": 404}]},
+        {"argv": go, "vm": version},
         {"argv": [*go, "--failure", 'a "b" \\ c'], "vm": both, "faults": [{"endpoint": "goal_state", "status": 404}]},
         {"argv": go, "faults": [{"endpoint": "health", "status": 401}]},
     )
@@ -138,6 +140,7 @@ def test_a_host_that_refuses_xml_is_told_in_json(play: Play, shell: str, client:
         assert ran["endpoints"][-1] == "health_json"
         assert accepted(ran) == ["Ready"]
     assert forbidden["endpoints"].count("health") == 5
+    assert (accepted(other_version), other_version["endpoints"][-1]) == (["Ready"], "health")
     assert unknown["endpoints"].count("health") == 1
     assert 'reason=a "b" \\ c|' in failed["reports"][-1]["description"]
     assert (neither["code"], accepted(neither)) == (3, [])
@@ -342,7 +345,8 @@ def test_nothing_reroutes_it(play: Play, client: str) -> None:
 
 def test_odd_machines(play: Play) -> None:
     read_only = "mount -t tmpfs -o ro none /var/lib"
-    ro, again, no_w, falls, none, no_date, no_hostname = play(
+    anything = "/usr/local/sbin/azurelite-ready"
+    ro, again, no_w, falls, none, no_date, no_hostname, *chosen = play(
         {"argv": command(), "vm": {"vm_id": UUID}, "before": read_only, "after": "ls /run/azurelite"},
         {"argv": command(), "vm": {"vm_id": UUID}, "after": "umount /var/lib; rm -r /run/azurelite"},
         {
@@ -363,6 +367,9 @@ def test_odd_machines(play: Play) -> None:
         },
         {"argv": ["env", "PATH=/opt/no-date:/usr/bin:/bin", *command()[2:], "--failure", "x"]},
         {"argv": [*command(), "--no-hostname"], "before": "mv /etc/hostname /etc/was; ln -s was /etc/hostname"},
+        {"argv": [anything]},
+        {"argv": ["busybox", "ash", anything]},
+        {"argv": ["env", "-i", "/bin/mksh", anything]},
     )
     assert (accepted(ro), f"ready-{UUID}" in ro["looked"]) == (["Ready"], True)
     assert "Ready is reported again at the next boot" in ro["err"]
@@ -373,6 +380,7 @@ def test_odd_machines(play: Play) -> None:
     assert "install curl, wget, nc or BusyBox" in none["err"]
     assert accepted(no_date) == ["NotReady"]
     assert no_hostname["endpoints"] == ["goal_state", "health"]
+    assert [accepted(one) for one in chosen] == [["Ready"]] * 3
 
 
 NOT_YET = {"endpoint": "health", "status": 500}
