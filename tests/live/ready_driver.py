@@ -19,11 +19,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, Iterator
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-import driver
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from live import driver
 
 from azurelite.simulator import Scenario, Simulator
 
