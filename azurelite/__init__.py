@@ -1,6 +1,6 @@
 """azurelite: provisions Linux virtual machines on Azure, on any distribution.
 
-Six functions for a distribution's own init code. Importing them is cheap: each call imports what it needs. They never
+Nine functions for a distribution's own init code. Importing them is cheap: each call imports what it needs. They never
 print or exit: they return, or raise an `AzureliteError`.
 
 The public names are those in `__all__`, `azurelite.handlers.Context` with the attributes in its docstring, and
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         ReportRefusedError,
         TransportError,
     )
+    from azurelite.fabric.goalstate import GoalState
     from azurelite.metadata import Secret
     from azurelite.outcome import Outcome
 
@@ -49,6 +50,7 @@ __all__ = [
     "DocumentError",
     "FabricError",
     "FileError",
+    "GoalState",
     "HandlerError",
     "HttpStatusError",
     "IdentityError",
@@ -60,13 +62,17 @@ __all__ = [
     "Secret",
     "TransportError",
     "apply",
+    "build_report",
     "crawl",
+    "goal_state",
+    "post_report",
     "provision",
     "report_failure",
     "report_progress",
     "report_ready",
 ]
-_HOMES = {"Outcome": "outcome", "Secret": "metadata"}  # class -> module; all other classes are errors
+# Class -> module; all other classes are errors.
+_HOMES = {"GoalState": "fabric.goalstate", "Outcome": "outcome", "Secret": "metadata"}
 
 
 if not TYPE_CHECKING:  # with this function, a type checker would accept any name
@@ -233,3 +239,69 @@ def report_progress(
     from azurelite.run.session import send_report
 
     send_report("progress", text, root=root, config=config, clock=clock)
+
+
+def goal_state(
+    *, root: str = "/", config: str | os.PathLike[str] | None = None, clock: Clock | None = None
+) -> GoalState:
+    """Fetch this VM's goal state from WireServer: the first of the three steps of a report.
+
+    `report_ready` does all three, and repeats them if the goal state has changed.
+
+    Args:
+        root: host path of the guest's `/`.
+        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
+        clock: time; for tests.
+
+    Returns:
+        The goal state: container_id, instance_id, incarnation (str), certificates_url (str or None).
+
+    Raises:
+        NotAzureError: the firmware does not prove Azure; no request was sent.
+        FabricError: no usable answer within `datasource.deadline`.
+        ConfigError: the configuration is wrong.
+    """
+    from azurelite.run.session import fetch_goal_state
+
+    return fetch_goal_state(root=root, config=config, clock=clock)
+
+
+def build_report(state: str, goal_state: GoalState, reason: str | None = None) -> bytes:
+    """Build a health report in WireServer's XML: the second step. Does no input or output.
+
+    Args:
+        state: "Ready"; "NotReady": provisioning failed; "Provisioning": it continues.
+        goal_state: the current one, from `goal_state`.
+        reason: why it failed (needed with "NotReady"), or what is being done; never a secret. Azure accepts 512
+            characters, so it is cut to these.
+
+    Returns:
+        The document, UTF-8.
+
+    Raises:
+        ConfigError: there is no such state, or a reason is missing or superfluous.
+    """
+    from azurelite.fabric.health import report_document
+
+    return report_document(state, goal_state, reason)
+
+
+def post_report(
+    document: bytes, *, root: str = "/", config: str | os.PathLike[str] | None = None, clock: Clock | None = None
+) -> None:
+    """Send a health report to WireServer: the third step. Failures that may pass are retried.
+
+    Args:
+        document: what `build_report` returned.
+        root: host path of the guest's `/`.
+        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
+        clock: time; for tests.
+
+    Raises:
+        ReportRefusedError: Azure did not accept it. If `error.data["http_code"]` is "410", the goal state has changed:
+            start again with `goal_state`.
+        NotAzureError, FabricError, ConfigError: as `goal_state`.
+    """
+    from azurelite.run.session import post_report as post
+
+    post(document, root=root, config=config, clock=clock)

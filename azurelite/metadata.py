@@ -108,7 +108,7 @@ class Metadata(Record):
         pps_type: pre-provisioning type, as "Running"; None for an ordinary VM.
         provision_guest_proxy_agent: the platform expects azure-proxy-agent in the image.
         random_seed: bytes for the kernel's random pool, different at each boot.
-        provenance: field name -> source ("firmware", "imds", "media", "wireserver").
+        provenance: field name -> source ("firmware", "imds", "media", "certificates"; "resource": the VM's name).
         raw: source -> its document, secrets removed.
     """
 

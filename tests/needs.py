@@ -12,7 +12,10 @@ import pytest
 PACKAGES = {
     "dropbearkey": "dropbear-bin",
     "git": "git",
+    "busybox": "busybox-static",
     "ip": "iproute2",
+    "nc.openbsd": "netcat-openbsd",
+    "nc.traditional": "netcat-traditional",
     "service": "init-system-helpers",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",

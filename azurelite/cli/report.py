@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_guest_arguments(parser)
     parser.add_argument("kind", choices=("ready", "failure", "progress"), help="the state to report")
     parser.add_argument("--reason", metavar="TEXT", help="why it failed (required with failure), or what is being done")
+    parser.add_argument(
+        "--verbose", action="store_true", help="print the goal state's ids, the document that is sent, and the answer"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,15 +31,20 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.kind == "ready" and arguments.reason is not None:
         raise ConfigError("report ready takes no --reason: leave it out")
     text = arguments.reason or "provisioning continues"
-    return perform(arguments.kind, text, root=arguments.root, config=arguments.config)
+    return perform(arguments.kind, text, root=arguments.root, config=arguments.config, verbose=arguments.verbose)
 
 
-def perform(kind: Kind, text: str = "", *, root: str, config: Optional[str] = None) -> int:
+def perform(kind: Kind, text: str = "", *, root: str, config: Optional[str] = None, verbose: bool = False) -> int:
     """Like `run`, without the parser."""
     try:
-        send_report(kind, text, root=root, config=config)
+        send_report(kind, text, root=root, config=config, tell=_say if verbose else None)
     except NotAzureError as error:
         print(f"no report was sent: {error}")
         return 0
     print(f"Azure accepted the report: {kind}")
     return 0
+
+
+def _say(step: str) -> None:
+    """Print a step at once, so that a person sees what the program waits for."""
+    print(step, flush=True)

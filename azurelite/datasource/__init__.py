@@ -17,7 +17,7 @@ PRECEDENCE: Mapping[str, tuple[str, ...]] = {
     "platform": (),
     "instance_id": ("firmware", "imds"),
     "vm_id": ("firmware", "imds"),
-    "local_hostname": ("imds", "media"),
+    "local_hostname": ("imds", "media", "resource"),  # resource: the VM's name in Azure, see `imds.resource_part`
     "region": ("imds",),
     "availability_zone": ("imds",),
     "fault_domain": ("imds",),

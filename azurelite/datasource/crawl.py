@@ -7,7 +7,7 @@ from typing import Callable, Mapping, Optional, Sequence
 
 from azurelite import layout
 from azurelite.datasource import merge, sources_of
-from azurelite.datasource.imds import parse_imds
+from azurelite.datasource.imds import parse_imds, resource_part
 from azurelite.datasource.ovf import Ovf, parse_ovf
 from azurelite.errors import AzureliteError, CertificateError, CommandError, DocumentError, FabricError, MediaError
 from azurelite.fabric.client import Fabric
@@ -221,12 +221,16 @@ class _Crawler:
         while True:
             tries += 1
             try:
-                return parse_imds(self.fabric.imds.fetch_instance(deadline))
+                read = parse_imds(self.fabric.imds.fetch_instance(deadline))
             except DocumentError as error:
                 if tries == _UNREADABLE_TRIES or deadline.remaining() <= _UNREADABLE_PAUSE:
                     raise
                 LOG.info("imds: %s; retrying", error)
                 self.fabric.clock.sleep(_UNREADABLE_PAUSE)
+            else:
+                if read.local_hostname is None:
+                    self.parts["resource"] = resource_part(read)
+                return read
 
     def _read_goal_state(self) -> Metadata:
         return from_goal_state(self.fabric.wireserver.fetch_goal_state(self.fabric.reading.within(_GOAL_STATE_WAIT)))

@@ -58,6 +58,22 @@ def parse_imds(document: bytes) -> Metadata:
     )
 
 
+def resource_part(imds: Metadata) -> Metadata:
+    """The name of the VM's resource as host name, for a document without `computerName`.
+
+    Old api-versions have no `osProfile`. In a complete document (`extended` is there) its absence means a specialised
+    disk, which keeps its host name; then nothing is returned.
+
+    Args:
+        imds: what `parse_imds` returned.
+    """
+    tree = imds.raw.get("imds", {})
+    compute = tree.get("compute")
+    if not isinstance(compute, dict) or ("extended" in tree and compute.get("osProfile") is None):
+        return Metadata()
+    return Metadata(local_hostname=_text(compute, "name", where="compute."))
+
+
 def without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
     """The document without user data, custom data, passwords and secrets, at any depth."""
     public: dict[str, Any] = _shown(_writable(tree))

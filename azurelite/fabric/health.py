@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from typing import Optional
 
+from azurelite.errors import ConfigError
+from azurelite.fabric.exchange import Response
 from azurelite.fabric.goalstate import GoalState
 from azurelite.record import Record
 
 # Characters. WireServer accepts 4096 bytes of escaped text, and one character may become 5 bytes.
 DESCRIPTION_LIMIT = 512
 
+_PAGE_START = 4096  # bytes of an answer in which a web page shows itself
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # XML 1.0 cannot contain most control characters, surrogates, U+FFFE and U+FFFF.
 _UNSPEAKABLE = "[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
@@ -43,6 +46,18 @@ def in_progress(description: str) -> Health:
     return Health("NotReady", "Provisioning", description)
 
 
+def report_document(state: str, goal_state: GoalState, reason: Optional[str] = None) -> bytes:
+    """See `azurelite.build_report`."""
+    healths = {"Ready": lambda _: READY, "NotReady": failed, "Provisioning": in_progress}
+    if state not in healths:
+        raise ConfigError(f"there is no state {state!r}: use one of {', '.join(healths)}")
+    if state == "Ready" and reason is not None:
+        raise ConfigError("a report of Ready takes no reason: leave it out")
+    if state == "NotReady" and not (reason or "").strip():
+        raise ConfigError("a report of NotReady needs a reason, which the portal shows: add it")
+    return health_document(healths[state](reason or "provisioning continues"), goal_state)
+
+
 def health_document(health: Health, goal_state: GoalState) -> bytes:
     """The report for `/machine?comp=health`, as UTF-8 XML."""
     details = ""
@@ -71,6 +86,20 @@ def health_json(health: Health) -> bytes:
         description = health.description[:DESCRIPTION_LIMIT].encode("utf-8", "replace").decode()
         document["details"] = {"subStatus": health.substatus, "description": description}
     return json.dumps(document).encode()
+
+
+def is_web_page(response: Response) -> bool:
+    """Whether an answer is a web page: of a proxy or a gateway, not of WireServer.
+
+    WireServer accepts with an empty body. A body of any other form, or with an unknown type, also accepts.
+    """
+    body = response.body[:_PAGE_START].removeprefix(b"\xef\xbb\xbf").lstrip()
+    while body[:2] == b"<?" or body[:4] == b"<!--":  # an XML declaration or a comment
+        body = body.partition(b"?>" if body[:2] == b"<?" else b"-->")[2].lstrip()
+    if body[:9].lower() == b"<!doctype" or re.match(rb"(?i)<html[\s>/]", body):
+        return True
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return kind in ("text/html", "application/xhtml+xml") and bool(response.body.strip())
 
 
 def _escape(text: str) -> str:

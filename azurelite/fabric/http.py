@@ -122,6 +122,7 @@ class HttpClient:
             TransportError: no complete response until the deadline, or one over the size limit.
         """
         said: Optional[str] = None
+        tries: dict[Optional[int], int] = {}  # status -> how often it came
         while True:
             retry_after: Optional[str] = None
             status: Optional[int] = None
@@ -138,12 +139,14 @@ class HttpClient:
                     return response
                 retry_after = response.headers.get("Retry-After")
                 error = HttpStatusError(status, url=request.url, body=response.body)
+            tries[status] = tries.get(status, 0) + 1
             pause = table.pause(
                 status,
                 retry_after=retry_after,
                 jitter=self._clock.jitter(),
                 left=deadline.remaining(),
                 no_network=_no_network(error),
+                tries=tries[status],
             )
             if pause is None:
                 raise self._explained(error)

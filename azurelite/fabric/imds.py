@@ -82,11 +82,13 @@ def _query(version: str) -> str:
 
 
 def _following(error: HttpStatusError, asked: list[str]) -> Optional[str]:
-    """The next query after a 400: the newest version that the response offers, then the last resort; None: give up."""
+    """The next query after a 400: the newest version that the response offers, then the last resort; None: give up.
+
+    An old host offers only versions older than the last resort. Those have fewer fields, but at least the VM's name.
+    """
     if error.status != 400:
         return None
-    offered = [version for version in _offered(error.body) if version >= _LEAST_EXTENDED]
-    for version in [*sorted(offered, reverse=True)[:1], _LAST_RESORT]:
+    for version in [*sorted(_offered(error.body), reverse=True)[:1], _LAST_RESORT]:
         if _query(version) not in asked:
             return _query(version)
     return None

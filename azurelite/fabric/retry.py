@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Mapping, Optional
 
-from azurelite.record import Record
+from azurelite.record import Record, field
 
 # Seconds. A longer Retry-After is cut to this, because Azure gives a VM limited time.
 LONGEST_PAUSE = 30.0
@@ -19,10 +19,13 @@ class RetryTable(Record):
     Attributes:
         statuses: HTTP status -> pause in seconds; any other status is final.
         transport: pause in seconds after a failure without a response.
+        most: HTTP status -> number of tries after which it is final, where another request may do better; a status
+            that is not listed is retried until the deadline.
     """
 
     statuses: Mapping[int, float]
     transport: float = 1.0
+    most: Mapping[int, int] = field(default_factory=dict)
 
     def pause(
         self,
@@ -32,6 +35,7 @@ class RetryTable(Record):
         jitter: float,
         left: float = float("inf"),
         no_network: bool = False,
+        tries: int = 1,
     ) -> Optional[float]:
         """How long to wait before the next try.
 
@@ -42,12 +46,13 @@ class RetryTable(Record):
             left: seconds until the deadline. A long pause is shortened so that one more try fits: too early is better
                 than not at all.
             no_network: this machine has no route to the server yet.
+            tries: how often this status has come so far.
 
         Returns:
             Seconds; None if a retry is useless.
         """
         base = self.transport if status is None else self.statuses.get(status)
-        if base is None:
+        if base is None or (status is not None and tries >= self.most.get(status, tries + 1)):
             return None
         asked = float(retry_after) if retry_after is not None and retry_after.strip().isdecimal() else 0.0
         pause = min(max(base, asked), LONGEST_PAUSE) * (1 + _JITTER * jitter)

@@ -50,13 +50,19 @@ def write_report(files: Files, value: str, *, clock: Clock) -> None:
 
 
 def upsert(pool: bytes, key: str, value: str) -> bytes:
-    """The pool with this key set: its last record of that key replaced, or a new one appended."""
+    """The pool with this key set: its last record of that key replaced, or a new one appended.
+
+    All older records of the key are removed: a captured image brings those of another VM, and a host that reads the
+    first one would show that VM's failure.
+    """
     usable = len(pool) - len(pool) % _RECORD_SIZE  # an incomplete record at the end is overwritten
     record = key.encode().ljust(_KEY_SIZE, b"\0") + _cut(value).ljust(_VALUE_SIZE, b"\0")
-    for start in range(usable - _RECORD_SIZE, -1, -_RECORD_SIZE):
-        if pool[start : start + _KEY_SIZE].rstrip(b"\0") == key.encode():
-            return pool[:start] + record + pool[start + _RECORD_SIZE : usable]
-    return pool[:usable] + record
+    records = [pool[start : start + _RECORD_SIZE] for start in range(0, usable, _RECORD_SIZE)]
+    own = [place for place, old in enumerate(records) if old[:_KEY_SIZE].rstrip(b"\0") == key.encode()]
+    if not own:
+        return b"".join([*records, record])
+    kept = (record if place == own[-1] else old for place, old in enumerate(records) if place not in own[:-1])
+    return b"".join(kept)
 
 
 def _cut(value: str) -> bytes:

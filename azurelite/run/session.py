@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Literal, Optional, Sequence, Union
+from typing import Callable, Literal, Optional, Sequence, Union
 
 from azurelite.clock import Clock
 from azurelite.config.load import Config, load_config
@@ -22,6 +22,7 @@ from azurelite.system.root import Root, check_root
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from azurelite.datasource.crawl import Crawl
+    from azurelite.fabric.goalstate import GoalState
     from azurelite.media.find import MediaDocument
 
 
@@ -135,10 +136,32 @@ def crawl_metadata(*, root: str, config: Optional[PathLike], clock: Optional[Clo
     return crawled.metadata
 
 
-def send_report(kind: Kind, text: str, *, root: str, config: Optional[PathLike], clock: Optional[Clock] = None) -> None:
-    """See `azurelite.report_ready`, `report_failure` and `report_progress`."""
+def fetch_goal_state(*, root: str, config: Optional[PathLike], clock: Optional[Clock] = None) -> GoalState:
+    """See `azurelite.goal_state`."""
+    with open_session(root, config, clock).open_fabric() as fabric:
+        return fabric.wireserver.fetch_goal_state(fabric.deadline)
+
+
+def post_report(document: bytes, *, root: str, config: Optional[PathLike], clock: Optional[Clock] = None) -> None:
+    """See `azurelite.post_report`."""
+    with open_session(root, config, clock).open_fabric() as fabric:
+        fabric.wireserver.post(document, fabric.deadline)
+
+
+def send_report(
+    kind: Kind,
+    text: str,
+    *,
+    root: str,
+    config: Optional[PathLike],
+    clock: Optional[Clock] = None,
+    tell: Optional[Callable[[str], object]] = None,
+) -> None:
+    """See `azurelite.report_ready`, `report_failure` and `report_progress`; `tell` gets each step as a text."""
     session = open_session(root, config, clock)
     with session.open_fabric() as fabric:
+        if tell is not None:
+            fabric.wireserver.tell = tell
         system = System(root, clock=session.clock)
         reporter = Reporter(fabric, system.files, session.identity.vm_id)
         if kind == "ready":

@@ -16,7 +16,7 @@ TABLE: dict[str, tuple[tuple[str, ...], object]] = {
     "instance_id": (("firmware", "imds"), "i"),
     "vm_id": (("firmware", "imds"), "i"),
     "random_seed": (("firmware",), BYTES),
-    "local_hostname": (("imds", "media"), "web-1"),
+    "local_hostname": (("imds", "media", "resource"), "web-1"),
     "username": (("imds", "media"), "alex"),
     "disable_password_authentication": (("imds", "media"), False),
     "public_ssh_keys": (("imds", "media", "certificates"), KEYS),
@@ -32,7 +32,7 @@ TABLE: dict[str, tuple[tuple[str, ...], object]] = {
     "fault_domain": (("imds",), "0"),
     "vm_size": (("imds",), "Standard_B2s"),
 }
-ALL = ("firmware", "imds", "media", "certificates", "wireserver", "stranger")
+ALL = ("firmware", "imds", "media", "resource", "certificates", "wireserver", "stranger")
 FIRMWARE_FIRST = ("instance_id", "vm_id")
 
 

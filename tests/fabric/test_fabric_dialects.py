@@ -15,12 +15,12 @@ from azurelite.fabric.settings import WireServerSettings
 from azurelite.simulator import Fault, Scenario, Simulator
 
 
-def told(health: Any, *faults: Fault, dialect: Any = "auto", **vm: Any) -> Simulator:
+def told(health: Any, *faults: Fault, dialect: Any = "auto", seconds: float = 30, **vm: Any) -> Simulator:
     """Send one report to a host of that kind."""
     scenario = Scenario(replace(Scenario.default().vm, **vm), faults)
     with Simulator(scenario, rate_limit=None) as simulator:
         settings = WireServerSettings(simulator.url, dialect=dialect)
-        with Fabric(30, wireserver=settings, clock=FastClock()) as fabric:
+        with Fabric(seconds, wireserver=settings, clock=FastClock()) as fabric:
             fabric.wireserver.send(health, fabric.deadline)
     return simulator
 
@@ -69,6 +69,37 @@ def test_auto_turns_to_json_when_there_is_no_goal_state() -> None:
 def test_a_trouble_that_may_pass_is_waited_for_in_xml() -> None:
     simulator = told(READY, Fault(endpoint="health", requests="1-3", status=500), dialects=("xml", "json"))
     assert endpoints(simulator) == ["goal_state", "health", "health", "health", "health"]
+
+
+@pytest.mark.parametrize("endpoint", ["goal_state", "health"])
+@pytest.mark.parametrize("seconds", [12, 30, 1200])
+def test_auto_turns_to_json_when_xml_is_forbidden_for_ever(endpoint: str, seconds: float) -> None:
+    simulator = told(READY, Fault(endpoint=endpoint, status=403), dialects=("xml", "json"), seconds=seconds)
+    assert endpoints(simulator).count(endpoint) == 5
+    assert endpoints(simulator)[-1] == "health_json"
+    assert simulator.reports[-1].accepted
+
+
+@pytest.mark.parametrize("endpoint", ["goal_state", "health"])
+@pytest.mark.parametrize("tries", [1, 4, 7, 40])
+def test_xml_is_tried_again_when_it_was_only_throttled_and_json_is_not_known(endpoint: str, tries: int) -> None:
+    simulator = told(READY, Fault(endpoint=endpoint, requests=f"1-{tries}", status=403), seconds=600)
+    assert endpoints(simulator)[-1] == "health"
+    assert simulator.reports[-1].accepted
+    assert ("health_json" in endpoints(simulator)) is (tries > 4)
+
+
+@pytest.mark.parametrize("dialect", ["xml", "json"])
+def test_a_dialect_that_is_set_is_the_only_one_though_it_is_forbidden(dialect: str) -> None:
+    endpoint = {"xml": "health", "json": "health_json"}[dialect]
+    with pytest.raises(ReportRefusedError, match="HTTP 403"):
+        told(READY, Fault(endpoint=endpoint, status=403), dialect=dialect, dialects=("xml", "json"))
+
+
+def test_a_host_that_forbids_everything_has_refused() -> None:
+    faults = [Fault(endpoint=endpoint, status=403) for endpoint in ("health", "health_json")]
+    with pytest.raises(ReportRefusedError, match="HTTP 403"):
+        told(READY, *faults, dialects=("xml", "json"), seconds=120)
 
 
 def test_a_host_that_refuses_both_has_refused() -> None:

@@ -43,8 +43,10 @@ def test_a_host_that_does_not_know_the_newest_version_is_asked_in_the_older_way(
     assert targets(simulator) == [NEWEST, OLDER]
 
 
-def test_a_host_that_knows_neither_is_asked_twice_and_no_more(dial: Dial, simulate: Simulate) -> None:
-    simulator = simulate(api_versions=["2018-10-01"])
+def test_a_host_that_knows_neither_and_offers_nothing_is_asked_twice_and_no_more(
+    dial: Dial, simulate: Simulate
+) -> None:
+    simulator = simulate({"endpoint": "imds", "status": 400}, api_versions=["2018-10-01"])
     fabric = dial(simulator.url)
     with pytest.raises(FabricError) as caught:
         fabric.imds.fetch_instance(fabric.reading)

@@ -44,6 +44,17 @@ def test_jitter_adds_up_to_a_quarter(base: int, retry_after: Optional[str], leas
     assert pause == pytest.approx(least * (1 + 0.25 * jitter))
 
 
+@pytest.mark.parametrize(("tries", "pause"), [(1, 1), (2, 1), (3, None), (4, None)])
+@pytest.mark.parametrize("retry_after", [None, "1"])
+def test_a_status_with_a_number_of_tries_is_final_after_them(
+    tries: int, pause: Optional[float], retry_after: Optional[str]
+) -> None:
+    table = RetryTable({403: 1, 503: 1}, most={403: 3})
+    assert table.pause(403, retry_after=retry_after, jitter=0, tries=tries) == pause
+    assert table.pause(503, retry_after=retry_after, jitter=0, tries=tries) == 1
+    assert table.pause(None, retry_after=None, jitter=0, tries=tries) == 1
+
+
 def test_retry_after_never_shortens_a_pause() -> None:
     assert RetryTable({503: 5}).pause(503, retry_after="2", jitter=0) == 5
 

@@ -24,6 +24,9 @@ def record(key: str, value: str) -> bytes:
 FOREIGN = record("CLOUD_INIT|x", "y") + b"\xff" * SIZE + record("", "") + record("REPORT", REPORT_KEY)
 OURS = record(REPORT_KEY, "old")
 NEW = record(REPORT_KEY, "new")
+# What a captured image brings: two reports of the VM that it was made from, with another key between them.
+FAILED = record(REPORT_KEY, "result=error|reason=failure of the other VM|vm_id=other")
+OTHERS = record("X", "y")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +37,10 @@ NEW = record(REPORT_KEY, "new")
         pytest.param(OURS, NEW, id="in the place of its own"),
         pytest.param(OURS + FOREIGN, NEW + FOREIGN, id="its own first"),
         pytest.param(FOREIGN + OURS + FOREIGN, FOREIGN + NEW + FOREIGN, id="its own in the middle"),
-        pytest.param(OURS + FOREIGN + OURS, OURS + FOREIGN + NEW, id="the last of its own"),
+        pytest.param(OURS + FOREIGN + OURS, FOREIGN + NEW, id="only one of its own is left"),
+        pytest.param(FAILED + OTHERS + OURS, OTHERS + NEW, id="two of another VM, from a captured image"),
+        pytest.param(OURS + FAILED + OURS + FOREIGN, NEW + FOREIGN, id="several of its own, one after the other"),
+        pytest.param(OURS + FOREIGN + FAILED + NEW[:-1], FOREIGN + NEW, id="several of its own and a torn one"),
         pytest.param(FOREIGN + b"torn", FOREIGN + NEW, id="over a torn tail"),
         pytest.param(OURS + NEW[:-1], NEW, id="over a torn record of its own"),
         pytest.param(b"torn", NEW, id="over nothing but a torn tail"),

@@ -68,6 +68,22 @@ def test_a_new_vm_id_is_provisioned_again(guest: Guest, fabric: Simulator) -> No
     assert outcome.changes == ()
 
 
+def test_reports_of_another_vm_leave_the_pool(guest: Guest, fabric: Simulator) -> None:
+    """A captured image brings the records of the VM that it was made from."""
+
+    def record(key: str, value: str) -> bytes:
+        return key.encode().ljust(512, b"\0") + value.encode().ljust(2048, b"\0")
+
+    old = [record("PROVISIONING_REPORT", f"result={result}|vm_id=other") for result in ("error|reason=old", "success")]
+    pool = guest.on_azure().configure(fabric).path("var/lib/hyperv/.kvp_pool_1")
+    pool.write_bytes(old[0] + record("X", "y") + old[1])
+    assert run(guest).exit_code == 0
+    assert pool.read_bytes().count(b"PROVISIONING_REPORT") == 1
+    assert f"vm_id={VM_ID}".encode() in pool.read_bytes()
+    assert b"other" not in pool.read_bytes()
+    assert record("X", "y") in pool.read_bytes()
+
+
 @pytest.mark.parametrize("other", [VM_ID.upper(), SWAPPED_VM_ID])
 def test_the_same_vm_id_in_another_spelling_is_the_same_vm(guest: Guest, fabric: Simulator, other: str) -> None:
     run(guest.on_azure().configure(fabric))

@@ -387,7 +387,7 @@ class TestImds:
     def test_nothing_is_made_up_where_there_is_no_media(self, guest: Guest) -> None:
         """Another agent writes a document of its own then, with the host name "None" and nothing escaped."""
         profile = {"computerName": None, "adminUsername": "a<b&c"}
-        with fabric_with(imds={"compute": {"osProfile": profile}}) as fabric:
+        with fabric_with(imds={"compute": {"osProfile": profile, "name": None}}) as fabric:
             run(set_up(guest, fabric))
         assert not guest.path(f"var/lib/azurelite/vms/{VM_ID}/{OVF}").exists()
         assert guest.text("etc/hostname") == "localhost\n"
