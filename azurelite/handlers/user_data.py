@@ -175,19 +175,24 @@ class _Work:
         decoded = decode(data, unzstd=self._unzstd)
         for note in decoded.notes:
             self.ctx.note(note)
+
+        def unpack(packed: bytes) -> bytes:
+            return decode(packed, unzstd=self._unzstd).data
+
         found = []
-        for part in split(decoded.data, unpack=lambda packed: decode(packed, unzstd=self._unzstd).data):
+        for part in split(decoded.data, unpack=unpack):
             if part.kind != "archive":
                 found.append(part)
                 continue
             try:
-                inner = unarchive(part, label=self.source)
+                inner = unarchive(part, label=self.source, unpack=unpack)
             except ConfigError as error:
                 self.take(error)
             else:
+                self.failed += inner.problems
                 found += [
                     replace(p, kind="refused", why="an archive inside another") if p.kind == "archive" else p
-                    for p in inner
+                    for p in inner.parts
                 ]
         return found
 

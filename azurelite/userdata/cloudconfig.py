@@ -5,7 +5,7 @@ What each section does is in `translate`.
 
 from __future__ import annotations
 
-from typing import Literal, Mapping, Optional, Union
+from typing import Any, Literal, Mapping, Optional, Union
 
 from azurelite.metadata import Secret
 from azurelite.record import Record
@@ -14,6 +14,11 @@ Words = Union[str, tuple[str, ...]]  # a text separated by commas, or a list
 Number = Union[int, str]
 _Members = Mapping[str, Optional[Words]]
 CommandLine = Union[str, tuple[Union[str, int, float, bool], ...], None]
+# Where a single wrong field costs all of it: half of a file's entry could make it readable for everybody, half of
+# `power_state` could turn off a machine that was to stay on. Elsewhere only the field is lost.
+WHOLE = frozenset(
+    ("write_files[]", "chpasswd.users[]", "power_state", "swap", "growpart", "mount_default_fields", "users[].sudo")
+)
 
 
 class UserEntry(Record):
@@ -72,10 +77,13 @@ class FileEntry(Record):
     permissions: Optional[Number] = None
     append: bool = False
     defer: bool = False
+    source: Optional[Mapping[str, Any]] = None
 
     def __post_init__(self) -> None:
         if not self.path:
             raise ValueError("`path` is missing")
+        if self.source and self.content is None:  # content to download: an empty file would be worse than none
+            raise ValueError("`source` is not supported: use `content`")
 
 
 class Ntp(Record):

@@ -19,17 +19,12 @@ _PASSWORDS: Mapping[Union[bool, str], str] = {
 }
 
 
-def file(entry: FileEntry, *, packed: bool) -> dict[str, Any]:
-    """An entry of the handler `write_files`.
-
-    Args:
-        entry: the entry of the cloud-config.
-        packed: the content is tagged `!!binary`, so it is base64 in addition to `encoding`.
-    """
+def file(entry: FileEntry) -> dict[str, Any]:
+    """An entry of the handler `write_files`."""
     options: dict[str, Any] = {"path": entry.path, "content": entry.content or Secret("")}
     encoding = entry.encoding
-    if packed:
-        encoding = {"gzip": "gz+b64", "gz": "gz+b64", None: "b64"}.get(encoding, encoding)
+    if encoding is not None and isinstance(options["content"].reveal(), bytes):  # `!!binary`: base64 is decoded already
+        encoding = re.sub(r"\+?b(ase)?64$", "", encoding) or None
     given = {
         "encoding": encoding,
         "owner": entry.owner,

@@ -112,10 +112,13 @@ class Translation:
 
     def _write(self, wanted: Callable[[FileEntry], bool]) -> Iterator[Step]:
         """One step per file, so that a refused file does not stop the others."""
-        for i, entry in zip(self._reading.indexes.get("write_files", ()), self._config.write_files or ()):
+        for i, entry in enumerate(self._config.write_files or ()):
             if wanted(entry):
-                file = sections.file(entry, packed=i in self._reading.packed)
-                yield self._step("write_files", "write_files", {"files": [file]}, {("files", 0): ("write_files", i)})
+                source = self._reading.source("write_files", i)
+                if entry.source:
+                    self._leave_out((*source, "source"), "`content` is written")
+                moved: dict[KeyPath, KeyPath] = {("files", 0): source}
+                yield self._step("write_files", "write_files", {"files": [sections.file(entry)]}, moved)
 
     def _growroot(self) -> Iterator[Step]:
         grow, resize = self._config.growpart, self._config.resize_rootfs
@@ -137,11 +140,12 @@ class Translation:
         entries: list[dict[str, Any]] = []
         moved: dict[KeyPath, KeyPath] = {}
         for i, given in enumerate(self._config.mounts or ()):
+            source = self._reading.source("mounts", i)
             fields = sections.mount_fields(given, self._config.mount_default_fields or ())
             if fields and re.match(r"ephemeral\d", fields["device"]):
-                self._leave_out(("mounts", i), "use the handler resource_disk for the temporary disk")
+                self._leave_out(source, "use the handler resource_disk for the temporary disk")
             elif fields:
-                moved[("entries", len(entries))] = ("mounts", i)
+                moved[("entries", len(entries))] = source
                 entries.append(fields)
         if entries:
             yield self._step("mounts", "mounts", {"entries": entries}, moved)
@@ -175,7 +179,7 @@ class Translation:
         if isinstance(users, str):
             yield ("users",), users
         else:
-            yield from ((("users", i), entry) for i, entry in zip(self._reading.indexes.get("users", ()), users or ()))
+            yield from ((self._reading.source("users", i), entry) for i, entry in enumerate(users or ()))
 
     def _accounts(self, entry: Any, source: KeyPath) -> Iterator[dict[str, Any]]:
         if isinstance(entry, UserEntry):

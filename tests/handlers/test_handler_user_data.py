@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import logging
 import re
@@ -182,7 +183,7 @@ def check_nothing(guest: Guest) -> None:
 # example -> check of the result, parts of the note about unsupported keys, parts of the error, parts of other notes
 EXAMPLE_CASES: list[tuple[str, Callable[[Guest], None], list[str], list[str], list[str]]] = [
     ("users-groups", check_users, ["`users[3].ssh_import_id` (user_data:24:5)"], [], []),
-    ("write-files", check_files, ["`write_files[5].source` (user_data:24:5)"], ["user_data:23:5: `write_files[5]`: `source` is not supported"], []),
+    ("write-files", check_files, [], ["user_data:23:5: `write_files[5]`: `source` is not supported"], []),
     ("commands", check_nothing, [], [], ["bootcmd, runcmd"]),
     ("packages", check_nothing, ["`package_reboot_if_required` (user_data:4:1)"], [], ["packages"]),
     ("ssh-keys", check_keys, ["`ssh_keys`", "`no_ssh_fingerprints`"], [], []),
@@ -365,6 +366,45 @@ def test_a_refused_file_does_not_stop_the_others(admin: Guest) -> None:
     assert "/etc/a8: user nobodyknows does not exist" in said.error
     assert 'in quotes, such as "0644"' in said.error
     assert "canary" not in str(said)
+
+
+def test_numbers_as_keys_of_an_unsupported_section_cost_only_that_section(admin: Guest) -> None:
+    text = (
+        "#cloud-config\nusers:\n  - {name: meter, shell: /bin/sh}\nwrite_files:\n  - {path: /etc/meter, content: a}\n"
+        "snap:\n  commands:\n    00: snap install lamp\n    01: snap list\nruncmd:\n  - touch /root/ran\n"
+    )
+    said = run(admin, user_data=text.encode())
+    assert said.error == ""
+    assert "meter:x:" in admin.text("etc/passwd")
+    assert admin.text("etc/meter") == "a"
+    assert any("`snap` (user_data:6:1)" in note for note in said.notes)
+    assert any("runcmd" in note for note in said.notes)  # scripts are not run in a foreign root
+
+
+@pytest.mark.parametrize(
+    ("packed", "script", "problem"),
+    [
+        (gzip.compress(b"#!/bin/sh\n:\n"), True, ""),
+        (b"#!/bin/sh\n:\n", True, ""),
+        (gzip.compress(b"#!/bin/sh\n:\n")[:-4], False, "user_data/part-001:7:3: "),
+        (b"\xff\xfe\x00\xd8", False, "user_data/part-001:7:3: "),
+    ],
+    ids=["packed", "text", "truncated", "no text"],
+)
+def test_each_item_of_an_archive_is_read_for_itself(guest: Guest, packed: bytes, script: bool, problem: str) -> None:
+    text = (
+        "#cloud-config-archive\n- type: text/cloud-config\n  content: |\n    #cloud-config\n    runcmd: [':']\n"
+        '- {type: text/x-shellscript, filename: a.sh, content: "#!/bin/sh\\n:"}\n'
+        f"- {{filename: z.sh, content: !!binary {base64.b64encode(packed).decode()}}}\n"
+        "- {filename: lost.sh, content: !secret x}\n- |\n  #!/bin/sh\n  :\n"
+    )
+    said = run(guest, user_data=text.encode())
+    names = ["a.sh", "part-001-005", "runcmd", *(["z.sh"] if script else [])]
+    assert [note for note in said.notes if "not the running system" in note] == [
+        f"scripts skipped, because this is not the running system: {', '.join(names)}"
+    ]
+    assert problem in said.error
+    assert "user_data/part-001:8:32: `items[3].content`: its YAML tag is unknown" in said.error
 
 
 def test_a_failure_to_store_the_data_is_reported_and_stops_nothing(admin: Guest) -> None:
