@@ -150,6 +150,8 @@ class _Work:
         from azurelite.userdata.translate import Translation
 
         parts = self._parts(data)
+        for note in filter(None, (part.note for part in parts)):
+            self.ctx.note(note)
         reading = read([part for part in parts if part.kind == "cloud-config"], label=self.source)
         translation = Translation(
             reading,

@@ -140,7 +140,7 @@ def unarchive(part: Part, *, label: str, unpack: Callable[[bytes], bytes]) -> Ar
             told.problems.append(f"{place}: {error.message}")
             continue
         name = given if isinstance(given, str) else f"{part.name}-{i + 1:03d}"
-        found.append(part_of(data, name=name, content_type=kind if isinstance(kind, str) else None))
+        found.append(part_of(data, name=name, content_type=kind if isinstance(kind, str) else None, headers=fields))
     return Archive(tuple(found), (*told.problems, *told.unknown))
 
 

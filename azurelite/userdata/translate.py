@@ -294,7 +294,7 @@ def shell_script(commands: Iterable[CommandLine], *, name: str) -> ScriptStep:
 
 def boothook(part: Part) -> ScriptStep:
     """The script of a part of the kind "boothook"; without `#!` it is run by /bin/sh."""
-    data = part.data[len(_HOOK) :].lstrip() if part.data.startswith(_HOOK) else part.data
+    data = part.data[len(_HOOK) :].lstrip() if part.data[: len(_HOOK)].lower() == _HOOK else part.data
     return ScriptStep(part.name, data if data.startswith(b"#!") else b"#!/bin/sh\n" + data)
 
 

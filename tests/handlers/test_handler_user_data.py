@@ -407,6 +407,20 @@ def test_each_item_of_an_archive_is_read_for_itself(guest: Guest, packed: bytes,
     assert "user_data/part-001:8:32: `items[3].content`: its YAML tag is unknown" in said.error
 
 
+@pytest.mark.parametrize(
+    ("data", "script"),
+    [
+        (b"\n  \n#cloud-config\nruncmd:\n  - touch /root/ran\n", "runcmd"),
+        (b"    #cloud-config\n    runcmd:\n      - touch /root/ran\n", "runcmd"),
+        (b"\n  #!/bin/sh\n  touch /root/ran\n", "part-001"),
+    ],
+)
+def test_white_space_before_the_first_line_does_not_matter(guest: Guest, data: bytes, script: str) -> None:
+    said = run(guest, user_data=data)
+    assert said.error == ""
+    assert said.notes == [f"scripts skipped, because this is not the running system: {script}"]
+
+
 def test_a_failure_to_store_the_data_is_reported_and_stops_nothing(admin: Guest) -> None:
     said = run(admin, options=Options(save="/etc/passwd/x"), user_data=b"#cloud-config\ntimezone: UTC\n")
     assert "/etc/passwd" in said.error
