@@ -1,13 +1,13 @@
 """Read the cloud-config parts of user data into one typed `CloudConfig`, section by section.
 
 What has a wrong type is refused with its line, and nothing else is. Parts are merged key by key, and the later one
-wins, as in cloud-init by default.
+wins, as in cloud-init by default, or as their `merge_how` says.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Callable, Mapping, Sequence, Union
+from typing import Callable, Mapping, Optional, Sequence, Union
 
 from azurelite.config.document import Document, KeyPath, Place, Problem, quotable_path
 from azurelite.config.schema import ODD, bind_leniently
@@ -16,6 +16,7 @@ from azurelite.metadata import Secret
 from azurelite.record import Record, field
 from azurelite.userdata.cloudconfig import WHOLE, CloudConfig
 from azurelite.userdata.lenient import parse_leniently
+from azurelite.userdata.merging import DEFAULT, KEYS, Mergers, merge, mergers_of
 from azurelite.userdata.parts import Part, part_of
 from azurelite.userdata.tidy import Tidier
 
@@ -59,15 +60,28 @@ def read(parts: Sequence[Part], *, label: str) -> Reading:
     for part in parts:
         file = label if len(parts) == 1 else f"{label}/{part.name}"
         try:
-            document = _overlay(document, parse_leniently(part.data, file=file, report=told.odd))
+            found = parse_leniently(part.data, file=file, report=told.odd)
         except ConfigError as error:
             told.problems.append(str(error))
+        else:
+            document = merge(document, found, _mergers(found, part, told), lost=told.unmerged)
     tidier = Tidier(document)
     document = Document(tidier.tidy(CloudConfig, document.data, ()), tidier.places)
     bound = bind_leniently(CloudConfig, document.data, document, whole=WHOLE)
     told.problems += [f"{problem}{_hint(problem)}" for problem in bound.problems]
     config = bound.value or CloudConfig()
     return Reading(config, document, (*told.unknown, *tidier.unknown), tuple(told.problems), bound.kept)
+
+
+def _mergers(found: Document, part: Part, told: _Told) -> Mergers:
+    """How a part is merged with the earlier ones."""
+    key = next((key for key in KEYS if key in found.data), None)
+    place, name = (found.place((key,)), key) if key is not None else (found.place(()), "Merge-Type")
+    try:
+        return mergers_of(found, part.merge)
+    except ValueError as error:
+        told.problems.append(f"{place}: `{name}` {error}: its keys replace earlier ones instead")
+        return DEFAULT
 
 
 class _Told:
@@ -87,6 +101,9 @@ class _Told:
             said, where = f"`{quotable_path(path)}` ({place}, {text})", self.unknown
         if said not in where:
             where.append(said)
+
+    def unmerged(self, place: Optional[Place]) -> None:
+        self.problems.append(f"{place}: it is skipped, because its merge type does not merge it with the earlier value")
 
 
 def _hint(problem: Problem) -> str:
@@ -146,8 +163,3 @@ def unarchive(part: Part, *, label: str, unpack: Callable[[bytes], bytes]) -> Ar
 
 def _items_key(first: re.Match[bytes]) -> bytes:
     return b"\n" * first[0].count(b"\n") + b"items:"
-
-
-def _overlay(below: Document, above: Document) -> Document:
-    places = {path: place for path, place in below.places.items() if not path or path[0] not in above.data}
-    return Document({**below.data, **above.data}, {**places, **above.places})
