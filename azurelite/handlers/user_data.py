@@ -158,6 +158,8 @@ class _Work:
             administrator=self.ctx.metadata.username,
             scripts=[part for part in parts if part.kind == "script"],
             boothooks=[part for part in parts if part.kind == "boothook"],
+            keys=[key.key.line for key in self.ctx.metadata.public_ssh_keys or () if key.key is not None],
+            manager=self._manager,
         )
         steps = translation.steps()
         self.failed += [f"{part.name} {part.why}" for part in parts if part.kind == "broken"]
@@ -197,6 +199,13 @@ class _Work:
                     for p in inner.parts
                 ]
         return found
+
+    def _manager(self) -> Optional[str]:
+        """The name of the package manager as cloud-config gives it; None in a foreign root, where it is not run."""
+        from azurelite.system.packages import find_manager
+
+        found = find_manager(self.ctx.system) if self.ctx.system.root.is_host else None
+        return None if found is None else found.name.partition("-")[0]
 
     def _note_unsupported(self, names: list[str]) -> None:
         if names:

@@ -93,13 +93,21 @@ def _ensure(ctx: Context, account: Account) -> None:
             accounts.complete(user, home=account.create_home)
         for group in account.groups:
             accounts.ensure_member(user, group)
+    locks = _locks(ctx, account, existed=existed)
     if account.password_for_existing or not existed:
-        _give_password(ctx, account)
-    if account.lock_password:
+        _give_password(ctx, account, locks=locks)
+    if locks:
         accounts.passwords.lock(name)
     for rule in (right, *rights):
         grant(ctx, rule)
     _add_keys(ctx, account, user)
+
+
+def _locks(ctx: Context, account: Account, *, existed: bool) -> bool:
+    """Whether the password of the account is to be locked."""
+    if account.lock_password != "new":  # noqa: S105 - no password
+        return account.lock_password is True
+    return not (existed and ctx.system.accounts.passwords.state(account.name) in ("set", "empty"))
 
 
 def _home(account: Account) -> str:
@@ -123,12 +131,14 @@ def _new(ctx: Context, account: Account) -> NewUser:
     )
 
 
-def _give_password(ctx: Context, account: Account) -> None:
+def _give_password(ctx: Context, account: Account, *, locks: bool) -> None:
     passwords = ctx.system.accounts.passwords
     given = account.hashed_password or account.plain_text_password
     if given is None:
         return
-    if account.lock_password:
+    if locks and account.lock_password == "new":  # noqa: S105 - no password
+        ctx.note(f"the password of {account.name} is locked, as in cloud-init: set `lock_passwd: false` to use it")
+    elif locks:
         ctx.note(f"the password of {account.name} is not set, because `lock_password` is true")
     elif account.hashed_password is not None:
         passwords.set_hash(account.name, account.hashed_password)

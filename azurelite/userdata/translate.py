@@ -6,11 +6,11 @@ This module knows which handler each section belongs to. Keys without a handler 
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 from azurelite.config.document import KeyPath, Place, quotable_path
 from azurelite.userdata import people, sections
-from azurelite.userdata.cloudconfig import CloudConfig, CommandLine, FileEntry, UserEntry
+from azurelite.userdata.cloudconfig import OFF, CloudConfig, CommandLine, FileEntry, UserEntry
 from azurelite.userdata.parts import Part
 from azurelite.userdata.reading import Reading
 from azurelite.userdata.steps import HandlerStep, MessageStep, ScriptStep, Step
@@ -24,6 +24,8 @@ class Translation:
         administrator: the name of the administrator's account, which cloud-init calls the default user.
         scripts: parts that are scripts.
         boothooks: parts to run before everything else.
+        keys: the administrator's public keys, for another default user.
+        manager: returns the name of this system's package manager, None where there is none.
 
     Attributes:
         problems: messages about refused sections.
@@ -37,12 +39,17 @@ class Translation:
         administrator: Optional[str],
         scripts: Sequence[Part] = (),
         boothooks: Sequence[Part] = (),
+        keys: Sequence[str] = (),
+        manager: Callable[[], Optional[str]] = lambda: None,
     ) -> None:
         self._reading = reading
         self._config: CloudConfig = reading.config
         self._administrator = administrator
         self._scripts = scripts
         self._boothooks = boothooks
+        self._keys_given = keys
+        self._manager = manager
+        self._default = _own_name(self._config.user) or administrator
         self.problems: list[str] = []
         self.left_out: list[str] = []
 
@@ -72,7 +79,7 @@ class Translation:
             try:
                 done += section()
             except ValueError as error:
-                self.problems.append(f"{self._place((key,))}: `{key}`: {error}")
+                self._refuse((key,), str(error))
         return list(_with_unique_names(done))
 
     def _place(self, path: KeyPath) -> str:
@@ -80,6 +87,9 @@ class Translation:
 
     def _leave_out(self, path: KeyPath, why: str = "") -> None:
         self.left_out.append(f"`{quotable_path(path)}` ({self._place(path)}{', ' if why else ''}{why})")
+
+    def _refuse(self, path: KeyPath, why: str) -> None:
+        self.problems.append(f"{self._place(path)}: `{quotable_path(path)}`: {why}")
 
     def _step(
         self, section: str, handler: str, options: dict[str, Any], moved: Optional[Mapping[KeyPath, KeyPath]] = None
@@ -123,10 +133,13 @@ class Translation:
     def _growroot(self) -> Iterator[Step]:
         grow, resize = self._config.growpart, self._config.resize_rootfs
         section = "growpart" if grow is not None else "resize_rootfs"
-        if grow is not None and grow.devices != ("/",):
+        if resize not in (None, True, "true", "noblock", *OFF):
+            self._refuse(("resize_rootfs",), 'it must be true, false or "noblock"')
+            resize = None
+        if grow is not None and people.words(grow.devices) != ["/"]:
             self._leave_out(("growpart", "devices"), "only the root file system is grown")
-        off = grow.mode in sections.OFF if grow is not None else resize in (None, *sections.OFF)
-        if grow is not None and not off and resize in sections.OFF:
+        off = grow.mode in OFF if grow is not None else resize in (None, *OFF)
+        if grow is not None and not off and resize in OFF:
             self._leave_out(("resize_rootfs",), "the file system is always grown with its partition")
         if not off:
             yield self._step(section, "growroot", {})
@@ -137,21 +150,26 @@ class Translation:
             yield self._step("swap", "swap", options)
 
     def _mounts(self) -> Iterator[Step]:
-        entries: list[dict[str, Any]] = []
-        moved: dict[KeyPath, KeyPath] = {}
-        for i, given in enumerate(self._config.mounts or ()):
-            source = self._reading.source("mounts", i)
-            fields = sections.mount_fields(given, self._config.mount_default_fields or ())
-            if fields and re.match(r"ephemeral\d", fields["device"]):
-                self._leave_out(source, "use the handler resource_disk for the temporary disk")
-            elif fields:
-                moved[("entries", len(entries))] = source
-                entries.append(fields)
-        if entries:
-            yield self._step("mounts", "mounts", {"entries": entries}, moved)
+        """One step per entry, so that a refused one does not stop the others."""
+
+        def source(i: int) -> KeyPath:
+            return self._reading.source("mounts", i)
+
+        entries = sections.mounts(
+            self._config.mounts or (),
+            self._config.mount_default_fields or (),
+            lambda i, why: self._refuse(source(i), why),
+        )
+        for i, fields in entries.items():
+            if re.match(r"ephemeral\d", fields["device"]):
+                self._leave_out(source(i), "use the handler resource_disk for the temporary disk")
+            else:
+                yield self._step("mounts", "mounts", {"entries": [fields]}, {("entries", 0): source(i)})
 
     def _hostname(self) -> Iterator[Step]:
-        options = sections.hostname(self._config)
+        options, unused = sections.hostname(self._config)
+        if unused is not None:
+            self._leave_out(("fqdn",), f"its first label: the name is {options['name']}, from `hostname`")
         if options:
             section = next((key for key in ("hostname", "fqdn") if getattr(self._config, key)), "manage_etc_hosts")
             yield self._step(section, "hostname", options, {("name",): (section,)})
@@ -165,7 +183,7 @@ class Translation:
                     moved[("accounts", len(accounts))] = source
                     accounts.append(account)
             except ValueError as error:
-                self.problems.append(f"{self._place(source)}: `{quotable_path(source)}`: {error}")
+                self._refuse(source, str(error))
         groups = people.groups(self._config.groups)
         if groups or accounts:
             section = "users" if accounts else "groups"
@@ -185,18 +203,39 @@ class Translation:
         if isinstance(entry, UserEntry):
             if entry.name is None and source != ("user",):
                 raise ValueError("`name` is missing")
-            name = self._administrator if entry.name in (None, "default") else entry.name
+            name = self._default if entry.name in (None, "default") else entry.name
             if name is None:
                 raise ValueError("it is for the administrator, but Azure gave no user name: add `name`")
-            yield people.account(entry, name)
+            yield self._account(entry, name, source)
             return
         for name in people.words(entry):
-            if name not in ("default", self._administrator):  # the handler `user` creates the administrator's account
-                yield people.account(UserEntry(), name)
+            # The handler `user` creates the administrator's account, `user` the default user's.
+            known = ("default", self._administrator, *(() if source == ("user",) else (self._default,)))
+            if name not in known:
+                yield self._account(UserEntry(), name, source)
+
+    def _account(self, entry: UserEntry, name: str, source: KeyPath) -> dict[str, Any]:
+        options = people.account(entry, name, refuse=lambda key, why: self._refuse((*source, key), why))
+        if source == ("user",) and name != self._administrator:  # it has what the administrator gets from Azure
+            given = self._config.ssh_authorized_keys
+            more = [given] if isinstance(given, str) else list(given or ())
+            keys = [*options.get("ssh_authorized_keys", ()), *self._keys_given, *more]
+            options.update({"ssh_authorized_keys": keys} if keys else {})
+            if entry.sudo is None:
+                options["sudo"] = "auto"
+        passwords = {"hashed_password", "plain_text_password"} & options.keys()
+        if passwords and "lock_password" not in options and name != self._administrator and name not in self._changed():
+            options["lock_password"] = "new"  # noqa: S105 - no password
+        return options
+
+    def _changed(self) -> set[str]:
+        """The accounts that get a password from `chpasswd` or `password`."""
+        options = people.passwords(self._config, self._default, lambda *_: None)
+        return {user["name"] for user in (options or {"users": ()})["users"]}
 
     def _keys(self) -> Iterator[Step]:
         keys = self._config.ssh_authorized_keys
-        if keys:
+        if keys and self._default == self._administrator:
             listed = [keys] if isinstance(keys, str) else list(keys)
             moved: dict[KeyPath, KeyPath] = {("keys",): ("ssh_authorized_keys",)}
             yield self._step("ssh_authorized_keys", "ssh_keys", {"keys": listed}, moved)
@@ -216,7 +255,7 @@ class Translation:
             yield self._step("ssh_pwauth", "sshd", {"password_authentication": wanted})
 
     def _passwords(self) -> Iterator[Step]:
-        options = people.passwords(self._config, self._administrator)
+        options = people.passwords(self._config, self._default, lambda key, why: self._refuse((key,), why))
         if options is not None:
             section = "password" if self._config.password is not None else "chpasswd"
             yield self._step(section, "passwords", options)
@@ -235,11 +274,20 @@ class Translation:
             yield self._step("ntp", "time_sync", options, {(key,): ("ntp", key) for key in options})
 
     def _packages(self) -> Iterator[Step]:
-        options = sections.packages(self._config)
+        def refuse(path: KeyPath, why: str, mistake: bool) -> None:
+            (self._refuse if mistake else self._leave_out)(self._item(path), why)
+
+        options, paths = sections.packages(self._config, self._manager, refuse)
         if options:
             keys = ("packages", "package_update", "package_upgrade", "apt_update", "apt_upgrade")
             section = next(key for key in keys if getattr(self._config, key))
-            yield self._step(section, "packages", options, {("install",): ("packages",)})
+            moved: dict[KeyPath, KeyPath] = {("install", i): self._item(path) for i, path in enumerate(paths)}
+            yield self._step(section, "packages", options, moved)
+
+    def _item(self, path: KeyPath) -> KeyPath:
+        """The path in the document of a package, which may be in a list of a package manager."""
+        outer = self._reading.source(*path[:2])
+        return self._reading.source(*outer, *path[2:]) if len(path) == 4 else (*outer, *path[2:])
 
     def _final_scripts(self) -> Iterator[Step]:
         """The scripts sorted by name, as cloud-init runs them: that is the purpose of names such as `10-first.sh`."""
@@ -259,6 +307,12 @@ class Translation:
             options = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
             options = {key: value for key, value in options.items() if value is not None}
             yield self._step("power_state", "power_state", options, {(key,): ("power_state", key) for key in options})
+
+
+def _own_name(user: Union[str, UserEntry, None]) -> Optional[str]:
+    """The name in the section `user`."""
+    name = user.name if isinstance(user, UserEntry) else next(iter(people.words(user)), None)
+    return None if name == "default" else name
 
 
 def _with_unique_names(steps: Sequence[Step]) -> Iterator[Step]:

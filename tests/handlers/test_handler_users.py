@@ -222,8 +222,10 @@ class TestExisting:
             ({"hashed_password": "$6$other$hash"}, "$6$other$hash"),
             ({"hashed_password": "$6$other$hash", "password_for_existing": False}, HASH),
             ({"hashed_password": "$6$other$hash", "lock_password": True}, f"!{HASH}"),
+            ({"lock_password": "new"}, HASH),
+            ({"hashed_password": "$6$other$hash", "lock_password": "new"}, "$6$other$hash"),
         ],
-        ids=range(6),  # the hash differs in every process
+        ids=range(8),  # the hash differs in every process
     )
     def test_the_password_and_the_lock_change_only_by_their_options(
         self, old: Guest, context: Make, wish: dict[str, Any], field: str
@@ -233,6 +235,22 @@ class TestExisting:
             apply(ctx, options({"name": "old", **wish}))
             assert entry(old, "old", "shadow")[1] == field
         assert len(ctx.system.journal) == 0
+
+
+@pytest.mark.parametrize("key", ["hashed_password", "plain_text_password"])
+@pytest.mark.parametrize(("lock", "works"), [("new", False), (True, False), (False, True), (None, True)])
+def test_the_password_of_a_new_account_is_locked_where_the_entry_wants_it(
+    guest: Guest, context: Make, notes: list[str], key: str, lock: Any, works: bool
+) -> None:
+    given = "$6$other$hash" if key == "hashed_password" else "canary-plain"
+    for number in range(2):
+        ctx = context()
+        apply(ctx, options({"name": "alice", key: given, "lock_password": lock}))
+        assert ctx.system.accounts.passwords.state("alice") == ("set" if works else "none")
+        assert bool(len(ctx.system.journal)) == (number == 0)
+    said = [note for note in notes if "alice" in note]
+    assert len(said) == (0 if works else 2)
+    assert all(("lock_passwd: false" in note) == (lock == "new") for note in said)
 
 
 class TestGroups:

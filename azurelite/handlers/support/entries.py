@@ -51,7 +51,8 @@ class Account(Record):
             "ALL=(root) NOPASSWD: /sbin/reboot".
         doas_rules: whole lines of doas.conf for this account.
         ssh_authorized_keys: public keys to log in with.
-        lock_password: true: lock the existing password and set none; when left out, an existing account is not locked.
+        lock_password: true: lock the existing password and set none; "new": the same, but an account that has a
+            password is not locked; when left out, an existing account is not locked.
         hashed_password: the password as a hash as in crypt(5).
         plain_text_password: the password itself.
         password_for_existing: set the given password also if the account existed already.
@@ -73,7 +74,7 @@ class Account(Record):
     sudo_rules: tuple[str, ...] = ()
     doas_rules: tuple[str, ...] = ()
     ssh_authorized_keys: tuple[str, ...] = ()
-    lock_password: Optional[bool] = None
+    lock_password: Optional[Union[bool, Literal["new"]]] = None
     hashed_password: Optional[Secret] = None
     plain_text_password: Optional[Secret] = None
     password_for_existing: bool = True
