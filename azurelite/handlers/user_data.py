@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal, Optional
 
-from azurelite.config.document import Document
+from azurelite.config.document import Document, quotable_path
 from azurelite.config.load import Frequency, HandlerEntry
 from azurelite.config.schema import ConfigProblemsError
 from azurelite.errors import AzureliteError, ConfigError, HandlerError, MachineError
@@ -235,7 +235,7 @@ class _Work:
         if isinstance(error, ConfigProblemsError):  # each problem begins with its file and line
             self.failed += map(str, error.problems)
         else:
-            self.take(error, f"{config.document.place(path)}: `{step.section}`: ")
+            self.take(error, f"{config.document.place(path)}: `{quotable_path(step.source or path)}`: ")
 
     def _script(self, step: ScriptStep) -> None:
         if not self.ctx.system.root.is_host:

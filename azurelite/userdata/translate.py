@@ -49,6 +49,7 @@ class Translation:
         self._boothooks = boothooks
         self._keys_given = keys
         self._manager = manager
+        self._users_steps: list[HandlerStep] = []
         self._default = _own_name(self._config.user) or administrator
         self.problems: list[str] = []
         self.left_out: list[str] = []
@@ -56,14 +57,16 @@ class Translation:
     def steps(self) -> list[Step]:
         """All steps, in order."""
         done: list[Step] = [boothook(part) for part in self._boothooks]
-        for key, section in (
+        self._users_steps = list(self._users())
+        order: tuple[tuple[str, Callable[[], Iterable[Step]]], ...] = (
             ("bootcmd", self._bootcmd),
             ("write_files", self._files),
             ("growpart", self._growroot),
             ("swap", self._swap),
             ("mounts", self._mounts),
             ("hostname", self._hostname),
-            ("users", self._users),
+            ("users", lambda: self._users_steps),
+            ("write_files", self._files_of_accounts),
             ("ssh_authorized_keys", self._keys),
             ("ssh_genkeytypes", self._host_keys),
             ("ssh_pwauth", self._sshd),
@@ -75,7 +78,8 @@ class Translation:
             ("runcmd", self._final_scripts),
             ("final_message", self._message),
             ("power_state", self._power),
-        ):
+        )
+        for key, section in order:
             try:
                 done += section()
             except ValueError as error:
@@ -103,22 +107,38 @@ class Translation:
             moved: path of an option -> path in the cloud-config, for options that come from there.
         """
         known = self._reading.document.places
-        places: dict[KeyPath, Place] = {(): known[(section,)]} if (section,) in known else {}
+        item = next(iter(moved.values())) if moved and len(moved) == 1 else ()
+        origin = item if len(item) == 2 and isinstance(item[1], int) else (section,)
+        places: dict[KeyPath, Place] = {(): known[origin]} if origin in known else {}
         for option, source in (moved or {}).items():
             for path, place in known.items():
                 if path[: len(source)] == source:
                     places[(*option, *path[len(source) :])] = place
-        return HandlerStep(section, handler, options, places)
+        return HandlerStep(section, handler, options, places, origin)
 
     def _bootcmd(self) -> Iterator[Step]:
         if self._config.bootcmd:
             yield shell_script(self._config.bootcmd, name="bootcmd")
 
     def _files(self) -> Iterator[Step]:
-        return self._write(lambda entry: not entry.defer)
+        return self._write(lambda entry: not entry.defer and not self._waits(entry))
+
+    def _files_of_accounts(self) -> Iterator[Step]:
+        return self._write(lambda entry: not entry.defer and self._waits(entry))
 
     def _deferred_files(self) -> Iterator[Step]:
         return self._write(lambda entry: entry.defer)
+
+    def _waits(self, entry: FileEntry) -> bool:
+        """Whether the file's owner, or the home that it is in, is created by this document, after the first files."""
+        accounts = [one for step in self._users_steps for one in step.options["accounts"]]
+        groups = [one["name"] for step in self._users_steps for one in step.options["groups"]]
+        users = {one["name"] for one in accounts}
+        for one in accounts:
+            groups += [one["name"], *one.get("groups", ()), one.get("primary_group")]
+        user, _, group = (entry.owner or "").partition(":")
+        homes = tuple(f"{one.get('home', '/home/' + one['name']).rstrip('/')}/" for one in accounts)
+        return user in users or group in groups or entry.path.startswith(homes)
 
     def _write(self, wanted: Callable[[FileEntry], bool]) -> Iterator[Step]:
         """One step per file, so that a refused file does not stop the others."""
@@ -174,7 +194,7 @@ class Translation:
             section = next((key for key in ("hostname", "fqdn") if getattr(self._config, key)), "manage_etc_hosts")
             yield self._step(section, "hostname", options, {("name",): (section,)})
 
-    def _users(self) -> Iterator[Step]:
+    def _users(self) -> Iterator[HandlerStep]:
         accounts: list[dict[str, Any]] = []
         moved: dict[KeyPath, KeyPath] = {}
         for source, entry in self._people():

@@ -171,7 +171,7 @@ def check_hostname(guest: Guest) -> None:
 def check_wrong(guest: Guest) -> None:
     check_place(guest)
     assert re.search("^ilse:", guest.text("etc/passwd"), re.M)
-    assert not re.search("^ott:", guest.text("etc/passwd"), re.M)
+    assert re.search("^ott:", guest.text("etc/passwd"), re.M)
     assert guest.text("etc/hostname") == "localhost\n"
 
 
@@ -203,7 +203,7 @@ EXAMPLE_CASES: list[tuple[str, Callable[[Guest], None], list[str], list[str], li
         "wrong",
         check_wrong,
         ["`packges` (user_data:12:1, did you mean `packages`?)"],
-        ["user_data:3:1: `hostname`", "user_data:5:1: `runcmd`", "user_data:8:5: `users[1]`", "user_data:10:5: `write_files.files[0]`", "user_data:11:1: `ssh_pwauth`"],
+        ["user_data:3:1: `hostname`", "user_data:5:1: `runcmd`", "`users[1].", "user_data:10:5: `write_files.files[0]`", "user_data:11:1: `ssh_pwauth`"],
         [],
     ),
     ("template", check_nothing, ["part-001 is a Jinja template"], [], []),
@@ -419,6 +419,32 @@ def test_white_space_before_the_first_line_does_not_matter(guest: Guest, data: b
     said = run(guest, user_data=data)
     assert said.error == ""
     assert said.notes == [f"scripts skipped, because this is not the running system: {script}"]
+
+
+def test_files_wait_for_the_account_that_the_same_document_creates(admin: Guest) -> None:
+    admin.put({"etc/skel/.profile": "skeleton"})
+    text = (
+        "#cloud-config\nusers:\n  - default\n  - {name: bob, shell: /bin/sh}\n  - {name: eve, homedir: /srv/eve}\n"
+        "groups: [crew]\nwrite_files:\n  - {path: /home/bob/a.txt, content: a}\n"
+        "  - {path: /home/bob/b/b.txt, content: b, owner: 'bob:bob'}\n  - {path: /srv/c.txt, content: c, owner: bob}\n"
+        "  - {path: /srv/d.txt, content: d, owner: 'root:crew'}\n  - {path: /srv/eve/e.txt, content: e}\n"
+        "  - {path: /srv/f.txt, content: f, owner: nobody-knows}\n  - {path: /etc/early, content: g}\n"
+    )
+    said = run(admin, user_data=text.encode())
+    assert said.error == (
+        "user_data:13:5: `write_files[5]`: 1 of 1 files could not be written: files[0] /srv/f.txt: "
+        "user nobody-knows does not exist: create it first, or set another owner"
+    )
+    ids = {line.split(":")[0]: int(line.split(":")[2]) for line in admin.text("etc/passwd").splitlines()}
+    crew = next(int(line.split(":")[2]) for line in admin.text("etc/group").splitlines() if line.startswith("crew:"))
+    for path, owner in (("home/bob", "bob"), ("home/bob/b", "bob"), ("home/bob/b/b.txt", "bob"), ("srv/c.txt", "bob")):
+        assert admin.path(path).stat().st_uid == ids[owner], path
+    assert admin.path("srv/eve").stat().st_uid == ids["eve"]
+    assert admin.path("srv/d.txt").stat().st_gid == crew
+    assert admin.text("home/bob/.profile") == "skeleton"
+    assert [admin.text(path) for path in ("home/bob/a.txt", "srv/eve/e.txt", "etc/early")] == ["a", "e", "g"]
+    order = [change.target for change in said.changes]
+    assert order.index("/etc/early") < order.index("bob") < order.index("/home/bob/a.txt")
 
 
 def test_a_failure_to_store_the_data_is_reported_and_stops_nothing(admin: Guest) -> None:
