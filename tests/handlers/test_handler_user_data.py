@@ -285,24 +285,77 @@ def test_every_example_has_its_expectation() -> None:
 SCRIPT = b"#!/bin/sh\necho canary\n"
 
 
+UTC, GMT = b"#cloud-config\ntimezone: UTC\n", b"#cloud-config\ntimezone: GMT\n"
+DAMAGED = gzip.compress(UTC)[:-4]
+BOTH = ("custom_data", "user_data")
+
+
+def zone(guest: Guest) -> Optional[str]:
+    """The time zone that the document which was run has set."""
+    path = guest.path("etc/localtime")
+    return path.readlink().name if path.is_symlink() else None
+
+
+def stored(guest: Guest) -> list[str]:
+    return sorted(path.name for path in guest.path(KEPT).iterdir()) if guest.path(KEPT).exists() else []
+
+
 @pytest.mark.parametrize(
-    ("known", "sources", "kept"),
+    ("known", "sources", "ran"),
     [
-        ({"user_data": b"u", "custom_data": b"c"}, ("user_data", "custom_data"), "user_data"),
-        ({"user_data": b"u", "custom_data": b"c"}, ("custom_data", "user_data"), "custom_data"),
-        ({"custom_data": b"c"}, ("user_data", "custom_data"), "custom_data"),
-        ({"user_data": b"", "custom_data": b"c"}, ("user_data", "custom_data"), "custom_data"),
-        ({"custom_data": b"c"}, ("user_data",), None),
-        ({}, ("user_data", "custom_data"), None),
+        ({"custom_data": UTC, "user_data": GMT}, BOTH, "UTC"),
+        ({"custom_data": UTC, "user_data": GMT}, BOTH[::-1], "GMT"),
+        ({"user_data": GMT}, BOTH, "GMT"),
+        ({"custom_data": UTC}, BOTH, "UTC"),
+        ({"custom_data": b"", "user_data": GMT}, BOTH, "GMT"),
+        ({"custom_data": UTC, "user_data": GMT}, ("user_data",), "GMT"),
+        ({"custom_data": UTC}, ("user_data",), None),
+        ({"custom_data": b"only text", "user_data": GMT}, BOTH, None),
+        ({"custom_data": DAMAGED, "user_data": GMT}, BOTH, "GMT"),
+        ({}, BOTH, None),
     ],
 )
-def test_the_first_source_that_is_not_empty_is_used(
-    guest: Guest, known: Any, sources: Any, kept: Optional[str]
+def test_one_source_is_run_and_all_are_stored(admin: Guest, known: Any, sources: Any, ran: Optional[str]) -> None:
+    admin.put({"usr/share/zoneinfo/GMT": "TZif"})
+    said = run(admin, options=Options(sources=sources), **known)
+    assert zone(admin) == ran
+    there = [source for source in sources if known.get(source)]
+    assert stored(admin) == sorted(there)
+    assert said.error == ""
+    both = [note for note in said.notes if "there is custom data and user data" in note]
+    assert len(both) == (len(there) == 2)
+    assert all(source in note for source in there for note in both)
+    assert user_data.Options().sources == BOTH
+
+
+@pytest.mark.parametrize("required", [True, None])
+def test_custom_data_that_cannot_be_read_is_a_warning_unless_it_is_required(
+    admin: Guest, required: Optional[bool]
 ) -> None:
-    said = run(guest, options=Options(sources=sources), **known)
-    found = sorted(path.name for path in guest.path(KEPT).iterdir()) if guest.path(KEPT).exists() else []
-    assert found == ([kept] if kept else [])
-    assert bool(said.notes) == bool(kept)
+    admin.put({"usr/share/zoneinfo/GMT": "TZif"})
+    config = Config(handlers=(HandlerEntry("user_data", required=required),))
+    said = run(admin, config=config, custom_data=DAMAGED, user_data=GMT)
+    assert zone(admin) == "GMT"
+    words = "the user data cannot be read: its gzip data is damaged"
+    assert (words in said.error) == bool(required)
+    assert any(words in note for note in said.notes) != bool(required)
+    alone = run(admin, custom_data=DAMAGED)
+    assert words in alone.error
+
+
+def test_a_vm_that_an_older_release_provisioned_runs_nothing_anew(admin: Guest) -> None:
+    """Before, user data came first, and only the document that was run was stored."""
+    admin.put({"usr/share/zoneinfo/GMT": "TZif"})
+    older = run(admin, options=Options(sources=("user_data",)), user_data=GMT)
+    assert older.error == ""
+    assert (zone(admin), stored(admin)) == ("GMT", ["user_data"])
+    before = admin.snapshot()
+    for dry_run in (True, False, False):
+        said = run(admin, custom_data=UTC, user_data=GMT, dry_run=dry_run)
+        assert (said.changes, said.error, said.notes) == ((), "", [])
+    assert admin.snapshot() == before
+    run(admin, options=Options(sources=("custom_data",)), custom_data=UTC, user_data=GMT)
+    assert zone(admin) == "UTC"
 
 
 def test_without_data_nothing_is_done(guest: Guest) -> None:

@@ -12,18 +12,24 @@ from email.mime.text import MIMEText
 from typing import Any, Optional
 
 import pytest
+from kit import FastClock
 
 from azurelite.errors import HandlerError
-from azurelite.userdata.decode import decode
+from azurelite.userdata.decode import Budget, decode
 from azurelite.userdata.parts import Part, part_of, split
 
 
-def unpack(data: bytes) -> bytes:
-    return decode(data, unzstd=lambda data, limit: data).data
-
-
 def parts(data: bytes) -> list[Part]:
-    return split(data, unpack=unpack)
+    budget = Budget(FastClock(), 60)
+    return split(data, unpack=lambda packed: decode(packed, unzstd=lambda *_: b"", budget=budget).data)
+
+
+def test_many_bombs_together_stay_within_one_limit() -> None:
+    shared = Budget(FastClock(), 60)
+    bomb = MIMEApplication(gzip.compress(b"#!/bin/sh\n" + b"\n" * (5 << 20)), "gzip")
+    found = split(mime(*[bomb] * 9), unpack=lambda data: decode(data, unzstd=lambda *_: b"", budget=shared).data)
+    assert [part.kind for part in found] == ["script"] * 3 + ["broken"] * 6
+    assert sum(len(part.data) for part in found) <= 16 << 20
 
 
 def mime(*pieces: Any) -> bytes:
@@ -224,9 +230,10 @@ def test_unsafe_characters_of_a_file_name_are_replaced(given: str, expected: str
 
 def test_a_decompression_bomb_in_a_part_breaks_only_that_part() -> None:
     bomb = MIMEApplication(gzip.compress(b"\0" * (17 * 1024 * 1024)), "gzip")
-    found = parts(mime(bomb, text("#!/bin/sh\n", "x-shellscript")))
-    assert [part.kind for part in found] == ["broken", "script"]
-    assert found[0].why == "cannot be read: it has more than 16777216 bytes when decompressed"
+    packed = MIMEApplication(gzip.compress(b"#!/bin/sh\n"), "gzip")
+    found = parts(mime(bomb, text("#!/bin/sh\n", "x-shellscript"), packed))
+    assert [part.kind for part in found] == ["broken", "script", "script"]
+    assert found[0].why == "cannot be read: it and the parts before it have more than 16777216 bytes when decompressed"
 
 
 def beside_another(disposition: str) -> bytes:
