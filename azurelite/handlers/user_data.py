@@ -36,6 +36,7 @@ Action = Literal["run", "save", "ignore"]
 LOG_DIR = "/var/log/azurelite"
 _UNPACK_SECONDS = 60.0  # for all parts together
 _SHOWN = 20  # unsupported items that one note lists
+_MOST_NAMED = 200  # that all notes list; the log is no place for a file of other programs
 _WHOLE = b"azurelite: whole"  # printed after the unpacked data if zstd succeeded
 _UNZSTD = f'{{ zstd -dcq && printf "%s" "{_WHOLE.decode()}"; }} | head -c "$0" | base64'
 
@@ -248,9 +249,10 @@ class _Work:
         return None if found is None else found.name.partition("-")[0]
 
     def _note_unsupported(self, names: list[str]) -> None:
-        if names:
-            more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            self.ctx.note(f"skipped (unsupported or repeated): {'; '.join(names[:_SHOWN])}{more}")
+        for start in range(0, min(len(names), _MOST_NAMED), _SHOWN):
+            rest = len(names) - _MOST_NAMED if start + _SHOWN >= _MOST_NAMED else 0
+            more = f"; and {rest} more" if rest > 0 else ""
+            self.ctx.note(f"skipped (unsupported or repeated): {'; '.join(names[start : start + _SHOWN])}{more}")
 
     def _do(self, step: Step) -> None:
         from azurelite.userdata.steps import HandlerStep, ScriptStep

@@ -33,7 +33,7 @@ class UserEntry(Record):
     primary_group: Optional[str] = None
     groups: Optional[Words] = None
     create_groups: bool = True
-    sudo: Union[str, tuple[str, ...], bool, None] = None
+    sudo: Union[str, tuple[Optional[str], ...], bool, None] = None
     doas: Union[str, tuple[str, ...], None] = None
     lock_passwd: Optional[bool] = None
     passwd: Optional[Secret] = None

@@ -298,7 +298,10 @@ class Translation:
             (self._refuse if mistake else self._leave_out)(self._item(path), why)
 
         options, paths = sections.packages(self._config, self._manager, refuse)
-        if options:
+        if options == {"update": True}:
+            key = "package_update" if self._config.package_update else "apt_update"
+            self._leave_out((key,), "nothing is installed or upgraded")
+        elif options:
             keys = ("packages", "package_update", "package_upgrade", "apt_update", "apt_upgrade")
             section = next(key for key in keys if getattr(self._config, key))
             moved: dict[KeyPath, KeyPath] = {("install", i): self._item(path) for i, path in enumerate(paths)}

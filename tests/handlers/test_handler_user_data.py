@@ -614,10 +614,13 @@ def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
             custom_data.Options(**options)
 
 
-def test_a_long_list_of_unsupported_keys_is_cut(guest: Guest) -> None:
-    keys = "".join(f"nobody_knows_{i}: 1\n" for i in range(100))
-    (note,) = run(guest, user_data=f"#cloud-config\n{keys}".encode()).notes
-    assert note.endswith("and 80 more")
+@pytest.mark.parametrize(("count", "notes", "end"), [(100, 5, ")"), (200, 10, ")"), (250, 10, "; and 50 more")])
+def test_unsupported_keys_are_all_named_up_to_a_limit(guest: Guest, count: int, notes: int, end: str) -> None:
+    keys = "".join(f"nobody_knows_{i}: 1\n" for i in range(count))
+    said = run(guest, user_data=f"#cloud-config\n{keys}".encode()).notes
+    assert len(said) == notes
+    assert said[-1].endswith(end)
+    assert sum(note.count("nobody_knows_") for note in said) == min(count, 200)
 
 
 @pytest.mark.spawns
