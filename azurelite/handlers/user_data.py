@@ -265,19 +265,25 @@ class _Work:
             self.take(guard(lambda: self._say(step.text)))
 
     def _apply(self, step: HandlerStep) -> None:
+        from azurelite.handlers.users import apply_leniently
+
         path = (step.section,)
         places = {(*path, *inner): place for inner, place in step.places.items()}
         config = replace(self.ctx.config, document=Document({}, places))
 
         def apply_handler() -> None:
             handler = bind_handler(HandlerEntry(step.handler, step.options, path), config)
-            handler.apply(self.ctx, handler.options)
+            if step.handler == "users":
+                apply_leniently(self.ctx, handler.options)
+            else:
+                handler.apply(self.ctx, handler.options)
 
         error = guard(apply_handler)
         if isinstance(error, ConfigProblemsError):  # each problem begins with its file and line
             self.failed += map(str, error.problems)
-        else:
-            self.take(error, f"{config.document.place(path)}: `{quotable_path(step.source or path)}`: ")
+        elif error is not None:
+            label = f"{config.document.place(path)}: `{quotable_path(step.source or path)}`"
+            self.failed.append(f"{label}: {_with_places(str(error), step)}")
 
     def _script(self, step: ScriptStep) -> None:
         if not self.ctx.system.root.is_host:
@@ -389,6 +395,17 @@ class _Work:
         if len(out) < most:
             raise HandlerError("its zstd data is damaged")
         return out  # truncated by `head`, because it is too long
+
+
+def _with_places(text: str, step: HandlerStep) -> str:
+    """The message, with the place in the cloud-config for each entry of the options, such as `accounts[3]`."""
+    import re
+
+    def place(found: re.Match[str]) -> str:
+        known = step.places.get((found[1], int(found[2])))
+        return found[0] if known is None or len(step.source) > 1 else str(known)
+
+    return re.sub(r"\b(accounts|users)\[([0-9]{1,6})\]", place, text)
 
 
 def _interpreter(data: bytes) -> list[str]:

@@ -12,7 +12,7 @@ from azurelite.config.load import Frequency
 from azurelite.errors import AzureliteError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.checks import days_of, find_shell, given_rules, grant, login_keys, right_of, wrong_group
-from azurelite.handlers.support.entries import Account, Group, inactive_days, refusals, shown
+from azurelite.handlers.support.entries import Account, Group, inactive_days, shown, without_flaws
 from azurelite.metadata import SshKey
 from azurelite.record import Record
 from azurelite.system.accounts.users import NewUser, User
@@ -45,6 +45,15 @@ def apply(ctx: Context, options: Options) -> None:
     Raises:
         HandlerError: some were refused or failed; it lists their positions and names. The others are created.
     """
+    _create(ctx, options, lenient=False)
+
+
+def apply_leniently(ctx: Context, options: Options) -> None:
+    """The same for user data: an account with a wrong field is created without the field. Raises HandlerError."""
+    _create(ctx, options, lenient=True)
+
+
+def _create(ctx: Context, options: Options, *, lenient: bool) -> None:
     refused: list[str] = []
     usable = []
     for number, group in enumerate(options.groups):
@@ -59,12 +68,12 @@ def apply(ctx: Context, options: Options) -> None:
         except AzureliteError as error:
             refused.append(f"{place} {shown(group.name)}: {error.message}")
     for number, account in enumerate(options.accounts):
-        problems = [*refusals(ctx, account)]
+        fit, problems = without_flaws(ctx, account)
         try:
-            if not problems:
-                _ensure(ctx, account)
+            if fit is not None and (lenient or not problems):
+                _ensure(ctx, fit)
         except AzureliteError as error:
-            problems = [error.message]
+            problems.append(error.message)
         if problems:
             refused.append(f"accounts[{number}] {shown(account.name)}: {'; '.join(problems)}")
     for place, group in usable:

@@ -147,10 +147,10 @@ def packages(
             listed.append((("packages", i), item))
             continue
         for name, inner in item.items():
-            if manager() in (None, name):
+            if name == manager() or (manager() is None and name != "snap"):
                 listed += [(("packages", i, name, j), one) for j, one in enumerate(inner)]
             else:
-                refuse(("packages", i, name), f"the package manager is {manager()}", False)
+                refuse(("packages", i, name), f"{name} is not the package manager of this system", False)
     found = []
     for path, one in listed:
         try:

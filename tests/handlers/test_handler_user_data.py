@@ -175,6 +175,34 @@ def check_wrong(guest: Guest) -> None:
     assert guest.text("etc/hostname") == "localhost\n"
 
 
+def check_forms(guest: Guest) -> None:
+    passwd, group = guest.text("etc/passwd"), guest.text("etc/group")
+    assert [name for name in ("mara", "ott", "brin", "gone") if re.search(f"^{name}:", passwd, re.M)] == [
+        "mara",
+        "ott",
+        "brin",
+    ]
+    assert re.search("^builders:.*:mara$", group, re.M)
+    assert re.search("^oils:", group, re.M)
+    assert re.search("^ott:[*]:", guest.text("etc/shadow"), re.M)
+    assert not guest.path("home/ott").exists()  # a system account has no home
+    assert "mara@desk" in guest.text("home/mara/.ssh/authorized_keys")
+
+
+def check_stores(guest: Guest) -> None:
+    lines = [line.split()[:3] for line in guest.text("etc/fstab").splitlines() if not line.startswith("#")]
+    assert lines == [["/srv/swap", "none", "swap"], ["LABEL=store", "/srv/store", "xfs"]]
+    assert guest.text("etc/hostname") == "lantern\n"
+    assert "lantern.harbour.example" in guest.text("etc/hosts")
+
+
+def check_later(guest: Guest) -> None:
+    mara = guest.path("home/mara").stat().st_uid
+    assert guest.path("home/mara/.vimrc").stat().st_uid == mara > 0
+    assert guest.path("srv/lamp/oil").stat().st_gid > 0
+    assert (guest.text("srv/lamp/oil"), guest.text("etc/lamp")) == ("inside\n", "early")
+
+
 def check_nothing(guest: Guest) -> None:
     assert guest.text("etc/hostname") == "localhost\n"
     assert guest.text("etc/fstab") == "# kept\n"
@@ -206,6 +234,11 @@ EXAMPLE_CASES: list[tuple[str, Callable[[Guest], None], list[str], list[str], li
         ["user_data:3:1: `hostname`", "user_data:5:1: `runcmd`", "`users[1].", "user_data:10:5: `write_files.files[0]`", "user_data:11:1: `ssh_pwauth`"],
         [],
     ),
+    ("services", check_place, ["`snap` (user_data:3:1)", "`lxd`", "`landscape`", "`mcollective`", "`reporting`", "`rh_subscription`", "`ubuntu_pro`", "`wireguard`", "`vendor_data`", "`keyboard`", "`zypper`", "`apk_repos`", "`rsyslog`", "`ssh_import_id`", "`locale_configfile`"], [], []),
+    ("users-forms", check_forms, ["`defaults` (user_data:3:1)"], ["user_data:8:3 'mara': group '900'"], ["the password of ott is locked"]),
+    ("mounts-forms", check_stores, ["`fqdn` (user_data:16:1", "`packages[2].snap` (user_data:13:48"], ["user_data:13:64: `packages[3]`", "user_data:8:5: "], ["packages"]),
+    ("boothook", check_nothing, [], [], ["part-001"]),
+    ("later", check_later, ["`write_files[2].source` (user_data:6:39"], [], []),
     ("template", check_nothing, ["part-001 is a Jinja template"], [], []),
     ("archive", check_place, ["part-001-003 is a list of URLs"], [], ["part-001-002"]),
 ]  # fmt: skip

@@ -294,7 +294,7 @@ def test_packages_of_another_manager_are_named_and_each_package_is_checked() -> 
         "user_data:2:15: `packages[1]`",
         "user_data:2:40: `packages[3].apt[2]`",
     ]
-    assert result.left_out == ["`packages[3].snap` (user_data:2:45, the package manager is apt)"]
+    assert result.left_out == ["`packages[3].snap` (user_data:2:45, snap is not the package manager of this system)"]
     (step,) = result.steps
     assert isinstance(step, HandlerStep)
     assert [str(step.places["install", i]) for i in range(2)] == ["user_data:2:20", "user_data:2:35"]
