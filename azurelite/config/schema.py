@@ -146,12 +146,14 @@ class Bound(Record):
 
     Attributes:
         value: the Record; None if nothing of it is usable.
-        problems: all mistakes.
+        problems: the first MOST_PROBLEMS mistakes.
+        more: the number of mistakes after those.
         kept: for lists that lost items: path -> the original positions of the items that are left.
     """
 
     value: Any
     problems: tuple[Problem, ...] = ()
+    more: int = 0
     kept: Mapping[KeyPath, tuple[int, ...]] = field(default_factory=dict)
 
 
@@ -169,7 +171,7 @@ def bind_leniently(cls: type[Any], value: Any, document: Document, *, whole: Col
     problems = Problems()
     binder = _Binder(document, problems, whole)
     made = binder.bind(cls, value, ())
-    return Bound(None if made is _WRONG else made, tuple(problems.found), binder.kept)
+    return Bound(None if made is _WRONG else made, tuple(problems.found), problems.more, binder.kept)
 
 
 class _Binder:

@@ -36,9 +36,10 @@ _FIRST_LINES: tuple[tuple[bytes, Kind, str], ...] = (
     (b"#upstart-job", "refused", "an Upstart job"),
     (b"#ps1", "refused", "a PowerShell script"),
 )
+_PER_BOOT = "text/x-shellscript-per-boot"
 _TYPES: dict[str, tuple[Kind, str]] = {
     "text/x-shellscript": ("script", ""),
-    "text/x-shellscript-per-boot": ("script", ""),
+    _PER_BOOT: ("script", ""),
     "text/x-shellscript-per-instance": ("script", ""),
     "text/x-shellscript-per-once": ("script", ""),
     "text/cloud-config": ("cloud-config", ""),
@@ -144,6 +145,8 @@ def _part(data: bytes, name: str, content_type: str) -> Part:
         if declared is not None:
             note = f"{name} is declared as {content_type}, but its first line says {said_why or said}: that is used"
         declared, why = said, said_why
+    if content_type == _PER_BOOT and declared == "script":
+        note = f"{name} is declared as {_PER_BOOT}, but it runs only once: install a service to run it at every boot"
     if declared == "script" and said != "script":
         return Part(name, "refused", data, "a script without `#!` in its first line")
     if declared is None:

@@ -69,6 +69,8 @@ def read(parts: Sequence[Part], *, label: str) -> Reading:
     document = Document(tidier.tidy(CloudConfig, document.data, ()), tidier.places)
     bound = bind_leniently(CloudConfig, document.data, document, whole=WHOLE)
     told.problems += [f"{problem}{_hint(problem)}" for problem in bound.problems]
+    if bound.more:
+        told.problems.append(f"{label}: and {bound.more} more mistakes")
     config = bound.value or CloudConfig()
     return Reading(config, document, (*told.unknown, *tidier.unknown), tuple(told.problems), bound.kept)
 
@@ -98,7 +100,7 @@ class _Told:
         elif path and str(path[0]).replace("-", "_") in self._sections:
             said, where = f"{place}: `{quotable_path(path)}`: {text}", self.problems
         else:
-            said, where = f"`{quotable_path(path)}` ({place}, {text})", self.unknown
+            said, where = f"`{quotable_path(path) or '<<'}` ({place}, {text})", self.unknown
         if said not in where:
             where.append(said)
 

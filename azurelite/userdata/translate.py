@@ -137,8 +137,8 @@ class Translation:
         for one in accounts:
             groups += [one["name"], *one.get("groups", ()), one.get("primary_group")]
         user, _, group = (entry.owner or "").partition(":")
-        homes = tuple(f"{one.get('home', '/home/' + one['name']).rstrip('/')}/" for one in accounts)
-        return user in users or group in groups or entry.path.startswith(homes)
+        homes = {one.get("home", f"/home/{one['name']}").rstrip("/") for one in accounts} - {""}
+        return user in users or group in groups or entry.path.startswith(tuple(f"{home}/" for home in homes))
 
     def _write(self, wanted: Callable[[FileEntry], bool]) -> Iterator[Step]:
         """One step per file, so that a refused file does not stop the others."""
@@ -251,7 +251,7 @@ class Translation:
     def _changed(self) -> set[str]:
         """The accounts that get a password from `chpasswd` or `password`."""
         options = people.passwords(self._config, self._default, lambda *_: None)
-        return {user["name"] for user in (options or {"users": ()})["users"]}
+        return {user["name"] for user in (options or {"users": ()})["users"] if "password" in user}
 
     def _keys(self) -> Iterator[Step]:
         keys = self._config.ssh_authorized_keys

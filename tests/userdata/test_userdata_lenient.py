@@ -111,6 +111,7 @@ DOCUMENTS: list[tuple[str, list[str], list[str], list[str]]] = [
     ("snap: {commands: {00: snap install x, 01: snap list}}\nruncmd: [ls]", ["runcmd"], [], ["`snap` (user_data:2:1)"]),
     ("unknown: {on: x, off: y}\nruncmd: [ls]", ["runcmd"], [], ["`unknown` (user_data:2:1)"]),
     ("other: !Ref x\nruncmd: [ls]", ["runcmd"], [], ["`other` (user_data:2:8, its YAML tag is unknown", "`other` (user_data:2:1)"]),
+    ("<<: 5\nruncmd: [ls]", ["runcmd"], [], ["`<<` (user_data:2:5, `<<` needs a mapping"]),
     ("hostname: !Ref x\nruncmd: [ls]", ["runcmd"], ["user_data:2:11: `hostname`: its YAML tag is unknown: remove the tag"], []),
     ("runcmd: [ls, [echo, !x y, z], id]", ["runcmd"], ["user_data:2:21: `runcmd[1][1]`: its YAML tag is unknown"], []),
     ("users: [{name: a, gecos: !x y}]", ["users"], ["user_data:2:26: `users[0].gecos`: its YAML tag is unknown"], []),
@@ -166,3 +167,28 @@ def test_a_command_with_an_odd_word_is_not_run_at_all() -> None:
     (script,) = Translation(reading, administrator=None).steps()
     assert isinstance(script, ScriptStep)
     assert script.data == b"#!/bin/sh\nls\n'test' 'a' '=' 'b'\n"
+
+
+def test_of_very_many_mistakes_the_number_is_named() -> None:
+    reading = read([Part("p", "cloud-config", f"packages: [{'no, ' * 250}git]\n".encode())], label="u")
+    assert reading.config.packages == ("git",)
+    assert len(reading.problems) == 101
+    assert reading.problems[-1] == "u: and 150 more mistakes"
+
+
+def test_the_root_folder_as_a_home_holds_no_file_back() -> None:
+    text = b"users: [{name: a, homedir: /}, {name: b}]\nwrite_files: [{path: /etc/x}, {path: /home/b/y}, {path: /home/bc/z}]\n"
+    steps = Translation(read([Part("p", "cloud-config", text)], label="u"), administrator=None).steps()
+    done = [
+        step.options["files"][0]["path"] if step.handler == "write_files" else step.handler
+        for step in steps
+        if isinstance(step, HandlerStep)
+    ]
+    assert done == ["/etc/x", "/home/bc/z", "users", "/home/b/y"]
+
+
+def test_a_random_password_that_is_refused_leaves_the_account_locked() -> None:
+    text = b"users: [{name: a, plain_text_passwd: x}]\nchpasswd: {users: [{name: a, type: RANDOM}]}\n"
+    users, _ = Translation(read([Part("p", "cloud-config", text)], label="u"), administrator=None).steps()
+    assert isinstance(users, HandlerStep)
+    assert users.options["accounts"][0]["lock_password"] == "new"

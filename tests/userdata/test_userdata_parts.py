@@ -124,6 +124,8 @@ def test_a_content_type_that_the_text_contradicts_is_noted() -> None:
     odd, plain = parts(mime(text("#cloud-config\n{}\n", "x-shellscript", "a"), text("#!/bin/sh\n", "x-shellscript")))
     assert odd.note == "a is declared as text/x-shellscript, but its first line says cloud-config: that is used"
     assert plain.note == ""
+    (often,) = parts(mime(text("#!/bin/sh\n", "x-shellscript-per-boot", "a")))
+    assert "runs only once" in often.note
 
 
 @pytest.mark.parametrize(
