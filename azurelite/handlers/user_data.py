@@ -195,6 +195,7 @@ class _Work:
             boothooks=[part for part in parts if part.kind == "boothook"],
             keys=[key.key.line for key in self.ctx.metadata.public_ssh_keys or () if key.key is not None],
             manager=self._manager,
+            exists=lambda name: self.ctx.system.accounts.user(name) is not None,
         )
         steps = translation.steps()
         self.failed += [f"{part.name} {part.why}" for part in parts if part.kind == "broken"]

@@ -26,6 +26,7 @@ class Translation:
         boothooks: parts to run before everything else.
         keys: the administrator's public keys, for another default user.
         manager: returns the name of this system's package manager, None where there is none.
+        exists: whether there is an account of that name now.
 
     Attributes:
         problems: messages about refused sections.
@@ -41,6 +42,7 @@ class Translation:
         boothooks: Sequence[Part] = (),
         keys: Sequence[str] = (),
         manager: Callable[[], Optional[str]] = lambda: None,
+        exists: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._reading = reading
         self._config: CloudConfig = reading.config
@@ -49,6 +51,7 @@ class Translation:
         self._boothooks = boothooks
         self._keys_given = keys
         self._manager = manager
+        self._exists = exists
         self._users_steps: list[HandlerStep] = []
         self._default = _own_name(self._config.user) or administrator
         self.problems: list[str] = []
@@ -121,13 +124,20 @@ class Translation:
             yield shell_script(self._config.bootcmd, name="bootcmd")
 
     def _files(self) -> Iterator[Step]:
-        return self._write(lambda entry: not entry.defer and not self._waits(entry))
+        return self._write(lambda entry: not self._is_late(entry) and not self._waits(entry))
 
     def _files_of_accounts(self) -> Iterator[Step]:
-        return self._write(lambda entry: not entry.defer and self._waits(entry))
+        return self._write(lambda entry: not self._is_late(entry) and self._waits(entry))
 
     def _deferred_files(self) -> Iterator[Step]:
-        return self._write(lambda entry: entry.defer)
+        return self._write(self._is_late)
+
+    def _is_late(self, entry: FileEntry) -> bool:
+        """Whether the file is written after the packages: by its own `defer`, or because they may bring its owner."""
+        user = (entry.owner or "").partition(":")[0]
+        if entry.defer or not self._config.packages or user in ("", "root") or user.isdigit():
+            return entry.defer
+        return not self._waits(entry) and not self._exists(user)
 
     def _waits(self, entry: FileEntry) -> bool:
         """Whether the file's owner, or the home that it is in, is created by this document, after the first files."""

@@ -192,3 +192,30 @@ def test_a_random_password_that_is_refused_leaves_the_account_locked() -> None:
     users, _ = Translation(read([Part("p", "cloud-config", text)], label="u"), administrator=None).steps()
     assert isinstance(users, HandlerStep)
     assert users.options["accounts"][0]["lock_password"] == "new"
+
+
+@pytest.mark.parametrize(
+    ("packages", "owner", "first"),
+    [
+        ("[nginx]", "www-data", False),
+        ("[nginx]", "www-data:adm", False),
+        ("[nginx]", "daemon", True),
+        ("[nginx]", "root:nginx", True),
+        ("[nginx]", "33:33", True),
+        ("[nginx]", ":adm", True),
+        ("[]", "www-data", True),
+    ],
+)
+def test_a_file_whose_owner_may_come_with_a_package_is_written_after_the_packages(
+    packages: str, owner: str, first: bool
+) -> None:
+    text = f"packages: {packages}\nhostname: x\nwrite_files: [{{path: /x, owner: '{owner}'}}, {{path: /y}}]\n"
+    reading = read([Part("p", "cloud-config", text.encode())], label="u")
+    steps = Translation(reading, administrator=None, exists=lambda name: name == "daemon").steps()
+    done = [
+        step.options["files"][0]["path"] if step.handler == "write_files" else step.handler
+        for step in steps
+        if isinstance(step, HandlerStep)
+    ]
+    middle = ["hostname", "packages"] if packages != "[]" else ["hostname"]
+    assert done == (["/x", "/y", *middle] if first else ["/y", *middle, "/x"])
