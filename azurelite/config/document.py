@@ -2,6 +2,7 @@
 
 Safe for any input: no tag creates an object, aliases cannot make a small file huge, a duplicate key is an error.
 This module does not know what a key means. A `Problem` is a mistake with its place, for the modules that do.
+`userdata.lenient` reads documents of others with a reader that replaces `Reader`.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ KeyPath = tuple[Union[str, int], ...]
 _MOST_NODES = 20_000
 _MOST_DEPTH = 40
 _TOO_LARGE = "the file is too large or too deeply nested: simplify it"
-_YAML = "tag:yaml.org,2002:"
+YAML_TAG = "tag:yaml.org,2002:"
 _TAGS: dict[type, tuple[str, ...]] = {
-    yaml.MappingNode: (f"{_YAML}map",),
-    yaml.SequenceNode: (f"{_YAML}seq",),
-    yaml.ScalarNode: tuple(f"{_YAML}{kind}" for kind in ("str", "bool", "int", "float", "null", "timestamp")),
+    yaml.MappingNode: (f"{YAML_TAG}map",),
+    yaml.SequenceNode: (f"{YAML_TAG}seq",),
+    yaml.ScalarNode: tuple(f"{YAML_TAG}{kind}" for kind in ("str", "bool", "int", "float", "null", "timestamp")),
 }
 _MARKS = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"), (codecs.BOM_UTF8, "utf-8"))
-_MERGE = f"{_YAML}merge"
+MERGE = f"{YAML_TAG}merge"
 _PLAIN = r"[A-Za-z0-9_./-]{0,64}"
 _BLANKS = dict.fromkeys(map(ord, "\t\n\r"))
 _NOT_TEXT: re.Pattern[str] = yaml.reader.Reader.NON_PRINTABLE
@@ -111,14 +112,13 @@ def quotable_path(path: KeyPath) -> str:
     return dotted(tuple(quotable(part) if isinstance(part, str) else part for part in path))
 
 
-def parse_document(text: bytes, *, file: str, on_duplicate: Optional[Callable[[str, str], None]] = None) -> Document:
+def parse_document(text: bytes, *, file: str, make: Optional[Callable[[str], Reader]] = None) -> Document:
     """Parse one YAML file, whose top level must be a mapping or empty.
 
     Args:
         text: the file's bytes.
         file: its name, for errors.
-        on_duplicate: called with place and name of a duplicate key; the later value then counts. None: a duplicate
-            key is an error.
+        make: makes the reader of the nodes from the name of the file; `Reader` when left out.
 
     Raises:
         ConfigError: with file, line and column; never with a value.
@@ -140,12 +140,10 @@ def parse_document(text: bytes, *, file: str, on_duplicate: Optional[Callable[[s
         raise ConfigError(f"{file}: not valid YAML: {type(error).__name__}") from error
     if node is None:
         return Document({}, {}, file)
-    reader = _Reader(file, on_duplicate)
+    reader = (make or Reader)(file)
     data = reader.read(node, (), depth=0)
     if not isinstance(data, dict):
-        raise ConfigError(
-            f"{reader.places[()]}: the file must be a mapping of keys: begin with `datasource:` or `handlers:`"
-        )
+        raise ConfigError(f"{reader.places[()]}: {reader.MAPPING}")
     return Document(data, reader.places, file)
 
 
@@ -187,48 +185,77 @@ def _check_size(text: str, *, file: str) -> None:
             raise ConfigError(f"{place}: {_TOO_LARGE}")
 
 
-class _Reader:
-    def __init__(self, file: str, on_duplicate: Optional[Callable[[str, str], None]]) -> None:
+class Reader:
+    """Turns nodes into plain values. Every oddity is a ConfigError.
+
+    Attributes:
+        file: the name of the file.
+        places: path -> place of each value read so far.
+    """
+
+    MAPPING = "the file must be a mapping of keys: begin with `datasource:` or `handlers:`"
+
+    def __init__(self, file: str) -> None:
         self.file = file
-        self._on_duplicate = on_duplicate
         self.places: dict[KeyPath, Place] = {}
         self._count = 0
         self._scalars = yaml.constructor.SafeConstructor()
 
     def read(self, node: Any, path: KeyPath, *, depth: int) -> Any:
-        place = Place(self.file, node.start_mark.line + 1, node.start_mark.column + 1)
+        """The value of a node. Raises ConfigError."""
+        place = self.place_of(node)
         self.places[path] = place
         self._count += 1
         if self._count > _MOST_NODES or depth > _MOST_DEPTH:
             raise ConfigError(f"{place}: {_TOO_LARGE}")
         if node.tag not in _TAGS[type(node)]:
-            raise ConfigError(f"{place}: YAML tags are not accepted: remove the tag")
+            return self.tagged(node, path, depth=depth)
+        return self.plain(node, path, depth=depth)
+
+    def plain(self, node: Any, path: KeyPath, *, depth: int) -> Any:
+        """The value of a node by its kind, whatever its tag."""
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path, depth=depth)
+            return self.mapping(node, path, depth=depth)
         if isinstance(node, yaml.SequenceNode):
             return [self.read(item, (*path, i), depth=depth + 1) for i, item in enumerate(node.value)]
-        return self._scalar(node, place)
+        return self.scalar(node)
 
-    def _mapping(self, node: Any, path: KeyPath, *, depth: int) -> dict[str, Any]:
+    def place_of(self, node: Any) -> Place:
+        """Where a node begins."""
+        return Place(self.file, node.start_mark.line + 1, node.start_mark.column + 1)
+
+    def tagged(self, node: Any, path: KeyPath, *, depth: int) -> Any:  # noqa: ARG002 - for readers that go on
+        """The value of a node that has a tag."""
+        raise ConfigError(f"{self.place_of(node)}: YAML tags are not accepted: remove the tag")
+
+    def mapping(self, node: Any, path: KeyPath, *, depth: int) -> dict[str, Any]:
+        """The value of a mapping."""
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            place = Place(self.file, key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-            if key_node.tag == _MERGE:
+            place = self.place_of(key_node)
+            if key_node.tag == MERGE:
                 raise ConfigError(f"{place}: merge keys (`<<`) are not accepted: write the keys out")
-            key = self._scalar(key_node, place) if isinstance(key_node, yaml.ScalarNode) else None
+            key = self.scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
                 raise ConfigError(f"{place}: a key must be text: put it in quotes")
-            if key in values and self._on_duplicate is not None:
-                self._on_duplicate(str(place), key)
-            elif key in values:
+            if key in values:
                 raise ConfigError(f"{place}: duplicate key {quotable(key)!r}: remove one of them")
-            values[key] = self.read(value_node, (*path, key), depth=depth + 1)
-            self.places[(*path, key)] = place
+            self.enter(values, key, key_node, value_node, path, depth=depth)
         return values
 
-    def _scalar(self, node: Any, place: Place) -> Any:
+    def enter(
+        self, values: dict[str, Any], key: str, key_node: Any, value_node: Any, path: KeyPath, *, depth: int
+    ) -> None:
+        """Read one value of a mapping into `values`; its place is that of its key."""
+        values[key] = self.read(value_node, (*path, key), depth=depth + 1)
+        self.places[(*path, key)] = self.place_of(key_node)
+
+    def scalar(self, node: Any) -> Any:
+        """The value of a scalar."""
         try:
             return self._scalars.construct_object(node)
         except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError):
             # PyYAML's constructors fail in many ways, and their messages quote the value: the cause is not kept.
-            raise ConfigError(f"{place}: the value does not fit its YAML type: put it in quotes") from None
+            raise ConfigError(
+                f"{self.place_of(node)}: the value does not fit its YAML type: put it in quotes"
+            ) from None

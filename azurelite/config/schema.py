@@ -13,9 +13,11 @@ import re
 from typing import (
     Any,
     Callable,
+    Collection,
     Iterable,
     Iterator,
     Literal,
+    Mapping,
     Optional,
     TypeVar,
     Union,
@@ -27,7 +29,7 @@ from typing import (
 from azurelite.config.document import Document, KeyPath, Place, Problem, quotable, quotable_path
 from azurelite.errors import ConfigError
 from azurelite.metadata import Secret
-from azurelite.record import MISSING, Field
+from azurelite.record import MISSING, Field, Record, field
 
 T = TypeVar("T")
 
@@ -40,6 +42,7 @@ _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 _TRUE_WORDS = ("yes", "on", "true")
 _FALSE_WORDS = ("no", "off", "false")
 _WRONG: Any = object()  # in place of a value of the wrong type; used only in this file
+ODD: Any = object()  # in place of a value that could not be read, and that the reader has reported
 
 
 class ConfigProblemsError(ConfigError):
@@ -138,12 +141,57 @@ def bind(
     return made
 
 
+class Bound(Record):
+    """What `bind_leniently` made.
+
+    Attributes:
+        value: the Record; None if nothing of it is usable.
+        problems: the first MOST_PROBLEMS mistakes.
+        more: the number of mistakes after those.
+        kept: for lists that lost items: path -> the original positions of the items that are left.
+    """
+
+    value: Any
+    problems: tuple[Problem, ...] = ()
+    more: int = 0
+    kept: Mapping[KeyPath, tuple[int, ...]] = field(default_factory=dict)
+
+
+def bind_leniently(cls: type[Any], value: Any, document: Document, *, whole: Collection[str]) -> Bound:
+    """Create a `cls` as `bind` does, but lose only the fields and list items that have a mistake.
+
+    A list in a list (a command) is used whole or not at all.
+
+    Args:
+        cls: as in `bind`.
+        value: the mapping.
+        document: the document of the mapping, for messages; its places begin at the mapping.
+        whole: paths such as `swap` or `write_files[]`, of which a single mistake costs everything below.
+    """
+    problems = Problems()
+    binder = _Binder(document, problems, whole)
+    made = binder.bind(cls, value, ())
+    return Bound(None if made is _WRONG else made, tuple(problems.found), problems.more, binder.kept)
+
+
 class _Binder:
-    def __init__(self, document: Document, problems: Problems) -> None:
+    def __init__(self, document: Document, problems: Problems, whole: Optional[Collection[str]] = None) -> None:
         self._document = document
         self._problems = problems
+        self._whole = whole  # None: every mistake costs everything around it
+        self.kept: dict[KeyPath, tuple[int, ...]] = {}
+
+    def _divisible(self, path: KeyPath) -> bool:
+        """Whether a part of the value at `path` may be lost while the rest is used."""
+        if self._whole is None:
+            return False
+        names = [part if isinstance(part, str) else "[]" for part in path]
+        starts = (".".join(names[: end + 1]).replace(".[", "[") for end in range(len(names)))
+        return not any(start in self._whole for start in starts)
 
     def bind(self, cls: Any, value: Any, path: KeyPath, *, also: tuple[str, ...] = ()) -> Any:
+        if value is ODD:
+            return _WRONG
         if value is None:
             value = {}
         if not isinstance(value, dict):
@@ -168,10 +216,12 @@ class _Binder:
             if not wrong & set(re.findall(r"\w+", str(error))):
                 self._refuse(path, f"{_name(path)}: {error}")
             return _WRONG
-        return made if len(good) == len(values) else _WRONG
+        return made if len(good) == len(values) or self._divisible(path) else _WRONG
 
     def convert(self, wanted: Any, value: Any, path: KeyPath) -> Any:
         """The value as the type `wanted`, or _WRONG."""
+        if value is ODD:
+            return _WRONG
         if has_keys(wanted):
             return self.bind(wanted, value, path)
         readers: dict[Any, Callable[[Any, Any, KeyPath], Any]] = {
@@ -205,14 +255,21 @@ class _Binder:
             return self._refuse(path, f"{_name(path)} must be a list")
         kind = get_args(wanted)[0]
         items = tuple(self.convert(kind, item, (*path, i)) for i, item in enumerate(value))
-        return _WRONG if any(item is _WRONG for item in items) else items
+        good = tuple(item for item in items if item is not _WRONG)
+        if len(good) == len(items):
+            return items
+        if isinstance(path[-1], int) or not self._divisible(path):
+            return _WRONG
+        self.kept[path] = tuple(i for i, item in enumerate(items) if item is not _WRONG)
+        return good
 
     def _mapping(self, wanted: Any, value: Any, path: KeyPath) -> Any:
         if not isinstance(value, dict):
             return self._refuse(path, f"{_name(path)} must be a mapping of keys")
         kind = get_args(wanted)[1]
         made = {key: self.convert(kind, item, (*path, key)) for key, item in value.items()}
-        return _WRONG if any(item is _WRONG for item in made.values()) else made
+        good = {key: item for key, item in made.items() if item is not _WRONG}
+        return good if len(good) == len(made) or self._divisible(path) else _WRONG
 
     def _plain(self, wanted: Any, value: Any, path: KeyPath) -> Any:
         if wanted is Any:

@@ -8,22 +8,19 @@ installed, because its tools cannot be run on this machine.
 
 from __future__ import annotations
 
-import re
 from typing import Union
 
 from azurelite.config.load import Frequency
 from azurelite.errors import CommandError, HandlerError
 from azurelite.handlers import Context
 from azurelite.record import Record
-from azurelite.system.packages import Package, Packages, find_manager
+from azurelite.system.packages import Package, Packages, find_manager, package_of
 
 SUMMARY = "install packages with the distribution's own tool"
 NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
 
-_NAME = r"@?[A-Za-z0-9][A-Za-z0-9+._:/~-]{0,199}(?<!-)"  # apt removes a package whose name ends with `-`
-_VERSION = r"[A-Za-z0-9][A-Za-z0-9+._:~^-]{0,99}"
 _REASON = "failed to install packages"
 
 
@@ -52,12 +49,10 @@ class Options(Record):
         """The packages to install, without duplicates. Raises ValueError: a name or version is invalid."""
         found = []
         for number, entry in enumerate(self.install):
-            words = entry.split("=", 1) if isinstance(entry, str) else list(entry)
-            if not 1 <= len(words) <= 2 or not re.fullmatch(_NAME, words[0]):
-                raise ValueError(f"install[{number}] must be the name of a package, NAME=VERSION or [NAME, VERSION]")
-            if len(words) == 2 and not re.fullmatch(_VERSION, words[1]):
-                raise ValueError(f"install[{number}] has an invalid version")
-            found.append(Package(*words))
+            try:
+                found.append(package_of(entry))
+            except ValueError as error:
+                raise ValueError(f"install[{number}] {error}") from error
         return list(dict.fromkeys(found))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal, Optional
 
-from azurelite.config.document import Document
+from azurelite.config.document import Document, quotable_path
 from azurelite.config.load import Frequency, HandlerEntry
 from azurelite.config.schema import ConfigProblemsError
 from azurelite.errors import AzureliteError, ConfigError, HandlerError, MachineError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-SUMMARY = "store and run user data, or else custom data: scripts, MIME, a subset of #cloud-config"
+SUMMARY = "store and run custom data, or else user data: scripts, MIME, a subset of #cloud-config"
 NEEDS: tuple[str, ...] = ()
 USES = ("user_data", "custom_data")
 FREQUENCY: Frequency = "instance"
@@ -34,7 +34,9 @@ REQUIRED = False
 Source = Literal["user_data", "custom_data"]
 Action = Literal["run", "save", "ignore"]
 LOG_DIR = "/var/log/azurelite"
+_UNPACK_SECONDS = 60.0  # for all parts together
 _SHOWN = 20  # unsupported items that one note lists
+_MOST_NAMED = 200  # that all notes list; the log is no place for a file of other programs
 _WHOLE = b"azurelite: whole"  # printed after the unpacked data if zstd succeeded
 _UNZSTD = f'{{ zstd -dcq && printf "%s" "{_WHOLE.decode()}"; }} | head -c "$0" | base64'
 
@@ -43,8 +45,8 @@ class Options(Record):
     """Options of `user_data`.
 
     Attributes:
-        sources: where to look for data, in this order; the first that is not empty is used. Custom data is skipped if
-            the configuration lists the handler `custom_data`.
+        sources: where to look for data, in this order; the first that is not empty and can be read is used, the
+            others are only stored. Custom data is skipped if the configuration lists the handler `custom_data`.
         action: "run": store it, unpack it, run its scripts and apply its #cloud-config; "save": only store it, in
             /var/lib/azurelite/vms, readable by root only; "ignore": do nothing. A script is started once per VM, even
             if it fails or reboots the machine; to run all scripts again, remove ID/memory/*-scripts there.
@@ -54,7 +56,7 @@ class Options(Record):
             `datasource.deadline` may end it earlier.
     """
 
-    sources: tuple[Source, ...] = ("user_data", "custom_data")
+    sources: tuple[Source, ...] = ("custom_data", "user_data")
     action: Action = "run"
     save: Optional[str] = None
     timeout: float = 3600.0
@@ -85,38 +87,67 @@ def apply(ctx: Context, options: Options) -> None:
 
 
 def use(ctx: Context, sources: tuple[Source, ...], *, action: Action, save: Optional[str], timeout: float) -> None:
-    """Store and run the first of `sources` that is not empty.
+    """Store the data of all `sources`, and run the first that is not empty and can be read.
+
+    A VM whose earlier run, by a release with another order, stored only one of them keeps to that one, alone.
 
     Args:
         ctx: the context of the run.
         sources: fields of the metadata.
         action: the option `action`.
-        save: path of a further file to store it in.
+        save: path of a further file to store the chosen data in.
         timeout: seconds for each script.
 
     Raises:
         HandlerError: lists everything that failed.
     """
-    source = next((name for name in sources if getattr(ctx.metadata, name)), None)
-    if source is None or action == "ignore":
+    found = [name for name in sources if getattr(ctx.metadata, name)]
+    if not found or action == "ignore":
         return
-    data: Secret = getattr(ctx.metadata, source)
-    work = _Work(ctx, source, timeout)
-    work.keep(data.reveal_bytes(), save)
+    found = [name for name in found if _was_chosen(ctx, name, found)] or found
+    works = [_Work(ctx, name, timeout) for name in found]
+    chosen = _readable(ctx, works) if action == "run" else works[0]
+    if len(works) > 1:
+        others = ", ".join(work.source for work in works if work is not chosen)
+        what = "run" if action == "run" else "the first"
+        ctx.note(f"there is custom data and user data: {chosen.source} is {what}, {others} only stored (`sources`)")
+    for work in works:
+        work.keep(save if work is chosen else None)
     if action == "run":
-        work.take(guard(lambda: work.run(data.reveal_bytes())))
-    if work.failed:
+        chosen.take(guard(chosen.run))
+    failed = [failure for work in works for failure in work.failed]
+    if failed:
         raise HandlerError(
-            "; ".join(work.failed),
-            reason=f"failed to apply {source.replace('_', ' ')}",
-            data={"failed": str(len(work.failed))},
+            "; ".join(failed),
+            reason=f"failed to apply {chosen.source.replace('_', ' ')}",
+            data={"failed": str(len(failed))},
         )
+
+
+def _was_chosen(ctx: Context, name: str, found: list[Source]) -> bool:
+    """Whether an earlier run stored this data and none of the others."""
+    files, folder = ctx.system.files, ctx.memory.vm_folder
+    return [other for other in found if files.exists(f"{folder}/{other}")] == [name]
+
+
+def _readable(ctx: Context, works: list[_Work]) -> _Work:
+    """The first document that can be split into parts. One before it that cannot is a warning, or a failure."""
+    for work, following in zip(works, works[1:]):
+        error = guard(work.read)
+        if not isinstance(error, AzureliteError):
+            return work
+        if any(entry.name == "user_data" and entry.required for entry in ctx.config.handlers):
+            work.take(error, f"{work.source}: ")
+        else:
+            ctx.note(f"{work.source} is skipped for {following.source}: {error}")
+    return works[-1]
 
 
 class _Work:
     """Storing and running one document."""
 
     def __init__(self, ctx: Context, source: Source, timeout: float) -> None:
+        from azurelite.userdata.decode import Budget
         from azurelite.userdata.steps import Ledger
 
         self.ctx = ctx
@@ -126,15 +157,19 @@ class _Work:
         self._ledger = Ledger(ctx.memory.recall(f"{source}-scripts"))
         self._foreign: list[str] = []  # scripts that are skipped because the root is not the running system
         self._folder = ctx.memory.vm_folder
+        self._data: bytes = getattr(ctx.metadata, source).reveal_bytes()
+        self._parts: Optional[list[Part]] = None
+        self._unpacking = Budget(ctx.system.clock, _UNPACK_SECONDS)
 
     def take(self, error: Optional[AzureliteError], what: str = "") -> None:
         """Add the error, if any, to the failures, after the text `what`."""
         if error is not None:
             self.failed.append(f"{what}{error}")
 
-    def keep(self, data: bytes, save: Optional[str]) -> None:
+    def keep(self, save: Optional[str]) -> None:
         """Store copies that only root can read."""
         files = self.ctx.system.files
+        data = self._data
 
         def write(path: str) -> None:
             files.mkdirs(path.rpartition("/")[0] or "/")
@@ -144,18 +179,23 @@ class _Work:
             self.take(guard(lambda: write(save)))
         self.take(guard(lambda: self._put(self.source, data, mode=0o600)))
 
-    def run(self, data: bytes) -> None:
-        """Split the document and run its parts. Raises HandlerError if the document as a whole cannot be read."""
+    def run(self) -> None:
+        """Run the parts of the document. Raises HandlerError if the document as a whole cannot be read."""
         from azurelite.userdata.reading import read
         from azurelite.userdata.translate import Translation
 
-        parts = self._parts(data)
+        parts = self.read()
+        for note in filter(None, (part.note for part in parts)):
+            self.ctx.note(note)
         reading = read([part for part in parts if part.kind == "cloud-config"], label=self.source)
         translation = Translation(
             reading,
             administrator=self.ctx.metadata.username,
             scripts=[part for part in parts if part.kind == "script"],
             boothooks=[part for part in parts if part.kind == "boothook"],
+            keys=[key.key.line for key in self.ctx.metadata.public_ssh_keys or () if key.key is not None],
+            manager=self._manager,
+            exists=lambda name: self.ctx.system.accounts.user(name) is not None,
         )
         steps = translation.steps()
         self.failed += [f"{part.name} {part.why}" for part in parts if part.kind == "broken"]
@@ -167,34 +207,53 @@ class _Work:
         if self._foreign:
             self.ctx.note(f"scripts skipped, because this is not the running system: {', '.join(self._foreign)}")
 
-    def _parts(self, data: bytes) -> list[Part]:
+    def read(self) -> list[Part]:
+        """Split the document. Raises HandlerError if the document as a whole cannot be read."""
+        if self._parts is None:
+            self._parts = self._split()
+        return self._parts
+
+    def _split(self) -> list[Part]:
         from azurelite.userdata.decode import decode
         from azurelite.userdata.parts import split
         from azurelite.userdata.reading import unarchive
 
-        decoded = decode(data, unzstd=self._unzstd)
+        decoded = decode(self._data, unzstd=self._unzstd, budget=self._unpacking)
         for note in decoded.notes:
             self.ctx.note(note)
+
+        def unpack(packed: bytes) -> bytes:
+            return decode(packed, unzstd=self._unzstd, budget=self._unpacking).data
+
         found = []
-        for part in split(decoded.data, unpack=lambda packed: decode(packed, unzstd=self._unzstd).data):
+        for part in split(decoded.data, unpack=unpack):
             if part.kind != "archive":
                 found.append(part)
                 continue
             try:
-                inner = unarchive(part, label=self.source)
+                inner = unarchive(part, label=self.source, unpack=unpack)
             except ConfigError as error:
                 self.take(error)
             else:
+                self.failed += inner.problems
                 found += [
                     replace(p, kind="refused", why="an archive inside another") if p.kind == "archive" else p
-                    for p in inner
+                    for p in inner.parts
                 ]
         return found
 
+    def _manager(self) -> Optional[str]:
+        """The name of the package manager as cloud-config gives it; None in a foreign root, where it is not run."""
+        from azurelite.system.packages import find_manager
+
+        found = find_manager(self.ctx.system) if self.ctx.system.root.is_host else None
+        return None if found is None else found.name.partition("-")[0]
+
     def _note_unsupported(self, names: list[str]) -> None:
-        if names:
-            more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            self.ctx.note(f"skipped (unsupported or repeated): {'; '.join(names[:_SHOWN])}{more}")
+        for start in range(0, min(len(names), _MOST_NAMED), _SHOWN):
+            rest = len(names) - _MOST_NAMED if start + _SHOWN >= _MOST_NAMED else 0
+            more = f"; and {rest} more" if rest > 0 else ""
+            self.ctx.note(f"skipped (unsupported or repeated): {'; '.join(names[start : start + _SHOWN])}{more}")
 
     def _do(self, step: Step) -> None:
         from azurelite.userdata.steps import HandlerStep, ScriptStep
@@ -207,19 +266,25 @@ class _Work:
             self.take(guard(lambda: self._say(step.text)))
 
     def _apply(self, step: HandlerStep) -> None:
+        from azurelite.handlers.users import apply_leniently
+
         path = (step.section,)
         places = {(*path, *inner): place for inner, place in step.places.items()}
         config = replace(self.ctx.config, document=Document({}, places))
 
         def apply_handler() -> None:
             handler = bind_handler(HandlerEntry(step.handler, step.options, path), config)
-            handler.apply(self.ctx, handler.options)
+            if step.handler == "users":
+                apply_leniently(self.ctx, handler.options)
+            else:
+                handler.apply(self.ctx, handler.options)
 
         error = guard(apply_handler)
         if isinstance(error, ConfigProblemsError):  # each problem begins with its file and line
             self.failed += map(str, error.problems)
-        else:
-            self.take(error, f"{config.document.place(path)}: `{step.section}`: ")
+        elif error is not None:
+            label = f"{config.document.place(path)}: `{quotable_path(step.source or path)}`"
+            self.failed.append(f"{label}: {_with_places(str(error), step)}")
 
     def _script(self, step: ScriptStep) -> None:
         if not self.ctx.system.root.is_host:
@@ -324,12 +389,24 @@ class _Work:
                     f"it is compressed with zstd, and {program} is not installed: add it to the image, or use gzip"
                 )
         most = limit + 1 + len(_WHOLE)
-        out = b64decode(commands.run(["sh", "-c", _UNZSTD, str(most)], timeout=60, secret_input=Secret(data)))
+        timeout = self._unpacking.remaining()
+        out = b64decode(commands.run(["sh", "-c", _UNZSTD, str(most)], timeout=timeout, secret_input=Secret(data)))
         if out.endswith(_WHOLE):
             return out[: -len(_WHOLE)]
         if len(out) < most:
             raise HandlerError("its zstd data is damaged")
         return out  # truncated by `head`, because it is too long
+
+
+def _with_places(text: str, step: HandlerStep) -> str:
+    """The message, with the place in the cloud-config for each entry of the options, such as `accounts[3]`."""
+    import re
+
+    def place(found: re.Match[str]) -> str:
+        known = step.places.get((found[1], int(found[2])))
+        return found[0] if known is None or len(step.source) > 1 else str(known)
+
+    return re.sub(r"\b(accounts|users)\[([0-9]{1,6})\]", place, text)
 
 
 def _interpreter(data: bytes) -> list[str]:

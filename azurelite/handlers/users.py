@@ -12,7 +12,7 @@ from azurelite.config.load import Frequency
 from azurelite.errors import AzureliteError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.checks import days_of, find_shell, given_rules, grant, login_keys, right_of, wrong_group
-from azurelite.handlers.support.entries import Account, Group, inactive_days, refusals, shown
+from azurelite.handlers.support.entries import Account, Group, inactive_days, shown, without_flaws
 from azurelite.metadata import SshKey
 from azurelite.record import Record
 from azurelite.system.accounts.users import NewUser, User
@@ -45,6 +45,15 @@ def apply(ctx: Context, options: Options) -> None:
     Raises:
         HandlerError: some were refused or failed; it lists their positions and names. The others are created.
     """
+    _create(ctx, options, lenient=False)
+
+
+def apply_leniently(ctx: Context, options: Options) -> None:
+    """The same for user data: an account with a wrong field is created without the field. Raises HandlerError."""
+    _create(ctx, options, lenient=True)
+
+
+def _create(ctx: Context, options: Options, *, lenient: bool) -> None:
     refused: list[str] = []
     usable = []
     for number, group in enumerate(options.groups):
@@ -59,12 +68,12 @@ def apply(ctx: Context, options: Options) -> None:
         except AzureliteError as error:
             refused.append(f"{place} {shown(group.name)}: {error.message}")
     for number, account in enumerate(options.accounts):
-        problems = [*refusals(ctx, account)]
+        fit, problems = without_flaws(ctx, account)
         try:
-            if not problems:
-                _ensure(ctx, account)
+            if fit is not None and (lenient or not problems):
+                _ensure(ctx, fit)
         except AzureliteError as error:
-            problems = [error.message]
+            problems.append(error.message)
         if problems:
             refused.append(f"accounts[{number}] {shown(account.name)}: {'; '.join(problems)}")
     for place, group in usable:
@@ -93,13 +102,21 @@ def _ensure(ctx: Context, account: Account) -> None:
             accounts.complete(user, home=account.create_home)
         for group in account.groups:
             accounts.ensure_member(user, group)
+    locks = _locks(ctx, account, existed=existed)
     if account.password_for_existing or not existed:
-        _give_password(ctx, account)
-    if account.lock_password:
+        _give_password(ctx, account, locks=locks)
+    if locks:
         accounts.passwords.lock(name)
     for rule in (right, *rights):
         grant(ctx, rule)
     _add_keys(ctx, account, user)
+
+
+def _locks(ctx: Context, account: Account, *, existed: bool) -> bool:
+    """Whether the password of the account is to be locked."""
+    if account.lock_password != "new":  # noqa: S105 - no password
+        return account.lock_password is True
+    return not (existed and ctx.system.accounts.passwords.state(account.name) in ("set", "empty"))
 
 
 def _home(account: Account) -> str:
@@ -123,12 +140,14 @@ def _new(ctx: Context, account: Account) -> NewUser:
     )
 
 
-def _give_password(ctx: Context, account: Account) -> None:
+def _give_password(ctx: Context, account: Account, *, locks: bool) -> None:
     passwords = ctx.system.accounts.passwords
     given = account.hashed_password or account.plain_text_password
     if given is None:
         return
-    if account.lock_password:
+    if locks and account.lock_password == "new":  # noqa: S105 - no password
+        ctx.note(f"the password of {account.name} is locked, as in cloud-init: set `lock_passwd: false` to use it")
+    elif locks:
         ctx.note(f"the password of {account.name} is not set, because `lock_password` is true")
     elif account.hashed_password is not None:
         passwords.set_hash(account.name, account.hashed_password)

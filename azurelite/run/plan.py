@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from azurelite.config.condition import Condition
 
 _REASONS = {"username": "failed to determine username"}
+USER_DATA = "user_data"
 _NEVER_MISSING = ("raw", "provenance")  # fields that are never missing as a whole
 # PBKDF2 rounds for a digest of secrets: guessing a password from a record must cost more than from /etc/shadow.
 _ROUNDS = 20_000
@@ -104,9 +105,17 @@ def _unusable(handler: Handler, crawled: Crawl) -> Optional[Step]:
         if getattr(crawled.metadata, need) is None:
             return _lacking(handler, need, crawled)
     for field in handler.uses:
-        if field in crawled.lost:
+        if field in crawled.lost and not _replaced(handler, field, crawled.metadata):
             return Step(handler, blocked=crawled.lost[field], again=True)
     return None
+
+
+def _replaced(handler: Handler, field: str, metadata: Metadata) -> bool:
+    """Whether `user_data`, which uses the first of its sources that there is, can do without this one."""
+    if handler.name != USER_DATA:
+        return False
+    sources = handler.options.sources
+    return field not in sources or (not handler.required and any(getattr(metadata, name) for name in sources))
 
 
 def _unmet(handler: Handler, crawled: Crawl) -> Optional[Step]:

@@ -6,7 +6,8 @@ may begin with `-`, because not every manager supports `--`.
 
 from __future__ import annotations
 
-from typing import Callable, Mapping, Optional, Sequence
+import re
+from typing import Callable, Mapping, Optional, Sequence, Union
 
 from azurelite.clock import Deadline
 from azurelite.errors import CommandError
@@ -27,6 +28,20 @@ class Package(Record):
 
     def __str__(self) -> str:
         return self.name if self.version is None else f"{self.name} {self.version}"
+
+
+_NAME = r"@?[A-Za-z0-9][A-Za-z0-9+._:/~-]{0,199}(?<!-)"  # apt removes a package whose name ends with `-`
+_VERSION = r"[A-Za-z0-9][A-Za-z0-9+._:~^-]{0,99}"
+
+
+def package_of(entry: Union[str, Sequence[str]]) -> Package:
+    """The package that "NAME", "NAME=VERSION" or [NAME, VERSION] means. Raises ValueError; the name comes before it."""
+    words = entry.split("=", 1) if isinstance(entry, str) else list(entry)
+    if not 1 <= len(words) <= 2 or not re.fullmatch(_NAME, words[0]):
+        raise ValueError("must be the name of a package, NAME=VERSION or [NAME, VERSION]")
+    if len(words) == 2 and not re.fullmatch(_VERSION, words[1]):
+        raise ValueError("has an invalid version")
+    return Package(*words)
 
 
 class Manager(Record):

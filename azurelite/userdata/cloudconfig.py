@@ -5,15 +5,23 @@ What each section does is in `translate`.
 
 from __future__ import annotations
 
-from typing import Literal, Mapping, Optional, Union
+from typing import Any, Literal, Mapping, Optional, Union
 
 from azurelite.metadata import Secret
 from azurelite.record import Record
 
 Words = Union[str, tuple[str, ...]]  # a text separated by commas, or a list
 Number = Union[int, str]
+OFF = ("off", "false", False)  # the values that disable a section with a mode
 _Members = Mapping[str, Optional[Words]]
+PackageName = Union[str, tuple[str, ...]]
+PackageEntry = Union[str, tuple[str, ...], Mapping[str, tuple[PackageName, ...]]]
 CommandLine = Union[str, tuple[Union[str, int, float, bool], ...], None]
+# Where a single wrong field costs all of it: half of a file's entry could make it readable for everybody, half of
+# `power_state` could turn off a machine that was to stay on. Elsewhere only the field is lost.
+WHOLE = frozenset(
+    ("write_files[]", "chpasswd.users[]", "power_state", "swap", "growpart", "mount_default_fields", "users[].sudo")
+)
 
 
 class UserEntry(Record):
@@ -25,7 +33,7 @@ class UserEntry(Record):
     primary_group: Optional[str] = None
     groups: Optional[Words] = None
     create_groups: bool = True
-    sudo: Union[str, tuple[str, ...], bool, None] = None
+    sudo: Union[str, tuple[Optional[str], ...], bool, None] = None
     doas: Union[str, tuple[str, ...], None] = None
     lock_passwd: Optional[bool] = None
     passwd: Optional[Secret] = None
@@ -72,10 +80,13 @@ class FileEntry(Record):
     permissions: Optional[Number] = None
     append: bool = False
     defer: bool = False
+    source: Optional[Mapping[str, Any]] = None
 
     def __post_init__(self) -> None:
         if not self.path:
             raise ValueError("`path` is missing")
+        if self.source and self.content is None:  # content to download: an empty file would be worse than none
+            raise ValueError("`source` is not supported: use `content`")
 
 
 class Ntp(Record):
@@ -97,17 +108,25 @@ class Swap(Record):
 class PowerState(Record):
     """`power_state`."""
 
-    mode: Literal["poweroff", "reboot", "halt"] = "poweroff"
+    mode: Optional[Literal["poweroff", "reboot", "halt"]] = None
     delay: Optional[Number] = None
     message: Optional[str] = None
     condition: Union[bool, str, tuple[str, ...], None] = None
+
+    def __post_init__(self) -> None:
+        if self.mode is None:
+            raise ValueError("`mode` is missing: set poweroff, reboot or halt")
 
 
 class GrowPart(Record):
     """`growpart`."""
 
     mode: Union[bool, str] = "auto"
-    devices: tuple[str, ...] = ("/",)
+    devices: Words = ("/",)
+
+    def __post_init__(self) -> None:
+        if self.mode not in (*OFF, "auto", "growpart", "gpart", "growfs"):
+            raise ValueError("`mode` must be auto, growpart, gpart or off")
 
 
 class CloudConfig(Record):
@@ -138,7 +157,7 @@ class CloudConfig(Record):
     locale: Union[str, bool, None] = None
     ntp: Optional[Ntp] = None
     timezone: Optional[str] = None
-    packages: Optional[tuple[Union[str, tuple[str, ...]], ...]] = None
+    packages: Optional[tuple[PackageEntry, ...]] = None
     package_update: Optional[bool] = None
     package_upgrade: Optional[bool] = None
     apt_update: Optional[bool] = None

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+from azurelite.clock import Clock, Deadline
 from azurelite.errors import HandlerError
 from azurelite.record import Record
 
 LIMIT = 16 * 1024 * 1024  # bytes; Azure accepts 64 KiB, which can decompress to gigabytes (a decompression bomb)
+_PIECE = 1024 * 1024  # bytes that are unpacked between two looks at the clock
 _MOST_LAYERS = 4
 _MEMORY_LIMIT = 128 * 1024 * 1024  # bytes that the xz decoder may allocate
 _MAGIC = (
@@ -29,6 +31,33 @@ _TEXT_STARTS = (b"#", b"content-type:", b"mime-version:", b"{")
 _BYTE_ORDER_MARKS = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
+class Budget:
+    """What all parts of one document may take together: bytes when unpacked, and seconds.
+
+    A part that does not fit costs no bytes, so that a decompression bomb does not stop the parts after it.
+
+    Args:
+        clock: measures the time.
+        seconds: the time for unpacking.
+    """
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self.left = LIMIT
+        self._deadline = Deadline(clock, seconds)
+
+    def remaining(self) -> float:
+        """The seconds that are left. Raises HandlerError if there are none."""
+        if not self._deadline.remaining():
+            raise refused("unpacking it takes too long: compress it once, in fewer parts")
+        return self._deadline.remaining()
+
+    def spend(self, size: int) -> None:
+        """Take the bytes of an unpacked part. Raises HandlerError: there are not as many."""
+        if size > self.left:
+            raise refused(f"it and the parts before it have more than {LIMIT} bytes when decompressed")
+        self.left -= size
+
+
 class Decoded(Record):
     """The decompressed document.
 
@@ -41,7 +70,7 @@ class Decoded(Record):
     notes: tuple[str, ...] = ()
 
 
-def decode(data: bytes, *, unzstd: Callable[[bytes, int], bytes]) -> Decoded:
+def decode(data: bytes, *, unzstd: Callable[[bytes, int], bytes], budget: Budget) -> Decoded:
     """Decompress user data and convert it to UTF-8.
 
     Args:
@@ -56,7 +85,7 @@ def decode(data: bytes, *, unzstd: Callable[[bytes, int], bytes]) -> Decoded:
     for _ in range(_MOST_LAYERS):
         kind = _packed_as(data)
         if kind is not None:
-            data = _unpack(kind, data, unzstd)
+            data = _unpack(kind, data, unzstd, budget)
         elif _is_base64(data):
             data = _from_base64(data)
             notes.append("the data is base64-encoded twice: do not encode it yourself, Azure's tools already do")
@@ -72,20 +101,33 @@ def _packed_as(data: bytes) -> str | None:
     return next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
 
 
-def _unpack(kind: str, data: bytes, unzstd: Callable[[bytes, int], bytes]) -> bytes:
-    unpackers = {"gzip": lambda packed: gunzip(packed, LIMIT)[0], "bzip2": _bunzip2, "xz": _unxz}
+def _unpack(kind: str, data: bytes, unzstd: Callable[[bytes, int], bytes], budget: Budget) -> bytes:
+    def check() -> None:
+        budget.remaining()
+
+    limit = budget.left
+    unpackers: dict[str, Callable[[], bytes]] = {
+        "gzip": lambda: gunzip(data, limit, check)[0],
+        "bzip2": lambda: _bunzip2(data, limit, check),
+        "xz": lambda: _unxz(data, limit, check),
+        "zstd": lambda: unzstd(data, limit),
+    }
+    check()
     try:
-        out = unzstd(data, LIMIT) if kind == "zstd" else unpackers[kind](data)
+        out = unpackers[kind]()
     except ImportError as error:
         raise refused(f"it is compressed with {kind}, which this Python does not support: use gzip") from error
     except (ValueError, OSError, EOFError) as error:
         raise refused(f"its {kind} data is damaged") from error
-    if len(out) > LIMIT:
-        raise refused(f"it has more than {LIMIT} bytes when decompressed")
+    budget.spend(len(out))
     return out
 
 
-def gunzip(data: bytes, limit: int) -> tuple[bytes, bytes]:
+def _nothing() -> None:
+    """The check of data whose unpacking has no time limit."""
+
+
+def gunzip(data: bytes, limit: int, check: Callable[[], None] = _nothing) -> tuple[bytes, bytes]:
     """What the members of a gzip file hold, cut after `limit` bytes and one more; and what follows the last member.
 
     Raises:
@@ -94,44 +136,61 @@ def gunzip(data: bytes, limit: int) -> tuple[bytes, bytes]:
     """
     import zlib
 
-    return _members(data, b"\x1f\x8b", limit, lambda: zlib.decompressobj(wbits=31), zlib.error)
+    def piece(unpacker: Any, packed: bytes, most: int) -> tuple[bytes, bytes]:
+        return unpacker.decompress(packed, most), unpacker.unconsumed_tail
+
+    return _members(data, b"\x1f\x8b", limit, lambda: zlib.decompressobj(wbits=31), zlib.error, piece, check)
 
 
-def _bunzip2(data: bytes) -> bytes:
+def _bunzip2(data: bytes, limit: int, check: Callable[[], None]) -> bytes:
     import bz2
 
-    return _members(data, b"BZh", LIMIT, bz2.BZ2Decompressor, OSError)[0]
+    return _members(data, b"BZh", limit, bz2.BZ2Decompressor, OSError, _piece, check)[0]
+
+
+def _unxz(data: bytes, limit: int, check: Callable[[], None]) -> bytes:
+    import lzma
+
+    def make() -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY_LIMIT)
+
+    return _members(data, b"\xfd7zXZ\x00", limit, make, lzma.LZMAError, _piece, check)[0]
+
+
+def _piece(unpacker: Any, packed: bytes, most: int) -> tuple[bytes, bytes]:
+    """The next bytes of bzip2 and xz, whose unpackers keep what they have not used."""
+    return unpacker.decompress(packed, most), b""
 
 
 def _members(
-    data: bytes, magic: bytes, limit: int, make: Callable[[], Any], damaged: type[Exception]
+    data: bytes,
+    magic: bytes,
+    limit: int,
+    make: Callable[[], Any],
+    damaged: type[Exception],
+    piece: Callable[[Any, bytes, int], tuple[bytes, bytes]],
+    check: Callable[[], None],
 ) -> tuple[bytes, bytes]:
-    out = b""
-    while data.startswith(magic):  # more than one may follow
+    """Unpack all members that follow each other; `check` is called before each piece, and raises to stop."""
+    out: list[bytes] = []
+    size = 0
+    while data.startswith(magic):
         unpacker = make()
-        try:
-            out += unpacker.decompress(data, limit + 1 - len(out))
-        except damaged as error:
-            raise ValueError("damaged") from error
-        if len(out) > limit:
+        rest = data
+        while not unpacker.eof and size <= limit:
+            check()
+            try:
+                found, rest = piece(unpacker, rest, min(_PIECE, limit + 1 - size))
+            except damaged as error:
+                raise ValueError("damaged") from error
+            if not found and not unpacker.eof and not rest:
+                raise EOFError("cut off")
+            out.append(found)
+            size += len(found)
+        if size > limit:
             break
-        if not unpacker.eof:
-            raise EOFError("cut off")
         data = unpacker.unused_data.lstrip(b"\0")
-    return out, data
-
-
-def _unxz(data: bytes) -> bytes:
-    import lzma
-
-    unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY_LIMIT)
-    try:
-        out = unpacker.decompress(data, LIMIT + 1)
-    except lzma.LZMAError as error:
-        raise ValueError("damaged") from error
-    if not unpacker.eof and len(out) <= LIMIT:
-        raise EOFError("cut off")
-    return out
+    return b"".join(out), data
 
 
 def _is_base64(data: bytes) -> bool:

@@ -1,4 +1,6 @@
-"""Split user data into parts: parse MIME, and determine the kind of each part by its content type or first line.
+"""Split user data into parts: parse MIME, and determine the kind of each part by its content type and first line.
+
+Where they contradict each other, the first line counts: tools declare everything as a shell script.
 
 The content of a part is not examined further.
 """
@@ -6,7 +8,7 @@ The content of a part is not examined further.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Callable, Iterator, Literal, Optional
+from typing import TYPE_CHECKING, Callable, Iterator, Literal, Mapping, Optional
 
 from azurelite.errors import HandlerError
 from azurelite.record import Record, field, replace
@@ -34,9 +36,10 @@ _FIRST_LINES: tuple[tuple[bytes, Kind, str], ...] = (
     (b"#upstart-job", "refused", "an Upstart job"),
     (b"#ps1", "refused", "a PowerShell script"),
 )
+_PER_BOOT = "text/x-shellscript-per-boot"
 _TYPES: dict[str, tuple[Kind, str]] = {
     "text/x-shellscript": ("script", ""),
-    "text/x-shellscript-per-boot": ("script", ""),
+    _PER_BOOT: ("script", ""),
     "text/x-shellscript-per-instance": ("script", ""),
     "text/x-shellscript-per-once": ("script", ""),
     "text/cloud-config": ("cloud-config", ""),
@@ -49,6 +52,15 @@ _TYPES: dict[str, tuple[Kind, str]] = {
     "text/cloud-config-jsonp": ("refused", "a JSON patch of cloud-config"),
     "text/upstart-job": ("refused", "an Upstart job"),
 }
+_BLANK = b" \t\r\n\v\f\0\xef\xbb\xbf"  # white space, and the byte order mark of UTF-8
+# What the first line may say without contradicting the content type. A kind that is not listed is not questioned.
+_AGREEING: dict[Kind, tuple[Kind, ...]] = {
+    "script": ("script",),
+    "cloud-config": ("cloud-config",),
+    "archive": ("archive",),
+    "boothook": ("boothook", "script"),
+}
+_NONE: Mapping[str, object] = {}
 
 
 class Part(Record):
@@ -59,12 +71,16 @@ class Part(Record):
         kind: what it is; "refused": a kind that azurelite does not support; "broken": it cannot be read.
         data: its content.
         why: text for a message: what a "refused" part is, or what is wrong with a "broken" one.
+        note: a message about an oddity that was corrected.
+        merge: how a "cloud-config" part is merged with the earlier ones, from its headers.
     """
 
     name: str
     kind: Kind
     data: bytes = field(repr=False)
     why: str = ""
+    note: str = ""
+    merge: Optional[str] = None
 
 
 def split(data: bytes, *, unpack: Callable[[bytes], bytes]) -> list[Part]:
@@ -91,9 +107,12 @@ def split(data: bytes, *, unpack: Callable[[bytes], bytes]) -> list[Part]:
     return found
 
 
-def part_of(content: bytes, *, name: str, content_type: Optional[str] = None) -> Part:
-    """A part from another source (an archive). Its kind is determined by its content type, or else its first line."""
-    return _part(content, _harmless(name) or "part", content_type or "text/plain")
+def part_of(
+    content: bytes, *, name: str, content_type: Optional[str] = None, headers: Mapping[str, object] = _NONE
+) -> Part:
+    """A part from another source (an archive). Its kind is determined by its content type and its first line."""
+    found = _part(content, _harmless(name) or "part", (content_type or "text/plain").strip().lower())
+    return replace(found, merge=_merge_type(headers))
 
 
 def _leaf(piece: Message, number: str, unpack: Callable[[bytes], bytes]) -> Part:
@@ -107,23 +126,51 @@ def _leaf(piece: Message, number: str, unpack: Callable[[bytes], bytes]) -> Part
         return Part(name, "broken", b"", f"cannot be read: {error.message.partition(': ')[2] or error.message}")
     except _PARSER_ERRORS:
         return Part(name, "broken", b"", "cannot be read: its headers or its transfer encoding are damaged")
-    return _part(content, name, kind)
+    return replace(_part(content, name, kind), merge=_merge_type(dict(piece.items())))
+
+
+def _merge_type(headers: Mapping[str, object]) -> Optional[str]:
+    known = {name.lower().replace("_", "-"): str(value) for name, value in headers.items()}
+    return known.get("merge-type") or known.get("x-merge-type") or None
 
 
 def _part(data: bytes, name: str, content_type: str) -> Part:
     data = _unix_lines(data)
-    kind: Kind = "refused"
-    if re.match(rb"##\s*template:\s*jinja", data):
+    if re.match(rb"##\s*template:\s*jinja", data.lstrip(_BLANK), re.IGNORECASE):
         return Part(name, "refused", data, "a Jinja template")
-    if content_type in _TYPES:
-        kind, why = _TYPES[content_type]
-        if kind == "script" and not data.startswith(b"#!"):
-            return Part(name, "refused", data, "a script without `#!` in its first line")
-        return Part(name, kind, data, why)
-    for start, kind, why in _FIRST_LINES:
-        if data.startswith(start):
-            return Part(name, kind, data, why)
-    return Part(name, "refused", data, _guess(data))
+    said, said_why = _first_line(data)
+    declared, why = _TYPES.get(content_type, (None, ""))
+    note = ""
+    if declared is None or (said is not None and said not in _AGREEING.get(declared, (said,))):
+        if declared is not None:
+            note = f"{name} is declared as {content_type}, but its first line says {said_why or said}: that is used"
+        declared, why = said, said_why
+    if content_type == _PER_BOOT and declared == "script":
+        note = f"{name} is declared as {_PER_BOOT}, but it runs only once: install a service to run it at every boot"
+    if declared == "script" and said != "script":
+        return Part(name, "refused", data, "a script without `#!` in its first line")
+    if declared is None:
+        return Part(name, "refused", data, _guess(data))
+    return Part(name, declared, _from_first_line(data, declared), why, note)
+
+
+def _first_line(data: bytes) -> tuple[Optional[Kind], str]:
+    """The kind that the first line names, whatever its letter case and the white space before it."""
+    head = data.lstrip(_BLANK)[:_HEAD].lower()
+    return next(((kind, why) for start, kind, why in _FIRST_LINES if head.startswith(start)), (None, ""))
+
+
+def _from_first_line(data: bytes, kind: Kind) -> bytes:
+    """The content without what is before its first line, which templates leave there.
+
+    YAML keeps its lines and columns, for messages. A script loses its indentation: the kernel wants `#!` first.
+    """
+    rest = data.lstrip(_BLANK)
+    before = data[: len(data) - len(rest)]
+    if kind in ("cloud-config", "archive"):
+        return re.sub(rb"[^\n]", b" ", before.replace(b"\xef\xbb\xbf", b"")) + rest
+    indentation = before[before.rfind(b"\n") + 1 :]
+    return rest.replace(b"\n" + indentation, b"\n") if indentation else rest
 
 
 def _guess(data: bytes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Mapping, Optional, Union
+from typing import Any, Callable, Iterator, Mapping, Optional, Union
 
 from azurelite.metadata import Secret
 from azurelite.userdata.cloudconfig import Chpasswd, CloudConfig, UserEntry, Words
@@ -30,11 +30,17 @@ def words(value: Optional[Words]) -> list[str]:
 
 def clear(secret: Secret) -> str:
     """The text of a secret, for parsing it."""
-    return secret.reveal_bytes().decode()
+    return secret.reveal_bytes().decode(errors="replace")
 
 
-def account(entry: UserEntry, name: str) -> dict[str, Any]:
-    """One entry of the handler `users`. Raises ValueError."""
+def account(entry: UserEntry, name: str, *, refuse: Callable[[str, str], None]) -> dict[str, Any]:
+    """One entry of the handler `users`.
+
+    Args:
+        entry: the entry of the cloud-config.
+        name: the name of the account.
+        refuse: called with the name of a field that is not used, and why.
+    """
     options: dict[str, Any] = {"name": name, "create_groups": entry.create_groups}
     for key, option in _SIMPLE.items():
         value = getattr(entry, key)
@@ -45,12 +51,14 @@ def account(entry: UserEntry, name: str) -> dict[str, Any]:
     if entry.ssh_authorized_keys is not None:
         keys = entry.ssh_authorized_keys
         options["ssh_authorized_keys"] = [keys] if isinstance(keys, str) else list(keys)
-    options.update({key: whole(getattr(entry, key), key) for key in _NUMBERS if getattr(entry, key) is not None})
-    if entry.no_create_home:
+    options.update(_numbers(entry, refuse))
+    if entry.no_create_home or entry.system:
         options["create_home"] = False
     if entry.system:
         options["system"] = True
     options.update(_own_password(entry))
+    if entry.sudo is True:
+        refuse("sudo", 'it must be a rule such as "ALL=(ALL) NOPASSWD:ALL", or false')
     options.update(_rules(entry))
     return options
 
@@ -68,15 +76,24 @@ def groups(value: Any) -> list[dict[str, Any]]:
     return [{"name": name, "members": members} for name, members in found.items()]
 
 
-def passwords(config: CloudConfig, administrator: Optional[str]) -> Optional[dict[str, Any]]:
-    """Options of the handler `passwords`, or None if there is no password to set. Raises ValueError."""
+def passwords(
+    config: CloudConfig, administrator: Optional[str], refuse: Callable[[str, str], None]
+) -> Optional[dict[str, Any]]:
+    """Options of the handler `passwords`, or None if there is no password to set.
+
+    Args:
+        config: the cloud-config.
+        administrator: the account that `password` is for.
+        refuse: called with the key of a password that cannot be used, and why.
+    """
     users: list[dict[str, Any]] = []
     chpasswd = config.chpasswd or Chpasswd()
     if config.password is not None:
         if administrator is None:
-            raise ValueError("`password` is for the administrator, but Azure gave no user name: use `chpasswd.users`")
-        users.append(_password(administrator, clear(config.password)))
-    users += _listed(chpasswd.list)
+            refuse("password", "it is for the administrator, but Azure gave no user name: use `chpasswd.users`")
+        else:
+            users.append(_password(administrator, clear(config.password)))
+    users += _listed(chpasswd.list, refuse)
     for entry in chpasswd.users:
         secret = {} if entry.password is None or entry.type == "RANDOM" else {"password": entry.password}
         users.append({"name": entry.name, "type": entry.type, **secret})
@@ -92,6 +109,15 @@ def whole(value: Union[int, str], key: str) -> int:
     return int(value)
 
 
+def _numbers(entry: UserEntry, refuse: Callable[[str, str], None]) -> Iterator[tuple[str, int]]:
+    for key in _NUMBERS:
+        try:
+            if getattr(entry, key) is not None:
+                yield key, whole(getattr(entry, key), key)
+        except ValueError as error:
+            refuse(key, str(error))
+
+
 def _own_password(entry: UserEntry) -> dict[str, Any]:
     options: dict[str, Any] = {}
     hashed = entry.hashed_passwd or entry.passwd
@@ -105,25 +131,24 @@ def _own_password(entry: UserEntry) -> dict[str, Any]:
 
 
 def _rules(entry: UserEntry) -> dict[str, Any]:
-    if entry.sudo is True:
-        raise ValueError('`sudo` must be a rule such as "ALL=(ALL) NOPASSWD:ALL", or false')
     options: dict[str, Any] = {"sudo": "none"}
-    for key, given in (("sudo_rules", entry.sudo), ("doas_rules", entry.doas)):
+    for key, given in (("sudo_rules", None if entry.sudo is True else entry.sudo), ("doas_rules", entry.doas)):
         rules = [given] if isinstance(given, str) else list(given or ())
         if any(rules):
             options[key] = [rule for rule in rules if rule]
     return options
 
 
-def _listed(given: Any) -> list[dict[str, Any]]:
+def _listed(given: Any, refuse: Callable[[str, str], None]) -> list[dict[str, Any]]:
     texts = [given] if isinstance(given, Secret) else given or ()
     lines = [line.strip() for text in texts for line in clear(text).splitlines() if line.strip()]
     found = []
     for number, line in enumerate(lines, 1):
         name, colon, value = line.partition(":")
         if not colon or not name or not value:
-            raise ValueError(f"line {number} of `chpasswd.list` must be `name:password`")
-        found.append({"name": name, "type": "RANDOM"} if value in _RANDOM else _password(name, value))
+            refuse("chpasswd", f"line {number} of `chpasswd.list` must be `name:password`")
+        else:
+            found.append({"name": name, "type": "RANDOM"} if value in _RANDOM else _password(name, value))
     return found
 
 

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Mapping, Optional, Sequence, Union
 
+from azurelite.config.document import KeyPath
 from azurelite.config.sizes import parse_size
 from azurelite.metadata import Secret
-from azurelite.userdata.cloudconfig import CloudConfig, FileEntry, Swap
+from azurelite.system.packages import package_of
+from azurelite.userdata.cloudconfig import OFF, CloudConfig, FileEntry, PackageName, Swap
 from azurelite.userdata.people import whole
 
-OFF = ("off", "false", False)  # the values that disable a section with a mode
 _MOUNT_FIELDS = (None, None, "auto", "defaults,nofail", "0", "2")
 _SHORT_DEVICE = r"(x?[shv]d[a-z]+\d*|nvme\d+n\d+(p\d+)?|sr\d+)"
 _PASSWORDS: Mapping[Union[bool, str], str] = {
-    **dict.fromkeys(("true", "yes", "on"), "yes"),
-    **dict.fromkeys(("false", "no", "off"), "no"),
+    **dict.fromkeys(("true", "yes", "on", "1"), "yes"),
+    **dict.fromkeys(("false", "no", "off", "0"), "no"),
 }
 
 
-def file(entry: FileEntry, *, packed: bool) -> dict[str, Any]:
-    """An entry of the handler `write_files`.
-
-    Args:
-        entry: the entry of the cloud-config.
-        packed: the content is tagged `!!binary`, so it is base64 in addition to `encoding`.
-    """
+def file(entry: FileEntry) -> dict[str, Any]:
+    """An entry of the handler `write_files`."""
     options: dict[str, Any] = {"path": entry.path, "content": entry.content or Secret("")}
     encoding = entry.encoding
-    if packed:
-        encoding = {"gzip": "gz+b64", "gz": "gz+b64", None: "b64"}.get(encoding, encoding)
+    if encoding is not None and isinstance(options["content"].reveal(), bytes):  # `!!binary`: base64 is decoded already
+        encoding = re.sub(r"\+?b(ase)?64$", "", encoding) or None
     given = {
         "encoding": encoding,
         "owner": entry.owner,
@@ -52,43 +48,76 @@ def swap(wanted: Optional[Swap]) -> Optional[dict[str, Any]]:
     return {"path": wanted.filename, "size": size if most is None else min(size, most)}
 
 
-def mount_fields(given: Sequence[Any], defaults: Sequence[Any]) -> Optional[dict[str, Any]]:
-    """An entry of the handler `mounts`, or None for an entry that disables a mount. Raises ValueError."""
+def mounts(
+    given: Sequence[Sequence[Any]], defaults: Sequence[Any], refuse: Callable[[int, str], None]
+) -> dict[int, dict[str, Any]]:
+    """Entries of the handler `mounts`, by their positions in the cloud-config.
+
+    Args:
+        given: the section.
+        defaults: the section `mount_default_fields`.
+        refuse: called with the position of an entry that cannot be used, and why.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for i, entry in enumerate(given):
+        try:
+            fields = _mount_fields(entry, defaults)
+        except ValueError as error:
+            refuse(i, str(error))
+            continue
+        if fields["path"] is None:  # takes back the earlier entries of the device
+            found = {other: known for other, known in found.items() if known["device"] != fields["device"]}
+            continue
+        if fields["type"] == "swap":
+            del fields["path"]
+        again = next((other for other, known in found.items() if known.get("path", "") == fields.get("path")), None)
+        if again is not None:
+            refuse(i, f"`mounts[{again}]` has the same path: remove one of them")
+        else:
+            found[i] = fields
+    return found
+
+
+def _mount_fields(given: Sequence[Any], defaults: Sequence[Any]) -> dict[str, Any]:
+    """The six fields of a mount; `path` is None for an entry that disables a mount. Raises ValueError."""
     defaults = (*defaults, *_MOUNT_FIELDS[len(defaults) :])
     fields = [*given, *[None] * 6][:6]
     device, path, kind, options, dump, check = (
         default if value is None else value for value, default in zip(fields, defaults)
     )
-    if device is None or path is None:
-        return None
-    where = {} if kind == "swap" else {"path": str(path)}
+    if device is None:
+        raise ValueError("it has no device: write [device, path]")
     return {
         "device": f"/dev/{device}" if re.fullmatch(_SHORT_DEVICE, str(device)) else str(device),
-        **where,
+        "path": None if path is None else str(path),
         "type": str(kind),
         "options": str(options),
-        "dump": whole(dump or 0, "mounts"),
-        "check": whole(check or 0, "mounts"),
+        "dump": whole(dump or 0, "the fifth field"),
+        "check": whole(check or 0, "the sixth field"),
     }
 
 
-def hostname(config: CloudConfig) -> dict[str, Any]:
-    """Options of the handler `hostname`; empty if there is nothing to set. Raises ValueError."""
+def hostname(config: CloudConfig) -> tuple[dict[str, Any], Optional[str]]:
+    """Options of the handler `hostname`, empty if there is nothing to set; and the part of `fqdn` that is not used.
+
+    As in cloud-init, `hostname` is the name of the machine, else the first label of `fqdn`, and `fqdn` is the whole
+    name where it is preferred.
+    """
     options: dict[str, Any] = {}
+    unused = None
     if config.hostname or config.fqdn:
         if config.preserve_hostname:
-            return {}
-        first, _, domain = (config.fqdn or config.hostname or "").partition(".")
-        name = (config.hostname or first).partition(".")[0]
-        if name != first:
-            raise ValueError("the first label of `fqdn` must be `hostname`")
+            return {}, None
+        label, _, domain = (config.fqdn or config.hostname or "").partition(".")
+        name = label if config.prefer_fqdn_over_hostname or not config.hostname else config.hostname.partition(".")[0]
+        unused = label if name != label else None
         options = {"name": name}
         if domain:
             options["domain"] = domain
             options["fqdn"] = "domain" if config.prefer_fqdn_over_hostname else "short"
     if config.manage_etc_hosts is not None:
         options["hosts"] = config.manage_etc_hosts not in OFF
-    return options
+    return options, unused
 
 
 def password_authentication(wanted: Union[bool, str, None]) -> Optional[str]:
@@ -102,22 +131,50 @@ def password_authentication(wanted: Union[bool, str, None]) -> Optional[str]:
     return _PASSWORDS[wanted.lower()]
 
 
-def packages(config: CloudConfig) -> dict[str, Any]:
-    """Options of the handler `packages`; empty if there is nothing to do. Raises ValueError."""
-    names = [item if isinstance(item, str) else list(item) for item in config.packages or ()]
-    if any(isinstance(item, list) and len(item) != 2 for item in names):
-        raise ValueError("an item that is a list must be [name, version]")
-    options: dict[str, Any] = {"install": names} if names else {}
+def packages(
+    config: CloudConfig, manager: Callable[[], Optional[str]], refuse: Callable[[KeyPath, str, bool], None]
+) -> tuple[dict[str, Any], list[KeyPath]]:
+    """Options of the handler `packages`, empty if there is nothing to do; and the paths of the packages to install.
+
+    Args:
+        config: the cloud-config.
+        manager: returns the name of this system's package manager, None where there is none.
+        refuse: called with the path of an item that is not installed, why, and whether it is a mistake.
+    """
+    listed: list[tuple[KeyPath, PackageName]] = []
+    for i, item in enumerate(config.packages or ()):
+        if not isinstance(item, Mapping):
+            listed.append((("packages", i), item))
+            continue
+        for name, inner in item.items():
+            if name == manager() or (manager() is None and name != "snap"):
+                listed += [(("packages", i, name, j), one) for j, one in enumerate(inner)]
+            else:
+                refuse(("packages", i, name), f"{name} is not the package manager of this system", False)
+    found = []
+    for path, one in listed:
+        try:
+            package_of(one)
+        except ValueError as error:
+            refuse(path, str(error), True)
+        else:
+            found.append((path, one if isinstance(one, str) else list(one)))
+    options: dict[str, Any] = {"install": [one for _, one in found]} if found else {}
     update = config.apt_update if config.package_update is None else config.package_update
-    if update or (names and update is not None):
+    if update or (found and update is not None):
         options["update"] = update
     if config.package_upgrade or config.apt_upgrade:
         options["upgrade"] = True
-    return options
+    return options, [path for path, _ in found]
 
 
 def _bytes(value: Any, key: str) -> int:
+    """A size as cloud-init reads it, for example `1G`, `512MB` or `.5T`. Raises ValueError."""
+    text = str(value)
+    fraction = re.fullmatch(r"(?:[0-9]{0,15}\.[0-9]{1,9})\s?([KMGT]?)B?", text)
     try:
-        return parse_size(str(value))
+        if fraction is not None:
+            return int(float(text.rstrip("KMGTB ")) * parse_size(f"1{fraction[1]}"))
+        return parse_size(text)
     except ValueError as error:
         raise ValueError(f"`{key}` must be a number of bytes, or a number with K, M, G or T") from error

@@ -18,12 +18,14 @@ class HandlerStep(Record):
         handler: the handler's name.
         options: its options, as in the YAML of the configuration; they may hold secrets.
         places: the files and lines of the options in the cloud-config.
+        source: the path of the item that it comes from, where it is only one; else of the section.
     """
 
     section: str
     handler: str
     options: dict[str, Any] = field(repr=False)
     places: Mapping[KeyPath, Place] = field(default_factory=dict, repr=False)
+    source: KeyPath = ()
 
 
 class ScriptStep(Record):

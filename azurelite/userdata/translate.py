@@ -6,11 +6,11 @@ This module knows which handler each section belongs to. Keys without a handler 
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 from azurelite.config.document import KeyPath, Place, quotable_path
 from azurelite.userdata import people, sections
-from azurelite.userdata.cloudconfig import CloudConfig, CommandLine, FileEntry, UserEntry
+from azurelite.userdata.cloudconfig import OFF, CloudConfig, CommandLine, FileEntry, UserEntry
 from azurelite.userdata.parts import Part
 from azurelite.userdata.reading import Reading
 from azurelite.userdata.steps import HandlerStep, MessageStep, ScriptStep, Step
@@ -24,6 +24,9 @@ class Translation:
         administrator: the name of the administrator's account, which cloud-init calls the default user.
         scripts: parts that are scripts.
         boothooks: parts to run before everything else.
+        keys: the administrator's public keys, for another default user.
+        manager: returns the name of this system's package manager, None where there is none.
+        exists: whether there is an account of that name now.
 
     Attributes:
         problems: messages about refused sections.
@@ -37,26 +40,36 @@ class Translation:
         administrator: Optional[str],
         scripts: Sequence[Part] = (),
         boothooks: Sequence[Part] = (),
+        keys: Sequence[str] = (),
+        manager: Callable[[], Optional[str]] = lambda: None,
+        exists: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._reading = reading
         self._config: CloudConfig = reading.config
         self._administrator = administrator
         self._scripts = scripts
         self._boothooks = boothooks
+        self._keys_given = keys
+        self._manager = manager
+        self._exists = exists
+        self._users_steps: list[HandlerStep] = []
+        self._default = _own_name(self._config.user) or administrator
         self.problems: list[str] = []
         self.left_out: list[str] = []
 
     def steps(self) -> list[Step]:
         """All steps, in order."""
         done: list[Step] = [boothook(part) for part in self._boothooks]
-        for key, section in (
+        self._users_steps = list(self._users())
+        order: tuple[tuple[str, Callable[[], Iterable[Step]]], ...] = (
             ("bootcmd", self._bootcmd),
             ("write_files", self._files),
             ("growpart", self._growroot),
             ("swap", self._swap),
             ("mounts", self._mounts),
             ("hostname", self._hostname),
-            ("users", self._users),
+            ("users", lambda: self._users_steps),
+            ("write_files", self._files_of_accounts),
             ("ssh_authorized_keys", self._keys),
             ("ssh_genkeytypes", self._host_keys),
             ("ssh_pwauth", self._sshd),
@@ -68,11 +81,12 @@ class Translation:
             ("runcmd", self._final_scripts),
             ("final_message", self._message),
             ("power_state", self._power),
-        ):
+        )
+        for key, section in order:
             try:
                 done += section()
             except ValueError as error:
-                self.problems.append(f"{self._place((key,))}: `{key}`: {error}")
+                self._refuse((key,), str(error))
         return list(_with_unique_names(done))
 
     def _place(self, path: KeyPath) -> str:
@@ -80,6 +94,9 @@ class Translation:
 
     def _leave_out(self, path: KeyPath, why: str = "") -> None:
         self.left_out.append(f"`{quotable_path(path)}` ({self._place(path)}{', ' if why else ''}{why})")
+
+    def _refuse(self, path: KeyPath, why: str) -> None:
+        self.problems.append(f"{self._place(path)}: `{quotable_path(path)}`: {why}")
 
     def _step(
         self, section: str, handler: str, options: dict[str, Any], moved: Optional[Mapping[KeyPath, KeyPath]] = None
@@ -93,37 +110,66 @@ class Translation:
             moved: path of an option -> path in the cloud-config, for options that come from there.
         """
         known = self._reading.document.places
-        places: dict[KeyPath, Place] = {(): known[(section,)]} if (section,) in known else {}
+        item = next(iter(moved.values())) if moved and len(moved) == 1 else ()
+        origin = item if len(item) == 2 and isinstance(item[1], int) else (section,)
+        places: dict[KeyPath, Place] = {(): known[origin]} if origin in known else {}
         for option, source in (moved or {}).items():
             for path, place in known.items():
                 if path[: len(source)] == source:
                     places[(*option, *path[len(source) :])] = place
-        return HandlerStep(section, handler, options, places)
+        return HandlerStep(section, handler, options, places, origin)
 
     def _bootcmd(self) -> Iterator[Step]:
         if self._config.bootcmd:
             yield shell_script(self._config.bootcmd, name="bootcmd")
 
     def _files(self) -> Iterator[Step]:
-        return self._write(lambda entry: not entry.defer)
+        return self._write(lambda entry: not self._is_late(entry) and not self._waits(entry))
+
+    def _files_of_accounts(self) -> Iterator[Step]:
+        return self._write(lambda entry: not self._is_late(entry) and self._waits(entry))
 
     def _deferred_files(self) -> Iterator[Step]:
-        return self._write(lambda entry: entry.defer)
+        return self._write(self._is_late)
+
+    def _is_late(self, entry: FileEntry) -> bool:
+        """Whether the file is written after the packages: by its own `defer`, or because they may bring its owner."""
+        user = (entry.owner or "").partition(":")[0]
+        if entry.defer or not self._config.packages or user in ("", "root") or user.isdigit():
+            return entry.defer
+        return not self._waits(entry) and not self._exists(user)
+
+    def _waits(self, entry: FileEntry) -> bool:
+        """Whether the file's owner, or the home that it is in, is created by this document, after the first files."""
+        accounts = [one for step in self._users_steps for one in step.options["accounts"]]
+        groups = [one["name"] for step in self._users_steps for one in step.options["groups"]]
+        users = {one["name"] for one in accounts}
+        for one in accounts:
+            groups += [one["name"], *one.get("groups", ()), one.get("primary_group")]
+        user, _, group = (entry.owner or "").partition(":")
+        homes = {one.get("home", f"/home/{one['name']}").rstrip("/") for one in accounts} - {""}
+        return user in users or group in groups or entry.path.startswith(tuple(f"{home}/" for home in homes))
 
     def _write(self, wanted: Callable[[FileEntry], bool]) -> Iterator[Step]:
         """One step per file, so that a refused file does not stop the others."""
-        for i, entry in zip(self._reading.indexes.get("write_files", ()), self._config.write_files or ()):
+        for i, entry in enumerate(self._config.write_files or ()):
             if wanted(entry):
-                file = sections.file(entry, packed=i in self._reading.packed)
-                yield self._step("write_files", "write_files", {"files": [file]}, {("files", 0): ("write_files", i)})
+                source = self._reading.source("write_files", i)
+                if entry.source:
+                    self._leave_out((*source, "source"), "`content` is written")
+                moved: dict[KeyPath, KeyPath] = {("files", 0): source}
+                yield self._step("write_files", "write_files", {"files": [sections.file(entry)]}, moved)
 
     def _growroot(self) -> Iterator[Step]:
         grow, resize = self._config.growpart, self._config.resize_rootfs
         section = "growpart" if grow is not None else "resize_rootfs"
-        if grow is not None and grow.devices != ("/",):
+        if resize not in (None, True, "true", "noblock", *OFF):
+            self._refuse(("resize_rootfs",), 'it must be true, false or "noblock"')
+            resize = None
+        if grow is not None and people.words(grow.devices) != ["/"]:
             self._leave_out(("growpart", "devices"), "only the root file system is grown")
-        off = grow.mode in sections.OFF if grow is not None else resize in (None, *sections.OFF)
-        if grow is not None and not off and resize in sections.OFF:
+        off = grow.mode in OFF if grow is not None else resize in (None, *OFF)
+        if grow is not None and not off and resize in OFF:
             self._leave_out(("resize_rootfs",), "the file system is always grown with its partition")
         if not off:
             yield self._step(section, "growroot", {})
@@ -134,25 +180,31 @@ class Translation:
             yield self._step("swap", "swap", options)
 
     def _mounts(self) -> Iterator[Step]:
-        entries: list[dict[str, Any]] = []
-        moved: dict[KeyPath, KeyPath] = {}
-        for i, given in enumerate(self._config.mounts or ()):
-            fields = sections.mount_fields(given, self._config.mount_default_fields or ())
-            if fields and re.match(r"ephemeral\d", fields["device"]):
-                self._leave_out(("mounts", i), "use the handler resource_disk for the temporary disk")
-            elif fields:
-                moved[("entries", len(entries))] = ("mounts", i)
-                entries.append(fields)
-        if entries:
-            yield self._step("mounts", "mounts", {"entries": entries}, moved)
+        """One step per entry, so that a refused one does not stop the others."""
+
+        def source(i: int) -> KeyPath:
+            return self._reading.source("mounts", i)
+
+        entries = sections.mounts(
+            self._config.mounts or (),
+            self._config.mount_default_fields or (),
+            lambda i, why: self._refuse(source(i), why),
+        )
+        for i, fields in entries.items():
+            if re.match(r"ephemeral\d", fields["device"]):
+                self._leave_out(source(i), "use the handler resource_disk for the temporary disk")
+            else:
+                yield self._step("mounts", "mounts", {"entries": [fields]}, {("entries", 0): source(i)})
 
     def _hostname(self) -> Iterator[Step]:
-        options = sections.hostname(self._config)
+        options, unused = sections.hostname(self._config)
+        if unused is not None:
+            self._leave_out(("fqdn",), f"its first label: the name is {options['name']}, from `hostname`")
         if options:
             section = next((key for key in ("hostname", "fqdn") if getattr(self._config, key)), "manage_etc_hosts")
             yield self._step(section, "hostname", options, {("name",): (section,)})
 
-    def _users(self) -> Iterator[Step]:
+    def _users(self) -> Iterator[HandlerStep]:
         accounts: list[dict[str, Any]] = []
         moved: dict[KeyPath, KeyPath] = {}
         for source, entry in self._people():
@@ -161,7 +213,7 @@ class Translation:
                     moved[("accounts", len(accounts))] = source
                     accounts.append(account)
             except ValueError as error:
-                self.problems.append(f"{self._place(source)}: `{quotable_path(source)}`: {error}")
+                self._refuse(source, str(error))
         groups = people.groups(self._config.groups)
         if groups or accounts:
             section = "users" if accounts else "groups"
@@ -175,24 +227,45 @@ class Translation:
         if isinstance(users, str):
             yield ("users",), users
         else:
-            yield from ((("users", i), entry) for i, entry in zip(self._reading.indexes.get("users", ()), users or ()))
+            yield from ((self._reading.source("users", i), entry) for i, entry in enumerate(users or ()))
 
     def _accounts(self, entry: Any, source: KeyPath) -> Iterator[dict[str, Any]]:
         if isinstance(entry, UserEntry):
             if entry.name is None and source != ("user",):
                 raise ValueError("`name` is missing")
-            name = self._administrator if entry.name in (None, "default") else entry.name
+            name = self._default if entry.name in (None, "default") else entry.name
             if name is None:
                 raise ValueError("it is for the administrator, but Azure gave no user name: add `name`")
-            yield people.account(entry, name)
+            yield self._account(entry, name, source)
             return
         for name in people.words(entry):
-            if name not in ("default", self._administrator):  # the handler `user` creates the administrator's account
-                yield people.account(UserEntry(), name)
+            # The handler `user` creates the administrator's account, `user` the default user's.
+            known = ("default", self._administrator, *(() if source == ("user",) else (self._default,)))
+            if name not in known:
+                yield self._account(UserEntry(), name, source)
+
+    def _account(self, entry: UserEntry, name: str, source: KeyPath) -> dict[str, Any]:
+        options = people.account(entry, name, refuse=lambda key, why: self._refuse((*source, key), why))
+        if source == ("user",) and name != self._administrator:  # it has what the administrator gets from Azure
+            given = self._config.ssh_authorized_keys
+            more = [given] if isinstance(given, str) else list(given or ())
+            keys = [*options.get("ssh_authorized_keys", ()), *self._keys_given, *more]
+            options.update({"ssh_authorized_keys": keys} if keys else {})
+            if entry.sudo is None:
+                options["sudo"] = "auto"
+        passwords = {"hashed_password", "plain_text_password"} & options.keys()
+        if passwords and "lock_password" not in options and name != self._administrator and name not in self._changed():
+            options["lock_password"] = "new"  # noqa: S105 - no password
+        return options
+
+    def _changed(self) -> set[str]:
+        """The accounts that get a password from `chpasswd` or `password`."""
+        options = people.passwords(self._config, self._default, lambda *_: None)
+        return {user["name"] for user in (options or {"users": ()})["users"] if "password" in user}
 
     def _keys(self) -> Iterator[Step]:
         keys = self._config.ssh_authorized_keys
-        if keys:
+        if keys and self._default == self._administrator:
             listed = [keys] if isinstance(keys, str) else list(keys)
             moved: dict[KeyPath, KeyPath] = {("keys",): ("ssh_authorized_keys",)}
             yield self._step("ssh_authorized_keys", "ssh_keys", {"keys": listed}, moved)
@@ -212,7 +285,7 @@ class Translation:
             yield self._step("ssh_pwauth", "sshd", {"password_authentication": wanted})
 
     def _passwords(self) -> Iterator[Step]:
-        options = people.passwords(self._config, self._administrator)
+        options = people.passwords(self._config, self._default, lambda key, why: self._refuse((key,), why))
         if options is not None:
             section = "password" if self._config.password is not None else "chpasswd"
             yield self._step(section, "passwords", options)
@@ -231,11 +304,23 @@ class Translation:
             yield self._step("ntp", "time_sync", options, {(key,): ("ntp", key) for key in options})
 
     def _packages(self) -> Iterator[Step]:
-        options = sections.packages(self._config)
-        if options:
+        def refuse(path: KeyPath, why: str, mistake: bool) -> None:
+            (self._refuse if mistake else self._leave_out)(self._item(path), why)
+
+        options, paths = sections.packages(self._config, self._manager, refuse)
+        if options == {"update": True}:
+            key = "package_update" if self._config.package_update else "apt_update"
+            self._leave_out((key,), "nothing is installed or upgraded")
+        elif options:
             keys = ("packages", "package_update", "package_upgrade", "apt_update", "apt_upgrade")
             section = next(key for key in keys if getattr(self._config, key))
-            yield self._step(section, "packages", options, {("install",): ("packages",)})
+            moved: dict[KeyPath, KeyPath] = {("install", i): self._item(path) for i, path in enumerate(paths)}
+            yield self._step(section, "packages", options, moved)
+
+    def _item(self, path: KeyPath) -> KeyPath:
+        """The path in the document of a package, which may be in a list of a package manager."""
+        outer = self._reading.source(*path[:2])
+        return self._reading.source(*outer, *path[2:]) if len(path) == 4 else (*outer, *path[2:])
 
     def _final_scripts(self) -> Iterator[Step]:
         """The scripts sorted by name, as cloud-init runs them: that is the purpose of names such as `10-first.sh`."""
@@ -255,6 +340,12 @@ class Translation:
             options = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
             options = {key: value for key, value in options.items() if value is not None}
             yield self._step("power_state", "power_state", options, {(key,): ("power_state", key) for key in options})
+
+
+def _own_name(user: Union[str, UserEntry, None]) -> Optional[str]:
+    """The name in the section `user`."""
+    name = user.name if isinstance(user, UserEntry) else next(iter(people.words(user)), None)
+    return None if name == "default" else name
 
 
 def _with_unique_names(steps: Sequence[Step]) -> Iterator[Step]:
@@ -290,7 +381,7 @@ def shell_script(commands: Iterable[CommandLine], *, name: str) -> ScriptStep:
 
 def boothook(part: Part) -> ScriptStep:
     """The script of a part of the kind "boothook"; without `#!` it is run by /bin/sh."""
-    data = part.data[len(_HOOK) :].lstrip() if part.data.startswith(_HOOK) else part.data
+    data = part.data[len(_HOOK) :].lstrip() if part.data[: len(_HOOK)].lower() == _HOOK else part.data
     return ScriptStep(part.name, data if data.startswith(b"#!") else b"#!/bin/sh\n" + data)
 
 

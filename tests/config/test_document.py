@@ -237,14 +237,6 @@ def test_no_value_is_ever_in_a_message(text: str) -> None:
     assert CANARY not in repr(caught.value.data)
 
 
-def test_a_duplicate_key_can_be_reported_and_accepted() -> None:
-    told: list[tuple[str, str]] = []
-    text = b"a: 1\nb: {c: 1, c: 2}\na: 3"
-    document = parse_document(text, file="f", on_duplicate=lambda place, key: told.append((place, key)))
-    assert document.data == {"a": 3, "b": {"c": 2}}
-    assert told == [("f:2:11", "c"), ("f:3:1", "a")]
-
-
 @pytest.mark.parametrize("text", ["", "a: 1", "# nothing"])
 def test_a_document_knows_its_file(text: str) -> None:
     assert parse(text).file == "f.yaml"

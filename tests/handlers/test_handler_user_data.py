@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import logging
 import re
@@ -170,8 +171,36 @@ def check_hostname(guest: Guest) -> None:
 def check_wrong(guest: Guest) -> None:
     check_place(guest)
     assert re.search("^ilse:", guest.text("etc/passwd"), re.M)
-    assert not re.search("^ott:", guest.text("etc/passwd"), re.M)
+    assert re.search("^ott:", guest.text("etc/passwd"), re.M)
     assert guest.text("etc/hostname") == "localhost\n"
+
+
+def check_forms(guest: Guest) -> None:
+    passwd, group = guest.text("etc/passwd"), guest.text("etc/group")
+    assert [name for name in ("mara", "ott", "brin", "gone") if re.search(f"^{name}:", passwd, re.M)] == [
+        "mara",
+        "ott",
+        "brin",
+    ]
+    assert re.search("^builders:.*:mara$", group, re.M)
+    assert re.search("^oils:", group, re.M)
+    assert re.search("^ott:[*]:", guest.text("etc/shadow"), re.M)
+    assert not guest.path("home/ott").exists()  # a system account has no home
+    assert "mara@desk" in guest.text("home/mara/.ssh/authorized_keys")
+
+
+def check_stores(guest: Guest) -> None:
+    lines = [line.split()[:3] for line in guest.text("etc/fstab").splitlines() if not line.startswith("#")]
+    assert lines == [["/srv/swap", "none", "swap"], ["LABEL=store", "/srv/store", "xfs"]]
+    assert guest.text("etc/hostname") == "lantern\n"
+    assert "lantern.harbour.example" in guest.text("etc/hosts")
+
+
+def check_later(guest: Guest) -> None:
+    mara = guest.path("home/mara").stat().st_uid
+    assert guest.path("home/mara/.vimrc").stat().st_uid == mara > 0
+    assert guest.path("srv/lamp/oil").stat().st_gid > 0
+    assert (guest.text("srv/lamp/oil"), guest.text("etc/lamp")) == ("inside\n", "early")
 
 
 def check_nothing(guest: Guest) -> None:
@@ -182,7 +211,7 @@ def check_nothing(guest: Guest) -> None:
 # example -> check of the result, parts of the note about unsupported keys, parts of the error, parts of other notes
 EXAMPLE_CASES: list[tuple[str, Callable[[Guest], None], list[str], list[str], list[str]]] = [
     ("users-groups", check_users, ["`users[3].ssh_import_id` (user_data:24:5)"], [], []),
-    ("write-files", check_files, ["`write_files[5].source` (user_data:24:5)"], ["user_data:23:5: `write_files[5]`: `source` is not supported"], []),
+    ("write-files", check_files, [], ["user_data:23:5: `write_files[5]`: `source` is not supported"], []),
     ("commands", check_nothing, [], [], ["bootcmd, runcmd"]),
     ("packages", check_nothing, ["`package_reboot_if_required` (user_data:4:1)"], [], ["packages"]),
     ("ssh-keys", check_keys, ["`ssh_keys`", "`no_ssh_fingerprints`"], [], []),
@@ -202,9 +231,14 @@ EXAMPLE_CASES: list[tuple[str, Callable[[Guest], None], list[str], list[str], li
         "wrong",
         check_wrong,
         ["`packges` (user_data:12:1, did you mean `packages`?)"],
-        ["user_data:3:1: `hostname`", "user_data:5:1: `runcmd`", "user_data:8:5: `users[1]`", "user_data:10:5: `write_files.files[0]`", "user_data:11:1: `ssh_pwauth`"],
+        ["user_data:3:1: `hostname`", "user_data:5:1: `runcmd`", "`users[1].", "user_data:10:5: `write_files.files[0]`", "user_data:11:1: `ssh_pwauth`"],
         [],
     ),
+    ("services", check_place, ["`snap` (user_data:3:1)", "`lxd`", "`landscape`", "`mcollective`", "`reporting`", "`rh_subscription`", "`ubuntu_pro`", "`wireguard`", "`vendor_data`", "`keyboard`", "`zypper`", "`apk_repos`", "`rsyslog`", "`ssh_import_id`", "`locale_configfile`"], [], []),
+    ("users-forms", check_forms, ["`defaults` (user_data:3:1)"], ["user_data:8:3 'mara': group '900'"], ["the password of ott is locked"]),
+    ("mounts-forms", check_stores, ["`fqdn` (user_data:16:1", "`packages[2].snap` (user_data:13:48"], ["user_data:13:64: `packages[3]`", "user_data:8:5: "], ["packages"]),
+    ("boothook", check_nothing, [], [], ["part-001"]),
+    ("later", check_later, ["`write_files[2].source` (user_data:6:39"], [], []),
     ("template", check_nothing, ["part-001 is a Jinja template"], [], []),
     ("archive", check_place, ["part-001-003 is a list of URLs"], [], ["part-001-002"]),
 ]  # fmt: skip
@@ -284,24 +318,77 @@ def test_every_example_has_its_expectation() -> None:
 SCRIPT = b"#!/bin/sh\necho canary\n"
 
 
+UTC, GMT = b"#cloud-config\ntimezone: UTC\n", b"#cloud-config\ntimezone: GMT\n"
+DAMAGED = gzip.compress(UTC)[:-4]
+BOTH = ("custom_data", "user_data")
+
+
+def zone(guest: Guest) -> Optional[str]:
+    """The time zone that the document which was run has set."""
+    path = guest.path("etc/localtime")
+    return path.readlink().name if path.is_symlink() else None
+
+
+def stored(guest: Guest) -> list[str]:
+    return sorted(path.name for path in guest.path(KEPT).iterdir()) if guest.path(KEPT).exists() else []
+
+
 @pytest.mark.parametrize(
-    ("known", "sources", "kept"),
+    ("known", "sources", "ran"),
     [
-        ({"user_data": b"u", "custom_data": b"c"}, ("user_data", "custom_data"), "user_data"),
-        ({"user_data": b"u", "custom_data": b"c"}, ("custom_data", "user_data"), "custom_data"),
-        ({"custom_data": b"c"}, ("user_data", "custom_data"), "custom_data"),
-        ({"user_data": b"", "custom_data": b"c"}, ("user_data", "custom_data"), "custom_data"),
-        ({"custom_data": b"c"}, ("user_data",), None),
-        ({}, ("user_data", "custom_data"), None),
+        ({"custom_data": UTC, "user_data": GMT}, BOTH, "UTC"),
+        ({"custom_data": UTC, "user_data": GMT}, BOTH[::-1], "GMT"),
+        ({"user_data": GMT}, BOTH, "GMT"),
+        ({"custom_data": UTC}, BOTH, "UTC"),
+        ({"custom_data": b"", "user_data": GMT}, BOTH, "GMT"),
+        ({"custom_data": UTC, "user_data": GMT}, ("user_data",), "GMT"),
+        ({"custom_data": UTC}, ("user_data",), None),
+        ({"custom_data": b"only text", "user_data": GMT}, BOTH, None),
+        ({"custom_data": DAMAGED, "user_data": GMT}, BOTH, "GMT"),
+        ({}, BOTH, None),
     ],
 )
-def test_the_first_source_that_is_not_empty_is_used(
-    guest: Guest, known: Any, sources: Any, kept: Optional[str]
+def test_one_source_is_run_and_all_are_stored(admin: Guest, known: Any, sources: Any, ran: Optional[str]) -> None:
+    admin.put({"usr/share/zoneinfo/GMT": "TZif"})
+    said = run(admin, options=Options(sources=sources), **known)
+    assert zone(admin) == ran
+    there = [source for source in sources if known.get(source)]
+    assert stored(admin) == sorted(there)
+    assert said.error == ""
+    both = [note for note in said.notes if "there is custom data and user data" in note]
+    assert len(both) == (len(there) == 2)
+    assert all(source in note for source in there for note in both)
+    assert user_data.Options().sources == BOTH
+
+
+@pytest.mark.parametrize("required", [True, None])
+def test_custom_data_that_cannot_be_read_is_a_warning_unless_it_is_required(
+    admin: Guest, required: Optional[bool]
 ) -> None:
-    said = run(guest, options=Options(sources=sources), **known)
-    found = sorted(path.name for path in guest.path(KEPT).iterdir()) if guest.path(KEPT).exists() else []
-    assert found == ([kept] if kept else [])
-    assert bool(said.notes) == bool(kept)
+    admin.put({"usr/share/zoneinfo/GMT": "TZif"})
+    config = Config(handlers=(HandlerEntry("user_data", required=required),))
+    said = run(admin, config=config, custom_data=DAMAGED, user_data=GMT)
+    assert zone(admin) == "GMT"
+    words = "the user data cannot be read: its gzip data is damaged"
+    assert (words in said.error) == bool(required)
+    assert any(words in note for note in said.notes) != bool(required)
+    alone = run(admin, custom_data=DAMAGED)
+    assert words in alone.error
+
+
+def test_a_vm_that_an_older_release_provisioned_runs_nothing_anew(admin: Guest) -> None:
+    """Before, user data came first, and only the document that was run was stored."""
+    admin.put({"usr/share/zoneinfo/GMT": "TZif"})
+    older = run(admin, options=Options(sources=("user_data",)), user_data=GMT)
+    assert older.error == ""
+    assert (zone(admin), stored(admin)) == ("GMT", ["user_data"])
+    before = admin.snapshot()
+    for dry_run in (True, False, False):
+        said = run(admin, custom_data=UTC, user_data=GMT, dry_run=dry_run)
+        assert (said.changes, said.error, said.notes) == ((), "", [])
+    assert admin.snapshot() == before
+    run(admin, options=Options(sources=("custom_data",)), custom_data=UTC, user_data=GMT)
+    assert zone(admin) == "UTC"
 
 
 def test_without_data_nothing_is_done(guest: Guest) -> None:
@@ -365,6 +452,85 @@ def test_a_refused_file_does_not_stop_the_others(admin: Guest) -> None:
     assert "/etc/a8: user nobodyknows does not exist" in said.error
     assert 'in quotes, such as "0644"' in said.error
     assert "canary" not in str(said)
+
+
+def test_numbers_as_keys_of_an_unsupported_section_cost_only_that_section(admin: Guest) -> None:
+    text = (
+        "#cloud-config\nusers:\n  - {name: meter, shell: /bin/sh}\nwrite_files:\n  - {path: /etc/meter, content: a}\n"
+        "snap:\n  commands:\n    00: snap install lamp\n    01: snap list\nruncmd:\n  - touch /root/ran\n"
+    )
+    said = run(admin, user_data=text.encode())
+    assert said.error == ""
+    assert "meter:x:" in admin.text("etc/passwd")
+    assert admin.text("etc/meter") == "a"
+    assert any("`snap` (user_data:6:1)" in note for note in said.notes)
+    assert any("runcmd" in note for note in said.notes)  # scripts are not run in a foreign root
+
+
+@pytest.mark.parametrize(
+    ("packed", "script", "problem"),
+    [
+        (gzip.compress(b"#!/bin/sh\n:\n"), True, ""),
+        (b"#!/bin/sh\n:\n", True, ""),
+        (gzip.compress(b"#!/bin/sh\n:\n")[:-4], False, "user_data/part-001:7:3: "),
+        (b"\xff\xfe\x00\xd8", False, "user_data/part-001:7:3: "),
+    ],
+    ids=["packed", "text", "truncated", "no text"],
+)
+def test_each_item_of_an_archive_is_read_for_itself(guest: Guest, packed: bytes, script: bool, problem: str) -> None:
+    text = (
+        "#cloud-config-archive\n- type: text/cloud-config\n  content: |\n    #cloud-config\n    runcmd: [':']\n"
+        '- {type: text/x-shellscript, filename: a.sh, content: "#!/bin/sh\\n:"}\n'
+        f"- {{filename: z.sh, content: !!binary {base64.b64encode(packed).decode()}}}\n"
+        "- {filename: lost.sh, content: !secret x}\n- |\n  #!/bin/sh\n  :\n"
+    )
+    said = run(guest, user_data=text.encode())
+    names = ["a.sh", "part-001-005", "runcmd", *(["z.sh"] if script else [])]
+    assert [note for note in said.notes if "not the running system" in note] == [
+        f"scripts skipped, because this is not the running system: {', '.join(names)}"
+    ]
+    assert problem in said.error
+    assert "user_data/part-001:8:32: `items[3].content`: its YAML tag is unknown" in said.error
+
+
+@pytest.mark.parametrize(
+    ("data", "script"),
+    [
+        (b"\n  \n#cloud-config\nruncmd:\n  - touch /root/ran\n", "runcmd"),
+        (b"    #cloud-config\n    runcmd:\n      - touch /root/ran\n", "runcmd"),
+        (b"\n  #!/bin/sh\n  touch /root/ran\n", "part-001"),
+    ],
+)
+def test_white_space_before_the_first_line_does_not_matter(guest: Guest, data: bytes, script: str) -> None:
+    said = run(guest, user_data=data)
+    assert said.error == ""
+    assert said.notes == [f"scripts skipped, because this is not the running system: {script}"]
+
+
+def test_files_wait_for_the_account_that_the_same_document_creates(admin: Guest) -> None:
+    admin.put({"etc/skel/.profile": "skeleton"})
+    text = (
+        "#cloud-config\nusers:\n  - default\n  - {name: bob, shell: /bin/sh}\n  - {name: eve, homedir: /srv/eve}\n"
+        "groups: [crew]\nwrite_files:\n  - {path: /home/bob/a.txt, content: a}\n"
+        "  - {path: /home/bob/b/b.txt, content: b, owner: 'bob:bob'}\n  - {path: /srv/c.txt, content: c, owner: bob}\n"
+        "  - {path: /srv/d.txt, content: d, owner: 'root:crew'}\n  - {path: /srv/eve/e.txt, content: e}\n"
+        "  - {path: /srv/f.txt, content: f, owner: nobody-knows}\n  - {path: /etc/early, content: g}\n"
+    )
+    said = run(admin, user_data=text.encode())
+    assert said.error == (
+        "user_data:13:5: `write_files[5]`: 1 of 1 files could not be written: files[0] /srv/f.txt: "
+        "user nobody-knows does not exist: create it first, or set another owner"
+    )
+    ids = {line.split(":")[0]: int(line.split(":")[2]) for line in admin.text("etc/passwd").splitlines()}
+    crew = next(int(line.split(":")[2]) for line in admin.text("etc/group").splitlines() if line.startswith("crew:"))
+    for path, owner in (("home/bob", "bob"), ("home/bob/b", "bob"), ("home/bob/b/b.txt", "bob"), ("srv/c.txt", "bob")):
+        assert admin.path(path).stat().st_uid == ids[owner], path
+    assert admin.path("srv/eve").stat().st_uid == ids["eve"]
+    assert admin.path("srv/d.txt").stat().st_gid == crew
+    assert admin.text("home/bob/.profile") == "skeleton"
+    assert [admin.text(path) for path in ("home/bob/a.txt", "srv/eve/e.txt", "etc/early")] == ["a", "e", "g"]
+    order = [change.target for change in said.changes]
+    assert order.index("/etc/early") < order.index("bob") < order.index("/home/bob/a.txt")
 
 
 def test_a_failure_to_store_the_data_is_reported_and_stops_nothing(admin: Guest) -> None:
@@ -481,10 +647,13 @@ def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
             custom_data.Options(**options)
 
 
-def test_a_long_list_of_unsupported_keys_is_cut(guest: Guest) -> None:
-    keys = "".join(f"nobody_knows_{i}: 1\n" for i in range(100))
-    (note,) = run(guest, user_data=f"#cloud-config\n{keys}".encode()).notes
-    assert note.endswith("and 80 more")
+@pytest.mark.parametrize(("count", "notes", "end"), [(100, 5, ")"), (200, 10, ")"), (250, 10, "; and 50 more")])
+def test_unsupported_keys_are_all_named_up_to_a_limit(guest: Guest, count: int, notes: int, end: str) -> None:
+    keys = "".join(f"nobody_knows_{i}: 1\n" for i in range(count))
+    said = run(guest, user_data=f"#cloud-config\n{keys}".encode()).notes
+    assert len(said) == notes
+    assert said[-1].endswith(end)
+    assert sum(note.count("nobody_knows_") for note in said) == min(count, 200)
 
 
 @pytest.mark.spawns

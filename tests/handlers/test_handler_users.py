@@ -13,7 +13,7 @@ from azurelite.config.document import Document
 from azurelite.config.schema import bind
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
-from azurelite.handlers.users import Options, apply
+from azurelite.handlers.users import Options, apply, apply_leniently
 from azurelite.metadata import Secret
 from azurelite.system.accounts.libcrypt import make_hash
 from azurelite.system.process import Commands
@@ -222,8 +222,10 @@ class TestExisting:
             ({"hashed_password": "$6$other$hash"}, "$6$other$hash"),
             ({"hashed_password": "$6$other$hash", "password_for_existing": False}, HASH),
             ({"hashed_password": "$6$other$hash", "lock_password": True}, f"!{HASH}"),
+            ({"lock_password": "new"}, HASH),
+            ({"hashed_password": "$6$other$hash", "lock_password": "new"}, "$6$other$hash"),
         ],
-        ids=range(6),  # the hash differs in every process
+        ids=range(8),  # the hash differs in every process
     )
     def test_the_password_and_the_lock_change_only_by_their_options(
         self, old: Guest, context: Make, wish: dict[str, Any], field: str
@@ -233,6 +235,72 @@ class TestExisting:
             apply(ctx, options({"name": "old", **wish}))
             assert entry(old, "old", "shadow")[1] == field
         assert len(ctx.system.journal) == 0
+
+
+@pytest.mark.parametrize("key", ["hashed_password", "plain_text_password"])
+@pytest.mark.parametrize(("lock", "works"), [("new", False), (True, False), (False, True), (None, True)])
+def test_the_password_of_a_new_account_is_locked_where_the_entry_wants_it(
+    guest: Guest, context: Make, notes: list[str], key: str, lock: Any, works: bool
+) -> None:
+    given = "$6$other$hash" if key == "hashed_password" else "canary-plain"
+    for number in range(2):
+        ctx = context()
+        apply(ctx, options({"name": "alice", key: given, "lock_password": lock}))
+        assert ctx.system.accounts.passwords.state("alice") == ("set" if works else "none")
+        assert bool(len(ctx.system.journal)) == (number == 0)
+    said = [note for note in notes if "alice" in note]
+    assert len(said) == (0 if works else 2)
+    assert all(("lock_passwd: false" in note) == (lock == "new") for note in said)
+
+
+FLAWS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"groups": ["crew", "a b", "wheel"]}, {"groups": {"crew", "wheel"}}),
+    ({"shell": "/bin/absent"}, {"shell": "/bin/sh"}),
+    ({"shell": "zsh", "comment": "a:b", "groups": ["crew"]}, {"shell": "/bin/sh", "groups": {"crew"}}),
+    ({"uid": 1, "home": "relative"}, {"home": "/home/alice"}),
+    ({"primary_group": "x y", "expire_date": "soon", "inactive": "long"}, {}),
+    ({"hashed_password": "plain"}, {"shadow": "none"}),
+    ({"hashed_password": HASH, "plain_text_password": "canary"}, {}),
+    ({"sudo_rules": ["ALL=(root) /bin/ls", "no rule"]}, {"sudo": "/bin/ls"}),
+    ({"create_groups": False, "groups": ["absent"]}, {"groups": set()}),
+]
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize(("wish", "expected"), FLAWS, ids=[str(list(wish)) for wish, _ in FLAWS])
+def test_user_data_loses_only_the_wrong_fields_of_an_account(
+    guest: Guest, context: Make, wish: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    guest.put({"etc/sudoers.d/README": ""})
+    given = options({"name": "alice", **wish}, {"name": "bob"})
+    with pytest.raises(HandlerError):
+        apply(context(), given)
+    assert entry(guest, "alice") == []
+    ctx = context()
+    with pytest.raises(HandlerError, match=r"^accounts\[0\] 'alice': "):
+        apply_leniently(ctx, given)
+    line = entry(guest, "alice")
+    assert line[5:] == [expected.get("home", "/home/alice"), expected.get("shell", "/bin/sh")]
+    assert entry(guest, "bob")
+    groups = {row.split(":")[0] for row in guest.text("etc/group").splitlines() if "alice" in row.split(":")[3]}
+    assert groups == expected.get("groups", set())
+    if "shadow" in expected:
+        assert ctx.system.accounts.passwords.state("alice") == expected["shadow"]
+    if "sudo" in expected:
+        assert expected["sudo"] in guest.text("etc/sudoers.d/90-azurelite")
+        assert "no rule" not in guest.text("etc/sudoers.d/90-azurelite")
+    again = context()
+    with pytest.raises(HandlerError):
+        apply_leniently(again, given)
+    assert len(again.system.journal) == 0
+
+
+@pytest.mark.parametrize("name", ["root", "a b", "daemon", ""])
+def test_user_data_makes_no_account_with_a_name_that_is_refused(guest: Guest, context: Make, name: str) -> None:
+    before = guest.snapshot()
+    with pytest.raises(HandlerError):
+        apply_leniently(context(), options({"name": name, "groups": ["a b"]}))
+    assert guest.snapshot() == before
 
 
 class TestGroups:

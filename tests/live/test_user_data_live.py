@@ -64,6 +64,39 @@ def mime(*scripts: str) -> str:
     return f'Content-Type: multipart/mixed; boundary="b"\nMIME-Version: 1.0\n\n{parts}--b--\n'
 
 
+PACKED = base64.b64encode(gzip.compress(b"#!/bin/sh\necho packed >> /var/ran\n")).decode()
+ARCHIVE = f"""#cloud-config-archive
+- type: text/cloud-config
+  content: |
+    #cloud-config
+    runcmd: [echo cc >> /var/ran]
+- {{type: text/x-shellscript, filename: a.sh, content: "#!/bin/sh\\necho script >> /var/ran"}}
+- {{filename: z.sh, content: !!binary {PACKED}}}
+- |
+  #!/bin/sh
+  echo plain >> /var/ran
+"""
+LENIENT = {
+    "numbers as keys": ("#cloud-config\nsnap: {commands: {00: a, 01: b}}\nruncmd:\n  - echo cc >> /var/ran\n", "cc"),
+    "truth values as keys": ("#cloud-config\nunknown:\n  on: x\n  off: y\nruncmd: [echo cc >> /var/ran]\n", "cc"),
+    "an archive": (ARCHIVE, "script plain cc packed"),
+    "blank lines": ("\n  \n#cloud-config\nruncmd:\n  - echo cc >> /var/ran\n", "cc"),
+    "indented": ("    #cloud-config\n    runcmd:\n      - echo cc >> /var/ran\n", "cc"),
+    "an indented script": ("\n  #!/bin/sh\n  echo script >> /var/ran\n", "script"),
+    "an odd node": (
+        "#cloud-config\nlocale: !x y\nruncmd: [echo cc >> /var/ran, !x y, echo d >> /var/ran]\n",
+        "cc d",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LENIENT)
+def test_odd_user_data_runs_as_with_cloud_init(stage: Stage, case: str) -> None:
+    text, ran = LENIENT[case]
+    _, seen = stage(text, provision("report_ready", "user_data"), sh("cat /var/ran"))
+    assert seen["out"].split() == ran.split()
+
+
 def test_a_script_runs_once_after_ready_with_its_log_and_a_clean_environment(stage: Stage) -> None:
     script = """#!/bin/sh -u
 echo "by $0, in $(pwd), umask $(umask)"

@@ -11,7 +11,7 @@ from kit import VM_ID, FastClock, Guest
 from azurelite.config.condition import parse_condition
 from azurelite.datasource.crawl import Crawl
 from azurelite.errors import FabricError
-from azurelite.handlers import Handler
+from azurelite.handlers import Handler, user_data
 from azurelite.metadata import Metadata, Secret, SshKey
 from azurelite.record import replace
 from azurelite.run.plan import Step, inputs_of, make_plan
@@ -53,6 +53,32 @@ def handler(*when: str, **changed: Any) -> Handler:
 
 def step(one: Handler, crawled: Crawl, **more: Any) -> Step:
     return make_plan([one], crawled, more.pop("state", None), **more)[0]
+
+
+LOST = FabricError("custom data is lost", reason="lost")
+DATA = Secret(b"#!/bin/sh\n")
+BOTH = ("custom_data", "user_data")
+
+
+@pytest.mark.parametrize(
+    ("sources", "known", "lost", "required", "runs"),
+    [
+        (BOTH, {"user_data": DATA}, "custom_data", False, True),
+        (BOTH, {"user_data": DATA}, "custom_data", True, False),
+        (BOTH, {}, "custom_data", False, False),
+        (BOTH, {"custom_data": DATA}, "user_data", False, True),
+        (BOTH, {}, "user_data", False, False),
+        (("user_data",), {}, "custom_data", True, True),
+        (("custom_data",), {"user_data": DATA}, "custom_data", False, False),
+    ],
+)
+def test_user_data_is_run_where_custom_data_is_lost_unless_the_handler_is_required(
+    sources: Any, known: dict[str, Any], lost: str, required: bool, runs: bool
+) -> None:
+    one = handler(name="user_data", uses=user_data.USES, options=user_data.Options(sources=sources), required=required)
+    made = step(one, Crawl(replace(VM, **known), lost={lost: LOST}))
+    assert (made.blocked is None) == runs
+    assert made.again != runs
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,20 @@ import random
 from typing import Callable
 
 import pytest
+from kit import FastClock
 
 from azurelite.errors import HandlerError
-from azurelite.userdata.decode import LIMIT, decode
+from azurelite.userdata.decode import LIMIT, Budget, decode
 
 SCRIPT = b"#!/bin/sh\necho done\n"
 
 
 def no_zstd(data: bytes, limit: int) -> bytes:
     raise HandlerError("zstd is not installed")
+
+
+def budget() -> Budget:
+    return Budget(FastClock(), 60)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +36,7 @@ def no_zstd(data: bytes, limit: int) -> bytes:
         lzma.compress,
         lambda data: gzip.compress(data[:7]) + gzip.compress(data[7:]),
         lambda data: bz2.compress(data[:7]) + bz2.compress(data[7:]),
+        lambda data: lzma.compress(data[:7]) + lzma.compress(data[7:]),
         lambda data: gzip.compress(lzma.compress(data)),
         lambda data: b"\xef\xbb\xbf" + data,
         lambda data: b"\xff\xfe" + data.decode().encode("utf-16-le"),
@@ -38,7 +44,7 @@ def no_zstd(data: bytes, limit: int) -> bytes:
     ],
 )
 def test_compressed_data_is_decompressed(pack: Callable[[bytes], bytes]) -> None:
-    decoded = decode(pack(SCRIPT), unzstd=no_zstd)
+    decoded = decode(pack(SCRIPT), unzstd=no_zstd, budget=budget())
     assert (decoded.data, decoded.notes) == (SCRIPT, ())
 
 
@@ -47,14 +53,14 @@ def test_compressed_data_is_decompressed(pack: Callable[[bytes], bytes]) -> None
 )
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.encodebytes])
 def test_double_base64_is_decoded_and_noted(inner: bytes, encode: Callable[[bytes], bytes]) -> None:
-    decoded = decode(encode(inner), unzstd=no_zstd)
-    assert decoded.data == decode(inner, unzstd=no_zstd).data
+    decoded = decode(encode(inner), unzstd=no_zstd, budget=budget())
+    assert decoded.data == decode(inner, unzstd=no_zstd, budget=budget()).data
     assert "base64-encoded twice" in decoded.notes[0]
 
 
 @pytest.mark.parametrize("data", [b"", b"secret", b"abcd", b"ABCDabcd" * 30, b"\x00\x01", base64.b64encode(b"words")])
 def test_text_that_only_looks_like_base64_is_not_decoded(data: bytes) -> None:
-    assert decode(data, unzstd=no_zstd).data == data
+    assert decode(data, unzstd=no_zstd, budget=budget()).data == data
 
 
 def test_zstd_is_decompressed_by_the_given_function() -> None:
@@ -65,22 +71,57 @@ def test_zstd_is_decompressed_by_the_given_function() -> None:
         asked.append((data, limit))
         return SCRIPT
 
-    assert decode(packed, unzstd=unzstd).data == SCRIPT
+    assert decode(packed, unzstd=unzstd, budget=budget()).data == SCRIPT
     assert asked == [(packed, LIMIT)]
     with pytest.raises(HandlerError, match="zstd is not installed"):
-        decode(packed, unzstd=no_zstd)
+        decode(packed, unzstd=no_zstd, budget=budget())
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
 def test_a_decompression_bomb_is_refused_at_the_limit(pack: Callable[[bytes], bytes]) -> None:
     with pytest.raises(HandlerError, match=f"more than {LIMIT} bytes"):
-        decode(pack(b"\0" * (LIMIT + 1)), unzstd=no_zstd)
-    assert len(decode(pack(b"\0" * LIMIT), unzstd=no_zstd).data) == LIMIT
+        decode(pack(b"\0" * (LIMIT + 1)), unzstd=no_zstd, budget=budget())
+    assert len(decode(pack(b"\0" * LIMIT), unzstd=no_zstd, budget=budget()).data) == LIMIT
 
 
 def test_the_limit_counts_all_members_together() -> None:
     with pytest.raises(HandlerError, match="more than"):
-        decode(gzip.compress(b"\0" * (LIMIT // 4)) * 5, unzstd=no_zstd)
+        decode(gzip.compress(b"\0" * (LIMIT // 4)) * 5, unzstd=no_zstd, budget=budget())
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_one_limit_counts_all_parts_together_and_a_part_that_does_not_fit_costs_nothing(
+    pack: Callable[[bytes], bytes],
+) -> None:
+    shared = budget()
+    half, more = pack(b"\0" * (LIMIT // 2)), pack(b"\0" * (LIMIT // 2 + 1))
+    assert len(decode(half, unzstd=no_zstd, budget=shared).data) == LIMIT // 2
+    for _ in range(2):
+        with pytest.raises(HandlerError, match=f"the parts before it have more than {LIMIT} bytes"):
+            decode(more, unzstd=no_zstd, budget=shared)
+    assert len(decode(half, unzstd=no_zstd, budget=shared).data) == LIMIT // 2
+    with pytest.raises(HandlerError, match="more than"):
+        decode(pack(b"x"), unzstd=no_zstd, budget=shared)
+    assert decode(b"#!/bin/sh\n", unzstd=no_zstd, budget=shared).data == b"#!/bin/sh\n"
+
+
+class Slow(FastClock):
+    """A machine on which each look at the clock comes a second later."""
+
+    def monotonic(self) -> float:
+        self.sleep(1)
+        return super().monotonic()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_unpacking_has_a_time_limit_for_all_parts_together(pack: Callable[[bytes], bytes]) -> None:
+    packed = pack(b"\0" * (8 << 20))
+    assert len(decode(packed, unzstd=no_zstd, budget=Budget(Slow(), 600)).data) == 8 << 20
+    slow = Budget(Slow(), 7)
+    for part in (packed, pack(b"x")):
+        with pytest.raises(HandlerError, match="takes too long"):
+            decode(part, unzstd=no_zstd, budget=slow)
+    assert slow.left == LIMIT
 
 
 def test_too_many_layers_of_compression_are_refused() -> None:
@@ -88,7 +129,7 @@ def test_too_many_layers_of_compression_are_refused() -> None:
     for _ in range(9):
         data = gzip.compress(data)
     with pytest.raises(HandlerError, match="more than 4 times"):
-        decode(data, unzstd=no_zstd)
+        decode(data, unzstd=no_zstd, budget=budget())
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
@@ -97,13 +138,13 @@ def test_damaged_data_is_an_error_that_does_not_repeat_the_content(pack: Callabl
     whole = pack(b"canary-secret " + bytes(random.randrange(256) for _ in range(4000)))
     for cut in (8, len(whole) // 2, len(whole) - 5):
         with pytest.raises(HandlerError, match="damaged") as caught:
-            decode(whole[:cut], unzstd=no_zstd)
+            decode(whole[:cut], unzstd=no_zstd, budget=budget())
         assert "canary" not in str(caught.value)
     for _ in range(100):
         spoiled = bytearray(whole)
         spoiled[random.randrange(6, len(whole))] ^= 1 << random.randrange(8)
         with contextlib.suppress(HandlerError):
-            decode(bytes(spoiled), unzstd=no_zstd)
+            decode(bytes(spoiled), unzstd=no_zstd, budget=budget())
 
 
 @pytest.mark.parametrize(
@@ -111,9 +152,9 @@ def test_damaged_data_is_an_error_that_does_not_repeat_the_content(pack: Callabl
 )
 def test_unsupported_compression_is_named(start: bytes, name: str) -> None:
     with pytest.raises(HandlerError, match=name):
-        decode(start + b"....", unzstd=no_zstd)
+        decode(start + b"....", unzstd=no_zstd, budget=budget())
 
 
 def test_truncated_utf_16_is_refused() -> None:
     with pytest.raises(HandlerError, match="UTF-8"):
-        decode(b"\xff\xfe#\x00!", unzstd=no_zstd)
+        decode(b"\xff\xfe#\x00!", unzstd=no_zstd, budget=budget())

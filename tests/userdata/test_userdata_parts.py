@@ -12,18 +12,24 @@ from email.mime.text import MIMEText
 from typing import Any, Optional
 
 import pytest
+from kit import FastClock
 
 from azurelite.errors import HandlerError
-from azurelite.userdata.decode import decode
-from azurelite.userdata.parts import Part, split
-
-
-def unpack(data: bytes) -> bytes:
-    return decode(data, unzstd=lambda data, limit: data).data
+from azurelite.userdata.decode import Budget, decode
+from azurelite.userdata.parts import Part, part_of, split
 
 
 def parts(data: bytes) -> list[Part]:
-    return split(data, unpack=unpack)
+    budget = Budget(FastClock(), 60)
+    return split(data, unpack=lambda packed: decode(packed, unzstd=lambda *_: b"", budget=budget).data)
+
+
+def test_many_bombs_together_stay_within_one_limit() -> None:
+    shared = Budget(FastClock(), 60)
+    bomb = MIMEApplication(gzip.compress(b"#!/bin/sh\n" + b"\n" * (5 << 20)), "gzip")
+    found = split(mime(*[bomb] * 9), unpack=lambda data: decode(data, unzstd=lambda *_: b"", budget=shared).data)
+    assert [part.kind for part in found] == ["script"] * 3 + ["broken"] * 6
+    assert sum(len(part.data) for part in found) <= 16 << 20
 
 
 def mime(*pieces: Any) -> bytes:
@@ -95,10 +101,74 @@ def test_windows_line_ends_are_converted_if_the_first_line_has_one() -> None:
         ("plain", "#cloud-config\n{}\n", "cloud-config"),
         ("html", "#!/bin/sh\n", "script"),
         ("html", "<html>", "refused"),
+        ("X-ShellScript", "#!/bin/sh\n", "script"),
+        ("x-not-multipart", "#cloud-config\n{}\n", "cloud-config"),
+        ("x-shellscript", "#cloud-config\n{}\n", "cloud-config"),
+        ("x-shellscript", "\n  #Cloud-Config\n{}\n", "cloud-config"),
+        ("x-shellscript", "#cloud-config-archive\n[]\n", "archive"),
+        ("x-shellscript", "#include\nhttp://x\n", "refused"),
+        ("cloud-config", "#!/bin/sh\n", "script"),
+        ("cloud-config", "#cloud-config-archive\n[]\n", "archive"),
+        ("cloud-config", "# a comment\nhostname: x\n", "cloud-config"),
+        ("cloud-config-archive", "#cloud-config\n{}\n", "cloud-config"),
+        ("cloud-boothook", "#cloud-boothook\n:\n", "boothook"),
+        ("cloud-boothook", "#cloud-config\n{}\n", "cloud-config"),
+        ("part-handler", "#!/usr/bin/python3\n", "refused"),
     ],
 )
 def test_mime_says_the_kind_or_the_first_line_does(subtype: str, content: str, kind: str) -> None:
     assert [part.kind for part in parts(mime(text(content, subtype)))] == [kind]
+
+
+def test_a_content_type_that_the_text_contradicts_is_noted() -> None:
+    odd, plain = parts(mime(text("#cloud-config\n{}\n", "x-shellscript", "a"), text("#!/bin/sh\n", "x-shellscript")))
+    assert odd.note == "a is declared as text/x-shellscript, but its first line says cloud-config: that is used"
+    assert plain.note == ""
+    (often,) = parts(mime(text("#!/bin/sh\n", "x-shellscript-per-boot", "a")))
+    assert "runs only once" in often.note
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "kept"),
+    [
+        (b"\n  \n#cloud-config\nruncmd: [ls]\n", "cloud-config", b"\n  \n#cloud-config\nruncmd: [ls]\n"),
+        (b"    #cloud-config\n    runcmd:\n", "cloud-config", b"    #cloud-config\n    runcmd:\n"),
+        (b"\t#cloud-config\nruncmd:\n", "cloud-config", b" #cloud-config\nruncmd:\n"),
+        (b"\xef\xbb\xbf\n\xef\xbb\xbf#cloud-config\na:\n", "cloud-config", b"\n#cloud-config\na:\n"),
+        (b"#Cloud-Config\na:\n", "cloud-config", b"#Cloud-Config\na:\n"),
+        (b"#CLOUD-CONFIG\r\na:\r\n", "cloud-config", b"#CLOUD-CONFIG\na:\n"),
+        (b"\n#CLOUD-CONFIG-ARCHIVE\n- x\n", "archive", b"\n#CLOUD-CONFIG-ARCHIVE\n- x\n"),
+        (b"\n  #!/bin/sh\n  if x; then\n    y\n  fi\nz\n", "script", b"#!/bin/sh\nif x; then\n  y\nfi\nz\n"),
+        (b"\r\n\t#!/bin/sh\r\n\tls\r\n", "script", b"#!/bin/sh\nls\n"),
+        (b"  #Cloud-Boothook\n  ls\n", "boothook", b"#Cloud-Boothook\nls\n"),
+        (b" \n## Template: jinja\n#cloud-config\n", "refused", b" \n## Template: jinja\n#cloud-config\n"),
+        (b"\n#Include\nhttp://x\n", "refused", b"#Include\nhttp://x\n"),
+    ],
+)
+def test_white_space_letter_case_and_marks_before_the_first_line_do_not_matter(
+    data: bytes, kind: str, kept: bytes
+) -> None:
+    (part,) = parts(data)
+    assert (part.kind, part.data) == (kind, kept)
+    (part,) = parts(mime(MIMEApplication(data)))
+    assert (part.kind, part.data) == (kind, kept)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"X-Merge-Type": "list(append)"}, "list(append)"),
+        ({"merge-type": "dict()"}, "dict()"),
+        ({"X-Merge-Type": "a()", "Merge-Type": "b()"}, "b()"),
+    ],
+)
+def test_the_merge_type_of_the_headers_is_kept(headers: dict[str, str], expected: Optional[str]) -> None:
+    piece = text("#cloud-config\n{}\n", "cloud-config")
+    for name, value in headers.items():
+        piece[name] = value
+    assert [part.merge for part in parts(mime(piece))] == [expected]
+    assert part_of(b"#cloud-config\n", name="a", headers={**headers, "content": 5}).merge == expected
 
 
 def test_mime_as_the_usual_tools_write_it() -> None:
@@ -162,9 +232,10 @@ def test_unsafe_characters_of_a_file_name_are_replaced(given: str, expected: str
 
 def test_a_decompression_bomb_in_a_part_breaks_only_that_part() -> None:
     bomb = MIMEApplication(gzip.compress(b"\0" * (17 * 1024 * 1024)), "gzip")
-    found = parts(mime(bomb, text("#!/bin/sh\n", "x-shellscript")))
-    assert [part.kind for part in found] == ["broken", "script"]
-    assert found[0].why == "cannot be read: it has more than 16777216 bytes when decompressed"
+    packed = MIMEApplication(gzip.compress(b"#!/bin/sh\n"), "gzip")
+    found = parts(mime(bomb, text("#!/bin/sh\n", "x-shellscript"), packed))
+    assert [part.kind for part in found] == ["broken", "script", "script"]
+    assert found[0].why == "cannot be read: it and the parts before it have more than 16777216 bytes when decompressed"
 
 
 def beside_another(disposition: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Literal, Optional, Union
+from typing import Any, Iterator, Literal, Optional, Union
 
 from azurelite.handlers import Context
 from azurelite.handlers.support.checks import (
@@ -16,8 +16,14 @@ from azurelite.handlers.support.checks import (
     wrong_uid,
 )
 from azurelite.metadata import Secret
-from azurelite.record import Record
+from azurelite.record import Record, replace
 from azurelite.system.accounts.libcrypt import is_hash, unfit
+
+_REPLACEABLE = (
+    *("comment", "uid", "primary_group", "groups", "shell", "home", "sudo_rules", "doas_rules", "hashed_password"),
+    *("plain_text_password", "expire_date", "inactive"),
+)
+_MOST_TRIALS = 50  # items of a list that are tried one by one; a longer list is used whole or not at all
 
 
 class Group(Record):
@@ -51,7 +57,8 @@ class Account(Record):
             "ALL=(root) NOPASSWD: /sbin/reboot".
         doas_rules: whole lines of doas.conf for this account.
         ssh_authorized_keys: public keys to log in with.
-        lock_password: true: lock the existing password and set none; when left out, an existing account is not locked.
+        lock_password: true: lock the existing password and set none; "new": the same, but an account that has a
+            password is not locked; when left out, an existing account is not locked.
         hashed_password: the password as a hash as in crypt(5).
         plain_text_password: the password itself.
         password_for_existing: set the given password also if the account existed already.
@@ -73,7 +80,7 @@ class Account(Record):
     sudo_rules: tuple[str, ...] = ()
     doas_rules: tuple[str, ...] = ()
     ssh_authorized_keys: tuple[str, ...] = ()
-    lock_password: Optional[bool] = None
+    lock_password: Optional[Union[bool, Literal["new"]]] = None
     hashed_password: Optional[Secret] = None
     plain_text_password: Optional[Secret] = None
     password_for_existing: bool = True
@@ -104,6 +111,33 @@ def refusals(ctx: Context, account: Account) -> Iterator[str]:
     yield from _wrong_rules(account)
     yield from _wrong_times(account)
     yield from _wrong_passwords(ctx, account)
+
+
+def without_flaws(ctx: Context, account: Account) -> tuple[Optional[Account], list[str]]:
+    """The account without its wrong fields, groups and rules, None if it is refused; and what was wrong with it."""
+    quiet = replace(ctx, note=lambda _: None)
+
+    def count(one: Account) -> int:
+        return len(list(refusals(quiet, one)))
+
+    problems = list(refusals(ctx, account))
+    for name in _REPLACEABLE if problems else ():
+        given = getattr(account, name)
+        smaller: list[Optional[tuple[str, ...]]] = [None]
+        if isinstance(given, tuple) and len(given) <= _MOST_TRIALS:
+            smaller = [tuple(item for item in given if item != odd) for odd in given]
+        for value in smaller:
+            trial = replace(account, **{name: _smaller(account, name, value)})
+            if count(trial) < count(account):
+                account = trial
+    return (None if count(account) else account), problems
+
+
+def _smaller(account: Account, name: str, value: Optional[tuple[str, ...]]) -> Any:
+    """The default of a field; of a list the items that are both in it now and in `value`."""
+    if value is None:
+        return getattr(Account(), name)
+    return tuple(item for item in getattr(account, name) if item in value)
 
 
 def _wrong_paths(ctx: Context, account: Account) -> Iterator[str]:
