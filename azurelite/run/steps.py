@@ -1,6 +1,7 @@
 """Runs the steps of a plan in order, and reports to Azure.
 
-When a step fails, the other steps still run. When a required step fails, Azure gets the failure instead of Ready.
+When a step fails, the other steps still run. When a required step fails, Azure gets the failure instead of Ready, and
+the steps after `report_ready` wait for a boot at which Azure accepts Ready.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Runner:
         media_device: Optional[str] = None,
         detach: bool = False,
     ) -> list[StepResult]:
-        """Run the steps in order. A failure of a required step stops `report_ready`, and no other step.
+        """Run the steps in order. A failure of a required step stops `report_ready` and the steps after it.
 
         Args:
             plan: the steps.
@@ -75,13 +76,17 @@ class Runner:
         if refused is not None:
             results.append(StepResult("datasource", "failed", required=True, error=refused))
             self._say(results[0])
+        ready = True  # False once Azure has not accepted Ready in the turn of `report_ready`
         for turn, step in enumerate(plan, 1):
             failure = deciding_failure(results)
-            if step.handler.name == REPORT_READY and step.skip is None and failure is not None:
+            if not ready:
+                result = _waiting(step)
+            elif step.handler.name == REPORT_READY and step.skip is None and failure is not None:
                 result = self._report_failure(step, failure)
             else:
                 result = self._run_step(step, lambda note: self._context(metadata, results, state, media_device, note))
             if step.handler.name == REPORT_READY:
+                ready = step.skip is not None or result.status == "done"
                 self.system.commands.limit = None  # Azure is no longer waiting
             if remember and result.status == "done":
                 one = step.handler
@@ -157,6 +162,15 @@ class Runner:
             LOG.error("%s: %s%s", result.name, "skipped: " if in_short and not ran else "", text)
         elif result.status == "skipped":
             LOG.info("%s: skipped: %s", result.name, result.reason)
+
+
+def _waiting(step: Step) -> StepResult:
+    """The result of a step after `report_ready` on a VM that is not Ready: the boot that makes it Ready runs it.
+
+    What runs once per VM, such as a script, would otherwise be used up on a machine without host name or user.
+    """
+    reason = step.skip or "the VM is not Ready"
+    return StepResult(step.handler.key, "skipped", step.handler.required, reason=reason)
 
 
 def _apply(handler: Handler, ctx: Context) -> None:
