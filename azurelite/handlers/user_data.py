@@ -33,6 +33,7 @@ REQUIRED = False
 
 Source = Literal["user_data", "custom_data"]
 Action = Literal["run", "save", "ignore"]
+Rerun = Literal["never", "interrupted"]
 LOG_DIR = "/var/log/azurelite"
 _SHOWN = 20  # unsupported items that one note lists
 _WHOLE = b"azurelite: whole"  # printed after the unpacked data if zstd succeeded
@@ -52,12 +53,15 @@ class Options(Record):
             read it there.
         timeout: seconds that each script may run before it is killed. In an entry before `report_ready`,
             `datasource.deadline` may end it earlier.
+        rerun: a script that was started and interrupted, for example by a power cut or by its own `reboot`: "never":
+            it counts as run, and is named; "interrupted": it is run again, so it must stand that.
     """
 
     sources: tuple[Source, ...] = ("user_data", "custom_data")
     action: Action = "run"
     save: Optional[str] = None
     timeout: float = 3600.0
+    rerun: Rerun = "never"
 
     def __post_init__(self) -> None:
         check(self.save, self.timeout)
@@ -81,10 +85,18 @@ def apply(ctx: Context, options: Options) -> None:
     """
     own = any(entry.name == "custom_data" for entry in ctx.config.handlers)
     sources = tuple(source for source in options.sources if not (own and source == "custom_data"))
-    use(ctx, sources, action=options.action, save=options.save, timeout=options.timeout)
+    use(ctx, sources, action=options.action, save=options.save, timeout=options.timeout, rerun=options.rerun)
 
 
-def use(ctx: Context, sources: tuple[Source, ...], *, action: Action, save: Optional[str], timeout: float) -> None:
+def use(
+    ctx: Context,
+    sources: tuple[Source, ...],
+    *,
+    action: Action,
+    save: Optional[str],
+    timeout: float,
+    rerun: Rerun = "never",
+) -> None:
     """Store and run the first of `sources` that is not empty.
 
     Args:
@@ -93,6 +105,7 @@ def use(ctx: Context, sources: tuple[Source, ...], *, action: Action, save: Opti
         action: the option `action`.
         save: path of a further file to store it in.
         timeout: seconds for each script.
+        rerun: the option `rerun`.
 
     Raises:
         HandlerError: lists everything that failed.
@@ -101,7 +114,7 @@ def use(ctx: Context, sources: tuple[Source, ...], *, action: Action, save: Opti
     if source is None or action == "ignore":
         return
     data: Secret = getattr(ctx.metadata, source)
-    work = _Work(ctx, source, timeout)
+    work = _Work(ctx, source, timeout, rerun)
     work.keep(data.reveal_bytes(), save)
     if action == "run":
         work.take(guard(lambda: work.run(data.reveal_bytes())))
@@ -116,14 +129,16 @@ def use(ctx: Context, sources: tuple[Source, ...], *, action: Action, save: Opti
 class _Work:
     """Storing and running one document."""
 
-    def __init__(self, ctx: Context, source: Source, timeout: float) -> None:
+    def __init__(self, ctx: Context, source: Source, timeout: float, rerun: Rerun) -> None:
         from azurelite.userdata.steps import Ledger
 
         self.ctx = ctx
         self.source = source
         self.timeout = timeout
+        self.rerun = rerun
         self.failed: list[str] = []
         self._ledger = Ledger(ctx.memory.recall(f"{source}-scripts"))
+        self._begun = False  # whether the present script was about to start
         self._foreign: list[str] = []  # scripts that are skipped because the root is not the running system
         self._folder = ctx.memory.vm_folder
 
@@ -224,7 +239,7 @@ class _Work:
     def _script(self, step: ScriptStep) -> None:
         if not self.ctx.system.root.is_host:
             self._foreign.append(step.name)
-        elif self._ledger.knows(step):
+        elif self._ledger.knows(step) and not (self.rerun == "interrupted" and self._is_begun(step)):
             self._report_earlier(step)
         else:
             self.take(guard(lambda: self._run_script(step)))
@@ -235,34 +250,51 @@ class _Work:
 
         status = self._ledger.status(step)
         if status == BEGUN:
-            self.ctx.note(f"the script {step.name} was interrupted in an earlier run and is not run again")
+            what = f"the script {step.name} was interrupted in an earlier run and is not run again"
+            self.ctx.note(f"{what}: set `rerun: interrupted` to run such scripts again")
         elif status:
             self.failed.append(f"{self._ending(step, status)} (in an earlier run; it is not run again)")
 
     def _run_script(self, step: ScriptStep) -> None:
         from azurelite.system.scripts import Scripts
-        from azurelite.userdata.steps import BEGUN
 
         limit = self.ctx.system.commands.limit
         if limit is not None and limit.remaining() <= 0:
             raise HandlerError(f"the script {step.name} skipped: the provisioning deadline has passed")
         path = f"{self._folder}/{self.source}-scripts/{step.name}"
         self._put(f"{self.source}-scripts/{step.name}", step.data, mode=0o700)
-        argv = [*_interpreter(step.data), path]
-        if not self._remember(step, BEGUN):
-            raise HandlerError(
-                f"the script {step.name} skipped: its start cannot be recorded, so it would run again at every boot"
-            )
+        argv = [*_interpreter(step.data), self.ctx.system.root.host_path(path)]
         name = f"{self.source} script {step.name}"
+        self._begun = False
         try:
             status: Status = Scripts(self.ctx.system).run(
-                argv, name=name, timeout=self.timeout, log=self._log(step), env=self._env()
-            )
+                argv, name=name, timeout=self.timeout, log=self._log(step), env=self._env(),
+                begin=lambda: self._begin(step), begun=lambda: self._is_begun(step),
+            )  # fmt: skip
         except MachineError as error:
+            if not self._begun:  # it could not be prepared, so it has not run
+                raise
             status = error.message
         self._remember(step, status)
         if status:
             raise HandlerError(self._ending(step, status))
+
+    def _begin(self, step: ScriptStep) -> None:
+        """Record the start, while the program waits for it. Raises HandlerError: the program must not start then."""
+        from azurelite.userdata.steps import BEGUN
+
+        if not self._remember(step, BEGUN):
+            raise HandlerError(
+                f"the script {step.name} skipped: its start cannot be recorded, so it would run again at every boot"
+            )
+        self._begun = True
+
+    def _is_begun(self, step: ScriptStep) -> bool:
+        """Whether the record on the disk has its start, and not its end."""
+        from azurelite.userdata.steps import BEGUN, Ledger
+
+        ledger = Ledger(self.ctx.memory.recall(f"{self.source}-scripts"))
+        return ledger.knows(step) and ledger.status(step) == BEGUN
 
     def _remember(self, step: ScriptStep, status: Status) -> bool:
         self._ledger.note(step, status)
