@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         MediaError,
         NotAzureError,
         ReportRefusedError,
+        SkippedError,
         TransportError,
     )
     from azurelite.metadata import Secret
@@ -56,6 +57,7 @@ __all__ = [
     "Outcome",
     "ReportRefusedError",
     "Secret",
+    "SkippedError",
     "TransportError",
     "apply",
     "crawl",

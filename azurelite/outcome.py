@@ -35,6 +35,7 @@ class StepResult(Record):
         reason: why it was skipped.
         error: why it failed.
         notes: warnings.
+        again: it was skipped because it could not be done here: a later boot must do it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class StepResult(Record):
     reason: Optional[str] = None
     error: Optional[AzureliteError] = None
     notes: tuple[str, ...] = ()
+    again: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""

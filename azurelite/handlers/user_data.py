@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Optional
 from azurelite.config.document import Document
 from azurelite.config.load import Frequency, HandlerEntry
 from azurelite.config.schema import ConfigProblemsError
-from azurelite.errors import AzureliteError, ConfigError, HandlerError, MachineError
+from azurelite.errors import AzureliteError, ConfigError, HandlerError, MachineError, SkippedError
 from azurelite.guard import guard
 from azurelite.handlers import Context, bind_handler
 from azurelite.metadata import Secret
@@ -109,6 +109,7 @@ def use(
 
     Raises:
         HandlerError: lists everything that failed.
+        SkippedError: nothing failed, but some parts cannot be run here.
     """
     source = next((name for name in sources if getattr(ctx.metadata, name)), None)
     if source is None or action == "ignore":
@@ -118,7 +119,12 @@ def use(
     work.keep(data.reveal_bytes(), save)
     if action == "run":
         work.take(guard(lambda: work.run(data.reveal_bytes())))
+    skipped = f"these parts need the running system: {', '.join(work.skipped)}"
+    if work.skipped and not work.failed:
+        raise SkippedError(skipped)
     if work.failed:
+        if work.skipped:
+            ctx.note(skipped)
         raise HandlerError(
             "; ".join(work.failed),
             reason=f"failed to apply {source.replace('_', ' ')}",
@@ -139,7 +145,7 @@ class _Work:
         self.failed: list[str] = []
         self._ledger = Ledger(ctx.memory.recall(f"{source}-scripts"))
         self._begun = False  # whether the present script was about to start
-        self._foreign: list[str] = []  # scripts that are skipped because the root is not the running system
+        self.skipped: list[str] = []  # scripts and keys of #cloud-config that need the running system
         self._folder = ctx.memory.vm_folder
 
     def take(self, error: Optional[AzureliteError], what: str = "") -> None:
@@ -179,8 +185,6 @@ class _Work:
         self.failed += [*reading.problems, *translation.problems]
         for step in steps:
             self._do(step)
-        if self._foreign:
-            self.ctx.note(f"scripts skipped, because this is not the running system: {', '.join(self._foreign)}")
 
     def _parts(self, data: bytes) -> list[Part]:
         from azurelite.userdata.decode import decode
@@ -233,12 +237,14 @@ class _Work:
         error = guard(apply_handler)
         if isinstance(error, ConfigProblemsError):  # each problem begins with its file and line
             self.failed += map(str, error.problems)
+        elif isinstance(error, SkippedError):
+            self.skipped.append(f"`{step.section}`")
         else:
             self.take(error, f"{config.document.place(path)}: `{step.section}`: ")
 
     def _script(self, step: ScriptStep) -> None:
         if not self.ctx.system.root.is_host:
-            self._foreign.append(step.name)
+            self.skipped.append(step.name)
         elif self._ledger.knows(step) and not (self.rerun == "interrupted" and self._is_begun(step)):
             self._report_earlier(step)
         else:

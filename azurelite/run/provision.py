@@ -204,6 +204,7 @@ class _Run:
             detach=self.options.detach,
         )
         owed = {step.handler.key: 0 for step in plan if step.again and not step.handler.required}
+        owed.update({result.name: 0 for result in steps if result.again})
         outcome = self._conclude(steps, vm_id, state, owed)
         if outcome.outcome == "provisioned":
             forget_pool(self.system)
@@ -299,7 +300,7 @@ class _Run:
             plan = make_plan(self.handlers, crawled, state, later_boot=True, owed=owed)
             self.system.commands.limit = None  # Azure is not waiting: each program has its own timeout
             steps = self.runner.run(plan, crawled.metadata, state, remember=False, detach=self.options.detach)
-            again = {step.handler.key for step in plan if step.again}
+            again = {step.handler.key for step in plan if step.again} | {one.name for one in steps if one.again}
             state.owe({key: tries + 1 for key, tries in owed.items() if key in again and tries + 1 < _TURNS})
         self._mark(state)  # the configuration may have changed
         forget_pool(self.system)

@@ -10,7 +10,7 @@ import logging
 from typing import Callable, Optional
 
 from azurelite.config.load import Config
-from azurelite.errors import AzureliteError
+from azurelite.errors import AzureliteError, SkippedError
 from azurelite.fabric.client import Fabric
 from azurelite.guard import guard
 from azurelite.handlers import REPORT_READY, Context, Handler
@@ -134,10 +134,13 @@ class Runner:
         mark = len(self.system.journal)
         started = self.fabric.clock.monotonic()
         error = guard(lambda: _apply(handler, ctx))
+        skipped = isinstance(error, SkippedError) and not handler.required
         return replace(
             result,
-            status="failed" if error else "done",
-            error=error,
+            status="skipped" if skipped else "failed" if error else "done",
+            error=None if skipped else error,
+            reason=str(error) if skipped else None,
+            again=skipped,
             started=started - self.fabric.opened,
             seconds=self.fabric.clock.monotonic() - started,
             changes=self.system.journal.since(mark),

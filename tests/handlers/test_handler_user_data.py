@@ -18,7 +18,7 @@ from kit import BASE, ED25519, VM_ID, FastClock, Guest
 from needs import require
 
 from azurelite.config.load import Config, HandlerEntry
-from azurelite.errors import AzureliteError, HandlerError
+from azurelite.errors import AzureliteError, HandlerError, SkippedError
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import Context, custom_data, user_data
 from azurelite.metadata import Metadata, Secret
@@ -93,6 +93,8 @@ def run(
     )
     try:
         handler.apply(ctx, options or handler.Options())
+    except SkippedError as error:
+        notes.append(str(error))
     except AzureliteError as error:
         return Said(ctx, notes, error)
     return Said(ctx, notes, None)
@@ -410,7 +412,7 @@ def test_unreadable_data_is_stored_and_an_error(guest: Guest, data: bytes, words
 def test_scripts_are_not_run_in_a_foreign_root_and_one_note_says_so(guest: Guest) -> None:
     mime = b'Content-Type: multipart/mixed; boundary="b"\nMIME-Version: 1.0\n\n--b\n\n#!/bin/sh\n--b\n\n#cloud-boothook\nx\n--b--\n'
     said = run(guest, user_data=mime)
-    assert said.notes == ["scripts skipped, because this is not the running system: part-002, part-001"]
+    assert said.notes == ["these parts need the running system: part-002, part-001"]
     assert said.changes == ()
 
 
