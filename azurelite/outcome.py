@@ -101,6 +101,7 @@ class Outcome(Record):
         steps: in order.
         exchanges: every request that was sent.
         error: the failure that decided the outcome.
+        warnings: about the configuration, each with its place.
         brief: the reason, with a short name for a cause that the log already has; None: use `reason`.
     """
 
@@ -113,6 +114,7 @@ class Outcome(Record):
     exchanges: tuple[Exchange, ...] = ()
     error: Optional[AzureliteError] = None
     brief: Optional[str] = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -132,6 +134,7 @@ class Outcome(Record):
             "vm_id": self.vm_id,
             "seconds": round(self.seconds, 4),
             "report": self.report.as_dict() if self.report else None,
+            "warnings": list(self.warnings),
             "steps": [step.as_dict() for step in self.steps],
             "requests": [_rounded(vars(exchange)) for exchange in self.exchanges],
         }

@@ -87,20 +87,20 @@ class Options(Record):
                 raise ValueError("env must map names of variables (letters, digits, `_`) to text without NUL")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", self.user):
             raise ValueError("user must be the name of a user")
+        if not self.argv and self.shell is None:
+            raise ValueError("there is nothing to run: set `argv` or `shell`")
 
 
 def apply(ctx: Context, options: Options) -> None:
     """Run the program and wait for its end.
 
     Raises:
-        HandlerError: there is nothing to run, or the exit status is not 0. The message does not repeat the output,
+        HandlerError: the exit status is not 0. The message does not repeat the output,
             which may be secret and is only in the log.
         SkippedError: the root is not the running system.
         MachineError: it could not be started or ran too long, or the user does not exist.
     """
-    argv = options.argv or (("/bin/sh", "-c", options.shell) if options.shell is not None else ())
-    if not argv:
-        raise HandlerError("there is nothing to run: set `argv` or `shell`")
+    argv = options.argv or ("/bin/sh", "-c", options.shell or "")
     name = argv[0] if options.argv else "shell"
     if options.creates is not None and ctx.system.files.exists(options.creates):
         return

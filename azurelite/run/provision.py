@@ -93,13 +93,21 @@ def provision(options: Options) -> Outcome:
     later = known is None and marker.knows_some_vm(system.root)
     later = later or (known is not None and marker.provisioned_as(system.root, known) is not None)
     seconds = LATER_BOOT_SECONDS if later and not options.force else None
+    warnings = tuple(str(warning) for warning in session.config.warnings)
+    for warning in warnings if seconds is None else ():
+        LOG.warning("config: %s", warning)
     with _network(session, system) as told, session.open_fabric(seconds=seconds, told_wireserver=told) as fabric:
         system.commands.limit = fabric.reading
         with run_lock(system, fabric.reading):
             outcome = _whole_run(_Run(session, handlers, system, fabric, options))
         if isinstance(outcome.error, ConfigError):
             raise outcome.error
-        outcome = replace(outcome, seconds=clock.monotonic() - started, exchanges=tuple(fabric.http.exchanges))
+        outcome = replace(
+            outcome,
+            seconds=clock.monotonic() - started,
+            exchanges=tuple(fabric.http.exchanges),
+            warnings=warnings,
+        )
     if not options.dry_run and outcome.outcome != "already provisioned":
         records.save_status(system.files, outcome)
     return outcome
