@@ -129,7 +129,8 @@ def provision(
         clock: time; for tests.
 
     Returns:
-        The outcome, with `exit_code` (0, 1 or 3), the steps with their changes, and the report.
+        The outcome, with `exit_code` (0, 1 or 3), the steps with their changes, and the report. A failure is not
+        raised: call `outcome.raise_for_status()`.
 
     Raises:
         ConfigError: the configuration is wrong.
@@ -162,7 +163,8 @@ def apply(
         clock: time; for tests.
 
     Returns:
-        The outcome; `exit_code` is 1 if a required handler failed, 3 if Azure was not reached.
+        The outcome; `exit_code` is 1 if a required handler failed, 3 if Azure was not reached. A failure is not raised:
+        call `outcome.raise_for_status()`.
 
     Raises:
         ConfigError: the configuration is wrong, or there is no such handler.

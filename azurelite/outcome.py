@@ -121,6 +121,15 @@ class Outcome(Record):
         """The exit code of the process that ends with this outcome."""
         return EXIT_CODES[self.outcome]
 
+    def raise_for_status(self) -> None:
+        """Raise if the run failed or Azure was not reached; without an error of its own, an AzureliteError.
+
+        Raises:
+            AzureliteError: the failure that decided the outcome.
+        """
+        if self.exit_code != 0:
+            raise self.error or AzureliteError(self.reason or self.outcome)
+
     @property
     def changes(self) -> tuple[Change, ...]:
         """All changes, in order."""
