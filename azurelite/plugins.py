@@ -56,6 +56,7 @@ class Plugin(Record):
         apply: does the work, with a context and its options; not for a plug-in, whose code is not in this process.
         timeout: seconds; after them it is killed, and its step fails.
         needs_of: returns the needs for given options, if they differ from `needs`.
+        uses_of: returns the uses for given options and configuration, if they differ from `uses`.
         place: `module` or `module:object` of a plug-in; "" for other handlers.
         text: the docstring of a plug-in's module.
         example: an entry of the configuration, if a plug-in has one.
@@ -70,6 +71,7 @@ class Plugin(Record):
     apply: Callable[[Any, Any], None]
     timeout: float = RUN_SECONDS
     needs_of: Optional[Callable[[Any], tuple[str, ...]]] = None
+    uses_of: Optional[Callable[[Any, Any], tuple[str, ...]]] = None
     place: str = ""
     text: str = ""
     example: str = ""

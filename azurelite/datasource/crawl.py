@@ -34,7 +34,7 @@ _UNREADABLE_PAUSE = 1.0  # seconds
 _IMDS = "IMDS: "  # how messages of the IMDS client begin; the log names the source itself
 _PROXY_AGENT = ("azure-proxy-agent", "--status", "--wait", "120")
 _PROXY_AGENT_WAIT = 130.0  # seconds: the 120 above, and 10 more
-_CUSTOM_DATA_LOST = "custom data is lost: IMDS says `hasCustomData`, but no provisioning media holds any"
+_CUSTOM_DATA_LOST = "custom data is lost: IMDS says `hasCustomData`, but "
 
 
 class Crawl(Record):
@@ -45,6 +45,8 @@ class Crawl(Record):
         failures: source name -> why it could not be read.
         lost: field -> why it is missing although Azure has it. A step that uses such a field must not be skipped as if
             the field were absent.
+        damaged: the fields of `lost` for which a retry is useless: their source has them in a form that cannot be read,
+            or no longer has them.
         refused: a value that makes provisioning fail, whatever else succeeds.
         media: the document on the media, and where it was found.
     """
@@ -52,6 +54,7 @@ class Crawl(Record):
     metadata: Metadata
     failures: Mapping[str, FabricError] = field(default_factory=dict)
     lost: Mapping[str, FabricError] = field(default_factory=dict)
+    damaged: tuple[str, ...] = ()
     refused: Optional[AzureliteError] = None
     media: Optional[MediaDocument] = None
 
@@ -110,6 +113,7 @@ class _Crawler:
         self.refused: Optional[AzureliteError] = None
         self.parts = {"firmware": from_identity(identity)}
         self.failures: dict[str, FabricError] = {}
+        self.unreadable: dict[str, DocumentError] = {}
         self.vm_id = identity.vm_id
 
     def read(self, sources: Sequence[str]) -> Crawl:
@@ -128,15 +132,29 @@ class _Crawler:
         if self.ovf.fingerprints and merge(self.parts).public_ssh_keys is None:
             self._try("certificates", self._read_certificates)
         metadata = merge(self.parts)
-        if _has_custom_data(metadata) and metadata.custom_data is None and "media" in sources and not self._is_copy():
-            LOG.error("media: %s", _CUSTOM_DATA_LOST)
+        self._miss_custom_data(metadata, sources)
+        damaged = {name: error for name, error in self.unreadable.items() if getattr(metadata, name) is None}
         return Crawl(
             metadata,
             self.failures,
-            lost=self._lost(metadata),
+            lost={**self._lost(metadata), **damaged},
+            damaged=tuple(damaged),
             refused=_refusal(self.ovf.refused) or self.refused,
             media=self.media,
         )
+
+    def _miss_custom_data(self, metadata: Metadata, sources: Sequence[str]) -> None:
+        """Say so if Azure has custom data for this VM and the disc, its only source, does not have it."""
+        self.unreadable.update(self.ovf.unreadable)
+        asked = "media" in sources and _has_custom_data(metadata)
+        if not asked or metadata.custom_data is not None or "custom_data" in self.unreadable or self._is_copy():
+            return
+        where = "the provisioning disc cannot be read" if "media" in self.failures else "there is no provisioning disc"
+        text = _CUSTOM_DATA_LOST + (where if self.media is None else "the provisioning disc holds none")
+        LOG.error("media: %s", text)
+        if "media" not in self.failures:  # else that failure is why it is lost, and a retry may help
+            self.unreadable["custom_data"] = DocumentError("media", text, reason="custom data is lost")
+            self.unreadable["custom_data"].short = "custom data is lost"
 
     def _is_copy(self) -> bool:
         """The document is azurelite's own copy, without secrets; the disc itself was read at an earlier boot."""
@@ -221,7 +239,7 @@ class _Crawler:
         while True:
             tries += 1
             try:
-                return parse_imds(self.fabric.imds.fetch_instance(deadline))
+                return parse_imds(self.fabric.imds.fetch_instance(deadline), unreadable=self.unreadable)
             except DocumentError as error:
                 if tries == _UNREADABLE_TRIES or deadline.remaining() <= _UNREADABLE_PAUSE:
                     raise

@@ -1,9 +1,10 @@
 """The handlers: one module per YAML key. A handler decides what the machine should be like; `ctx.system` changes it.
 
 A handler's module holds ``SUMMARY`` (one line), ``NEEDS`` (metadata fields without which it is skipped), ``USES``
-(optional: further fields that it reads), ``needs(options)`` (optional: the needed fields, where they depend on the
-options), ``FREQUENCY``, ``REQUIRED``, a ``Record`` ``Options`` whose field names are the YAML keys, and
-``apply(ctx, options) -> None``, which calls the verbs of `ctx.system` and either returns or raises an AzureliteError.
+(optional: further fields that it reads), ``needs(options)`` and ``uses(options, config)`` (optional: the same, where
+they depend on the options or on other entries), ``FREQUENCY``, ``REQUIRED``, a ``Record`` ``Options`` whose field names
+are the YAML keys, and ``apply(ctx, options) -> None``, which calls the verbs of `ctx.system` and either returns or
+raises an AzureliteError.
 """
 
 from __future__ import annotations
@@ -228,7 +229,7 @@ def bind_handler(
         id=entry.key,
         summary=offered.summary,
         needs=offered.needs if offered.needs_of is None else offered.needs_of(options),
-        uses=offered.uses,
+        uses=offered.uses if offered.uses_of is None else offered.uses_of(options, config),
         frequency=entry.frequency or offered.frequency,
         required=offered.required if entry.required is None else entry.required,
         options=options,
@@ -297,6 +298,7 @@ def _own(name: str, root: Optional[Root]) -> Optional[Plugin]:
             module.Options,
             module.apply,
             needs_of=getattr(module, "needs", None),
+            uses_of=getattr(module, "uses", None),
         )
     path = plugins.executable(name, root) if root is not None else None
     return None if path is None else _program(path)

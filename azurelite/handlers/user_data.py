@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Literal, Optional
 
 from azurelite.config.document import Document
-from azurelite.config.load import Frequency, HandlerEntry
+from azurelite.config.load import Config, Frequency, HandlerEntry
 from azurelite.config.schema import ConfigProblemsError
 from azurelite.errors import AzureliteError, ConfigError, HandlerError, MachineError, SkippedError
 from azurelite.guard import guard
@@ -77,15 +77,30 @@ def check(save: Optional[str], timeout: float) -> None:
         raise ValueError("timeout must be more than 0 and at most 604800 seconds (a week)")
 
 
+def uses(options: Options, config: Config) -> tuple[str, ...]:
+    """The fields that it reads."""
+    return tuple(name for name in USES if name in _sources(options, config))
+
+
+def _sources(options: Options, config: Config) -> tuple[Source, ...]:
+    own = any(entry.name == "custom_data" for entry in config.handlers)
+    return tuple(source for source in options.sources if not (own and source == "custom_data"))
+
+
 def apply(ctx: Context, options: Options) -> None:
     """Store the data and run it; do nothing if there is none.
 
     Raises:
         HandlerError: lists everything that failed.
     """
-    own = any(entry.name == "custom_data" for entry in ctx.config.handlers)
-    sources = tuple(source for source in options.sources if not (own and source == "custom_data"))
-    use(ctx, sources, action=options.action, save=options.save, timeout=options.timeout, rerun=options.rerun)
+    use(
+        ctx,
+        _sources(options, ctx.config),
+        action=options.action,
+        save=options.save,
+        timeout=options.timeout,
+        rerun=options.rerun,
+    )
 
 
 def use(

@@ -7,7 +7,7 @@ from typing import Any, Collection, Iterable, Iterator, Mapping, Optional, Seque
 from azurelite.config.schema import fields_of, has_keys
 from azurelite.datasource import sources_of
 from azurelite.datasource.crawl import Crawl
-from azurelite.errors import AzureliteError, FabricError
+from azurelite.errors import AzureliteError, FabricError, HandlerError
 from azurelite.handlers import EJECT_MEDIA, Handler
 from azurelite.metadata import Metadata, Secret
 from azurelite.record import Record, replace
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from azurelite.config.condition import Condition
 
 _REASONS = {"username": "failed to determine username"}
+_ALTERNATIVES = ("user_data", "custom_data")  # a handler of both continues with one if the other is lost
 _NEVER_MISSING = ("raw", "provenance")  # fields that are never missing as a whole
 # PBKDF2 rounds for a digest of secrets: guessing a password from a record must cost more than from /etc/shadow.
 _ROUNDS = 20_000
@@ -32,6 +33,7 @@ class Step(Record):
         blocked: the error that prevents it, such as a source that failed; None if it can run.
         again: retry it at a later boot, because a source that it needs was unreachable.
         inputs: a digest of its options and metadata, see `inputs_of`; None if no record is kept.
+        notes: warnings, such as data that it runs without.
     """
 
     handler: Handler
@@ -39,6 +41,7 @@ class Step(Record):
     blocked: Optional[AzureliteError] = None
     again: bool = False
     inputs: Optional[str] = None
+    notes: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -61,6 +64,9 @@ def make_plan(
         owed: keys of the steps to retry.
     """
     steps = []
+    if later_boot:  # the disc is gone then, and what it did not have was named at the first boot
+        found = {name: error for name, error in crawled.lost.items() if name not in crawled.damaged}
+        crawled = replace(crawled, lost=found, damaged=())
     for handler in handlers:
         if later_boot and handler.frequency != "boot" and handler.key not in owed:
             steps.append(Step(handler, skip="this VM was provisioned earlier"))
@@ -103,10 +109,20 @@ def _unusable(handler: Handler, crawled: Crawl) -> Optional[Step]:
     for need in handler.needs:
         if getattr(crawled.metadata, need) is None:
             return _lacking(handler, need, crawled)
-    for field in handler.uses:
-        if field in crawled.lost:
-            return Step(handler, blocked=crawled.lost[field], again=True)
-    return None
+    lost = [name for name in handler.uses if name in crawled.lost]
+    if not lost:
+        return None
+    others = [name for name in _ALTERNATIVES if name in handler.uses and name not in lost]
+    if set(lost) <= set(_ALTERNATIVES) and not handler.required and any(getattr(crawled.metadata, o) for o in others):
+        return Step(handler, notes=tuple(f"continuing without {_words(name)}: {crawled.lost[name]}" for name in lost))
+    error = crawled.lost[lost[0]]
+    if lost[0] not in crawled.damaged:
+        return Step(handler, blocked=error, again=True)
+    return Step(handler, blocked=HandlerError(error.message, reason=error.reason, data=error.data, short=error.short))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _unmet(handler: Handler, crawled: Crawl) -> Optional[Step]:

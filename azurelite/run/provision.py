@@ -153,7 +153,7 @@ def apply_steps(session: Session, plan: tuple[Step, ...], crawled: Crawl, fabric
     metadata = crawled.metadata
     runner = Runner(system, fabric, metadata.vm_id, session.config)
     state = State(system, session.identity.vm_id or _NO_VM_ID, fabric.clock)
-    runner.said.update(failure.message for failure in crawled.failures.values())
+    runner.said.update(error.message for error in (*crawled.failures.values(), *crawled.lost.values()))
     with run_lock(system, fabric.deadline):
         steps = runner.run(plan, metadata, state, remember=False, media_device=crawled.device)
     outcome = Outcome(
@@ -226,7 +226,7 @@ class _Run:
         found = guard(lambda: self.session.crawl(self.fabric, self.system, given_media=given, sources=sources))
         if isinstance(found, AzureliteError):
             return Crawl(Metadata(), {}), found
-        self.runner.said.update(failure.message for failure in found.failures.values())
+        self.runner.said.update(error.message for error in (*found.failures.values(), *found.lost.values()))
         return found, None
 
     def _pool(self, crawled: Crawl) -> Optional[str]:

@@ -129,7 +129,7 @@ class Runner:
             return replace(result, status="skipped", reason=step.skip)
         if step.blocked is not None:
             return replace(result, status="failed", error=step.blocked)
-        notes: list[str] = []
+        notes = list(step.notes)
         ctx = context(notes.append)
         mark = len(self.system.journal)
         started = self.fabric.clock.monotonic()
