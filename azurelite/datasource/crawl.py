@@ -27,6 +27,7 @@ LOG = logging.getLogger(__name__)
 # Seconds. No setting of the VM depends on the goal state, so the crawl does not wait long for it;
 # the report fetches it again, with a longer deadline.
 _GOAL_STATE_WAIT = 10.0
+_CERTIFICATES_WAIT = 20.0  # seconds that IMDS leaves for the goal state and the certificates
 # Seconds for IMDS when the media has named the administrator already: some hosts have no IMDS at all.
 _IMDS_WAIT_BESIDE_MEDIA = 60.0
 _UNREADABLE_TRIES = 5  # for a document that cannot be read: a host that is starting may send half of one
@@ -83,7 +84,7 @@ def crawl(
     """Read all sources.
 
     Args:
-        fabric: the endpoints; its `reading` deadline bounds everything.
+        fabric: the endpoints; its `sources` deadline bounds everything.
         identity: what the firmware said.
         sources: which to read: "imds", "media", "wireserver".
         system: the guest whose discs are read and whose `openssl` decrypts certificates; None: do neither.
@@ -124,7 +125,7 @@ class _Crawler:
         }
         if "imds" in sources and "wireserver" in sources:  # two servers, so both requests can run at once
             self.fabric.wireserver.ask_ahead(
-                self.fabric.reading.within(_GOAL_STATE_WAIT), beside=self.fabric.imds.endpoint
+                self.fabric.sources.within(_GOAL_STATE_WAIT), beside=self.fabric.imds.endpoint
             )
         for source, reader in readers.items():
             if source in sources:
@@ -233,8 +234,11 @@ class _Crawler:
 
     def _read_imds(self) -> Metadata:
         self._wait_for_proxy_agent()
-        named = self.ovf.metadata.username is not None
-        deadline = self.fabric.reading.within(_IMDS_WAIT_BESIDE_MEDIA) if named else self.fabric.reading
+        deadline = self.fabric.sources
+        if self.ovf.fingerprints:  # the SSH keys are in the certificates: WireServer needs time as well
+            deadline = deadline.before(min(_CERTIFICATES_WAIT, deadline.remaining() / 2))
+        if self.ovf.metadata.username is not None:
+            deadline = deadline.within(_IMDS_WAIT_BESIDE_MEDIA)
         tries = 0
         while True:
             tries += 1
@@ -247,12 +251,12 @@ class _Crawler:
                 self.fabric.clock.sleep(_UNREADABLE_PAUSE)
 
     def _read_goal_state(self) -> Metadata:
-        return from_goal_state(self.fabric.wireserver.fetch_goal_state(self.fabric.reading.within(_GOAL_STATE_WAIT)))
+        return from_goal_state(self.fabric.wireserver.fetch_goal_state(self.fabric.sources.within(_GOAL_STATE_WAIT)))
 
     def _read_certificates(self) -> Metadata:
         if self.system is None:
             return Metadata()
-        certificates = self.fabric.fetch_certificates(self.system.commands)
+        certificates = self.fabric.fetch_certificates(self.system.commands, self.fabric.sources)
         keys = ssh_keys_from(certificates, self.ovf.fingerprints)
         if not keys:
             raise CertificateError(

@@ -223,7 +223,9 @@ class _Run:
     def _crawl(
         self, given: Optional[MediaDocument] = None, *, sources: Optional[Sequence[str]] = None
     ) -> tuple[Crawl, Optional[AzureliteError]]:
+        self.system.commands.limit = self.fabric.sources
         found = guard(lambda: self.session.crawl(self.fabric, self.system, given_media=given, sources=sources))
+        self.system.commands.limit = self.fabric.reading
         if isinstance(found, AzureliteError):
             return Crawl(Metadata(), {}), found
         self.runner.said.update(error.message for error in (*found.failures.values(), *found.lost.values()))
@@ -304,6 +306,7 @@ class _Run:
         due = due_later(self.handlers, owed)
         steps: list[StepResult] = []
         if due:
+            self.fabric.sources = self.fabric.reading  # Azure is not waiting for the work on the machine
             crawled = self._crawl(sources=wanted_sources(due, self.session.config.datasource.sources))[0]
             plan = make_plan(self.handlers, crawled, state, later_boot=True, owed=owed)
             self.system.commands.limit = None  # Azure is not waiting: each program has its own timeout
