@@ -19,6 +19,7 @@ from azurelite.outcome import Outcome, StepResult, deciding_failure
 from azurelite.record import Record, replace
 from azurelite.run.plan import Step, due_later, make_plan, wanted_sources
 from azurelite.run.pool import forget_pool, leave_pool, pool_type, still_in_pool
+from azurelite.run.reporter import Progress
 from azurelite.run.session import Session
 from azurelite.run.steps import Runner
 from azurelite.state import marker, records
@@ -181,11 +182,14 @@ class _Run:
         self.options = options
         self.reporting = any(handler.name == REPORT_READY for handler in handlers)
         self.runner = Runner(system, fabric, session.identity.vm_id, session.config)
+        self.progress = Progress(self.runner.reporter, fabric)
 
     def go(self) -> Outcome:
         vm_id = self.session.identity.vm_id
         if vm_id is not None and self._is_done(self._state(vm_id)):
             return self._later_boot(vm_id)
+        if vm_id is not None or not marker.knows_some_vm(self.system.root):  # else it may be a VM that is Ready
+            self._tell_progress(vm_id)
         crawled, broken = self._crawl()
         kind = self._pool(crawled) if broken is None else None
         if kind is not None:
@@ -198,6 +202,7 @@ class _Run:
         state = self._state(vm_id)
         if self._is_done(state):  # not known before: the firmware has no id
             return self._later_boot(vm_id)
+        self._tell_progress(vm_id)
         if self.options.force:
             state.forget()
         self._save(crawled, state)
@@ -220,6 +225,19 @@ class _Run:
             self._tidy_up(crawled)
         return outcome
 
+    def _tell_progress(self, vm_id: Optional[str]) -> None:
+        """From now on tell Azure that provisioning continues, unless it may have accepted Ready of this VM before."""
+        if not self.reporting or self.system.dry_run:
+            return
+        if vm_id is not None:
+            state = self._state(vm_id)
+            if state.is_provisioned(reporting=True) or state.is_finished(REPORT_READY, "instance", inputs=None):
+                return
+        self._wait_with(self.progress)
+
+    def _wait_with(self, waiting: Optional[Progress]) -> None:
+        self.fabric.http.waiting = self.system.commands.waiting = waiting
+
     def _crawl(
         self, given: Optional[MediaDocument] = None, *, sources: Optional[Sequence[str]] = None
     ) -> tuple[Crawl, Optional[AzureliteError]]:
@@ -240,6 +258,7 @@ class _Run:
 
     def _leave_pool(self, kind: str, waiting: Crawl) -> tuple[Crawl, Optional[AzureliteError]]:
         """Wait for an owner, then crawl again with the owner's document and a new time budget."""
+        self._wait_with(None)  # the pool's Ready comes now
         given = guard(
             lambda: leave_pool(kind, system=self.system, fabric=self.fabric, open_fabric=self.session.open_fabric)
         )

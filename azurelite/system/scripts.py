@@ -135,6 +135,8 @@ class Scripts:
             if os.fstat(output).st_size > self._log_limit:
                 os.ftruncate(output, 0)
                 os.write(output, _DROPPED)
+            if self._system.commands.waiting is not None:
+                self._system.commands.waiting()
             if deadline.remaining() <= 0:
                 process.kill()
                 raise CommandError(f"{name} timed out and was killed: set a longer timeout, or fix the program")
