@@ -108,13 +108,16 @@ def test_what_remains_is_used_unless_all_is_required(
     assert len(notes) == (entries == ENTRIES[1][0])
 
 
-def test_what_is_lost_at_the_first_boot_does_not_fail_later_ones(guest: Guest) -> None:
+@pytest.mark.parametrize("copy_is_kept", [True, False])
+def test_what_is_lost_after_the_first_boot_does_not_fail_later_ones(guest: Guest, copy_is_kept: bool) -> None:
     """The disc is gone then, and IMDS goes on announcing its custom data."""
     with scenario(None, announced=True) as fabric:
-        entry = {"custom_data": {"frequency": "boot"}}
+        entry = {"user_data": {"frequency": "boot"}}
         first = run(guest, fabric, "good", entry)
         assert first.steps[2].status == "done"
         guest.path("dev/sr0").unlink()
+        if not copy_is_kept:
+            guest.path(f"var/lib/azurelite/vms/{VM_ID}/ovf-env.xml").unlink()
         later = provision(Options(root=guest.root, clock=FastClock()))
     assert later.outcome == "already provisioned"
     assert later.steps[2].status == "done"

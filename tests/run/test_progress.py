@@ -87,6 +87,7 @@ QUIET: list[tuple[str, dict[str, Any]]] = [
     ("forced after Ready", {"force": True}),
     ("killed after Ready", {}),
     ("without an id from the firmware, on a disk that knows a VM", {}),
+    ("without an id from the firmware, forced", {"force": True}),
 ]
 
 
