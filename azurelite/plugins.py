@@ -32,7 +32,7 @@ LOG = logging.getLogger(__name__)
 
 GROUP = "azurelite.handlers"
 RUN_SECONDS = 300.0
-PROGRAM_SECONDS = RUN_SECONDS - 10  # for an executable
+PROGRAM_SECONDS = RUN_SECONDS - 10  # for an executable whose entry has no `timeout`
 _LEAST_MASKED = 4  # characters: shorter secrets would mask half of every line
 _ANSWER_SECONDS = 10.0  # to import a plug-in, describe it and check its options
 # What a plug-in's interpreter runs. `-I` keeps the current folder and PYTHON* variables away until `sys.path` is set.

@@ -20,7 +20,7 @@ from azurelite.fabric.client import Fabric
 from azurelite.metadata import Metadata, Secret
 from azurelite.outcome import Outcome
 from azurelite.plugins import Answer, Asked, Plugin
-from azurelite.record import Record, field
+from azurelite.record import Record, field, replace
 from azurelite.state.store import Memory
 from azurelite.system.machine import System
 from azurelite.system.root import Root
@@ -63,6 +63,8 @@ _RUNNING = ("run", "user_data")
 BUILTIN = {name: f"azurelite.handlers.{name}" for name in _NAMES}
 REPORT_READY = "report_ready"
 EJECT_MEDIA = "eject_media"
+PROGRAM_TIMEOUT = "timeout"  # the option that azurelite itself reads of an executable's entry
+MOST_SECONDS = 7 * 86400  # for a program
 
 
 class Context(Record):
@@ -250,8 +252,17 @@ def _own_answer(entry: HandlerEntry, config: Config, root: Optional[Root]) -> An
         return Answer(error=error)
     wanted: Any = offered.options
     if wanted is None:
-        return Answer(offered, options=entry.options)
+        return Answer(replace(offered, timeout=_program_seconds(entry, config)), options=entry.options)
     return Answer(offered, options=bind(wanted, entry.options, config.document, entry.path, also=ENTRY_KEYS))
+
+
+def _program_seconds(entry: HandlerEntry, config: Config) -> float:
+    """The option `timeout` of an executable. Raises ConfigError."""
+    seconds = entry.options.get(PROGRAM_TIMEOUT, plugins.PROGRAM_SECONDS)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= MOST_SECONDS:
+        place = config.document.place((*entry.path, PROGRAM_TIMEOUT))
+        raise ConfigError(f"{place}: `timeout` must be a number of seconds above 0, at most {MOST_SECONDS} (a week)")
+    return float(seconds)
 
 
 def known_names(root: Optional[Root] = None) -> list[str]:
@@ -320,7 +331,8 @@ def _program(path: str) -> Plugin:
 
     def apply(ctx: Context, options: dict[str, Any]) -> None:
         env = {_variable(key): Secret(_as_text(value)) for key, value in options.items()}
-        run.apply(ctx, run.Options(argv=(path,), env=env, timeout=plugins.PROGRAM_SECONDS))
+        seconds = float(options.get(PROGRAM_TIMEOUT, plugins.PROGRAM_SECONDS))
+        run.apply(ctx, run.Options(argv=(path,), env=env, timeout=seconds))
 
     return Plugin(f"run {path}", (), (), "instance", required=False, options=None, apply=apply)
 
