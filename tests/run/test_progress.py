@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import sys
 import time
@@ -13,12 +14,15 @@ from kit import ED25519, VM_ID, FastClock, Guest
 
 import azurelite
 from azurelite.clock import Clock, Deadline
+from azurelite.errors import CommandError
 from azurelite.outcome import Outcome
 from azurelite.run.provision import Options, provision
 from azurelite.simulator import Fault, Scenario, Simulator
 from azurelite.system.child import Child
 from azurelite.system.machine import System
+from azurelite.system.package_locks import wait_for_locks
 from azurelite.system.process import Commands
+from azurelite.system.root import Root
 from azurelite.system.scripts import Scripts
 
 LONG = Fault(endpoint="imds", requests="1-200", status=503)  # one try a second
@@ -135,6 +139,15 @@ class TestLoops:
         calls: list[None] = []
         system.commands.waiting = lambda: calls.append(None)
         assert Scripts(system).run(["/bin/sleep", "0.8"], name="it", timeout=20, log=None) == 0
+        assert calls
+
+    def test_the_lock_of_a_package_manager(self, guest: Guest) -> None:
+        calls: list[None] = []
+        guest.put({"var/lib/dpkg/lock": ""})
+        with guest.path("var/lib/dpkg/lock").open("r+") as held, pytest.raises(CommandError, match="was not run"):
+            fcntl.flock(held, fcntl.LOCK_EX)
+            deadline = Deadline(FastClock(), 5)
+            wait_for_locks(Root(guest.root), "apt-get", deadline, waiting=lambda: calls.append(None))
         assert calls
 
     def test_a_plug_in(self) -> None:
