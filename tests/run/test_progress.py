@@ -144,10 +144,11 @@ class TestLoops:
     def test_the_lock_of_a_package_manager(self, guest: Guest) -> None:
         calls: list[None] = []
         guest.put({"var/lib/dpkg/lock": ""})
-        with guest.path("var/lib/dpkg/lock").open("r+") as held, pytest.raises(CommandError, match="was not run"):
+        deadline = Deadline(FastClock(), 5)
+        with guest.path("var/lib/dpkg/lock").open("r+") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
-            deadline = Deadline(FastClock(), 5)
-            wait_for_locks(Root(guest.root), "apt-get", deadline, waiting=lambda: calls.append(None))
+            with pytest.raises(CommandError, match="was not run"):
+                wait_for_locks(Root(guest.root), "apt-get", deadline, waiting=lambda: calls.append(None))
         assert calls
 
     def test_a_plug_in(self) -> None:
