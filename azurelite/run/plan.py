@@ -8,7 +8,7 @@ from azurelite.config.schema import fields_of, has_keys
 from azurelite.datasource import sources_of
 from azurelite.datasource.crawl import Crawl
 from azurelite.errors import AzureliteError, FabricError, HandlerError
-from azurelite.handlers import EJECT_MEDIA, Handler
+from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler
 from azurelite.metadata import Metadata, Secret
 from azurelite.record import Record, replace
 from azurelite.state.store import State
@@ -22,6 +22,9 @@ _ALTERNATIVES = ("user_data", "custom_data")  # a handler of both continues with
 _NEVER_MISSING = ("raw", "provenance")  # fields that are never missing as a whole
 # PBKDF2 rounds for a digest of secrets: guessing a password from a record must cost more than from /etc/shadow.
 _ROUNDS = 20_000
+
+
+NOT_READY = "the VM is not Ready"  # why the steps after `report_ready` are skipped
 
 
 class Step(Record):
@@ -75,6 +78,22 @@ def make_plan(
         inputs = inputs_of(handler, crawled.metadata) if recorded else None
         step = _step(handler, crawled, None if force else state, inputs)
         steps.append(step if inputs is None else replace(step, inputs=inputs))
+    return tuple(steps)
+
+
+def foreseen(plan: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The plan without the steps that will not run because a required one is blocked: Ready, and those after it."""
+    steps = []
+    failed, held = "", False
+    for step in plan:
+        made = step
+        if step.skip is None and held:
+            made = replace(step, skip=NOT_READY)
+        elif step.skip is None and step.handler.name == REPORT_READY and failed:
+            made, held = replace(step, skip=f"{failed} fails, and Azure is told so"), True
+        elif step.blocked is not None and step.handler.required:
+            failed = failed or step.handler.key
+        steps.append(made)
     return tuple(steps)
 
 

@@ -17,7 +17,7 @@ from azurelite.handlers import REPORT_READY, Context, Handler
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult, deciding_failure
 from azurelite.record import replace
-from azurelite.run.plan import Step
+from azurelite.run.plan import NOT_READY, Step
 from azurelite.run.reporter import Reporter
 from azurelite.state.store import State
 from azurelite.system.machine import System
@@ -172,7 +172,7 @@ def _waiting(step: Step) -> StepResult:
 
     What runs once per VM, such as a script, would otherwise be used up on a machine without host name or user.
     """
-    reason = step.skip or "the VM is not Ready"
+    reason = step.skip or NOT_READY
     return StepResult(step.handler.key, "skipped", step.handler.required, reason=reason)
 
 
