@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         MediaError,
         NotAzureError,
         ReportRefusedError,
+        SkippedError,
         TransportError,
     )
     from azurelite.fabric.goalstate import GoalState
@@ -60,6 +61,7 @@ __all__ = [
     "Outcome",
     "ReportRefusedError",
     "Secret",
+    "SkippedError",
     "TransportError",
     "apply",
     "build_report",
@@ -135,7 +137,8 @@ def provision(
         clock: time; for tests.
 
     Returns:
-        The outcome, with `exit_code` (0, 1 or 3), the steps with their changes, and the report.
+        The outcome, with `exit_code` (0, 1 or 3), the steps with their changes, and the report. A failure is not
+        raised: call `outcome.raise_for_status()`.
 
     Raises:
         ConfigError: the configuration is wrong.
@@ -168,7 +171,8 @@ def apply(
         clock: time; for tests.
 
     Returns:
-        The outcome; `exit_code` is 1 if a required handler failed, 3 if Azure was not reached.
+        The outcome; `exit_code` is 1 if a required handler failed, 3 if Azure was not reached. A failure is not raised:
+        call `outcome.raise_for_status()`.
 
     Raises:
         ConfigError: the configuration is wrong, or there is no such handler.

@@ -15,7 +15,7 @@ from azurelite.handlers import BUILTIN, REPORT_READY, Handler, ask_plugins, bind
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
 from azurelite.record import Record, replace
-from azurelite.run.plan import Step, due_later, make_plan, wanted_sources
+from azurelite.run.plan import Step, due_later, foreseen, make_plan, wanted_sources
 from azurelite.run.provision import LATER_BOOT_SECONDS, Options, apply_steps, provision
 from azurelite.run.session import PathLike, Session, open_session
 from azurelite.state import marker
@@ -137,7 +137,7 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False) -> P
         crawled = session.crawl(fabric, system)
     vm_id = crawled.metadata.vm_id
     state = State(system, vm_id, session.clock) if vm_id is not None and not force else None
-    return Plan(f"VM {vm_id}", make_plan(handlers, crawled, state))
+    return Plan(f"VM {vm_id}", foreseen(make_plan(handlers, crawled, state)))
 
 
 def _named(names: Sequence[str], session: Session) -> list[Handler]:

@@ -18,6 +18,7 @@
     │   ├── FileError
     │   └── CommandError
     └── HandlerError         a handler refuses a value or cannot do its work
+        └── SkippedError       its work cannot be done here; the step is skipped, or fails if it is required
 
 Besides its message, an error has a ``reason``: the short phrase that Azure's troubleshooting page
 for Linux provisioning uses for it. ``data`` holds supporting key/value pairs for the report. ``short``
@@ -178,6 +179,13 @@ class CannotRunError(CommandError):
 
 class HandlerError(AzureliteError):
     """A handler refuses a value, or cannot do its work."""
+
+
+class SkippedError(HandlerError):
+    """A handler cannot do its work here, for example run a program of a root that is not the running system.
+
+    Its step is not done: it is skipped, and a later boot does it. If the step is required, it has failed.
+    """
 
 
 def place_of(traceback: TracebackType | None) -> str:

@@ -35,6 +35,7 @@ class StepResult(Record):
         reason: why it was skipped.
         error: why it failed.
         notes: warnings.
+        again: it was skipped because it could not be done here: a later boot must do it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class StepResult(Record):
     reason: Optional[str] = None
     error: Optional[AzureliteError] = None
     notes: tuple[str, ...] = ()
+    again: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -99,6 +101,7 @@ class Outcome(Record):
         steps: in order.
         exchanges: every request that was sent.
         error: the failure that decided the outcome.
+        warnings: about the configuration, each with its place.
         brief: the reason, with a short name for a cause that the log already has; None: use `reason`.
     """
 
@@ -111,11 +114,21 @@ class Outcome(Record):
     exchanges: tuple[Exchange, ...] = ()
     error: Optional[AzureliteError] = None
     brief: Optional[str] = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
         """The exit code of the process that ends with this outcome."""
         return EXIT_CODES[self.outcome]
+
+    def raise_for_status(self) -> None:
+        """Raise if the run failed or Azure was not reached; without an error of its own, an AzureliteError.
+
+        Raises:
+            AzureliteError: the failure that decided the outcome.
+        """
+        if self.exit_code != 0:
+            raise self.error or AzureliteError(self.reason or self.outcome)
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -130,6 +143,7 @@ class Outcome(Record):
             "vm_id": self.vm_id,
             "seconds": round(self.seconds, 4),
             "report": self.report.as_dict() if self.report else None,
+            "warnings": list(self.warnings),
             "steps": [step.as_dict() for step in self.steps],
             "requests": [_rounded(vars(exchange)) for exchange in self.exchanges],
         }

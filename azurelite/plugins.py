@@ -32,7 +32,7 @@ LOG = logging.getLogger(__name__)
 
 GROUP = "azurelite.handlers"
 RUN_SECONDS = 300.0
-PROGRAM_SECONDS = RUN_SECONDS - 10  # for an executable
+PROGRAM_SECONDS = RUN_SECONDS - 10  # for an executable whose entry has no `timeout`
 _LEAST_MASKED = 4  # characters: shorter secrets would mask half of every line
 _ANSWER_SECONDS = 10.0  # to import a plug-in, describe it and check its options
 # What a plug-in's interpreter runs. `-I` keeps the current folder and PYTHON* variables away until `sys.path` is set.
@@ -56,6 +56,7 @@ class Plugin(Record):
         apply: does the work, with a context and its options; not for a plug-in, whose code is not in this process.
         timeout: seconds; after them it is killed, and its step fails.
         needs_of: returns the needs for given options, if they differ from `needs`.
+        uses_of: returns the uses for given options and configuration, if they differ from `uses`.
         place: `module` or `module:object` of a plug-in; "" for other handlers.
         text: the docstring of a plug-in's module.
         example: an entry of the configuration, if a plug-in has one.
@@ -70,6 +71,7 @@ class Plugin(Record):
     apply: Callable[[Any, Any], None]
     timeout: float = RUN_SECONDS
     needs_of: Optional[Callable[[Any], tuple[str, ...]]] = None
+    uses_of: Optional[Callable[[Any, Any], tuple[str, ...]]] = None
     place: str = ""
     text: str = ""
     example: str = ""

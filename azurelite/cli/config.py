@@ -73,8 +73,12 @@ def _say(verdict: Verdict) -> None:
         print(problem, file=sys.stderr)
     if verdict.more:
         print(f"and {verdict.more} more", file=sys.stderr)
-    if not verdict.problems and not verdict.more:
-        print(f"{verdict.name}: OK")
+    if not verdict.problems and not verdict.more:  # else the warnings may be about a name that is misspelt
+        for warning in verdict.warnings:
+            print(f"{warning.place}: warning: {warning.text}", file=sys.stderr)
+        number = len(verdict.warnings)
+        warned = f" ({number} warning{'s' * (number > 1)})" if number else ""
+        print(f"{verdict.name}: OK{warned}")
 
 
 def _schema(arguments: argparse.Namespace) -> int:

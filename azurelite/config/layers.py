@@ -13,6 +13,7 @@ from azurelite.config.schema import Problems, unknown_text
 from azurelite.record import Record
 
 LIST = "handlers"
+DROP_INS = "conf.d"  # the folder of files that add to others
 POSITIONS = ("before", "after")
 
 
@@ -66,6 +67,7 @@ class Layers:
             return
         items = self._read(above, listed)
         if not self._inserts(above, items):
+            self._warn_of_replacing(above)
             self._items = items
             self.document = _with_items(_overlay(self.document, above), items)
             return
@@ -77,6 +79,15 @@ class Layers:
         if below is not None:  # else an earlier file has `handlers` that is no list, which is reported there
             self._items = self._inserted(below, items, above)
             self.document = _with_items(self.document, self._items)
+
+    def _warn_of_replacing(self, above: Document) -> None:
+        """Warn of a drop-in that drops the list of an earlier file: it was probably meant to insert its entries."""
+        if DROP_INS in above.file.split("/")[:-1] and LIST in self.document.data:
+            text = (
+                f"this list replaces the list of {self.document.place((LIST,))}: give each entry `before` or `after` "
+                "to insert it there, or change that file instead"
+            )
+            self.problems.warn(above, (LIST,), text)
 
     def _read(self, document: Document, listed: list[Any]) -> list[_Item]:
         places: list[dict[KeyPath, Place]] = [{} for _ in listed]

@@ -12,12 +12,12 @@ import stat
 from typing import Any, Literal, Optional, Union
 
 from azurelite import layout
-from azurelite.config.document import Document, KeyPath, parse_document
+from azurelite.config.document import Document, KeyPath, Problem, dotted, parse_document
 from azurelite.config.layers import LIST, Layers, entry_id
 from azurelite.config.schema import Problems, bind
 from azurelite.errors import ConfigError
 from azurelite.fabric.settings import ImdsSettings, MediaSettings, WireServerSettings, check_seconds
-from azurelite.record import Record, field
+from azurelite.record import Record, field, replace
 from azurelite.system.root import Root
 
 TYPE_CHECKING = False
@@ -29,6 +29,17 @@ OFTEN = {"instance": "once per VM", "boot": "at every boot", "once": "once on th
 DEFAULT_HANDLERS = ("hostname", "user", "ssh_keys", "sshd", "report_ready", "user_data")
 ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"  # it is also the name of the file that records the entry as done
 _FILE_LIMIT = 1024 * 1024  # bytes
+_UNTOLD = " and Azure is not told that the VM is Ready"
+# Entries that nearly every list needs -> what happens without them.
+_EXPECTED = {
+    "report_ready": f"so{_UNTOLD[4:]}: add it, unless another program reports",
+    "user": "so no administrator is created: add it, unless the image has one",
+}
+_TIMES: tuple[KeyPath, ...] = (
+    ("datasource", "imds", "deadline"),
+    ("datasource", "imds", "timeout"),
+    ("datasource", "wireserver", "timeout"),
+)  # times that `datasource.deadline` ends
 
 
 class DatasourceConfig(Record):
@@ -123,11 +134,13 @@ class Config(Record):
         datasource: where metadata comes from.
         handlers: the entries to run, in order.
         document: the merged values with their places, for errors found later.
+        warnings: what is allowed but probably not meant.
     """
 
     datasource: DatasourceConfig = field(default_factory=DatasourceConfig)
     handlers: tuple[HandlerEntry, ...] = tuple(HandlerEntry(name) for name in DEFAULT_HANDLERS)
     document: Document = field(default_factory=lambda: Document({}, {}))
+    warnings: tuple[Problem, ...] = ()
 
 
 class _Sections(Record):
@@ -152,7 +165,7 @@ def load_config(root: Root, *, file: Optional[str] = None) -> Config:
         layers.add(document)
     config = parse_config(layers.document, problems)
     problems.raise_if_any()
-    return config
+    return replace(config, warnings=tuple(problems.warnings))
 
 
 def read_layers(root: Root, *, file: Optional[str] = None, problems: Problems) -> list[Document]:
@@ -216,7 +229,47 @@ def parse_config(document: Document, problems: Problems) -> Config:
         config = Config(sections.datasource, _entries(listed, document, problems), document)
     elif LIST in document.data:
         problems.add(document, (LIST,), "`handlers` must be a list")
+    _warn_of_missing_entries(config, document, problems)
+    _warn_of_long_times(config, document, problems)
     return config
+
+
+def _warn_of_missing_entries(config: Config, document: Document, problems: Problems) -> None:
+    if not config.handlers:
+        problems.warn(
+            document, (LIST,), f"`handlers` is empty, so nothing is done{_UNTOLD}: remove it, or list entries"
+        )
+        return
+    names = {entry.name for entry in config.handlers}
+    for name, missed in _EXPECTED.items():
+        if name not in names:
+            problems.warn(document, (LIST,), f"`handlers` does not list `{name}`, {missed}")
+
+
+def _warn_of_long_times(config: Config, document: Document, problems: Problems) -> None:
+    """Warn of times in the files that are longer than the time in the files that ends them. Defaults are cut to fit."""
+    whole: KeyPath = ("datasource", "deadline")
+    pairs = [(path, whole) for path in _TIMES] + [(_TIMES[1], _TIMES[0])]
+    for entry in config.handlers:
+        if entry.name == "report_ready":
+            break
+        pairs.append(((*entry.path, "timeout"), whole))
+    for part, limit in pairs:
+        seconds, most = (_written(document, path) for path in (part, limit))
+        if seconds is not None and most is not None and seconds > most:
+            ends = f"`{dotted(limit)}` ({document.place(limit)})"
+            problems.warn(document, part, f"`{part[-1]}` is longer than {ends}, which ends it: change one of them")
+
+
+def _written(document: Document, path: KeyPath) -> Optional[float]:
+    """The number at a path, if a file has one there."""
+    value: Any = document.data
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part)
+        else:
+            value = value[part] if isinstance(value, list) and isinstance(part, int) else None
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _entries(listed: list[Any], document: Document, problems: Problems) -> tuple[HandlerEntry, ...]:

@@ -66,20 +66,28 @@ class ConfigProblemsError(ConfigError):
 
 
 class Problems:
-    """Collects mistakes, so that all are reported at once.
+    """Collects mistakes, so that all are reported at once, and warnings.
 
     Attributes:
         found: the first MOST_PROBLEMS mistakes, in the order in which they were found.
         more: the number of mistakes after those.
+        warnings: what is allowed but probably not meant.
     """
 
     def __init__(self) -> None:
         self.found: list[Problem] = []
         self.more = 0
+        self.warnings: list[Problem] = []
 
     def add(self, document: Document, path: KeyPath, text: str) -> None:
         """Add a mistake in the value at `path`; the text does not contain the place."""
         self._keep(Problem(text, document.place(path), document.nearest(path), path))
+
+    def warn(self, document: Document, path: KeyPath, text: str) -> None:
+        """Add a warning about the value at `path`; the text does not contain the place."""
+        warning = Problem(text, document.place(path), document.nearest(path), path)
+        if warning not in self.warnings and len(self.warnings) < MOST_PROBLEMS:
+            self.warnings.append(warning)
 
     @contextlib.contextmanager
     def collecting(self) -> Iterator[None]:

@@ -27,6 +27,7 @@ LOG = logging.getLogger(__name__)
 # Seconds. No setting of the VM depends on the goal state, so the crawl does not wait long for it;
 # the report fetches it again, with a longer deadline.
 _GOAL_STATE_WAIT = 10.0
+_CERTIFICATES_WAIT = 20.0  # seconds that IMDS leaves for the goal state and the certificates
 # Seconds for IMDS when the media has named the administrator already: some hosts have no IMDS at all.
 _IMDS_WAIT_BESIDE_MEDIA = 60.0
 _UNREADABLE_TRIES = 5  # for a document that cannot be read: a host that is starting may send half of one
@@ -34,7 +35,7 @@ _UNREADABLE_PAUSE = 1.0  # seconds
 _IMDS = "IMDS: "  # how messages of the IMDS client begin; the log names the source itself
 _PROXY_AGENT = ("azure-proxy-agent", "--status", "--wait", "120")
 _PROXY_AGENT_WAIT = 130.0  # seconds: the 120 above, and 10 more
-_CUSTOM_DATA_LOST = "custom data is lost: IMDS says `hasCustomData`, but no provisioning media holds any"
+_CUSTOM_DATA_LOST = "custom data is lost: IMDS says `hasCustomData`, but "
 
 
 class Crawl(Record):
@@ -45,6 +46,8 @@ class Crawl(Record):
         failures: source name -> why it could not be read.
         lost: field -> why it is missing although Azure has it. A step that uses such a field must not be skipped as if
             the field were absent.
+        damaged: the fields of `lost` for which a retry is useless: their source has them in a form that cannot be read,
+            or no longer has them.
         refused: a value that makes provisioning fail, whatever else succeeds.
         media: the document on the media, and where it was found.
     """
@@ -52,6 +55,7 @@ class Crawl(Record):
     metadata: Metadata
     failures: Mapping[str, FabricError] = field(default_factory=dict)
     lost: Mapping[str, FabricError] = field(default_factory=dict)
+    damaged: tuple[str, ...] = ()
     refused: Optional[AzureliteError] = None
     media: Optional[MediaDocument] = None
 
@@ -80,7 +84,7 @@ def crawl(
     """Read all sources.
 
     Args:
-        fabric: the endpoints; its `reading` deadline bounds everything.
+        fabric: the endpoints; its `sources` deadline bounds everything.
         identity: what the firmware said.
         sources: which to read: "imds", "media", "wireserver".
         system: the guest whose discs are read and whose `openssl` decrypts certificates; None: do neither.
@@ -110,6 +114,7 @@ class _Crawler:
         self.refused: Optional[AzureliteError] = None
         self.parts = {"firmware": from_identity(identity)}
         self.failures: dict[str, FabricError] = {}
+        self.unreadable: dict[str, DocumentError] = {}
         self.vm_id = identity.vm_id
 
     def read(self, sources: Sequence[str]) -> Crawl:
@@ -120,7 +125,7 @@ class _Crawler:
         }
         if "imds" in sources and "wireserver" in sources:  # two servers, so both requests can run at once
             self.fabric.wireserver.ask_ahead(
-                self.fabric.reading.within(_GOAL_STATE_WAIT), beside=self.fabric.imds.endpoint
+                self.fabric.sources.within(_GOAL_STATE_WAIT), beside=self.fabric.imds.endpoint
             )
         for source, reader in readers.items():
             if source in sources:
@@ -128,15 +133,29 @@ class _Crawler:
         if self.ovf.fingerprints and merge(self.parts).public_ssh_keys is None:
             self._try("certificates", self._read_certificates)
         metadata = merge(self.parts)
-        if _has_custom_data(metadata) and metadata.custom_data is None and "media" in sources and not self._is_copy():
-            LOG.error("media: %s", _CUSTOM_DATA_LOST)
+        self._miss_custom_data(metadata, sources)
+        damaged = {name: error for name, error in self.unreadable.items() if getattr(metadata, name) is None}
         return Crawl(
             metadata,
             self.failures,
-            lost=self._lost(metadata),
+            lost={**self._lost(metadata), **damaged},
+            damaged=tuple(damaged),
             refused=_refusal(self.ovf.refused) or self.refused,
             media=self.media,
         )
+
+    def _miss_custom_data(self, metadata: Metadata, sources: Sequence[str]) -> None:
+        """Say so if Azure has custom data for this VM and the disc, its only source, does not have it."""
+        self.unreadable.update(self.ovf.unreadable)
+        asked = "media" in sources and _has_custom_data(metadata)
+        if not asked or metadata.custom_data is not None or "custom_data" in self.unreadable or self._is_copy():
+            return
+        where = "the provisioning disc cannot be read" if "media" in self.failures else "there is no provisioning disc"
+        text = _CUSTOM_DATA_LOST + (where if self.media is None else "the provisioning disc holds none")
+        LOG.error("media: %s", text)
+        if "media" not in self.failures:  # else that failure is why it is lost, and a retry may help
+            self.unreadable["custom_data"] = DocumentError("media", text, reason="custom data is lost")
+            self.unreadable["custom_data"].short = "custom data is lost"
 
     def _is_copy(self) -> bool:
         """The document is azurelite's own copy, without secrets; the disc itself was read at an earlier boot."""
@@ -215,13 +234,16 @@ class _Crawler:
 
     def _read_imds(self) -> Metadata:
         self._wait_for_proxy_agent()
-        named = self.ovf.metadata.username is not None
-        deadline = self.fabric.reading.within(_IMDS_WAIT_BESIDE_MEDIA) if named else self.fabric.reading
+        deadline = self.fabric.sources
+        if self.ovf.fingerprints:  # the SSH keys are in the certificates: WireServer needs time as well
+            deadline = deadline.before(min(_CERTIFICATES_WAIT, deadline.remaining() / 2))
+        if self.ovf.metadata.username is not None:
+            deadline = deadline.within(_IMDS_WAIT_BESIDE_MEDIA)
         tries = 0
         while True:
             tries += 1
             try:
-                read = parse_imds(self.fabric.imds.fetch_instance(deadline))
+                read = parse_imds(self.fabric.imds.fetch_instance(deadline), unreadable=self.unreadable)
             except DocumentError as error:
                 if tries == _UNREADABLE_TRIES or deadline.remaining() <= _UNREADABLE_PAUSE:
                     raise
@@ -233,12 +255,12 @@ class _Crawler:
                 return read
 
     def _read_goal_state(self) -> Metadata:
-        return from_goal_state(self.fabric.wireserver.fetch_goal_state(self.fabric.reading.within(_GOAL_STATE_WAIT)))
+        return from_goal_state(self.fabric.wireserver.fetch_goal_state(self.fabric.sources.within(_GOAL_STATE_WAIT)))
 
     def _read_certificates(self) -> Metadata:
         if self.system is None:
             return Metadata()
-        certificates = self.fabric.fetch_certificates(self.system.commands)
+        certificates = self.fabric.fetch_certificates(self.system.commands, self.fabric.sources)
         keys = ssh_keys_from(certificates, self.ovf.fingerprints)
         if not keys:
             raise CertificateError(

@@ -22,11 +22,12 @@ _MOST_DEPTH = 64  # levels; Azure's document has about ten
 _SECRET_ENDINGS = ("userdata", "customdata", "password", "secret")
 
 
-def parse_imds(document: bytes) -> Metadata:
+def parse_imds(document: bytes, *, unreadable: Optional[dict[str, DocumentError]] = None) -> Metadata:
     """Read the instance document.
 
     Args:
         document: JSON in UTF-8.
+        unreadable: receives the fields that the document has in a form that cannot be read, each with its problem.
 
     Returns:
         The fields that IMDS has. A value of a wrong type is logged with its key and skipped.
@@ -39,6 +40,7 @@ def parse_imds(document: bytes) -> Metadata:
     profile = _object(compute, "osProfile", where="compute.")
     extended = _object(_object(tree, "extended", where=""), "compute", where="extended.")
     vm_id = _vm_id(compute)
+    lost = {} if unreadable is None else unreadable
     return Metadata(
         instance_id=vm_id,
         vm_id=vm_id,
@@ -50,7 +52,7 @@ def parse_imds(document: bytes) -> Metadata:
         username=_text(profile, "adminUsername", where="compute.osProfile."),
         disable_password_authentication=_flag(profile, "disablePasswordAuthentication", where="compute.osProfile."),
         public_ssh_keys=_keys(compute),
-        user_data=_user_data(compute),
+        user_data=_user_data(compute, lost),
         tags=_tags(compute),
         network=_writable(tree["network"]) if isinstance(tree.get("network"), dict) else None,
         pps_type=_pps_type(extended),
@@ -195,11 +197,18 @@ def _keys(compute: dict[str, Any]) -> Optional[tuple[SshKey, ...]]:
     return tuple(keys)
 
 
-def _user_data(compute: dict[str, Any]) -> Optional[Secret]:
+def _user_data(compute: dict[str, Any], unreadable: dict[str, DocumentError]) -> Optional[Secret]:
+    value = compute.get("userData")
+    if value is None:
+        return None
     try:
-        return Secret.from_base64(_text(compute, "userData", where="compute.") or "") or None
+        if not isinstance(value, str):
+            raise ValueError("not text")
+        return Secret.from_base64(value) or None
     except ValueError:
-        LOG.warning("imds: compute.userData skipped: it is not base64")
+        problem = "compute.userData skipped: it is not base64"
+        LOG.warning("imds: %s", problem)
+        unreadable["user_data"] = DocumentError(_SOURCE, problem, reason="user data is not base64")
         return None
 
 

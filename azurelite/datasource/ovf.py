@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import Any, Optional
+from typing import Any, Mapping, Optional
 from xml.etree.ElementTree import Element, register_namespace, tostring  # noqa: TID251 - no parsing; goalstate.py parses
 
 from azurelite.errors import DocumentError, MediaError
 from azurelite.fabric.goalstate import parse_xml
 from azurelite.metadata import Metadata, Secret, SshKey
-from azurelite.record import Record
+from azurelite.record import Record, field
 
 _SOURCE = "ovf-env.xml"
 _UNEXPECTED = "unexpected metadata parsing ovf-env.xml"
@@ -48,12 +48,14 @@ class Ovf(Record):
             in the document's order; the keys themselves are in the VM's certificates.
         problems: the values that were skipped, each with its element's name; not logged yet.
         refused: the problem that makes provisioning fail: a password that is too long.
+        unreadable: fields that the document has in a form that cannot be read, each with its problem.
     """
 
     metadata: Metadata
     fingerprints: tuple[str, ...] = ()
     problems: tuple[DocumentError, ...] = ()
     refused: Optional[DocumentError] = None
+    unreadable: Mapping[str, DocumentError] = field(default_factory=dict)
 
 
 def parse_ovf(document: bytes) -> Ovf:
@@ -90,7 +92,7 @@ def parse_ovf(document: bytes) -> Ovf:
         provision_guest_proxy_agent=reader.flag(platform, "ProvisionGuestProxyAgent"),
         raw={"ovf": {**_harmless(linux), **_harmless(platform), **_shown_keys(keys, fingerprints)}},
     )
-    return Ovf(metadata, fingerprints, tuple(reader.problems), refused)
+    return Ovf(metadata, fingerprints, tuple(reader.problems), refused, reader.unreadable)
 
 
 def redacted(document: bytes) -> bytes:
@@ -116,6 +118,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[DocumentError] = []
+        self.unreadable: dict[str, DocumentError] = {}
 
     def child(self, parent: Optional[Element], name: str) -> Optional[Element]:
         """The only child of that name; None where there is none, or no parent. Raises DocumentError for several."""
@@ -146,9 +149,11 @@ class _Reader:
             self.problem(name, "must be true or false")
         return None
 
-    def problem(self, name: str, what: str) -> None:
-        """Record a problem with an element; its value is never quoted."""
+    def problem(self, name: str, what: str, *, field: Optional[str] = None) -> None:
+        """Record a problem with an element, and the field that it costs. Its value is never quoted."""
         self.problems.append(_unexpected(f"{name} {what}"))
+        if field is not None:
+            self.unreadable[field] = self.problems[-1]
 
 
 def _load(document: bytes) -> Element:
@@ -202,7 +207,7 @@ def _custom_data(reader: _Reader, linux: Element) -> Optional[Secret]:
     try:
         return Secret.from_base64(reader.verbatim(linux, "CustomData") or "") or None
     except ValueError:
-        reader.problem("CustomData", "skipped: it is not base64")
+        reader.problem("CustomData", "skipped: it is not base64", field="custom_data")
         return None
 
 

@@ -1,4 +1,4 @@
-"""Finds every mistake in configuration files, by file and line."""
+"""Finds every mistake in configuration files, and what is probably not meant, by file and line."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ DEFAULTS = "built-in defaults"
 
 
 class Verdict(Record):
-    """The mistakes in one file.
+    """The mistakes in one file, and its warnings.
 
     Attributes:
         name: the file.
         problems: sorted by line; empty if the file is correct.
         more: the number of further mistakes.
+        warnings: what is allowed but probably not meant, sorted by line.
     """
 
     name: str
     problems: tuple[Problem, ...]
     more: int = 0
+    warnings: tuple[Problem, ...] = ()
 
 
 def check_files(paths: Sequence[str], root: Root) -> list[Verdict]:
@@ -45,7 +47,8 @@ def check_files(paths: Sequence[str], root: Root) -> list[Verdict]:
             layers.add(read_document(path))
             _check(layers.document, root, problems)
         found = [problem for problem in problems.found if problem.at is None or problem.at.file == path]
-        verdicts.append(Verdict(path, _sorted(found), problems.more))
+        warnings = [warning for warning in problems.warnings if warning.at is None or warning.at.file == path]
+        verdicts.append(Verdict(path, _sorted(found), problems.more, _sorted(warnings)))
     return verdicts
 
 
@@ -64,8 +67,9 @@ def check_guest(root: Root, file: Optional[str]) -> list[Verdict]:
     _check(layers.document, root, problems)
     names = dict.fromkeys(document.file for document in documents)
     placed = {name: [problem for problem in problems.found if _file(problem) == name] for name in names}
+    warned = {name: [warning for warning in problems.warnings if _file(warning) == name] for name in names}
     rest = [problem for problem in problems.found if _file(problem) not in placed]
-    verdicts = [Verdict(name, _sorted(found)) for name, found in placed.items()]
+    verdicts = [Verdict(name, _sorted(found), warnings=_sorted(warned[name])) for name, found in placed.items()]
     if rest or problems.more or not verdicts:
         verdicts.append(Verdict(DEFAULTS, _sorted(rest), problems.more))
     return verdicts

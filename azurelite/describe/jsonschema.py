@@ -14,7 +14,7 @@ from azurelite.config.layers import POSITIONS
 from azurelite.config.load import ID, DatasourceConfig, EntryKeys
 from azurelite.config.schema import choice_of, fields_of, has_keys
 from azurelite.describe.options import attribute_texts, default_of
-from azurelite.handlers import REPORT_READY
+from azurelite.handlers import MOST_SECONDS, PROGRAM_TIMEOUT, REPORT_READY
 from azurelite.metadata import Secret
 from azurelite.plugins import Plugin
 
@@ -71,6 +71,14 @@ def _entry(handlers: Mapping[str, Plugin]) -> Json:
     }
 
 
+_PROGRAM_TIMEOUT: Json = {
+    "description": "seconds that the program may run; then it is killed with its children.",
+    "type": "number",
+    "exclusiveMinimum": 0,
+    "maximum": MOST_SECONDS,
+}
+
+
 def _handler(known: Plugin, *, fixed: bool) -> Json:
     schema: Json = {"type": ["object", "null"]}
     if known.options is not None:
@@ -84,6 +92,8 @@ def _handler(known: Plugin, *, fixed: bool) -> Json:
     keys["frequency"]["default"] = known.frequency
     keys["required"]["default"] = known.required
     taken = {key: value for key, value in keys.items() if key in POSITIONS or not fixed}
+    if known.options is None and not known.place:
+        taken[PROGRAM_TIMEOUT] = {**_PROGRAM_TIMEOUT, "default": known.timeout}
     return {
         "title": known.summary,
         **schema,

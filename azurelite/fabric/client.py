@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _SHARE = 0.1  # share of the time that is reserved for reporting
 _LEAST_RESERVE = 10.0  # seconds, but at most half of a very short deadline
+# Seconds for the work on the machine, which no source can use up; at most half of what the report leaves.
+_LOCAL_WORK = 60.0
 
 
 class Fabric:
@@ -35,7 +37,8 @@ class Fabric:
         deadline: when all requests must be done.
         opened: monotonic seconds when it was opened.
         imds_settings, wireserver_settings, interface, told_wireserver: as given.
-        reading: when the sources must have answered; the time after it is reserved for reporting.
+        sources: when the sources must have answered; the time after it is reserved for the work on the machine.
+        reading: when that work must be done; the time after it is reserved for reporting.
     """
 
     def __init__(
@@ -51,8 +54,7 @@ class Fabric:
     ) -> None:
         self.clock = clock or Clock()
         self.opened = self.clock.monotonic()
-        self.deadline = Deadline(self.clock, seconds)
-        self.reading = self.deadline.before(_reserve(seconds))
+        self._start(seconds)
         self.imds_settings = imds or ImdsSettings()
         self.wireserver_settings = wireserver or WireServerSettings()
         self.interface, self.told_wireserver = interface, told_wireserver
@@ -64,14 +66,18 @@ class Fabric:
         """Start a new time budget, and close connections, which may be dead after a move to another network."""
         self.http.close()
         self.wireserver.forget_goal_state()
+        self._start(seconds)
+
+    def _start(self, seconds: float) -> None:
         self.deadline = Deadline(self.clock, seconds)
         self.reading = self.deadline.before(_reserve(seconds))
+        self.sources = self.reading.before(min(_LOCAL_WORK, self.reading.remaining() / 2))
 
-    def fetch_certificates(self, commands: Commands) -> tuple[Certificate, ...]:
+    def fetch_certificates(self, commands: Commands, deadline: Deadline) -> tuple[Certificate, ...]:
         """The VM's certificates; none if its goal state has no address for them. Raises FabricError."""
         from azurelite.fabric.certificates import fetch_certificates
 
-        goal_state = self.wireserver.goal_state or self.wireserver.fetch_goal_state(self.reading)
+        goal_state = self.wireserver.goal_state or self.wireserver.fetch_goal_state(deadline)
         if goal_state.certificates_url is None:
             return ()
         return fetch_certificates(
@@ -79,7 +85,7 @@ class Fabric:
             self.wireserver.own_address(goal_state.certificates_url),
             commands=commands,
             timeout=self.wireserver_settings.timeout,
-            deadline=self.reading,
+            deadline=deadline,
         )
 
     def __enter__(self) -> Fabric:

@@ -75,11 +75,15 @@ class HttpClient:
         clock: time, pauses and jitter.
         interface: the NIC for all requests; None: the routing table decides.
         explain: returns the likely cause and remedy of a failure to reach an address, in one sentence.
+
+    Attributes:
+        waiting: called before each pause between two tries; None: nobody wants to know.
     """
 
     def __init__(self, clock: Clock, *, interface: Optional[str] = None, explain: Optional[Explain] = None) -> None:
         self._clock = clock
         self._explain = explain
+        self.waiting: Optional[Callable[[], None]] = None
         self._interface = interface
         self._opened = clock.monotonic()
         self._pools: dict[tuple[str, int], BoundedPool] = {}
@@ -153,6 +157,8 @@ class HttpClient:
             if error.reason != said:  # once per kind of failure; not a warning, because a later try may succeed
                 said = error.reason
                 LOG.info("http: %s; retrying", error)
+            if self.waiting is not None:
+                self.waiting()
             self._clock.sleep(pause)
 
     def _try(self, request: Request, deadline: Deadline) -> Response:

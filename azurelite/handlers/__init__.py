@@ -1,9 +1,10 @@
 """The handlers: one module per YAML key. A handler decides what the machine should be like; `ctx.system` changes it.
 
 A handler's module holds ``SUMMARY`` (one line), ``NEEDS`` (metadata fields without which it is skipped), ``USES``
-(optional: further fields that it reads), ``needs(options)`` (optional: the needed fields, where they depend on the
-options), ``FREQUENCY``, ``REQUIRED``, a ``Record`` ``Options`` whose field names are the YAML keys, and
-``apply(ctx, options) -> None``, which calls the verbs of `ctx.system` and either returns or raises an AzureliteError.
+(optional: further fields that it reads), ``needs(options)`` and ``uses(options, config)`` (optional: the same, where
+they depend on the options or on other entries), ``FREQUENCY``, ``REQUIRED``, a ``Record`` ``Options`` whose field names
+are the YAML keys, and ``apply(ctx, options) -> None``, which calls the verbs of `ctx.system` and either returns or
+raises an AzureliteError.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from azurelite.fabric.client import Fabric
 from azurelite.metadata import Metadata, Secret
 from azurelite.outcome import Outcome
 from azurelite.plugins import Answer, Asked, Plugin
-from azurelite.record import Record, field
+from azurelite.record import Record, field, replace
 from azurelite.state.store import Memory
 from azurelite.system.machine import System
 from azurelite.system.root import Root
@@ -62,6 +63,8 @@ _RUNNING = ("run", "user_data")
 BUILTIN = {name: f"azurelite.handlers.{name}" for name in _NAMES}
 REPORT_READY = "report_ready"
 EJECT_MEDIA = "eject_media"
+PROGRAM_TIMEOUT = "timeout"  # the option that azurelite itself reads of an executable's entry
+MOST_SECONDS = 7 * 86400  # for a program
 
 
 class Context(Record):
@@ -228,7 +231,7 @@ def bind_handler(
         id=entry.key,
         summary=offered.summary,
         needs=offered.needs if offered.needs_of is None else offered.needs_of(options),
-        uses=offered.uses,
+        uses=offered.uses if offered.uses_of is None else offered.uses_of(options, config),
         frequency=entry.frequency or offered.frequency,
         required=offered.required if entry.required is None else entry.required,
         options=options,
@@ -249,8 +252,17 @@ def _own_answer(entry: HandlerEntry, config: Config, root: Optional[Root]) -> An
         return Answer(error=error)
     wanted: Any = offered.options
     if wanted is None:
-        return Answer(offered, options=entry.options)
+        return Answer(replace(offered, timeout=_program_seconds(entry, config)), options=entry.options)
     return Answer(offered, options=bind(wanted, entry.options, config.document, entry.path, also=ENTRY_KEYS))
+
+
+def _program_seconds(entry: HandlerEntry, config: Config) -> float:
+    """The option `timeout` of an executable. Raises ConfigError."""
+    seconds = entry.options.get(PROGRAM_TIMEOUT, plugins.PROGRAM_SECONDS)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= MOST_SECONDS:
+        place = config.document.place((*entry.path, PROGRAM_TIMEOUT))
+        raise ConfigError(f"{place}: `timeout` must be a number of seconds above 0, at most {MOST_SECONDS} (a week)")
+    return float(seconds)
 
 
 def known_names(root: Optional[Root] = None) -> list[str]:
@@ -297,6 +309,7 @@ def _own(name: str, root: Optional[Root]) -> Optional[Plugin]:
             module.Options,
             module.apply,
             needs_of=getattr(module, "needs", None),
+            uses_of=getattr(module, "uses", None),
         )
     path = plugins.executable(name, root) if root is not None else None
     return None if path is None else _program(path)
@@ -318,7 +331,8 @@ def _program(path: str) -> Plugin:
 
     def apply(ctx: Context, options: dict[str, Any]) -> None:
         env = {_variable(key): Secret(_as_text(value)) for key, value in options.items()}
-        run.apply(ctx, run.Options(argv=(path,), env=env, timeout=plugins.PROGRAM_SECONDS))
+        seconds = float(options.get(PROGRAM_TIMEOUT, plugins.PROGRAM_SECONDS))
+        run.apply(ctx, run.Options(argv=(path,), env=env, timeout=seconds))
 
     return Plugin(f"run {path}", (), (), "instance", required=False, options=None, apply=apply)
 

@@ -60,7 +60,9 @@ def apply(ctx: Context, options: Options) -> None:
         MachineError: the owner does not exist, or a file cannot be written.
     """
     owner = find_owner(ctx.system, options.owner)
-    found = {one.thumbprint: one for one in ctx.fabric.fetch_certificates(ctx.system.commands)}
+    reading = ctx.fabric.reading
+    share = reading.within(reading.remaining() / 2)  # the steps after this one need time, too
+    found = {one.thumbprint: one for one in ctx.fabric.fetch_certificates(ctx.system.commands, share)}
     wanted = [thumbprint.upper() for thumbprint in options.thumbprints] or list(found)
     chosen = [found[thumbprint] for thumbprint in dict.fromkeys(wanted) if thumbprint in found]
     if not found and not wanted:

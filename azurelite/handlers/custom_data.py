@@ -6,7 +6,7 @@ from typing import Optional
 
 from azurelite.config.load import Frequency
 from azurelite.handlers import Context
-from azurelite.handlers.user_data import Action, check, use
+from azurelite.handlers.user_data import Action, Rerun, check, use
 from azurelite.record import Record
 
 SUMMARY = "store and run custom data, as user_data does"
@@ -27,11 +27,14 @@ class Options(Record):
             read it there.
         timeout: seconds that each script may run before it is killed. In an entry before `report_ready`,
             `datasource.deadline` may end it earlier.
+        rerun: a script that was started and interrupted, for example by a power cut or by its own `reboot`: "never":
+            it counts as run, and is named; "interrupted": it is run again, so it must stand that.
     """
 
     action: Action = "run"
     save: Optional[str] = None
     timeout: float = 3600.0
+    rerun: Rerun = "never"
 
     def __post_init__(self) -> None:
         check(self.save, self.timeout)
@@ -39,4 +42,4 @@ class Options(Record):
 
 def apply(ctx: Context, options: Options) -> None:
     """Store the data and run it. Raises HandlerError, which lists everything that failed."""
-    use(ctx, ("custom_data",), action=options.action, save=options.save, timeout=options.timeout)
+    use(ctx, ("custom_data",), action=options.action, save=options.save, timeout=options.timeout, rerun=options.rerun)

@@ -12,6 +12,7 @@ import stat
 from typing import Optional
 
 from azurelite.config.load import Frequency
+from azurelite.errors import SkippedError
 from azurelite.handlers import Context
 from azurelite.record import Record
 from azurelite.system.disks.blockdevices import BlockDevices, Device
@@ -38,14 +39,14 @@ def apply(ctx: Context, options: Options) -> None:
     """Grow the partition and the file system. Where there is free space that cannot be used, a note says why.
 
     Raises:
+        SkippedError: the root is not the running system.
         FileError: a device cannot be read.
         CommandError: a tool is missing, or failed.
     """
     del options
     root = ctx.system.root
     if not root.is_host:
-        LOG.info("growroot: skipped: only the root file system of a running system is grown")
-        return
+        raise SkippedError("only the root file system of a running system is grown")
     mounted = mounted_on(root, "/")
     if mounted is None or mounted.kind not in _KINDS:
         LOG.info("growroot: skipped: the root file system is neither ext2, ext3, ext4, xfs nor btrfs")

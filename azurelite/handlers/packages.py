@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Union
 
 from azurelite.config.load import Frequency
-from azurelite.errors import CommandError, HandlerError
+from azurelite.errors import CommandError, HandlerError, SkippedError
 from azurelite.handlers import Context
 from azurelite.record import Record
 from azurelite.system.packages import Package, Packages, find_manager, package_of
@@ -60,14 +60,14 @@ def apply(ctx: Context, options: Options) -> None:
     """Install the missing packages.
 
     Raises:
+        SkippedError: the root is not the running system.
         HandlerError: no supported package manager is installed, or it failed (with the end of its output).
     """
     wanted = options.packages()
     if not wanted and not options.upgrade:
         return
     if not ctx.system.root.is_host:
-        ctx.note("packages are not installed in a foreign root: install them on the running system")
-        return
+        raise SkippedError("packages are installed on the running system only")
     manager = find_manager(ctx.system)
     if manager is None:
         raise HandlerError("no supported package manager is installed: add the packages to the image")

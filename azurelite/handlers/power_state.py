@@ -11,7 +11,7 @@ from typing import Literal, Optional, Union
 
 from azurelite import layout
 from azurelite.config.load import Frequency
-from azurelite.errors import HandlerError
+from azurelite.errors import HandlerError, SkippedError
 from azurelite.handlers import Context
 from azurelite.handlers.support.ready import report_pending, reported, why_wait
 from azurelite.record import Record
@@ -66,6 +66,7 @@ def apply(ctx: Context, options: Options) -> None:
     """Schedule the reboot or shutdown for the end of the run, if the condition holds.
 
     Raises:
+        SkippedError: the root is not the running system.
         HandlerError: the run has failed, or Azure has not accepted Ready. Azure treats a VM that goes down before it
             has reported as failed.
         CommandError: no program for it was found, or the program of `condition` did not finish in time.
@@ -73,8 +74,7 @@ def apply(ctx: Context, options: Options) -> None:
     if options.condition is False:
         return
     if not ctx.system.root.is_host:
-        ctx.note(f"{options.mode} skipped: this is not the running system")
-        return
+        raise SkippedError(f"{options.mode} needs the running system")
     wait = report_pending(ctx)
     why = None if wait else why_wait(ctx)
     if why is not None:

@@ -14,6 +14,7 @@ from typing import Literal, Optional, Union
 
 from azurelite.config.load import Frequency
 from azurelite.config.sizes import MIB, check_size
+from azurelite.errors import SkippedError
 from azurelite.handlers import Context
 from azurelite.record import Record
 from azurelite.system.changes import Change
@@ -89,12 +90,12 @@ def apply(ctx: Context, options: Options) -> None:
     """Format the disk if `format` allows it, mount it, and enable the swap file. Many VM sizes have no such disk.
 
     Raises:
+        SkippedError: the root is not the running system.
         FileError: the disk cannot be read or written.
         CommandError: a tool is missing, or failed.
     """
     if not ctx.system.root.is_host:
-        LOG.info("resource_disk: skipped: only a running system has disks")
-        return
+        raise SkippedError("only a running system has disks")
     devices = BlockDevices(ctx.system.root)
     disks = temporary_disks(devices)
     if not disks:

@@ -16,7 +16,7 @@ from typing import Literal, Mapping, Optional
 
 from azurelite import layout
 from azurelite.config.load import Frequency
-from azurelite.errors import HandlerError
+from azurelite.errors import HandlerError, SkippedError
 from azurelite.handlers import Context
 from azurelite.metadata import Metadata, Secret, expose, redact
 from azurelite.record import Record, field
@@ -87,25 +87,25 @@ class Options(Record):
                 raise ValueError("env must map names of variables (letters, digits, `_`) to text without NUL")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", self.user):
             raise ValueError("user must be the name of a user")
+        if not self.argv and self.shell is None:
+            raise ValueError("there is nothing to run: set `argv` or `shell`")
 
 
 def apply(ctx: Context, options: Options) -> None:
     """Run the program and wait for its end.
 
     Raises:
-        HandlerError: there is nothing to run, or the exit status is not 0. The message does not repeat the output,
+        HandlerError: the exit status is not 0. The message does not repeat the output,
             which may be secret and is only in the log.
+        SkippedError: the root is not the running system.
         MachineError: it could not be started or ran too long, or the user does not exist.
     """
-    argv = options.argv or (("/bin/sh", "-c", options.shell) if options.shell is not None else ())
-    if not argv:
-        raise HandlerError("there is nothing to run: set `argv` or `shell`")
+    argv = options.argv or ("/bin/sh", "-c", options.shell or "")
     name = argv[0] if options.argv else "shell"
     if options.creates is not None and ctx.system.files.exists(options.creates):
         return
     if not ctx.system.root.is_host:
-        ctx.note(f"{name} skipped: programs run on the running system only")
-        return
+        raise SkippedError(f"{name} runs on the running system only")
     find_owner(ctx.system, options.user)
     user = ctx.system.accounts.user(options.user) if options.user != "root" else None
     log = options.log or _log(options)

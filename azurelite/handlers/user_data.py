@@ -11,9 +11,9 @@ import logging
 from typing import TYPE_CHECKING, Literal, Optional
 
 from azurelite.config.document import Document, quotable_path
-from azurelite.config.load import Frequency, HandlerEntry
+from azurelite.config.load import Config, Frequency, HandlerEntry
 from azurelite.config.schema import ConfigProblemsError
-from azurelite.errors import AzureliteError, ConfigError, HandlerError, MachineError
+from azurelite.errors import AzureliteError, ConfigError, HandlerError, MachineError, SkippedError
 from azurelite.guard import guard
 from azurelite.handlers import Context, bind_handler
 from azurelite.metadata import Secret
@@ -33,6 +33,7 @@ REQUIRED = False
 
 Source = Literal["user_data", "custom_data"]
 Action = Literal["run", "save", "ignore"]
+Rerun = Literal["never", "interrupted"]
 LOG_DIR = "/var/log/azurelite"
 _UNPACK_SECONDS = 60.0  # for all parts together
 _SHOWN = 20  # unsupported items that one note lists
@@ -54,12 +55,15 @@ class Options(Record):
             read it there.
         timeout: seconds that each script may run before it is killed. In an entry before `report_ready`,
             `datasource.deadline` may end it earlier.
+        rerun: a script that was started and interrupted, for example by a power cut or by its own `reboot`: "never":
+            it counts as run, and is named; "interrupted": it is run again, so it must stand that.
     """
 
     sources: tuple[Source, ...] = ("custom_data", "user_data")
     action: Action = "run"
     save: Optional[str] = None
     timeout: float = 3600.0
+    rerun: Rerun = "never"
 
     def __post_init__(self) -> None:
         check(self.save, self.timeout)
@@ -75,18 +79,41 @@ def check(save: Optional[str], timeout: float) -> None:
         raise ValueError("timeout must be more than 0 and at most 604800 seconds (a week)")
 
 
+def uses(options: Options, config: Config) -> tuple[str, ...]:
+    """The fields that it reads."""
+    return tuple(name for name in USES if name in _sources(options, config))
+
+
+def _sources(options: Options, config: Config) -> tuple[Source, ...]:
+    own = any(entry.name == "custom_data" for entry in config.handlers)
+    return tuple(source for source in options.sources if not (own and source == "custom_data"))
+
+
 def apply(ctx: Context, options: Options) -> None:
     """Store the data and run it; do nothing if there is none.
 
     Raises:
         HandlerError: lists everything that failed.
     """
-    own = any(entry.name == "custom_data" for entry in ctx.config.handlers)
-    sources = tuple(source for source in options.sources if not (own and source == "custom_data"))
-    use(ctx, sources, action=options.action, save=options.save, timeout=options.timeout)
+    use(
+        ctx,
+        _sources(options, ctx.config),
+        action=options.action,
+        save=options.save,
+        timeout=options.timeout,
+        rerun=options.rerun,
+    )
 
 
-def use(ctx: Context, sources: tuple[Source, ...], *, action: Action, save: Optional[str], timeout: float) -> None:
+def use(
+    ctx: Context,
+    sources: tuple[Source, ...],
+    *,
+    action: Action,
+    save: Optional[str],
+    timeout: float,
+    rerun: Rerun = "never",
+) -> None:
     """Store the data of all `sources`, and run the first that is not empty and can be read.
 
     A VM whose earlier run, by a release with another order, stored only one of them keeps to that one, alone.
@@ -97,15 +124,17 @@ def use(ctx: Context, sources: tuple[Source, ...], *, action: Action, save: Opti
         action: the option `action`.
         save: path of a further file to store the chosen data in.
         timeout: seconds for each script.
+        rerun: the option `rerun`.
 
     Raises:
         HandlerError: lists everything that failed.
+        SkippedError: nothing failed, but some parts cannot be run here.
     """
     found = [name for name in sources if getattr(ctx.metadata, name)]
     if not found or action == "ignore":
         return
     found = [name for name in found if _was_chosen(ctx, name, found)] or found
-    works = [_Work(ctx, name, timeout) for name in found]
+    works = [_Work(ctx, name, timeout, rerun) for name in found]
     chosen = _readable(ctx, works) if action == "run" else works[0]
     if len(works) > 1:
         others = ", ".join(work.source for work in works if work is not chosen)
@@ -116,7 +145,12 @@ def use(ctx: Context, sources: tuple[Source, ...], *, action: Action, save: Opti
     if action == "run":
         chosen.take(guard(chosen.run))
     failed = [failure for work in works for failure in work.failed]
+    skipped = f"these parts need the running system: {', '.join(chosen.skipped)}"
+    if chosen.skipped and not failed:
+        raise SkippedError(skipped)
     if failed:
+        if chosen.skipped:
+            ctx.note(skipped)
         raise HandlerError(
             "; ".join(failed),
             reason=f"failed to apply {chosen.source.replace('_', ' ')}",
@@ -146,16 +180,18 @@ def _readable(ctx: Context, works: list[_Work]) -> _Work:
 class _Work:
     """Storing and running one document."""
 
-    def __init__(self, ctx: Context, source: Source, timeout: float) -> None:
+    def __init__(self, ctx: Context, source: Source, timeout: float, rerun: Rerun) -> None:
         from azurelite.userdata.decode import Budget
         from azurelite.userdata.steps import Ledger
 
         self.ctx = ctx
         self.source = source
         self.timeout = timeout
+        self.rerun = rerun
         self.failed: list[str] = []
         self._ledger = Ledger(ctx.memory.recall(f"{source}-scripts"))
-        self._foreign: list[str] = []  # scripts that are skipped because the root is not the running system
+        self._begun = False  # whether the present script was about to start
+        self.skipped: list[str] = []  # scripts and keys of #cloud-config that need the running system
         self._folder = ctx.memory.vm_folder
         self._data: bytes = getattr(ctx.metadata, source).reveal_bytes()
         self._parts: Optional[list[Part]] = None
@@ -204,8 +240,6 @@ class _Work:
         self.failed += [*reading.problems, *translation.problems]
         for step in steps:
             self._do(step)
-        if self._foreign:
-            self.ctx.note(f"scripts skipped, because this is not the running system: {', '.join(self._foreign)}")
 
     def read(self) -> list[Part]:
         """Split the document. Raises HandlerError if the document as a whole cannot be read."""
@@ -282,14 +316,16 @@ class _Work:
         error = guard(apply_handler)
         if isinstance(error, ConfigProblemsError):  # each problem begins with its file and line
             self.failed += map(str, error.problems)
+        elif isinstance(error, SkippedError):
+            self.skipped.append(f"`{step.section}`")
         elif error is not None:
             label = f"{config.document.place(path)}: `{quotable_path(step.source or path)}`"
             self.failed.append(f"{label}: {_with_places(str(error), step)}")
 
     def _script(self, step: ScriptStep) -> None:
         if not self.ctx.system.root.is_host:
-            self._foreign.append(step.name)
-        elif self._ledger.knows(step):
+            self.skipped.append(step.name)
+        elif self._ledger.knows(step) and not (self.rerun == "interrupted" and self._is_begun(step)):
             self._report_earlier(step)
         else:
             self.take(guard(lambda: self._run_script(step)))
@@ -300,34 +336,51 @@ class _Work:
 
         status = self._ledger.status(step)
         if status == BEGUN:
-            self.ctx.note(f"the script {step.name} was interrupted in an earlier run and is not run again")
+            what = f"the script {step.name} was interrupted in an earlier run and is not run again"
+            self.ctx.note(f"{what}: set `rerun: interrupted` to run such scripts again")
         elif status:
             self.failed.append(f"{self._ending(step, status)} (in an earlier run; it is not run again)")
 
     def _run_script(self, step: ScriptStep) -> None:
         from azurelite.system.scripts import Scripts
-        from azurelite.userdata.steps import BEGUN
 
         limit = self.ctx.system.commands.limit
         if limit is not None and limit.remaining() <= 0:
             raise HandlerError(f"the script {step.name} skipped: the provisioning deadline has passed")
         path = f"{self._folder}/{self.source}-scripts/{step.name}"
         self._put(f"{self.source}-scripts/{step.name}", step.data, mode=0o700)
-        argv = [*_interpreter(step.data), path]
-        if not self._remember(step, BEGUN):
-            raise HandlerError(
-                f"the script {step.name} skipped: its start cannot be recorded, so it would run again at every boot"
-            )
+        argv = [*_interpreter(step.data), self.ctx.system.root.host_path(path)]
         name = f"{self.source} script {step.name}"
+        self._begun = False
         try:
             status: Status = Scripts(self.ctx.system).run(
-                argv, name=name, timeout=self.timeout, log=self._log(step), env=self._env()
-            )
+                argv, name=name, timeout=self.timeout, log=self._log(step), env=self._env(),
+                begin=lambda: self._begin(step), begun=lambda: self._is_begun(step),
+            )  # fmt: skip
         except MachineError as error:
+            if not self._begun:  # it could not be prepared, so it has not run
+                raise
             status = error.message
         self._remember(step, status)
         if status:
             raise HandlerError(self._ending(step, status))
+
+    def _begin(self, step: ScriptStep) -> None:
+        """Record the start, while the program waits for it. Raises HandlerError: the program must not start then."""
+        from azurelite.userdata.steps import BEGUN
+
+        if not self._remember(step, BEGUN):
+            raise HandlerError(
+                f"the script {step.name} skipped: its start cannot be recorded, so it would run again at every boot"
+            )
+        self._begun = True
+
+    def _is_begun(self, step: ScriptStep) -> bool:
+        """Whether the record on the disk has its start, and not its end."""
+        from azurelite.userdata.steps import BEGUN, Ledger
+
+        ledger = Ledger(self.ctx.memory.recall(f"{self.source}-scripts"))
+        return ledger.knows(step) and ledger.status(step) == BEGUN
 
     def _remember(self, step: ScriptStep, status: Status) -> bool:
         self._ledger.note(step, status)

@@ -12,7 +12,7 @@ import logging
 from typing import Literal, Union
 
 from azurelite.config.load import Frequency
-from azurelite.errors import HandlerError
+from azurelite.errors import HandlerError, SkippedError
 from azurelite.handlers import Context
 from azurelite.record import Record
 from azurelite.system.network.firewall import Fence, open_backend, set_fence
@@ -52,17 +52,17 @@ class Options(Record):
 
 
 def apply(ctx: Context, options: Options) -> None:
-    """Set the rules; a foreign root is skipped.
+    """Set the rules.
 
     Raises:
+        SkippedError: the root is not the running system.
         HandlerError: a user does not exist, or no firewall tool is installed.
         CommandError: the kernel does not support the rules, or azurelite does not run as root.
     """
     addresses = (_WIRESERVER, _IMDS) if options.imds else (_WIRESERVER,)
     fence = Fence(addresses, _uids(ctx, options), options.action, options.forward)
     if not ctx.system.root.is_host:
-        LOG.info("wireserver_firewall: skipped: only a running system has firewall rules")
-        return
+        raise SkippedError("only a running system has firewall rules")
     backend = open_backend(ctx.system, options.backend, options.action)
     if backend is None:
         tool = "nft or iptables" if options.backend == "auto" else options.backend

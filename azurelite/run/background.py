@@ -12,7 +12,8 @@ import os
 import sys
 import threading
 import time
-import warnings
+
+from azurelite.system.held import fork
 
 LOG = logging.getLogger(__name__)
 
@@ -43,9 +44,7 @@ def continue_in_background(what: str) -> None:
         LOG.warning("cannot fork: %s; continuing in the foreground", error.strerror)
         return
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads, which are joined above
-            pid = os.fork()
+        pid = fork()
     except OSError as error:
         os.close(reading)
         os.close(writing)

@@ -7,8 +7,8 @@ from typing import Any, Collection, Iterable, Iterator, Mapping, Optional, Seque
 from azurelite.config.schema import fields_of, has_keys
 from azurelite.datasource import sources_of
 from azurelite.datasource.crawl import Crawl
-from azurelite.errors import AzureliteError, FabricError
-from azurelite.handlers import EJECT_MEDIA, Handler
+from azurelite.errors import AzureliteError, FabricError, HandlerError
+from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler
 from azurelite.metadata import Metadata, Secret
 from azurelite.record import Record, replace
 from azurelite.state.store import State
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from azurelite.config.condition import Condition
 
 _REASONS = {"username": "failed to determine username"}
-USER_DATA = "user_data"
+_ALTERNATIVES = ("user_data", "custom_data")  # a handler of both continues with one if the other is lost
 _NEVER_MISSING = ("raw", "provenance")  # fields that are never missing as a whole
 # PBKDF2 rounds for a digest of secrets: guessing a password from a record must cost more than from /etc/shadow.
 _ROUNDS = 20_000
+
+
+NOT_READY = "the VM is not Ready"  # why the steps after `report_ready` are skipped
 
 
 class Step(Record):
@@ -33,6 +36,7 @@ class Step(Record):
         blocked: the error that prevents it, such as a source that failed; None if it can run.
         again: retry it at a later boot, because a source that it needs was unreachable.
         inputs: a digest of its options and metadata, see `inputs_of`; None if no record is kept.
+        notes: warnings, such as data that it runs without.
     """
 
     handler: Handler
@@ -40,6 +44,7 @@ class Step(Record):
     blocked: Optional[AzureliteError] = None
     again: bool = False
     inputs: Optional[str] = None
+    notes: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -62,6 +67,9 @@ def make_plan(
         owed: keys of the steps to retry.
     """
     steps = []
+    if later_boot:  # the disc is gone then, and what it did not have was named at the first boot
+        found = {name: error for name, error in crawled.lost.items() if name not in crawled.damaged}
+        crawled = replace(crawled, lost=found, damaged=())
     for handler in handlers:
         if later_boot and handler.frequency != "boot" and handler.key not in owed:
             steps.append(Step(handler, skip="this VM was provisioned earlier"))
@@ -70,6 +78,22 @@ def make_plan(
         inputs = inputs_of(handler, crawled.metadata) if recorded else None
         step = _step(handler, crawled, None if force else state, inputs)
         steps.append(step if inputs is None else replace(step, inputs=inputs))
+    return tuple(steps)
+
+
+def foreseen(plan: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The plan without the steps that will not run because a required one is blocked: Ready, and those after it."""
+    steps = []
+    failed, held = "", False
+    for step in plan:
+        made = step
+        if step.skip is None and held:
+            made = replace(step, skip=NOT_READY)
+        elif step.skip is None and step.handler.name == REPORT_READY and failed:
+            made, held = replace(step, skip=f"{failed} fails, and Azure is told so"), True
+        elif step.blocked is not None and step.handler.required:
+            failed = failed or step.handler.key
+        steps.append(made)
     return tuple(steps)
 
 
@@ -104,18 +128,25 @@ def _unusable(handler: Handler, crawled: Crawl) -> Optional[Step]:
     for need in handler.needs:
         if getattr(crawled.metadata, need) is None:
             return _lacking(handler, need, crawled)
-    for field in handler.uses:
-        if field in crawled.lost and not _replaced(handler, field, crawled.metadata):
-            return Step(handler, blocked=crawled.lost[field], again=True)
-    return None
+    lost = [name for name in handler.uses if name in crawled.lost and _is_wanted(handler, name)]
+    if not lost:
+        return None
+    others = [name for name in _ALTERNATIVES if name in handler.uses and name not in lost and _is_wanted(handler, name)]
+    if set(lost) <= set(_ALTERNATIVES) and not handler.required and any(getattr(crawled.metadata, o) for o in others):
+        return Step(handler, notes=tuple(f"continuing without {_words(name)}: {crawled.lost[name]}" for name in lost))
+    error = crawled.lost[lost[0]]
+    if lost[0] not in crawled.damaged:
+        return Step(handler, blocked=error, again=True)
+    return Step(handler, blocked=HandlerError(error.message, reason=error.reason, data=error.data, short=error.short))
 
 
-def _replaced(handler: Handler, field: str, metadata: Metadata) -> bool:
-    """Whether `user_data`, which uses the first of its sources that there is, can do without this one."""
-    if handler.name != USER_DATA:
-        return False
-    sources = handler.options.sources
-    return field not in sources or (not handler.required and any(getattr(metadata, name) for name in sources))
+def _is_wanted(handler: Handler, name: str) -> bool:
+    """Whether the handler uses the field: `user_data` has an option that says which."""
+    return handler.name != "user_data" or name not in _ALTERNATIVES or name in handler.options.sources
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _unmet(handler: Handler, crawled: Crawl) -> Optional[Step]:

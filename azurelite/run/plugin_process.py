@@ -26,7 +26,7 @@ def run_plugin(handler: Handler, ctx: Context) -> None:
     try:
         secrets = [*plugins.secrets_of(vars(ctx.metadata)), *plugins.secrets_of(handler.options)]
         with plugins.start(_given(handler, ctx), name=handler.id, secrets=secrets, keep=ctx.system.lock) as child:
-            answer = plugins.read_answer(child.answer(deadline), child.what)
+            answer = plugins.read_answer(child.answer(deadline, waiting=ctx.system.commands.waiting), child.what)
             child.end()
         changes, notes, failure = _read(answer, handler)
     except MachineError as error:

@@ -19,6 +19,7 @@ from azurelite.outcome import Outcome, StepResult, deciding_failure
 from azurelite.record import Record, replace
 from azurelite.run.plan import Step, due_later, make_plan, wanted_sources
 from azurelite.run.pool import forget_pool, leave_pool, pool_type, still_in_pool
+from azurelite.run.reporter import Progress
 from azurelite.run.session import Session
 from azurelite.run.steps import Runner
 from azurelite.state import marker, records
@@ -93,13 +94,21 @@ def provision(options: Options) -> Outcome:
     later = known is None and marker.knows_some_vm(system.root)
     later = later or (known is not None and marker.provisioned_as(system.root, known) is not None)
     seconds = LATER_BOOT_SECONDS if later and not options.force else None
+    warnings = tuple(str(warning) for warning in session.config.warnings)
+    for warning in warnings if seconds is None else ():
+        LOG.warning("config: %s", warning)
     with _network(session, system) as told, session.open_fabric(seconds=seconds, told_wireserver=told) as fabric:
         system.commands.limit = fabric.reading
         with run_lock(system, fabric.reading):
             outcome = _whole_run(_Run(session, handlers, system, fabric, options))
         if isinstance(outcome.error, ConfigError):
             raise outcome.error
-        outcome = replace(outcome, seconds=clock.monotonic() - started, exchanges=tuple(fabric.http.exchanges))
+        outcome = replace(
+            outcome,
+            seconds=clock.monotonic() - started,
+            exchanges=tuple(fabric.http.exchanges),
+            warnings=warnings,
+        )
     if not options.dry_run and outcome.outcome != "already provisioned":
         records.save_status(system.files, outcome)
     return outcome
@@ -145,7 +154,7 @@ def apply_steps(session: Session, plan: tuple[Step, ...], crawled: Crawl, fabric
     metadata = crawled.metadata
     runner = Runner(system, fabric, metadata.vm_id, session.config)
     state = State(system, session.identity.vm_id or _NO_VM_ID, fabric.clock)
-    runner.said.update(failure.message for failure in crawled.failures.values())
+    runner.said.update(error.message for error in (*crawled.failures.values(), *crawled.lost.values()))
     with run_lock(system, fabric.deadline):
         steps = runner.run(plan, metadata, state, remember=False, media_device=crawled.device)
     outcome = Outcome(
@@ -173,11 +182,14 @@ class _Run:
         self.options = options
         self.reporting = any(handler.name == REPORT_READY for handler in handlers)
         self.runner = Runner(system, fabric, session.identity.vm_id, session.config)
+        self.progress = Progress(self.runner.reporter, fabric)
 
     def go(self) -> Outcome:
         vm_id = self.session.identity.vm_id
         if vm_id is not None and self._is_done(self._state(vm_id)):
             return self._later_boot(vm_id)
+        if vm_id is not None or not marker.knows_some_vm(self.system.root):  # else it may be a VM that is Ready
+            self._tell_progress(vm_id)
         crawled, broken = self._crawl()
         kind = self._pool(crawled) if broken is None else None
         if kind is not None:
@@ -190,6 +202,7 @@ class _Run:
         state = self._state(vm_id)
         if self._is_done(state):  # not known before: the firmware has no id
             return self._later_boot(vm_id)
+        self._tell_progress(vm_id)
         if self.options.force:
             state.forget()
         self._save(crawled, state)
@@ -204,6 +217,7 @@ class _Run:
             detach=self.options.detach,
         )
         owed = {step.handler.key: 0 for step in plan if step.again and not step.handler.required}
+        owed.update({result.name: 0 for result in steps if result.again})
         outcome = self._conclude(steps, vm_id, state, owed)
         if outcome.outcome == "provisioned":
             forget_pool(self.system)
@@ -211,13 +225,28 @@ class _Run:
             self._tidy_up(crawled)
         return outcome
 
+    def _tell_progress(self, vm_id: Optional[str]) -> None:
+        """From now on tell Azure that provisioning continues, unless it may have accepted Ready of this VM before."""
+        if not self.reporting or self.system.dry_run:
+            return
+        if vm_id is not None:
+            state = self._state(vm_id)
+            if state.is_provisioned(reporting=True) or state.is_finished(REPORT_READY, "instance", inputs=None):
+                return
+        self._wait_with(self.progress)
+
+    def _wait_with(self, waiting: Optional[Progress]) -> None:
+        self.fabric.http.waiting = self.system.commands.waiting = waiting
+
     def _crawl(
         self, given: Optional[MediaDocument] = None, *, sources: Optional[Sequence[str]] = None
     ) -> tuple[Crawl, Optional[AzureliteError]]:
+        self.system.commands.limit = self.fabric.sources
         found = guard(lambda: self.session.crawl(self.fabric, self.system, given_media=given, sources=sources))
+        self.system.commands.limit = self.fabric.reading
         if isinstance(found, AzureliteError):
             return Crawl(Metadata(), {}), found
-        self.runner.said.update(failure.message for failure in found.failures.values())
+        self.runner.said.update(error.message for error in (*found.failures.values(), *found.lost.values()))
         return found, None
 
     def _pool(self, crawled: Crawl) -> Optional[str]:
@@ -229,6 +258,7 @@ class _Run:
 
     def _leave_pool(self, kind: str, waiting: Crawl) -> tuple[Crawl, Optional[AzureliteError]]:
         """Wait for an owner, then crawl again with the owner's document and a new time budget."""
+        self._wait_with(None)  # the pool's Ready comes now
         given = guard(
             lambda: leave_pool(kind, system=self.system, fabric=self.fabric, open_fabric=self.session.open_fabric)
         )
@@ -295,11 +325,12 @@ class _Run:
         due = due_later(self.handlers, owed)
         steps: list[StepResult] = []
         if due:
+            self.fabric.sources = self.fabric.reading  # Azure is not waiting for the work on the machine
             crawled = self._crawl(sources=wanted_sources(due, self.session.config.datasource.sources))[0]
             plan = make_plan(self.handlers, crawled, state, later_boot=True, owed=owed)
             self.system.commands.limit = None  # Azure is not waiting: each program has its own timeout
             steps = self.runner.run(plan, crawled.metadata, state, remember=False, detach=self.options.detach)
-            again = {step.handler.key for step in plan if step.again}
+            again = {step.handler.key for step in plan if step.again} | {one.name for one in steps if one.again}
             state.owe({key: tries + 1 for key, tries in owed.items() if key in again and tries + 1 < _TURNS})
         self._mark(state)  # the configuration may have changed
         forget_pool(self.system)

@@ -33,6 +33,7 @@ class Reporter:
 
     Attributes:
         result: the last report of Ready or NotReady; None before the first.
+        told: whether a report of Ready or NotReady was tried, which Azure may have received.
     """
 
     def __init__(self, fabric: Fabric, files: Files, vm_id: Optional[str]) -> None:
@@ -40,6 +41,7 @@ class Reporter:
         self._files = files
         self.vm_id = vm_id
         self.result: Optional[ReportResult] = None
+        self.told = False
 
     def ready(self, deadline: Deadline) -> None:
         """Report Ready.
@@ -47,6 +49,7 @@ class Reporter:
         Raises:
             FabricError: Azure was not reached or refused the report; the KVP record then says so.
         """
+        self.told = True
         self._write_record(success_text(vm_id=self.vm_id, now=self._fabric.clock.now()))
         try:
             self._fabric.wireserver.send(READY, deadline)
@@ -68,6 +71,7 @@ class Reporter:
         Raises:
             FabricError: Azure was not reached or refused the report.
         """
+        self.told = True
         text = self._failure(cause, step)
         self._write_record(text)
         try:
@@ -94,6 +98,43 @@ class Reporter:
 
     def _failure(self, cause: AzureliteError, step: Optional[str]) -> str:
         return failure_text(cause, vm_id=self.vm_id, now=self._fabric.clock.now(), step=step)
+
+
+_PROGRESS_PAUSE = 60.0  # seconds between two reports of progress
+_PROGRESS_SECONDS = 5.0  # for each of them: they must not use up the time of what is waited for
+
+
+class Progress:
+    """Tells Azure from time to time that provisioning continues. The loops that wait call it; there is no thread.
+
+    It reports nothing once Ready or NotReady was tried. A report that fails is no error, and the next one comes later.
+
+    Args:
+        reporter: the reporter of the run.
+        fabric: the endpoints.
+    """
+
+    def __init__(self, reporter: Reporter, fabric: Fabric) -> None:
+        self._reporter = reporter
+        self._fabric = fabric
+        self._pause = _PROGRESS_PAUSE
+        self._next = fabric.clock.monotonic() + self._pause
+        self._sending = False
+
+    def __call__(self) -> None:
+        """Report, if it is time. Call it as often as you like."""
+        clock = self._fabric.clock
+        if self._sending or self._reporter.told or clock.monotonic() < self._next:
+            return
+        self._sending = True  # sending waits, too, and its loop calls this again
+        try:
+            self._reporter.progress("provisioning continues", self._fabric.deadline.within(_PROGRESS_SECONDS))
+        except AzureliteError as error:
+            self._pause *= 2
+            LOG.debug("report_ready: Azure was not told that provisioning continues: %s", error)
+        finally:
+            self._sending = False
+            self._next = clock.monotonic() + self._pause
 
 
 _SECONDS = 60.0

@@ -1,6 +1,7 @@
 """Runs the steps of a plan in order, and reports to Azure.
 
-When a step fails, the other steps still run. When a required step fails, Azure gets the failure instead of Ready.
+When a step fails, the other steps still run. When a required step fails, Azure gets the failure instead of Ready, and
+the steps after `report_ready` wait for a boot at which Azure accepts Ready.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ import logging
 from typing import Callable, Optional
 
 from azurelite.config.load import Config
-from azurelite.errors import AzureliteError
+from azurelite.errors import AzureliteError, SkippedError
 from azurelite.fabric.client import Fabric
 from azurelite.guard import guard
 from azurelite.handlers import REPORT_READY, Context, Handler
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult, deciding_failure
 from azurelite.record import replace
-from azurelite.run.plan import Step
+from azurelite.run.plan import NOT_READY, Step
 from azurelite.run.reporter import Reporter
 from azurelite.state.store import State
 from azurelite.system.machine import System
@@ -58,7 +59,7 @@ class Runner:
         media_device: Optional[str] = None,
         detach: bool = False,
     ) -> list[StepResult]:
-        """Run the steps in order. A failure of a required step stops `report_ready`, and no other step.
+        """Run the steps in order. A failure of a required step stops `report_ready` and the steps after it.
 
         Args:
             plan: the steps.
@@ -75,13 +76,17 @@ class Runner:
         if refused is not None:
             results.append(StepResult("datasource", "failed", required=True, error=refused))
             self._say(results[0])
+        ready = True  # False once Azure has not accepted Ready in the turn of `report_ready`
         for turn, step in enumerate(plan, 1):
             failure = deciding_failure(results)
-            if step.handler.name == REPORT_READY and step.skip is None and failure is not None:
+            if not ready:
+                result = _waiting(step)
+            elif step.handler.name == REPORT_READY and step.skip is None and failure is not None:
                 result = self._report_failure(step, failure)
             else:
                 result = self._run_step(step, lambda note: self._context(metadata, results, state, media_device, note))
             if step.handler.name == REPORT_READY:
+                ready = step.skip is not None or result.status == "done"
                 self.system.commands.limit = None  # Azure is no longer waiting
             if remember and result.status == "done":
                 one = step.handler
@@ -124,15 +129,18 @@ class Runner:
             return replace(result, status="skipped", reason=step.skip)
         if step.blocked is not None:
             return replace(result, status="failed", error=step.blocked)
-        notes: list[str] = []
+        notes = list(step.notes)
         ctx = context(notes.append)
         mark = len(self.system.journal)
         started = self.fabric.clock.monotonic()
         error = guard(lambda: _apply(handler, ctx))
+        skipped = isinstance(error, SkippedError) and not handler.required
         return replace(
             result,
-            status="failed" if error else "done",
-            error=error,
+            status="skipped" if skipped else "failed" if error else "done",
+            error=None if skipped else error,
+            reason=str(error) if skipped else None,
+            again=skipped,
             started=started - self.fabric.opened,
             seconds=self.fabric.clock.monotonic() - started,
             changes=self.system.journal.since(mark),
@@ -157,6 +165,15 @@ class Runner:
             LOG.error("%s: %s%s", result.name, "skipped: " if in_short and not ran else "", text)
         elif result.status == "skipped":
             LOG.info("%s: skipped: %s", result.name, result.reason)
+
+
+def _waiting(step: Step) -> StepResult:
+    """The result of a step after `report_ready` on a VM that is not Ready: the boot that makes it Ready runs it.
+
+    What runs once per VM, such as a script, would otherwise be used up on a machine without host name or user.
+    """
+    reason = step.skip or NOT_READY
+    return StepResult(step.handler.key, "skipped", step.handler.required, reason=reason)
 
 
 def _apply(handler: Handler, ctx: Context) -> None:

@@ -54,7 +54,7 @@ class Child:
         self._got = bytearray()
         self._printed = bytearray()
         self._left = _MOST_PRINTED
-        self._reading, writing = _pipe()
+        self._reading, writing = open_pipe()
         try:
             self._process = subprocess.Popen(
                 [*words, str(writing)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -74,9 +74,15 @@ class Child:
         self._selector.register(self._stdout, selectors.EVENT_READ, self._hear)
         self._selector.register(self._reading, selectors.EVENT_READ, self._take)
 
-    def answer(self, deadline: Deadline) -> bytes:
-        """The next line of its answer. Raises MachineError: it was too slow, or ended without one."""
+    def answer(self, deadline: Deadline, *, waiting: Optional[Callable[[], None]] = None) -> bytes:
+        """The next line of its answer; `waiting` is called now and then until it comes.
+
+        Raises:
+            MachineError: it was too slow, or ended without one.
+        """
         while b"\n" not in self._got:
+            if waiting is not None:
+                waiting()
             if deadline.remaining() <= 0:
                 raise MachineError(f"{self.what} timed out and was killed")
             ended = self._process.poll() is not None  # asked first: all that it wrote is in the pipes then
@@ -174,15 +180,20 @@ class Child:
         return f"signal {-code}" if code < 0 else f"exit status {code}"
 
 
-def _pipe() -> tuple[int, int]:
+def open_pipe() -> tuple[int, int]:
     """A pipe whose descriptors are not the standard ones, which may be closed here and are set in the child."""
     made = os.pipe()
     try:
-        reading, writing = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in made)
+        reading, writing = (upper(end) for end in made)
     finally:
         for end in made:
             os.close(end)
     return reading, writing
+
+
+def upper(descriptor: int) -> int:
+    """A copy of a descriptor that is not a standard one, and that a new program does not inherit."""
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 def _descendants(pid: int) -> list[int]:

@@ -12,7 +12,7 @@ import fcntl
 import logging
 import os
 import struct
-from typing import Literal, Optional, Sequence
+from typing import Callable, Literal, Optional, Sequence
 
 from azurelite.clock import Deadline
 from azurelite.errors import CommandError
@@ -75,13 +75,14 @@ LOCKS = {
 }
 
 
-def wait_for_locks(root: Root, manager: str, wait: Deadline) -> None:
+def wait_for_locks(root: Root, manager: str, wait: Deadline, *, waiting: Optional[Callable[[], None]] = None) -> None:
     """Wait until no other program holds a lock of this manager; the log says what is waited for.
 
     Args:
         root: the running system.
         manager: the manager's program.
         wait: the longest wait.
+        waiting: called now and then during the wait.
 
     Raises:
         CommandError: a lock is still held at the deadline.
@@ -96,6 +97,8 @@ def wait_for_locks(root: Root, manager: str, wait: Deadline) -> None:
             told = held
         if wait.remaining() <= 0:
             raise CommandError(f"{manager} was not run: {held}: let that end, or stop it")
+        if waiting is not None:
+            waiting()
         wait.clock.sleep(_PAUSE)
 
 

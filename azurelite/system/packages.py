@@ -259,7 +259,7 @@ class Packages:
         """Run it once its locks are free. Another program may still be faster: then wait for that one too."""
         root, name = self._system.root, self._manager.name
         for attempt in range(1, _ATTEMPTS + 1):
-            wait_for_locks(root, name, left)
+            wait_for_locks(root, name, left, waiting=self._system.commands.waiting)
             try:
                 self._system.commands.run(argv, timeout=left.remaining(), env=self._manager.env)
                 return

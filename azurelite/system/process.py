@@ -20,6 +20,7 @@ STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The status of a shell, or of the loader, for a program that it cannot run; and the signals that end a program for
 # another processor or with a broken library.
 _CANNOT_RUN = (126, 127, -signal.SIGILL, -signal.SIGBUS, -signal.SIGSEGV, -signal.SIGSYS)
+_SLICE = 1.0  # seconds between two calls of `waiting`
 _SHOWN = 300  # characters of a failing command's output that an error repeats
 
 
@@ -28,10 +29,15 @@ class Commands:
 
     Args:
         search_path: folders to find programs in, as in PATH; the standard ones are appended.
+
+    Attributes:
+        limit: the deadline of the whole run: no command runs longer.
+        waiting: called now and then while a program runs; None: nobody wants to know.
     """
 
     def __init__(self, search_path: Optional[str] = None) -> None:
-        self.limit: Optional[Deadline] = None  # of the whole run: no command runs longer
+        self.limit: Optional[Deadline] = None
+        self.waiting: Optional[Callable[[], None]] = None
         self.search_path = f"{search_path}:{STANDARD_PATH}" if search_path else STANDARD_PATH
 
     def within(self, clock: Clock, seconds: float) -> Deadline:
@@ -97,7 +103,7 @@ class Commands:
             raise CannotRunError(f"{argv[0]} cannot be started: {error.strerror}") from error
         try:
             given = secret_input.reveal_bytes() if secret_input is not None else plain_input
-            output, complaint = process.communicate(given, timeout=timeout)
+            output, complaint = self._communicate(process, given, Deadline(Clock(), timeout))
         except subprocess.TimeoutExpired as error:
             _kill(process)
             raise CommandError(f"{argv[0]} timed out after {timeout:g} s and was killed") from error
@@ -108,6 +114,20 @@ class Commands:
             kind = CannotRunError if process.returncode in _CANNOT_RUN else CommandError
             raise kind(f"{argv[0]} failed with status {process.returncode}: {words}")
         return output.decode(errors="replace")
+
+    def _communicate(
+        self, process: subprocess.Popen[bytes], given: Optional[bytes], deadline: Deadline
+    ) -> tuple[bytes, bytes]:
+        """Its standard output and error output at its end. Raises TimeoutExpired at the deadline."""
+        while True:
+            try:
+                return process.communicate(given, timeout=min(_SLICE, deadline.remaining()))
+            except subprocess.TimeoutExpired:
+                if deadline.remaining() <= 0:
+                    raise
+            given = None  # the first call has it
+            if self.waiting is not None:
+                self.waiting()
 
 
 def first_that_runs(attempts: Sequence[Callable[[], _T]], *, done: Callable[[], bool] = bool) -> _T:

@@ -10,11 +10,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
-import subprocess
 import tempfile
 from contextlib import ExitStack
-from typing import IO, Any, Mapping, Optional, Sequence, Union
+from typing import IO, Callable, Mapping, Optional, Sequence, Union
 
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import CommandError, MachineError
@@ -22,6 +20,7 @@ from azurelite.metadata import Secret
 from azurelite.system.accounts.users import User
 from azurelite.system.changes import Change
 from azurelite.system.explain import explained
+from azurelite.system.held import Held, Identity
 from azurelite.system.machine import System
 
 LOG = logging.getLogger(__name__)
@@ -54,6 +53,8 @@ class Scripts:
         env: Optional[Mapping[str, str]] = None,
         cwd: str = "/",
         user: Optional[User] = None,
+        begin: Optional[Callable[[], None]] = None,
+        begun: Optional[Callable[[], bool]] = None,
     ) -> Optional[int]:
         """Record a program and run it to its end; a dry run only records it.
 
@@ -69,6 +70,8 @@ class Scripts:
             env: additional variables.
             cwd: its working directory.
             user: the user who runs it; root by default.
+            begin: called when all is ready and only the start itself is left; what it raises prevents the start.
+            begun: whether `begin` has done its work; if azurelite is killed just then, the program starts all the same.
 
         Returns:
             Its exit status, 128 + n for a signal n; None in a dry run.
@@ -89,20 +92,17 @@ class Scripts:
         variables = {**_environment(self._system.commands.search_path, user), **(env or {})}
         with ExitStack() as stack:
             output = self._open_log(log, stack)
-            given = _as_file(stdin, stack) if stdin is not None else subprocess.DEVNULL
-            identity = {} if user is None else _identity(user)
+            given = _as_file(stdin, stack)
             try:
-                process = subprocess.Popen(
-                    [program, *argv[1:]],
-                    stdin=given,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env=variables,
-                    cwd=cwd,
-                    start_new_session=True,
-                    **identity,
-                )
-            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                process = Held(
+                    program, argv, env=variables, stdin=given, output=output, cwd=cwd,
+                    identity=None if user is None else _identity(user), orphaned=begun,
+                )  # fmt: skip
+                stack.enter_context(process)
+                if begin is not None:
+                    begin()
+                process.release()
+            except (OSError, ValueError) as error:
                 why = error.strerror if isinstance(error, OSError) else "its arguments or its user are invalid"
                 raise CommandError(f"{name} cannot be started: {why}") from error
             status = self._wait(process, name, timeout=timeout, output=output)
@@ -111,7 +111,7 @@ class Scripts:
 
     def _open_log(self, log: Optional[str], stack: ExitStack) -> int:
         if log is None:
-            return subprocess.DEVNULL
+            return _open_null(stack)
         files = self._system.files
         folder = os.path.dirname(log)
         if not files.is_dir(folder):
@@ -125,20 +125,20 @@ class Scripts:
         stack.callback(os.close, descriptor)
         return descriptor
 
-    def _wait(self, process: subprocess.Popen[bytes], name: str, *, timeout: float, output: int) -> int:
+    def _wait(self, process: Held, name: str, *, timeout: float, output: int) -> int:
         limit = self._system.commands.limit
         deadline = Deadline(Clock(), timeout if limit is None else min(timeout, limit.remaining()))
         while True:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                status = process.wait(min(_SLICE, deadline.remaining()))
+            status = process.wait(deadline.within(_SLICE))
+            if status is not None:
                 return status if status >= 0 else 128 - status
-            if output >= 0 and os.fstat(output).st_size > self._log_limit:
+            if os.fstat(output).st_size > self._log_limit:
                 os.ftruncate(output, 0)
                 os.write(output, _DROPPED)
+            if self._system.commands.waiting is not None:
+                self._system.commands.waiting()
             if deadline.remaining() <= 0:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                process.kill()
                 raise CommandError(f"{name} timed out and was killed: set a longer timeout, or fix the program")
 
 
@@ -148,12 +148,20 @@ def _environment(search_path: str, user: Optional[User]) -> dict[str, str]:
     return {**words, "SHELL": "/bin/sh", "LANG": "C.UTF-8"}
 
 
-def _identity(user: User) -> dict[str, Any]:
-    return {"user": user.uid, "group": user.gid, "extra_groups": os.getgrouplist(user.name, user.gid)}
+def _identity(user: User) -> Identity:
+    return Identity(user.uid, user.gid, tuple(os.getgrouplist(user.name, user.gid)))
 
 
-def _as_file(data: Union[bytes, Secret], stack: ExitStack) -> IO[bytes]:
-    """An unnamed file: a pipe would block azurelite if the program does not read all of it."""
+def _open_null(stack: ExitStack) -> int:
+    descriptor = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _as_file(data: Union[bytes, Secret, None], stack: ExitStack) -> int:
+    """An unnamed file: a pipe would block azurelite if the program does not read all of it. None: no input."""
+    if data is None:
+        return _open_null(stack)
     file: IO[bytes] = (
         os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b")
         if hasattr(os, "memfd_create")
@@ -163,4 +171,4 @@ def _as_file(data: Union[bytes, Secret], stack: ExitStack) -> IO[bytes]:
     file.write(data.reveal_bytes() if isinstance(data, Secret) else data)
     file.flush()
     file.seek(0)
-    return file
+    return file.fileno()

@@ -191,6 +191,7 @@ datasource:
             "6:11: `when`: unknown field 'regoin'; did you mean 'region'?",
             "6:30: `handlers[4].run.shell` must be text",
             "7:5: `handlers` lists 'run' twice: give one of them its own `id`",
+            "7:5: `handlers[5].run`: there is nothing to run: set `argv` or `shell`",
             "9:3: `datasource.deadline` must be a number",
             "10:3: in `datasource`: unknown key 'platfrom'; did you mean 'platform'?",
         ]
@@ -229,7 +230,7 @@ datasource:
 
     def test_a_drop_in_is_laid_over_the_files_before_it(self, tmp_path: Path, capsys: Any) -> None:
         whole, drop_in = tmp_path / "whole.yaml", tmp_path / "drop-in.yaml"
-        whole.write_text("handlers: [{run: {id: mine, argv: [x]}}, report_ready]")
+        whole.write_text("handlers: [{run: {id: mine, argv: [x]}}, user, report_ready]")
         drop_in.write_text("handlers: [{swap: {after: mine}}]")
         assert main(["config", "check", str(whole), str(drop_in)]) == 0
         assert capsys.readouterr().out == f"{whole}: OK\n{drop_in}: OK\n"

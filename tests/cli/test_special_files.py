@@ -91,6 +91,8 @@ def test_a_named_file_that_is_none_is_an_error(words: tuple[str, ...], kind: str
 
 
 def test_a_shell_may_give_a_pipe(machine: Guest) -> None:
-    script = f"{sys.executable} -m azurelite config check <(echo 'handlers: [hostname]') --root {machine.root}"
+    script = (
+        f"{sys.executable} -m azurelite config check <(echo 'handlers: [user, report_ready]') --root {machine.root}"
+    )
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=50)
     assert (done.returncode, done.stderr) == (0, "")

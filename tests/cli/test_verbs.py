@@ -280,7 +280,10 @@ class TestPlan:
     def test_says_what_azure_did_not_give(self, guest: Guest, capsys: Any) -> None:
         with Simulator(Scenario.from_dict({"vm": {"username": None, "ssh_keys": []}})) as fabric:
             assert main(["plan", "--root", guest.on_azure().configure(fabric).root]) == 3
-        assert "no source has a username" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert "no source has a username" in out
+        assert "report_ready  skip   user fails, and Azure is told so" in out
+        assert "user_data     skip   the VM is not Ready" in out
 
     def test_a_blocked_step_is_exit_3(self, guest: Guest, capsys: Any) -> None:
         scenario = Scenario(Scenario.default().vm, (Fault(endpoint="imds", status=403),))

@@ -29,14 +29,26 @@ def test_a_tenth_and_at_least_ten_seconds_are_kept_for_reporting(seconds: float,
         assert (renewed.deadline.remaining(), renewed.reading.remaining()) == (seconds, seconds - reserve)
 
 
-def test_a_source_that_never_answers_leaves_ten_seconds_for_the_report(guest: Guest) -> None:
+# the time budget -> seconds for the work on the machine, after the sources and before the report
+LOCAL_WORK = {1200.0: 60.0, 600.0: 60.0, 100.0: 45.0, 60.0: 25.0, 20.0: 5.0, 10.0: 2.5, 2.0: 0.5, 0.0: 0.0}
+
+
+@pytest.mark.parametrize(("seconds", "share"), LOCAL_WORK.items())
+def test_no_source_uses_up_the_time_of_the_work_on_the_machine(seconds: float, share: float) -> None:
+    with Fabric(seconds, clock=StillClock()) as fabric:
+        assert fabric.reading.remaining() - fabric.sources.remaining() == share
+        fabric.renew(20.0)
+        assert (fabric.sources.remaining(), fabric.reading.remaining(), fabric.deadline.remaining()) == (5, 10, 20)
+
+
+def test_a_source_that_never_answers_leaves_time_for_the_work_and_for_the_report(guest: Guest) -> None:
     clock = StillClock()
     with Simulator(Scenario(Scenario.default().vm, (UNAVAILABLE,)), rate_limit=None) as fabric:
         guest.on_azure().configure(fabric, datasource={"deadline": 60})
         outcome = provision(Options(root=guest.root, clock=clock))
         assert outcome.exit_code == 3
         assert [report.state for report in fabric.reports] == ["NotReady"]
-    assert 40 < clock.skipped <= 50
+    assert 20 < clock.skipped <= 25
 
 
 def test_beside_a_disc_imds_is_waited_for_no_longer_than_a_minute(guest: Guest) -> None:

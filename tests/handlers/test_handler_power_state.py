@@ -11,7 +11,7 @@ from kit import FastClock, shim
 from azurelite.config.document import Document
 from azurelite.config.load import Config, HandlerEntry
 from azurelite.config.schema import bind
-from azurelite.errors import ConfigError, HandlerError
+from azurelite.errors import ConfigError, HandlerError, SkippedError
 from azurelite.handlers import Context
 from azurelite.handlers.power_state import Options, apply
 from azurelite.outcome import Outcome, ReportResult, StepResult
@@ -88,12 +88,13 @@ def test_it_is_refused_until_azure_has_accepted_ready(host: Callable[..., Contex
 
 
 @pytest.mark.parametrize("values", [{}, {"condition": "exit 0"}])
-def test_in_a_foreign_root_it_is_noted(
+def test_in_a_foreign_root_it_is_skipped(
     context: Callable[..., Context], notes: list[str], values: dict[str, Any]
 ) -> None:
     ctx = context()
-    apply(ctx, options(**values))
-    assert notes == ["reboot skipped: this is not the running system"]
+    with pytest.raises(SkippedError, match="running system"):
+        apply(ctx, options(**values))
+    assert notes == []
     assert len(ctx.system.journal) == 0
 
 

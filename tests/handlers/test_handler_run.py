@@ -121,16 +121,12 @@ def test_an_unknown_user_is_refused(host: Callable[..., Context]) -> None:
         apply(host(dry_run=True), Options(argv=("true",), user="nobodyknows"))
 
 
-@pytest.mark.parametrize("dry_run", [True, False])
-def test_nothing_to_run_is_an_error(host: Callable[..., Context], dry_run: bool) -> None:
-    with pytest.raises(HandlerError, match="set `argv` or `shell`"):
-        apply(host(dry_run=dry_run), Options())
-
-
 @pytest.mark.parametrize(
     ("bad", "match"),
     [
         ({"argv": ("a",), "shell": "b"}, "exclude each other"),
+        ({}, "nothing to run: set `argv` or `shell`"),
+        ({"argv": ()}, "nothing to run: set `argv` or `shell`"),
         ({"argv": ("a\0",)}, "NUL"),
         ({"argv": ("",)}, "argv not empty"),
         ({"timeout": 0.0}, "timeout"),

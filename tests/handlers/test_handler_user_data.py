@@ -19,7 +19,7 @@ from kit import BASE, ED25519, VM_ID, FastClock, Guest
 from needs import require
 
 from azurelite.config.load import Config, HandlerEntry
-from azurelite.errors import AzureliteError, HandlerError
+from azurelite.errors import AzureliteError, HandlerError, SkippedError
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import Context, custom_data, user_data
 from azurelite.metadata import Metadata, Secret
@@ -94,6 +94,8 @@ def run(
     )
     try:
         handler.apply(ctx, options or handler.Options())
+    except SkippedError as error:
+        notes.append(str(error))
     except AzureliteError as error:
         return Said(ctx, notes, error)
     return Said(ctx, notes, None)
@@ -486,8 +488,8 @@ def test_each_item_of_an_archive_is_read_for_itself(guest: Guest, packed: bytes,
     )
     said = run(guest, user_data=text.encode())
     names = ["a.sh", "part-001-005", "runcmd", *(["z.sh"] if script else [])]
-    assert [note for note in said.notes if "not the running system" in note] == [
-        f"scripts skipped, because this is not the running system: {', '.join(names)}"
+    assert [note for note in said.notes if "the running system" in note] == [
+        f"these parts need the running system: {', '.join(names)}"
     ]
     assert problem in said.error
     assert "user_data/part-001:8:32: `items[3].content`: its YAML tag is unknown" in said.error
@@ -504,7 +506,7 @@ def test_each_item_of_an_archive_is_read_for_itself(guest: Guest, packed: bytes,
 def test_white_space_before_the_first_line_does_not_matter(guest: Guest, data: bytes, script: str) -> None:
     said = run(guest, user_data=data)
     assert said.error == ""
-    assert said.notes == [f"scripts skipped, because this is not the running system: {script}"]
+    assert said.notes == [f"these parts need the running system: {script}"]
 
 
 def test_files_wait_for_the_account_that_the_same_document_creates(admin: Guest) -> None:
@@ -576,7 +578,7 @@ def test_unreadable_data_is_stored_and_an_error(guest: Guest, data: bytes, words
 def test_scripts_are_not_run_in_a_foreign_root_and_one_note_says_so(guest: Guest) -> None:
     mime = b'Content-Type: multipart/mixed; boundary="b"\nMIME-Version: 1.0\n\n--b\n\n#!/bin/sh\n--b\n\n#cloud-boothook\nx\n--b--\n'
     said = run(guest, user_data=mime)
-    assert said.notes == ["scripts skipped, because this is not the running system: part-002, part-001"]
+    assert said.notes == ["these parts need the running system: part-002, part-001"]
     assert said.changes == ()
 
 

@@ -131,7 +131,7 @@ def test_health_500_until_the_deadline_is_exit_3_and_the_next_run_reports_exactl
         outcome = run(guest.configure(healthy))
     assert outcome.outcome == "provisioned"
     assert [report.state for report in healthy.reports] == ["Ready"]
-    assert [step.status for step in outcome.steps] == ["skipped", "skipped", "skipped", "skipped", "done", "skipped"]
+    assert [step.status for step in outcome.steps] == ["skipped", "skipped", "skipped", "skipped", "done", "done"]
 
 
 def test_once_the_user_exists_ready_needs_no_imds(guest: Guest) -> None:
