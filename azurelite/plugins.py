@@ -191,7 +191,9 @@ def start(given: Mapping[str, Any], *, name: str, secrets: Iterable[str] = (), k
     from azurelite.system.child import Child
 
     if not sys.executable:
-        raise MachineError(f"plug-in {name}: cannot start an interpreter: the path of this Python is unknown")
+        raise MachineError(
+            f"plug-in {name} not started: sys.executable is empty: start azurelite with the full path of its Python"
+        )
     words = [sys.executable, "-I"]
     words += ["-S"] if sys.flags.no_site else []
     words += ["-B"] if sys.dont_write_bytecode else []

@@ -88,7 +88,7 @@ def _saved(path: Optional[str]) -> Optional[dict[str, Any]]:
         return None
     import json
 
-    text = read_named(path, limit=READ_LIMIT, remedy="give --metadata a readable file")
+    text = read_named(path, limit=READ_LIMIT)
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="*",
         metavar="FILE",
-        help="a file to check; it overrides the files before it and the defaults",
+        help="a file to check; several are merged over the defaults, and a later one wins",
     )
     schema = actions.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
     schema.add_argument("--root", default="/", metavar="DIR", help="include the plug-ins and executables of this guest")
@@ -70,7 +70,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _say(verdict: Verdict) -> None:
     for problem in verdict.problems:
-        print(problem, file=sys.stderr)
+        print(problem if problem.at is not None else f"azurelite: error: {problem}", file=sys.stderr)
     if verdict.more:
         print(f"and {verdict.more} more", file=sys.stderr)
     if not verdict.problems and not verdict.more:  # else the warnings may be about a name that is misspelt

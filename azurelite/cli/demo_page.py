@@ -7,6 +7,7 @@ from typing import Any
 
 from azurelite.cli.console import Console
 from azurelite.cli.metadata import render
+from azurelite.handlers import REPORT_READY
 from azurelite.outcome import Outcome, StepResult
 from azurelite.record import Record
 from azurelite.simulator import Report, Request
@@ -81,18 +82,22 @@ def _steps(console: Console, outcome: Outcome) -> None:
     console.heading("What the handlers did")
     for step in outcome.steps:
         sign, look = _SIGNS[step.status]
-        console.line(f"  {console.paint(sign, look)} {step.name:14} {step.seconds * 1000:6.1f} ms  {_summary(step)}")
+        console.line(
+            f"  {console.paint(sign, look)} {step.name:14} {step.seconds * 1000:6.1f} ms  {_summary(step, outcome)}"
+        )
         for change in step.changes:
             console.line(f"      {change}")
         for note in step.notes:
             console.line(f"      {console.paint(note, 'yellow')}")
 
 
-def _summary(step: StepResult) -> str:
+def _summary(step: StepResult, outcome: Outcome) -> str:
     if step.error is not None:
         return f"failed: {step.error}"
     if step.status == "skipped":
         return f"skipped: {step.reason}"
+    if step.name == REPORT_READY and outcome.report is not None:
+        return f"reported {outcome.report.state} to Azure"
     count = len(step.changes)
     return {0: "nothing to change", 1: "1 change"}.get(count, f"{count} changes")
 

@@ -82,16 +82,21 @@ def perform(
 
 
 def print_outcome(outcome: Outcome, *, as_json: bool, dry_run: bool) -> None:
-    """Print one line, in a dry run after the changes; or all of the outcome as JSON."""
+    """Print one line, in a dry run after the changes if the log does not show them; or all of the outcome as JSON."""
     if as_json:
         import json
 
         print(json.dumps(outcome.as_dict(), indent=2))
         return
-    if dry_run:
+    if dry_run and not _log_is_seen():
         for change in outcome.changes:
             print(f"would {change}")
     print(_in_one_line(outcome))
+
+
+def _log_is_seen() -> bool:
+    """Whether standard output and the log, which has each change already, end on a terminal."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
 
 
 def _in_one_line(outcome: Outcome) -> str:

@@ -187,12 +187,12 @@ def read_layers(root: Root, *, file: Optional[str] = None, problems: Problems) -
 
 def read_document(path: str) -> Document:
     """One file of the host. Raises ConfigError."""
-    text = read_named(path, limit=_FILE_LIMIT + 1, remedy="name a readable file")
+    text = read_named(path, limit=_FILE_LIMIT + 1)
     _check_length(path, text)
     return parse_document(text, file=path)
 
 
-def read_named(path: str, *, limit: int, remedy: str) -> bytes:
+def read_named(path: str, *, limit: int) -> bytes:
     """The first `limit` bytes of a file that was named on the command line.
 
     Raises:
@@ -205,11 +205,11 @@ def read_named(path: str, *, limit: int, remedy: str) -> bytes:
             if stat.S_ISFIFO(kind) and path.startswith("/dev/"):
                 os.set_blocking(descriptor, True)
             elif not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-                raise ConfigError(f"{path}: it is not a regular file: {remedy}")
+                raise ConfigError(f"cannot read {path}: it is not a regular file: name a regular file")
             return file.read(limit)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "invalid file name"
-        raise ConfigError(f"{path}: {why}: {remedy}") from error
+        raise ConfigError(f"cannot read {path}: {why}: check the path and its permissions") from error
 
 
 def parse_config(document: Document, problems: Problems) -> Config:
@@ -328,7 +328,9 @@ def _files(root: Root) -> list[str]:
     try:
         return layout.config_files(root.names)
     except OSError as error:
-        raise ConfigError(f"{error.filename}: {error.strerror}: make it a readable folder") from error
+        raise ConfigError(
+            f"cannot read {error.filename}: {error.strerror}: check the folder and its permissions"
+        ) from error
 
 
 def _read_guest(root: Root, path: str) -> Optional[bytes]:
@@ -338,7 +340,7 @@ def _read_guest(root: Root, path: str) -> Optional[bytes]:
             return None  # a link to /dev/null masks a drop-in
         text = root.read(path, limit=_FILE_LIMIT + 1)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}: make it a readable file") from error
+        raise ConfigError(f"cannot read {path}: {error.strerror}: check the file and its permissions") from error
     _check_length(path, text or b"")
     return text
 

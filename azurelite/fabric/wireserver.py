@@ -119,7 +119,7 @@ class WireServer:
         known = self._settings.endpoint.rstrip("/")
         if self._base == known:
             return False
-        LOG.info("wireserver: %s; using %s from now on", error, known)
+        LOG.info("wireserver: %s; falling back to %s instead of the address from DHCP", error, known)
         self._base = known
         return True
 

@@ -54,7 +54,7 @@ def apply(ctx: Context, options: Options) -> None:
     needed = (ctx.outcome.outcome == "failed" or _listed_before_ready(ctx)) and not reported(ctx)
     if options.service == _OWN and needed:
         raise HandlerError(
-            f"{_OWN} stays enabled, because the next boot may have to report: move this entry after `{REPORT_READY}`"
+            f"{_OWN} stays enabled: Azure has no Ready report yet: list `disable_service` after `{REPORT_READY}`"
         )
     services.disable(options.service)
 

@@ -127,8 +127,8 @@ def _grow_partition(ctx: Context, devices: BlockDevices, device: Device) -> Devi
         return grown
     if room.behind is not None and room.free >= WORTHWHILE:
         ctx.note(
-            f"{_text(room.free)} of {disk.path} are free, but {room.behind.path} is between them and the root "
-            "partition: move or remove it by hand"
+            f"cannot grow the root partition: {room.behind.path} is between it and {_text(room.free)} of free space on "
+            f"{disk.path}: move or remove {room.behind.path}"
         )
     return device
 
@@ -140,7 +140,7 @@ def note_free_space(ctx: Context, devices: BlockDevices, device: Device) -> None
         room = room_of(lower, disk, devices.partitions(disk))
         if lower.partition and room.free >= WORTHWHILE:
             ctx.note(
-                f"{_text(room.free)} of {disk.path} are free, but the root file system is on {device.path} (LVM, "
+                f"{disk.path} has {_text(room.free)} of free space, but the root file system is on {device.path} (LVM, "
                 f"dm-crypt or RAID): grow {lower.path} and {device.path} by hand"
             )
 

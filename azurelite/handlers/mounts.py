@@ -112,7 +112,7 @@ def apply(ctx: Context, options: Options) -> None:
         foreign = table.foreign(entry)
         if foreign is not None and (foreign.device, foreign.kind) != (entry.device, entry.kind):
             what = entry.path if entry.path != "none" else entry.device
-            ctx.note(f"{what} is skipped: {fstab.PATH} has another line for it, which azurelite did not write")
+            ctx.note(f"{what} skipped: {fstab.PATH} already has a different line for it: remove one of the two")
             continue
         entries.append(entry)
         if foreign is None:

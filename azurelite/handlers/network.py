@@ -99,7 +99,7 @@ def apply(ctx: Context, options: Options) -> None:
     if options.apply:
         _put_addresses(ctx, written, nics, local)
         if ctx.system.root.is_host and any(file.mac == order[0] for file in written):
-            ctx.note("the secondary addresses of the primary NIC are set; its route metric changes at the next boot")
+            ctx.note("secondary addresses are set; the primary NIC's new route metric takes effect at the next boot")
     elif (written or removed) and ctx.system.root.is_host:
         ctx.note(f"the files for {renderer} take effect at the next boot: to apply them now, run {_HOW[renderer]}")
     ctx.memory.remember(_ORDER, " ".join(order))

@@ -108,7 +108,7 @@ def openssh_key(info: bytes) -> str:
         return _packed("ssh-ed25519", key)
     if kind == _EC:
         if algorithm.peek() != _OID:
-            raise ValueError("its elliptic curve is not a named one: make an ed25519 or RSA key")
+            raise ValueError("its elliptic curve has custom parameters: make an ed25519 or RSA key")
         curve, width = _CURVES.get(algorithm.take(_OID), ("", 0))
         if not curve:
             raise ValueError("sshd does not support its elliptic curve: make an ed25519 or RSA key")

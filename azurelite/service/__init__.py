@@ -15,7 +15,7 @@ from azurelite.service import inittab, sysv
 from azurelite.service.layouts import LAYOUTS
 from azurelite.service.pieces import check, place, state, take_away, units_folder
 from azurelite.system.machine import System
-from azurelite.system.services.detect import LOOKED_FOR, installed
+from azurelite.system.services.detect import installed
 
 INITS = tuple(LAYOUTS)
 _PROGRAMS = tuple(
@@ -117,20 +117,20 @@ def _chosen(system: System, init: Optional[str]) -> str:
         return _known(init)
     found = installed(system)
     if found not in INITS:
-        raise ConfigError(f"no init system was found in this guest: looked for {LOOKED_FOR}. {_remedy()}")
+        raise ConfigError(f"no init system was found in this guest: {_remedy()}")
     return found
 
 
 def _known(init: str) -> str:
     if init not in INITS:
-        raise ConfigError(f"--init {init!r} is not known. {_remedy()}")
+        raise ConfigError(f"--init {init!r} is not known: {_remedy()}")
     return init
 
 
 def _remedy() -> str:
     return (
-        f"Name one of {', '.join(INITS)} with --init. Or install your own file that runs `azurelite provision "
-        f"--detach` once per boot; azurelite's are in {units_folder()}"
+        f"give --init one of {', '.join(INITS)}; or run `azurelite provision --detach` once per boot yourself, as the "
+        f"files in {units_folder()} do"
     )
 
 

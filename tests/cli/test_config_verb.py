@@ -221,8 +221,8 @@ datasource:
             f"{paths[2]}:1:11: not valid YAML",
             f"{paths[3]}:1:1: not valid YAML",
             f"{paths[4]}:1:12: unknown handler 'nope'",
-            f"{missing}: No such file or directory: name a readable file",
-            f"{tmp_path}: Is a directory: name a readable file",
+            f"azurelite: error: cannot read {missing}: No such file or directory: check the path and its permissions",
+            f"azurelite: error: cannot read {tmp_path}: Is a directory: check the path and its permissions",
         ]
         lines = captured.err.splitlines()
         assert len(lines) == len(starts)
@@ -255,7 +255,7 @@ datasource:
         assert main(["config", "check", "--root", guest.root]) == 2
         err = capsys.readouterr().err
         assert f"/{VENDOR}:1:13: not valid YAML" in err
-        assert f"/{ADMIN}: Is a directory: make it a readable file" in err
+        assert f"azurelite: error: cannot read /{ADMIN}: Is a directory: check the file and its permissions" in err
         assert f"/{DROP_IN}:1:1: in the file: unknown key 'a'" in err
 
     def test_what_a_later_file_replaces_is_not_looked_at(self, guest: Guest, capsys: Any) -> None:

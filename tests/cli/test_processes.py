@@ -53,6 +53,24 @@ def test_the_demo_is_coloured_and_moves_on_a_terminal(tmp_path: Path) -> None:
     assert "⠙ provisioning" in shown
 
 
+def test_the_demo_says_that_it_reported() -> None:
+    shown = on_a_terminal("demo", NO_COLOR="1")[1]
+    (step,) = (line for line in shown.splitlines() if "✓ report_ready" in line)
+    assert step.endswith("reported Ready to Azure")
+
+
+def test_a_dry_run_on_a_terminal_prints_each_change_once(guest: Guest) -> None:
+    guest.put({"azure.json": '{"local_hostname": "web-1"}'})
+    words = ("apply", "hostname", "--root", guest.root, "--metadata", str(guest.path("azure.json")), "--dry-run")
+    code, shown = on_a_terminal(*words)
+    changes = [line.partition("would ")[2] for line in shown.splitlines() if "would " in line]
+    assert code == 0
+    assert any("/etc/hostname" in change for change in changes)
+    assert len(changes) == len(set(changes))
+    piped = subprocess.run([*AZURELITE, *words], stdout=subprocess.PIPE, check=True, timeout=30).stdout.decode()
+    assert [line[6:] for line in piped.splitlines() if line.startswith("would ")] == changes
+
+
 def test_no_color_is_respected(tmp_path: Path) -> None:
     code, shown = on_a_terminal("demo", NO_COLOR="1")
     assert code == 0

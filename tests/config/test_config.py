@@ -163,7 +163,7 @@ class TestConfigFile:
         path = tmp_path / what
         if what == "folder":
             path.mkdir()
-        with pytest.raises(ConfigError, match=f"{path}: .*: name a readable file"):
+        with pytest.raises(ConfigError, match=f"cannot read {path}: .*: check the path and its permissions"):
             load(guest, {}, file=str(path))
 
     def test_is_named_in_errors_by_its_own_path(self, guest: Guest, tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ class TestErrors:
     @pytest.mark.parametrize("path", LAYERS)
     def test_a_file_that_cannot_be_read_is_named(self, guest: Guest, path: str) -> None:
         guest.path(path).mkdir(parents=True)  # reading a folder fails for root, too
-        with pytest.raises(ConfigError, match=f"/{path}: .*: make it a readable file"):
+        with pytest.raises(ConfigError, match=f"cannot read /{path}: .*: check the file and its permissions"):
             load(guest, {})
 
     @pytest.mark.parametrize("folder", ["etc/azurelite", "etc/azurelite/conf.d", "run/azurelite/conf.d"])
@@ -546,7 +546,7 @@ handlers:
         guest.put(others).path(layer).mkdir(parents=True)
         found = [str(problem) for verdict in check_guest(Root(guest.root), None) for problem in verdict.problems]
         assert len(found) >= 2
-        assert any(problem.startswith(f"/{layer}: ") for problem in found)
+        assert any(problem.startswith(f"cannot read /{layer}: ") for problem in found)
 
     def test_the_error_has_all_of_it(self, guest: Guest) -> None:
         with pytest.raises(ConfigProblemsError) as caught:

@@ -42,6 +42,6 @@ def test_lvm_is_not_grown_and_free_space_is_noted(
     note_free_space(context(), devices, root)
     assert len(notes) == int(said)
     for note in notes:
-        assert "805 MiB of /dev/sda are free" in note
+        assert "/dev/sda has 805 MiB of free space" in note
         assert "/dev/dm-1" in note
         assert "grow /dev/sda2" in note

@@ -90,7 +90,7 @@ def test_another_line_for_the_mount_point_is_kept_and_ours_skipped(
     assert guest.text("etc/fstab") == (
         "LABEL=theirs /data xfs ro 0 0\nUUID=2 /more auto defaults,nofail 0 2 # azurelite\n"
     )
-    assert notes == ["/data is skipped: /etc/fstab has another line for it, which azurelite did not write"]
+    assert notes == ["/data skipped: /etc/fstab already has a different line for it: remove one of the two"]
     assert not guest.path("data").exists()
 
 

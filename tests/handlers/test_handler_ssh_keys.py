@@ -356,7 +356,7 @@ def test_a_folder_that_others_may_write_is_refused_because_sshd_refuses_it(home:
 
 @pytest.mark.parametrize(
     ("words", "why"),
-    [("none", "reads no key file for azure"), ("/etc/ssh/all", "reads /etc/ssh/all for all users")],
+    [("none", "reads no key file for azure"), ("/etc/ssh/all", "all users share /etc/ssh/all")],
 )
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_without_a_key_file_per_user_it_is_an_error(
@@ -381,7 +381,7 @@ def test_a_key_in_another_key_file_of_the_user_is_not_added_again(home: Guest, c
     [
         (
             "Match Address 10.0.0.0/8\nAuthorizedKeysFile .ssh/x\n",
-            "/etc/ssh/sshd_config line 2 sets other AuthorizedKeysFile paths",
+            "/etc/ssh/sshd_config line 2 sets another AuthorizedKeysFile",
         ),
     ],
 )

@@ -30,7 +30,7 @@ OTHERS = {
     "secp256k1": (["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"], "its elliptic curve"),
     "explicit": (
         ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"],
-        "its elliptic curve is not a named one",
+        "its elliptic curve has custom parameters",
     ),
     "ed448": (["-algorithm", "ED448"], "does not support its type of key"),
     "rsa-pss": (["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"], "does not support its type of key"),

@@ -146,7 +146,7 @@ def test_a_lease_that_leads_nowhere_does_not_lose_ready(stage: Any) -> None:
     }
     (result,) = stage({"argv": [*AZURELITE, "provision"], "files": files})
     assert result["code"] == 0, result["err"]
-    assert "using http://168.63.129.16 from now on" in result["err"]
+    assert "falling back to http://168.63.129.16 instead" in result["err"]
     assert [report["state"] for report in result["reports"]] == ["Ready"]
 
 

@@ -177,7 +177,9 @@ class BlockDevices:
                 descriptor = os.open(path, flags)
             except OSError as error:
                 if error.errno == errno.EBUSY:
-                    raise FileError(f"{device.path} skipped: the kernel is using it") from error
+                    raise FileError(
+                        f"{device.path} skipped: the kernel is using it (mounted, swap, LVM or RAID)"
+                    ) from error
                 raise
             try:
                 found = os.fstat(descriptor)
@@ -185,7 +187,10 @@ class BlockDevices:
                 os.close(descriptor)
         number = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
         if not stat.S_ISBLK(found.st_mode) or number != device.number:
-            raise FileError(f"{device.path} is not the device {device.number} of sysfs: check the device nodes in /dev")
+            raise FileError(
+                f"{device.path} has another device number than in /sys ({device.number}): start udev or mdev, or "
+                "create it with mknod"
+            )
         return path
 
     def _is_one_of(self, source: str, numbers: set[str], paths: set[str]) -> bool:

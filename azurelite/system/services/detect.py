@@ -41,12 +41,6 @@ _PROGRAMS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 _LEVELS = ("/etc/rc2.d", "/etc/rc3.d", "/etc/rc.d/rc3.d")  # sysvinit's
 # What an init system leaves in /run, for a first process that is only called "init".
 _RUNS = (("systemd", "/run/systemd/system"), ("openrc", "/run/openrc/softlevel"), ("dinit", "/run/dinitctl"))
-LOOKED_FOR = (
-    "what runs as process 1, what /sbin/init is or leads to, and the programs of systemd (/usr/lib/systemd/systemd), "
-    "OpenRC (openrc, with /etc/runlevels), finit, dinit (with /etc/dinit.d), runit (runit-init, with /etc/runit/2), s6 "
-    "(s6-svscan, with /etc/s6 or /etc/s6-linux-init; /init, with /etc/s6-overlay), sysvinit (/sbin/init, with "
-    "/etc/inittab and /etc/rc2.d or /etc/rc3.d), and FreeBSD's /etc/rc.subr"
-)
 _S6_INIT = "/etc/s6-linux-init/"
 _LINKS = 8  # from /sbin/init on
 _SCRIPTS = 3  # that start one another

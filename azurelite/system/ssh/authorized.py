@@ -98,7 +98,8 @@ def key_files(system: System, user: User, *, note: Callable[[str], None]) -> tup
         note(f"{barred}: sshd rejects all keys: change it to `yes`")
     for setting in config.depends_on_caller("authorizedkeysfile", user.name, groups):
         note(
-            f"{setting.place} sets other AuthorizedKeysFile paths for some connections: the keys are not written there"
+            f"{setting.place} sets another AuthorizedKeysFile for some connections, where keys are not written: add "
+            "them by hand if needed"
         )
     return tuple(_expand(word, user) for word in _words(config, user.name, groups) if word.lower() != "none")
 
@@ -188,8 +189,8 @@ def _choose(places: tuple[KeyFile, ...], user: User) -> KeyFile:
         return own[0]
     if places:
         raise MachineError(
-            f"sshd reads {places[0].path} for all users, so a key there would give {user.name} access to every "
-            "account: use %u or %h in sshd's AuthorizedKeysFile",
+            f"no key written: all users share {places[0].path}, so {user.name} could log in as anyone: put %u or "
+            "%h into sshd's AuthorizedKeysFile",
             reason="failed to provision ssh keys",
         )
     raise MachineError(
