@@ -7,7 +7,7 @@ What cannot be read becomes ODD, which `config.schema` refuses without another m
 from __future__ import annotations
 
 import base64
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import yaml
 
@@ -18,6 +18,7 @@ from azurelite.metadata import Secret
 
 Report = Callable[[Place, KeyPath, str, bool], None]
 _BINARY = f"{YAML_TAG}binary"
+_UNDEFINED = "undefined alias"  # PyYAML's words
 _AS_THEIR_KIND = (  # tags of YAML 1.1 and of Python's text, by the kind of their nodes
     (yaml.MappingNode, ("set",)),
     (yaml.SequenceNode, ("omap", "pairs")),
@@ -37,15 +38,40 @@ def parse_leniently(text: bytes, *, file: str, report: Report) -> Document:
     Raises:
         ConfigError: it is not valid YAML, too large, or no mapping.
     """
-    return parse_document(text, file=file, make=lambda name: _Lenient(name, report))
+    try:
+        return parse_document(text, file=file, make=lambda name: _Lenient(name, report))
+    except ConfigError as error:
+        if _UNDEFINED not in error.message:
+            raise
+    text, undefined = _without_undefined_aliases(text)
+    return parse_document(text, file=file, make=lambda name: _Lenient(name, report, undefined))
+
+
+def _without_undefined_aliases(text: bytes) -> tuple[bytes, frozenset[tuple[int, int]]]:
+    """The text with `!` for the `*` of each alias that has no anchor before it, and where they are."""
+    plain = text.decode()
+    known: set[Optional[str]] = set()
+    found = []
+    for event in yaml.parse(plain, Loader=yaml.SafeLoader):  # the size was checked when the text was parsed first
+        if isinstance(event, yaml.AliasEvent):
+            mark = event.start_mark
+            if event.anchor not in known and mark is not None:
+                found.append(mark)
+        elif isinstance(event, yaml.NodeEvent):
+            known.add(event.anchor)
+    letters = list(plain)
+    for mark in found:
+        letters[mark.index] = "!"
+    return "".join(letters).encode(), frozenset((mark.line + 1, mark.column + 1) for mark in found)
 
 
 class _Lenient(Reader):
     MAPPING = "it must be a mapping of keys, such as `packages: [git]`"
 
-    def __init__(self, file: str, report: Report) -> None:
+    def __init__(self, file: str, report: Report, undefined: frozenset[tuple[int, int]] = frozenset()) -> None:
         super().__init__(file)
         self._report = report
+        self._undefined = undefined  # lines and columns of aliases without an anchor
         self._open: list[Any] = []  # the nodes around the one that is read
 
     def read(self, node: Any, path: KeyPath, *, depth: int) -> Any:
@@ -65,6 +91,9 @@ class _Lenient(Reader):
             return node.value
         if isinstance(node, yaml.ScalarNode) and node.tag == _BINARY:
             return self._binary(node, path)
+        place = self.place_of(node)
+        if (place.line, place.column) in self._undefined:
+            return self._odd(node, path, "its YAML alias (`*`) has no anchor: put the value in quotes")
         return self._odd(node, path, "its YAML tag is unknown: remove the tag")
 
     def mapping(self, node: Any, path: KeyPath, *, depth: int) -> dict[str, Any]:
@@ -76,7 +105,11 @@ class _Lenient(Reader):
         for key_node, value_node in node.value:
             if key_node.tag == MERGE:
                 continue
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _BINARY:
+            if (
+                not isinstance(key_node, yaml.ScalarNode)
+                or not key_node.tag.startswith(YAML_TAG)
+                or key_node.tag == _BINARY
+            ):
                 self._odd(key_node, path, "a key that is no text: remove it")
                 continue
             key = key_node.value

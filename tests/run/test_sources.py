@@ -467,6 +467,27 @@ def test_custom_data_that_nobody_announced_is_not_missed(guest: Guest, caplog: p
     assert "hasCustomData" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("entry", "again"),
+    [({}, {}), ({"frequency": "boot"}, {}), ({}, {"force": True})],
+    ids=["a later boot", "every boot", "--force"],
+)
+def test_a_vm_that_an_older_release_provisioned_runs_nothing_anew(
+    guest: Guest, entry: dict[str, Any], again: dict[str, Any]
+) -> None:
+    """Before, user data came first, and only what was run was stored; now custom data comes first."""
+    first, second = (f"#cloud-config\nwrite_files: [{{path: /etc/{name}}}]\n" for name in ("first", "second"))
+    plan = ["user", "ssh_keys", "report_ready"]
+    with fabric_with(user_data=first, custom_data=second) as fabric:
+        device = insert(guest, fabric.media())
+        media = {"media": {"device": device, "eject": False}}
+        older = [*plan, {"user_data": {**entry, "sources": ["user_data"]}}]
+        run(guest.on_azure().configure(fabric, handlers=older, datasource=media))
+        assert guest.path("etc/first").exists()
+        run(guest.configure(fabric, handlers=[*plan, {"user_data": entry}], datasource=media), **again)
+    assert not guest.path("etc/second").exists()
+
+
 # ------------------------------------------------------------------------------------------------- the saved copy
 
 
