@@ -30,10 +30,12 @@ class Plan(Record):
     Attributes:
         headline: one line about the VM.
         steps: in order.
+        login: whether the administrator could log in by SSH after these steps; None: nobody is expected.
     """
 
     headline: str
     steps: tuple[Step, ...]
+    login: Optional[str] = None
 
 
 SOURCES = ("imds", "media", "wireserver")
@@ -137,7 +139,10 @@ def run_plan(*, root: str, config: Optional[PathLike], force: bool = False) -> P
         crawled = session.crawl(fabric, system)
     vm_id = crawled.metadata.vm_id
     state = State(system, vm_id, session.clock) if vm_id is not None and not force else None
-    return Plan(f"VM {vm_id}", foreseen(make_plan(handlers, crawled, state)))
+    plan = foreseen(make_plan(handlers, crawled, state))
+    from azurelite.run.login import foretell_login
+
+    return Plan(f"VM {vm_id}", plan, foretell_login(plan, crawled.metadata, system, fabric))
 
 
 def _named(names: Sequence[str], session: Session) -> list[Handler]:

@@ -27,13 +27,15 @@ def run(arguments: argparse.Namespace) -> int:
         plan = Plan(error.message, ())
     if arguments.json:
         rows = [_as_dict(step) for step in plan.steps]
-        print(json.dumps({"headline": plan.headline, "steps": rows}, indent=2))
+        print(json.dumps({"headline": plan.headline, "steps": rows, "login": plan.login}, indent=2))
     else:
         print(plan.headline)
         width = max((len(step.handler.key) for step in plan.steps), default=0)
         for step in plan.steps:
             action, why = _verdict(step)
             print(f"  {step.handler.key:{width}}  {action:5}  {why}")
+        if plan.login is not None:
+            print(f"login: {plan.login}")
     blocked = any(step.blocked and step.handler.required for step in plan.steps)
     return 3 if blocked else 0
 

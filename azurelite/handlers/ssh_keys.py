@@ -13,12 +13,10 @@ import re
 from typing import Optional
 
 from azurelite.config.load import Frequency
-from azurelite.errors import HandlerError
+from azurelite.errors import HandlerError, MachineError
 from azurelite.handlers import Context
 from azurelite.handlers.support.administrator import administrator, password_works
-from azurelite.handlers.support.checks import login_keys
-from azurelite.keys.openssh import PublicKey
-from azurelite.metadata import SshKey
+from azurelite.handlers.support.login import named_keys
 from azurelite.record import Record
 from azurelite.system.ssh.authorized import add_keys, keys_barred
 
@@ -68,14 +66,24 @@ def apply(ctx: Context, options: Options) -> None:
     name, user = administrator(ctx)
     if user is None:
         raise HandlerError(f"the account {name} does not exist: list `user` before `ssh_keys`", reason=_REASON)
+    path: Optional[str] = None if options.path == "auto" else options.path
+    keys, wrong = named_keys(ctx, options.keys)
+    if not keys:
+        _require_password(ctx, "; ".join(wrong), data={"error": "no usable key"})
+    for said in wrong:
+        ctx.note(said)
     barred = keys_barred(ctx.system, user)
     if barred is not None:
         _require_password(ctx, barred)
-    path: Optional[str] = None if options.path == "auto" else options.path
-    add_keys(ctx.system, user, _usable_keys(ctx, options), note=ctx.note, path=path)
+    try:
+        add_keys(ctx.system, user, keys, note=ctx.note, path=path)
+    except MachineError as error:
+        if not password_works(ctx):
+            raise
+        ctx.note(f"no key is installed, but the password works: {error.message}")
 
 
-def _require_password(ctx: Context, lacking: str) -> None:
+def _require_password(ctx: Context, lacking: str, *, data: Optional[dict[str, str]] = None) -> None:
     """Check that the administrator can log in with Azure's password instead of a key. Raises HandlerError."""
     if password_works(ctx):
         LOG.info("ssh_keys: %s: the administrator can log in with the password", lacking)
@@ -88,16 +96,5 @@ def _require_password(ctx: Context, lacking: str) -> None:
     raise HandlerError(
         f"{lacking}, and {why}, so nobody could log in: set `required: false` if there is another way",
         reason=_REASON,
+        data=data,
     )
-
-
-def _usable_keys(ctx: Context, options: Options) -> list[PublicKey]:
-    given = ctx.metadata.public_ssh_keys or ()
-    named = [(f"SSH key {number} of {len(given)}", key) for number, key in enumerate(given, 1)]
-    named += [(f"`keys[{index}]`", SshKey.read(text)) for index, text in enumerate(options.keys)]
-    usable, wrong = login_keys(named)
-    if not usable:
-        raise HandlerError("; ".join(wrong), reason=_REASON, data={"error": "no usable key"})
-    for said in wrong:
-        ctx.note(said)
-    return usable

@@ -15,10 +15,9 @@ from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.administrator import administrator
-from azurelite.record import Record, field
+from azurelite.record import Record, field, replace
 from azurelite.system.accounts.users import User
-from azurelite.system.ssh.authorized import has_usable_key, keys_barred
-from azurelite.system.ssh.sshd_config import BLOCK, SshdConfig, keyword_of, line_words, read_config
+from azurelite.system.ssh.sshd_config import BLOCK, Setting, SshdConfig, keyword_of, line_words, read_config
 
 SUMMARY = "allow or forbid passwords in sshd, as Azure says"
 NEEDS: tuple[str, ...] = ()
@@ -76,11 +75,14 @@ def apply(ctx: Context, options: Options) -> None:
         _without_openssh(ctx, passwords)
         return
     user = administrator(ctx)[1] if ctx.metadata.username else None
-    if passwords == "no" and not _may_forbid(ctx, options, config, user):
+    settings = {
+        keyword: str({True: "yes", False: "no"}[value] if isinstance(value, bool) else value).strip()
+        for keyword, value in options.settings.items()
+    }
+    if passwords == "no" and not _may_forbid(ctx, options, _with(config, settings), user):
         passwords = None
     wanted = dict.fromkeys(_PASSWORD_KEYWORDS, passwords) if passwords is not None else {}
-    for keyword, value in options.settings.items():
-        wanted[keyword] = str({True: "yes", False: "no"}[value] if isinstance(value, bool) else value).strip()
+    wanted.update(settings)
     if passwords is not None:
         _note_matches(ctx, config, user, passwords)
     if not _in_effect(config, wanted):
@@ -106,30 +108,35 @@ def _may_forbid(ctx: Context, options: Options, config: SshdConfig, user: Option
 
     Raises HandlerError if the configuration asks to disable them and they may not be disabled.
     """
-    if all(config.value(keyword.lower()) == "no" for keyword in _PASSWORD_KEYWORDS) or _has_key(ctx, config, user):
+    if all(config.value(keyword.lower()) == "no" for keyword in _PASSWORD_KEYWORDS):
         return True
-    whose = f"the administrator {ctx.metadata.username}" if ctx.metadata.username else "an administrator"
-    text = f"sshd has no usable key for {whose}, so nobody could log in: list `ssh_keys` before `sshd`"
+    lacking = _lacking(ctx, config, user)
+    if lacking is None:
+        return True
     asked = options.password_authentication
     if asked != "auto":
-        raise HandlerError(f"passwords cannot be disabled: {text}", reason=_REASON)
-    ctx.note(f"passwords stay enabled: {text}")
+        raise HandlerError(f"passwords cannot be disabled: {lacking}", reason=_REASON)
+    ctx.note(f"passwords stay enabled: {lacking}")
     return False
 
 
-def _has_key(ctx: Context, config: SshdConfig, user: Optional[User]) -> bool:
+def _lacking(ctx: Context, config: SshdConfig, user: Optional[User]) -> Optional[str]:
+    """Why the administrator cannot log in with a key; None if they can, or may be able to."""
+    whose = f"the administrator {ctx.metadata.username}" if ctx.metadata.username else "an administrator"
+    text = f"sshd has no usable key for {whose}, so nobody could log in: list `ssh_keys` before `sshd`"
     if user is None:
-        return False
-    groups = frozenset(ctx.system.accounts.groups_of(user.name))
-    if keys_barred(ctx.system, user) is not None:
-        return False
-    methods = config.for_user("authenticationmethods", user.name, groups)
-    if methods is not None and not {"any", "publickey"}.intersection(map(str.lower, methods.values)):
-        return False  # a key alone is not enough
-    for keyword in ("authorizedkeyscommand", "trustedusercakeys"):  # keys that do not come from a key file
-        if config.value(keyword) not in ("", "none"):
-            return True
-    return has_usable_key(ctx.system, user)
+        return text
+    from azurelite.system.ssh.login import key_refusal
+
+    refusal = key_refusal(ctx.system, user, config)
+    return None if refusal is None else refusal or text
+
+
+def _with(config: SshdConfig, settings: Mapping[str, str]) -> SshdConfig:
+    """The configuration with these settings before all others."""
+    lines = (line_words(f"{keyword} {value}") for keyword, value in settings.items())
+    first = tuple(Setting(keyword_of(words[0]), tuple(words[1:]), "`settings`") for words in lines)
+    return replace(config, settings=(*first, *config.settings))
 
 
 def _note_matches(ctx: Context, config: SshdConfig, user: Optional[User], passwords: str) -> None:

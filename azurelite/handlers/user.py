@@ -82,7 +82,7 @@ def apply(ctx: Context, options: Options) -> None:
     right = right_of(ctx, name, options.sudo, by=options.sudo_by)
     if shell is not None:
         ctx.system.accounts.check_home(name, _home(name))
-    groups = _usable_groups(ctx, options)
+    groups = _usable_groups(ctx, name, options)
     if shell is not None:
         ctx.system.accounts.create_user(_new_user(ctx, name, shell, groups, options))
     elif user is not None:
@@ -145,9 +145,17 @@ def _new_user(ctx: Context, name: str, shell: str, groups: tuple[str, ...], opti
     )
 
 
-def _usable_groups(ctx: Context, options: Options) -> tuple[str, ...]:
+def _usable_groups(ctx: Context, name: str, options: Options) -> tuple[str, ...]:
+    if not options.groups:
+        return ()
+    from azurelite.system.ssh.access import denying_line
+
     usable = []
     for group in dict.fromkeys(options.groups):
+        denied = denying_line(ctx.system, name, group)
+        if denied is not None:
+            ctx.note(f"{name} is not added to {group}, whose members sshd rejects: {denied}")
+            continue
         if options.create_groups:
             ctx.system.accounts.ensure_group(group)
         if ctx.system.accounts.has_group(group):

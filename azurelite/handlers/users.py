@@ -6,7 +6,7 @@ home, shell and lock are not changed. root and the system accounts are refused, 
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from azurelite.config.load import Frequency
 from azurelite.errors import AzureliteError, HandlerError
@@ -78,6 +78,7 @@ def _create(ctx: Context, options: Options, *, lenient: bool) -> None:
             refused.append(f"accounts[{number}] {shown(account.name)}: {'; '.join(problems)}")
     for place, group in usable:
         refused += [f"{place} {shown(group.name)}: {problem}" for problem in _join(ctx, group)]
+    _check_logins(ctx, options.accounts)
     if refused:
         raise HandlerError("; ".join(refused), reason="failed to provision user")
 
@@ -164,6 +165,22 @@ def _add_keys(ctx: Context, account: Account, user: User) -> None:
         ctx.note(problem)
     if keys:
         add_keys(ctx.system, user, keys, note=ctx.note)
+
+
+def _check_logins(ctx: Context, accounts: Sequence[Account]) -> None:
+    """Note accounts that nobody can log in to, although keys or a password were given for them."""
+    for account in accounts:
+        has_password = bool(account.hashed_password or account.plain_text_password) and not account.lock_password
+        user = ctx.system.accounts.user(account.name)
+        if user is None or not (has_password or account.ssh_authorized_keys):
+            continue
+        from azurelite.system.ssh.login import can_log_in
+
+        keys, _ = login_keys(("", SshKey.read(text)) for text in account.ssh_authorized_keys)
+        works = has_password and ctx.system.accounts.passwords.state(account.name) == "set"
+        verdict = can_log_in(ctx.system, user, keys=keys, password=(lambda: True) if works else None)
+        if verdict.state == "refused":
+            ctx.note(verdict.reason)
 
 
 def _join(ctx: Context, group: Group) -> Iterator[str]:

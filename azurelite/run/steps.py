@@ -79,9 +79,12 @@ class Runner:
         ready = True  # False once Azure has not accepted Ready in the turn of `report_ready`
         for turn, step in enumerate(plan, 1):
             failure = deciding_failure(results)
+            reporting = step.handler.name == REPORT_READY and step.skip is None
+            if reporting and step.blocked is None:
+                failure = failure or self._check_login(plan, results, metadata, state)
             if not ready:
                 result = _waiting(step)
-            elif step.handler.name == REPORT_READY and step.skip is None and failure is not None:
+            elif reporting and failure is not None:
                 result = self._report_failure(step, failure)
             else:
                 result = self._run_step(step, lambda note: self._context(metadata, results, state, media_device, note))
@@ -96,6 +99,20 @@ class Runner:
             if detach and step.handler.name == REPORT_READY and (step.skip is not None or result.status == "done"):
                 _detach(plan[turn:], metadata, failed=remember and deciding_failure(results) is not None)
         return results
+
+    def _check_login(
+        self, plan: tuple[Step, ...], results: list[StepResult], metadata: Metadata, state: State
+    ) -> Optional[StepResult]:
+        """The failed result of `ssh_keys` if the administrator cannot log in; it then runs again at the next boot."""
+        if metadata.username is None:
+            return None
+        from azurelite.run.login import check_login, keys_step
+
+        failed = check_login(plan, results, self._context(metadata, results, state, None, lambda _: None))
+        step = keys_step(plan)
+        if failed is not None and step is not None:
+            state.reopen(step.handler.key, step.handler.frequency)
+        return failed
 
     def _context(
         self,

@@ -86,6 +86,12 @@ class State:
             text = json.dumps({"handler": handler, "finished": iso_utc(self._clock.now()), "inputs": inputs})
             self._keep(lambda: self._put(record, text + "\n", lasting=lasting or frequency == "once"))
 
+    def reopen(self, handler: str, frequency: Frequency) -> None:
+        """Forget that the handler is done."""
+        record = self._record(handler, frequency)
+        if record is not None and not self._system.dry_run:
+            self._keep(lambda: self._system.files.remove(record))
+
     def forget(self) -> None:
         """Forget that this VM and its handlers are done, so that everything runs again."""
         folder = f"{layout.vm_folder(self._vm_id)}/handlers"

@@ -148,7 +148,6 @@ LOCKED_OUT: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "no key": ({"home/azure/.ssh/authorized_keys": "# none\n"}, FORBID),
     "a key elsewhere": ({MAIN: "AuthorizedKeysFile .ssh/x\n"}, FORBID),
     "no file of keys": ({MAIN: "AuthorizedKeysFile none\n"}, FORBID),
-    "no keys at all": ({MAIN: "PubkeyAuthentication no\n"}, FORBID),
     "no account": ({}, {**FORBID, "username": "other"}),
     "no name": ({}, {"disable_password_authentication": True}),
     "only an authority": ({"home/azure/.ssh/authorized_keys": f"cert-authority {ED25519}\n"}, FORBID),
@@ -164,7 +163,14 @@ LOCKED_OUT: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
         },
         FORBID,
     ),
-    "a key is not enough": ({MAIN: "AuthenticationMethods publickey,password\n"}, FORBID),
+}
+# What sshd's configuration refuses -> how the note goes on.
+REFUSED = {
+    "PubkeyAuthentication no": "change it to `yes`",
+    "AuthenticationMethods publickey,password": "a key alone is not enough: remove the other methods",
+    "AllowGroups remote": "set `user: {groups: [remote]}`, or add a group of azure to the line",
+    "AllowUsers builder": "add azure to the line",
+    "DenyUsers bob azure": "remove azure from it",
 }
 
 
@@ -231,13 +237,40 @@ def test_a_dry_run_assumes_the_permissions_that_ssh_keys_would_set(
     assert (effective(keyed), notes) == ("no", [])
 
 
-def test_a_link_instead_of_the_key_file_counts_as_no_key(keyed: Guest, context: Make, notes: list[str]) -> None:
-    keyed.put({MAIN: "UsePAM yes\n"})
-    keyed.path("home/azure/.ssh/authorized_keys").rename(keyed.path("root/keys"))
-    keyed.path("home/azure/.ssh/authorized_keys").symlink_to("/root/keys")
+@pytest.mark.parametrize("line", REFUSED)
+def test_passwords_stay_enabled_if_sshd_refuses_the_administrator(
+    keyed: Guest, context: Make, notes: list[str], line: str
+) -> None:
+    keyed.put({MAIN: f"{line}\n"})
     apply(context(**FORBID), Options())
     assert effective(keyed) == "yes"
     assert len(notes) == 1
+    assert notes[0].startswith(f"passwords stay enabled: /etc/ssh/sshd_config line 1 has `{line}`")
+    assert notes[0].endswith(REFUSED[line])
+    with pytest.raises(HandlerError, match=r"passwords cannot be disabled: .*line 1 has"):
+        apply(context(**FORBID), Options(password_authentication="no"))
+
+
+def test_settings_that_let_the_administrator_in_count_already(keyed: Guest, context: Make, notes: list[str]) -> None:
+    keyed.put({MAIN: "AllowGroups remote\n", "etc/group": BASE["etc/group"] + "staff:x:77:azure\n"})
+    apply(context(**FORBID), Options(settings={"AllowGroups": "staff"}))
+    assert (effective(keyed), notes) == ("no", [])
+
+
+@pytest.mark.parametrize(("mode", "counts"), [(0o644, True), (0o666, False), (0o600, False)])
+def test_a_link_instead_of_the_key_file_counts_as_sshd_counts_it(
+    keyed: Guest, context: Make, notes: list[str], mode: int, counts: bool
+) -> None:
+    number = 1500
+    keyed.put(
+        {MAIN: "UsePAM yes\n", "etc/passwd": BASE["etc/passwd"] + f"azure:x:{number}:{number}::/home/azure:/bin/sh\n"}
+    )
+    keyed.path("home/azure/.ssh/authorized_keys").rename(keyed.path("root/keys"))
+    keyed.path("home/azure/.ssh/authorized_keys").symlink_to("/root/keys")
+    keyed.path("root/keys").chmod(mode)
+    apply(context(**FORBID), Options())
+    assert effective(keyed) == ("no" if counts else "yes")
+    assert len(notes) == (not counts)
 
 
 @pytest.mark.parametrize("line", ["AuthorizedKeysCommand /usr/bin/keys", "TrustedUserCAKeys /etc/ssh/ca.pub"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import gzip
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -45,6 +46,8 @@ def admin(guest: Guest) -> Guest:
     for program in ("bin/sh", "usr/sbin/chronyd"):
         guest.path(program).chmod(0o755)
     guest.path("home/azureuser").chmod(0o700)
+    if os.geteuid() == 0:
+        os.chown(guest.path("home/azureuser"), 1500, 1500)
     return guest
 
 

@@ -51,7 +51,7 @@ print(json.dumps({"changes": [str(change) for change in system.journal.since(0)]
 def main() -> None:
     """Build the guest, take the steps, tell."""
     job = json.load(sys.stdin)
-    driver._build_guest()
+    driver.build_guest()
     pam = driver.GUEST / "etc/pam.d/common-auth"
     if pam.exists():  # two seconds for each wrong password otherwise
         pam.write_text(pam.read_text().replace("pam_unix.so", "pam_unix.so nodelay"))

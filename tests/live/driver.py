@@ -26,7 +26,7 @@ ADDRESSES = [("168.63.129.16", 80), ("169.254.169.254", 80), ("10.0.0.1", 80)]
 def main() -> None:
     """Build the guest, do the runs, tell."""
     job = json.load(sys.stdin)
-    _build_guest()
+    build_guest()
     results = []
     with Simulator(Scenario.from_dict(job["scenario"]), listen=ADDRESSES) as fabric:
         for run in job["runs"]:
@@ -34,11 +34,17 @@ def main() -> None:
     json.dump(results, sys.stdout)
 
 
-def _build_guest() -> None:
+def build_guest() -> None:
+    """Make the file system of the stage, and the guest on it."""
     STAGE.mkdir()
     _mount("-t", "tmpfs", "stage", STAGE)
     for name in ("upper", "work", "guest"):
         (STAGE / name).mkdir()
+    mount_guest()
+
+
+def mount_guest() -> None:
+    """Mount this machine's file system under an overlay, with the firmware of an Azure VM."""
     layers = f"lowerdir=/,upperdir={STAGE}/upper,workdir={STAGE}/work"
     _mount("-t", "overlay", "guest", "-o", layers, GUEST)
     for needed in {sys.prefix, sys.base_prefix, os.getcwd()}:

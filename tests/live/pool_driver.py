@@ -127,7 +127,7 @@ def _ip(words: str) -> str:
 def main() -> None:
     """Build the guest, play, tell."""
     job = json.load(sys.stdin)
-    driver._build_guest()
+    driver.build_guest()
     scenario = Scenario.from_dict({"vm": job["vm"]})
     (driver.GUEST / "sys/class/dmi/id/product_uuid").write_text(scenario.vm.vm_id + "\n")
     (driver.GUEST / "etc/azurelite").mkdir(exist_ok=True)

@@ -13,7 +13,7 @@ from azurelite.clock import Clock
 from azurelite.errors import CannotRunError, CommandError, MachineError
 from azurelite.metadata import Secret
 from azurelite.system.accounts import libcrypt
-from azurelite.system.accounts.tablefiles import LOCK_WAIT, changing, table_rows
+from azurelite.system.accounts.tablefiles import LOCK_WAIT, as_number, changing, table_rows
 from azurelite.system.accounts.tools import MASTER, PwTools, is_busybox
 from azurelite.system.changes import Change, Journal
 from azurelite.system.files import Files
@@ -63,6 +63,17 @@ class Passwords:
             return self._wished_text[name] == password and self.state(name) == "set"
         fields = self._fields(name)
         return fields is not None and libcrypt.fits(self._commands, password, fields[_PASSWORD])
+
+    def bars_keys(self, name: str) -> bool:
+        """Whether the stored password begins with `!`: without PAM, sshd then rejects keys too. Raises FileError."""
+        fields = self._fields(name)
+        return fields is not None and fields[_PASSWORD].startswith("!")
+
+    def expired_on(self, name: str) -> Optional[int]:
+        """The last day of the account, in days since 1970, if the clock is past it. Raises FileError."""
+        fields = self._fields(name)
+        day = as_number(fields[_EXPIRES]) if fields is not None else None
+        return day if day and day < self._clock.now() // 86400 else None
 
     def obstacle(self) -> Optional[str]:
         """Why no password can be set in this guest, with the remedy, or None. Raises FileError."""

@@ -20,7 +20,7 @@ from azurelite.system.blocks import ended
 from azurelite.system.files import Files
 from azurelite.system.machine import System
 from azurelite.system.selinux import relabel
-from azurelite.system.ssh.sshd_config import SshdConfig, read_config
+from azurelite.system.ssh.sshd_config import Setting, read_config
 
 _USUAL = (".ssh/authorized_keys", ".ssh/authorized_keys2")  # sshd's own default
 _WORD = r"%(.?)"
@@ -101,7 +101,13 @@ def key_files(system: System, user: User, *, note: Callable[[str], None]) -> tup
             f"{setting.place} sets another AuthorizedKeysFile for some connections, where keys are not written: add "
             "them by hand if needed"
         )
-    return tuple(_expand(word, user) for word in _words(config, user.name, groups) if word.lower() != "none")
+    return files_of(config.for_user("authorizedkeysfile", user.name, groups), user)
+
+
+def files_of(setting: Optional[Setting], user: User) -> tuple[KeyFile, ...]:
+    """The files that a line AuthorizedKeysFile names for a user; None: sshd's default."""
+    words = _USUAL if setting is None or not setting.values else setting.values
+    return tuple(_expand(word, user) for word in words if word.lower() != "none")
 
 
 def keys_barred(system: System, user: User) -> Optional[str]:
@@ -133,41 +139,10 @@ def _with_keys(text: str, keys: Sequence[PublicKey], present: set[tuple[str, str
     return head + text
 
 
-def has_usable_key(system: System, user: User) -> bool:
-    """Whether sshd accepts a key of the user from any address and gives a shell. An unreadable file has no keys."""
-    try:
-        config = read_config(system.files)
-        strict = config is None or config.value("strictmodes") != "no"
-        places = key_files(system, user, note=lambda _: None)
-        usable = [place for place in places if not strict or _is_fit(system, user, place)]
-        return bool(opening(line for place in usable for line in _lines(system.files, place)))
-    except FileError:
-        return False
-
-
-def _is_fit(system: System, user: User, place: KeyFile) -> bool:
-    """StrictModes: only the user or root may write to the file and its folders up to the home, or to the root."""
-    files, here = system.files, place.path
-    if files.dry_run and here in system.accounts.mended_key_files and place.home is not None:
-        here = place.home  # an earlier step of this dry run would have fixed what is below
-    while True:
-        found = files.stat(here, beneath=place.home)
-        if found is not None and not _is_own(files, user, found):
-            return False
-        if here in ("/", place.home):
-            return True
-        here = posixpath.dirname(here)
-
-
 def _is_own(files: Files, user: User, found: os.stat_result) -> bool:
     """Only the user and root may write there. The owner is not checked for a dry run's new user (uid -1)."""
     whose = not files.privileged or user.uid == -1 or found.st_uid in (0, user.uid)
     return whose and not found.st_mode & 0o022
-
-
-def _words(config: SshdConfig, name: str, groups: frozenset[str]) -> tuple[str, ...]:
-    setting = config.for_user("authorizedkeysfile", name, groups)
-    return _USUAL if setting is None or not setting.values else setting.values
 
 
 def _expand(word: str, user: User) -> KeyFile:

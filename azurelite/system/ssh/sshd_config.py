@@ -27,8 +27,11 @@ _ALIASES = {
     "challengeresponseauthentication": "kbdinteractiveauthentication",
     "skeyauthentication": "kbdinteractiveauthentication",
     "dsaauthentication": "pubkeyauthentication",
+    "pubkeyacceptedkeytypes": "pubkeyacceptedalgorithms",
+    "rsaminsize": "requiredrsasize",
     "authorizedkeysfile2": "authorizedkeysfile",
 }
+_ORIGINS = ("host", "address", "localaddress")  # criteria of Match about the connection
 DEFAULTS = {"passwordauthentication": "yes", "kbdinteractiveauthentication": "yes", "pubkeyauthentication": "yes"}
 
 
@@ -84,6 +87,33 @@ class SshdConfig(Record):
             if all(holds(words, name, groups) for words in setting.matches):
                 return setting
         return self.first(keyword)
+
+    def possible(self, keyword: str, name: str, groups: frozenset[str]) -> tuple[Optional[Setting], ...]:
+        """The lines of which one applies to a user, depending on the connection. None stands for sshd's default."""
+        found: list[Optional[Setting]] = []
+        for setting in self.matched(keyword):
+            held = [holds(words, name, groups) for words in setting.matches]
+            if False not in held:
+                found.append(setting)
+                if None not in held:
+                    return tuple(found)
+        return (*found, self.first(keyword))
+
+    def listed(
+        self, keyword: str, name: str, groups: frozenset[str]
+    ) -> tuple[tuple[Setting, ...], tuple[Setting, ...]]:
+        """The lines of a keyword whose lines add up, as AllowUsers: those that apply, and those that may.
+
+        Lines in Match blocks for the user replace all lines outside of them.
+        """
+        certain: list[Setting] = []
+        perhaps: list[Setting] = []
+        for setting in self.matched(keyword):
+            held = [holds(words, name, groups) for words in setting.matches]
+            if False not in held:
+                (perhaps if None in held else certain).append(setting)
+        outside = [s for s in self.settings if s.keyword == keyword and not s.matches]
+        return tuple(certain or outside), tuple(perhaps)
 
     def depends_on_caller(self, keyword: str, name: str, groups: frozenset[str]) -> tuple[Setting, ...]:
         """The lines that apply to a user depending on the connection (its address, …)."""
@@ -209,7 +239,7 @@ def holds(words: tuple[str, ...], name: str, groups: frozenset[str]) -> Optional
             pending.insert(0, patterns)
             held = False
         else:
-            held = None
+            held = True if patterns == "*" and criterion in _ORIGINS else None
         if held is False:
             return False
         answer = answer if held else None
@@ -225,15 +255,17 @@ def _verdict(text: str, patterns: str) -> Optional[bool]:
     found: Optional[bool] = None
     for pattern in patterns.split(","):
         negated = pattern.startswith("!")
-        if re.fullmatch(_stars(pattern[negated:]), text):
+        if matches_pattern(text, pattern[negated:]):
             if negated:
                 return False
             found = True
     return found
 
 
-def _stars(pattern: str) -> str:
-    return "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in pattern)
+def matches_pattern(text: str, pattern: str) -> bool:
+    """OpenSSH's pattern: a text with `*` and `?`."""
+    stars = "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in pattern)
+    return re.fullmatch(stars, text) is not None
 
 
 _TIMEOUT = 20.0  # seconds

@@ -1,0 +1,294 @@
+"""Whether a person can log in over SSH with given keys or a password, as sshd decides it.
+
+azurelite reads sshd's configuration and the files itself. Only where it finds that sshd refuses the login, the running
+sshd is asked for its settings (`sshd -T`). The answer is "refused" only if that is certain: a VM that is reported as
+not ready is lost for its owner.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Callable, Collection, Literal, Mapping, Optional, Sequence
+
+from azurelite.errors import CommandError, FileError
+from azurelite.keys.openssh import PublicKey
+from azurelite.record import Record, replace
+from azurelite.system.accounts.users import User
+from azurelite.system.machine import System
+from azurelite.system.ssh.access import (
+    Obstacle,
+    Person,
+    account_obstacles,
+    first_word,
+    groups_by_system,
+    has_other_groups,
+    quoted,
+    uses_pam,
+)
+from azurelite.system.ssh.keyaccess import key_obstacles
+from azurelite.system.ssh.sshd_config import Setting, SshdConfig, keyword_of, line_words, read_config
+
+State = Literal["fine", "doubt", "refused"]
+Ways = Mapping[str, Sequence[Obstacle]]
+
+_SERVERS = ("dropbear", "tinysshd", "/usr/lib/tinyssh/tinysshd", "lshd", "sshesame")
+_SSHD = ("sshd", "/usr/lib/ssh/sshd", "/usr/libexec/sshd", "/usr/lib/openssh/sshd")
+# Files with the arguments of sshd, which override its configuration.
+_ARGUMENTS = (
+    "/etc/default/ssh",
+    "/etc/default/sshd",
+    "/etc/sysconfig/sshd",
+    "/etc/sysconfig/ssh",
+    "/etc/conf.d/sshd",
+    "/etc/sv/sshd/run",
+    "/etc/sv/sshd/conf",
+    "/etc/crypto-policies/back-ends/opensshserver.config",
+)
+_UNITS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+METHODS = "authenticationmethods"
+_BY_PASSWORD = ("password", "keyboard-interactive")
+_FILES = ("authorizedkeysfile", "strictmodes", "")
+_TIMEOUT = 20.0  # seconds
+_ADDRESS = "192.0.2.1"  # for documentation (RFC 5737): no Match names it
+
+
+class Verdict(Record):
+    """The answer.
+
+    Attributes:
+        state: "fine": the login works as far as azurelite can see; "refused": it certainly does not; "doubt".
+        reason: why it is refused or in doubt, with the remedy; "" if it is fine.
+        notes: what a person should know although the login works or may work.
+    """
+
+    state: State
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def can_log_in(
+    system: System,
+    user: User,
+    *,
+    keys: Collection[PublicKey] = (),
+    password: Optional[Callable[[], bool]] = None,
+    installed: bool = True,
+) -> Verdict:
+    """Whether the account can log in over SSH with one of the keys, or with the password.
+
+    Args:
+        system: the machine.
+        user: the account.
+        keys: the keys that should work.
+        password: whether the account has the password that should work; None: there is none. Called only if needed.
+        installed: whether the keys should be in the files already.
+    """
+    try:
+        config = read_config(system.files)
+        unknown = _unknown_server(system, config)
+        if unknown is not None or config is None:
+            return Verdict("doubt", unknown or "", (unknown or "",))
+        person = Person(system, user, frozenset(system.accounts.groups_of(user.name)), config)
+        verdict = judge(person, keys, password, installed=installed)
+        if verdict.state == "refused":
+            verdict = _confirmed(person, verdict, lambda one: judge(one, keys, password, installed=installed))
+        return replace(verdict, notes=(*verdict.notes, *_circumstances(person)))
+    except FileError as error:
+        text = f"the login of {user.name} cannot be checked: {error.message}"
+        return Verdict("doubt", text, (text,))
+
+
+def key_refusal(system: System, user: User, config: SshdConfig) -> Optional[str]:
+    """Why the account cannot log in with a key alone; None if it can or may. "" if no file has a usable key.
+
+    Args:
+        system: the machine.
+        user: the account.
+        config: sshd's configuration, which need not be in force yet.
+    """
+    person = Person(system, user, frozenset(system.accounts.groups_of(user.name)), config)
+    try:
+        by_key = key_obstacles(person)
+        account = [one for one in account_obstacles(person) if one.certain]
+        methods = _of_all(
+            [_by_methods(line, {"publickey": by_key}, has_keys=True) for line in person.possible(METHODS)]
+        )
+    except FileError:
+        return ""
+    certain = [one for one in (*account, *methods) if one.certain]
+    if not certain:
+        return None
+    return "" if certain[0] in by_key and certain[0].keyword in _FILES else certain[0].text
+
+
+def judge(
+    person: Person, keys: Collection[PublicKey], password: Optional[Callable[[], bool]], *, installed: bool = True
+) -> Verdict:
+    """The answer by this configuration. Raises FileError."""
+    account = list(account_obstacles(person))
+    by_key = key_obstacles(person, keys, installed=installed) if keys else [Obstacle("there is no SSH key")]
+    ways: dict[str, Sequence[Obstacle]] = {"publickey": by_key}
+    methods = person.possible(METHODS)
+    simple = all(first_word(line) in ("", "any", "publickey") for line in methods)
+    if by_key or not simple:
+        ways.update(_password_ways(person, password))
+    answers = [_by_methods(line, ways, has_keys=bool(keys)) for line in methods]
+    best = _of_all(answers)
+    found = [*account, *best]
+    texts = [one.text for one in sorted(found, key=lambda one: not one.certain)]
+    state = _state(found)
+    unusable = [one.text for one in by_key] if keys and state != "refused" else []
+    notes = (*(() if state == "refused" else texts), *unusable)
+    reason = f"sshd rejects {person.user.name}: {texts[0]}" if texts and state == "refused" else "".join(texts[:1])
+    return Verdict(state, reason, tuple(dict.fromkeys(notes)))
+
+
+def _state(obstacles: Sequence[Obstacle]) -> State:
+    if not obstacles:
+        return "fine"
+    return "refused" if any(one.certain for one in obstacles) else "doubt"
+
+
+def _of_all(answers: Sequence[Sequence[Obstacle]]) -> Sequence[Obstacle]:
+    """The answer where it depends on the connection which one holds: refused only if all are."""
+    worst = max(answers, key=_weight)
+    if all(_state(one) == "refused" for one in answers):
+        return answers[0]
+    return [replace(one, certain=False) for one in worst]
+
+
+def _password_ways(person: Person, password: Optional[Callable[[], bool]]) -> Ways:
+    lacking = password is None or not password()
+    nothing = [Obstacle("no password works for the account")] if lacking else []
+    plain = person.turned_off("passwordauthentication")
+    asked = person.turned_off("kbdinteractiveauthentication")
+    pam = uses_pam(person)
+    by_pam = [] if pam is True else [Obstacle("sshd does not use PAM, so it asks no questions", pam is False, "usepam")]
+    return {
+        "password": nothing + ([plain] if plain is not None else []),
+        "keyboard-interactive": nothing + ([asked] if asked is not None else []) + by_pam,
+        # PAM may ask for something else than the password.
+        "questions": ([asked] if asked is not None else [])
+        + (by_pam or [Obstacle("PAM may ask for more than Azure's password", certain=False)]),
+    }
+
+
+def _by_methods(line: Optional[Setting], ways: Ways, *, has_keys: bool) -> Sequence[Obstacle]:
+    """The obstacles of the easiest combination of methods that a line AuthenticationMethods accepts."""
+    if line is None or first_word(line) in ("", "any"):
+        names = [name for name in ("publickey", "password", "keyboard-interactive") if name in ways]
+        # The reason is about the key if there is one.
+        names = names if has_keys else names[1:]
+        return min([ways[name] for name in names], key=_weight, default=[])
+    combinations = [_together(methods, ways) for methods in line.values]
+    best = min(combinations, key=_weight)
+    return [Obstacle(f"{quoted(line)}, and {one.text}", one.certain, one.keyword) for one in best]
+
+
+def _together(methods: str, ways: Ways) -> Sequence[Obstacle]:
+    """The obstacles of several methods that are all required."""
+    found: list[Obstacle] = []
+    names = [name.split(":")[0].lower() for name in methods.split(",")]
+    for name in names:
+        if name not in ways and name in _BY_PASSWORD:
+            found.append(Obstacle("a key alone is not enough: remove the other methods"))
+        elif name in ("publickey", "password"):
+            found += ways[name]
+        elif name == "keyboard-interactive":
+            found += ways[name] if _state(ways[name]) == "fine" else ways["questions"]
+        else:
+            found.append(Obstacle(f"the method {name} cannot be checked", certain=False))
+    if names.count("publickey") > 1:
+        found.append(Obstacle("it requires two different keys", certain=False))
+    return found
+
+
+def _weight(obstacles: Sequence[Obstacle]) -> int:
+    return ("fine", "doubt", "refused").index(_state(obstacles))
+
+
+def _unknown_server(system: System, config: Optional[SshdConfig]) -> Optional[str]:
+    """Why nothing can be said about the SSH server; None if it is OpenSSH's with a configuration."""
+    other = next((name for name in _SERVERS if system.installed(name)), None)
+    if other is not None:
+        return f"another SSH server is installed, whose settings are unknown: check the login by {other}"
+    if not system.installed(*_SSHD):
+        return "no OpenSSH server was found: check the login by SSH"
+    return "sshd has no configuration file: check the login by SSH" if config is None else None
+
+
+def _confirmed(person: Person, refused: Verdict, judged: Callable[[Person], Verdict]) -> Verdict:
+    """The refusal, or a doubt if another source of the truth contradicts it."""
+    system = person.system
+    again = replace(person, config=_without_overridden(system, person.config))
+    verdict = judged(again)
+    if verdict.state != "refused":
+        return _doubtful(refused, "sshd is started with arguments that override it")
+    if system.live:
+        again = replace(again, groups=person.groups | groups_by_system(person.user))
+        told = _ask_sshd(system, person.user.name)
+        if told is not None:
+            again = replace(again, config=told)
+        if judged(again).state != "refused":
+            return _doubtful(refused, "`sshd -T` does not confirm it" if told else "the system knows more groups")
+    elif has_other_groups(system.files) and _depends_on_groups(person.config):
+        return _doubtful(refused, "groups may come from another source than /etc/group")
+    return refused
+
+
+def _doubtful(refused: Verdict, why: str) -> Verdict:
+    return Verdict("doubt", f"{refused.reason} (but {why})", (f"{refused.reason} (but {why})",))
+
+
+def _depends_on_groups(config: SshdConfig) -> bool:
+    words = [word.lower() for s in config.settings for match in s.matches for word in match]
+    lists = any(s.keyword in ("allowgroups", "denygroups") for s in config.settings)
+    return lists or any(word.startswith("group") for word in words)
+
+
+def _without_overridden(system: System, config: SshdConfig) -> SshdConfig:
+    """The configuration without the settings that arguments of sshd override. With `-f`: without any."""
+    text = "\n".join(system.files.text(path) or "" for path in _argument_files(system))
+    words = " ".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))
+    others = re.findall(r"""[\s"'=]-f\s*["']?(/[^\s"']+)""", words)
+    if any(path != config.path for path in others):
+        return replace(config, settings=())
+    over = {keyword_of(word) for word in re.findall(r"""[\s"'=]-o\s*["']?([A-Za-z]+)""", words)}
+    return replace(config, settings=tuple(s for s in config.settings if s.keyword not in over))
+
+
+def _argument_files(system: System) -> list[str]:
+    found = list(_ARGUMENTS)
+    for folder in _UNITS:
+        for name in ("ssh", "sshd", "ssh@", "sshd@"):
+            found.append(f"{folder}/{name}.service")
+            inside = f"{folder}/{name}.service.d"
+            found += [f"{inside}/{one}" for one in system.files.names(inside) if one.endswith(".conf")]
+    return found
+
+
+def _ask_sshd(system: System, name: str) -> Optional[SshdConfig]:
+    """sshd's settings for a connection of that user; None if it cannot tell, as before host keys exist."""
+    words = f"user={name},host={_ADDRESS},addr={_ADDRESS},laddr={_ADDRESS},lport=22"
+    try:
+        text = system.commands.run(["sshd", "-T", "-C", words], timeout=_TIMEOUT)
+    except CommandError:
+        return None
+    lines = [line_words(line) for line in text.split("\n")]
+    return SshdConfig(
+        "sshd -T", tuple(Setting(keyword_of(words[0]), tuple(words[1:]), "sshd -T") for words in lines if words)
+    )
+
+
+def _circumstances(person: Person) -> list[str]:
+    """What init systems or PAM may do to a login, and what no setting of sshd shows."""
+    files, found = person.system.files, []
+    if files.exists("/etc/nologin"):
+        found.append("/etc/nologin exists, which keeps everyone but root out: remove it")
+    if files.exists("/run/nologin") and not files.exists("/run/systemd/system"):
+        found.append("/run/nologin exists, which keeps everyone but root out: check that the init system removes it")
+    service = files.text("/etc/pam.d/sshd") or ""
+    rules = re.search(r"(?m)^\s*[+-]\s*:", files.text("/etc/security/access.conf") or "")
+    if re.search(r"(?m)^-?account\s.*pam_access", service) and rules:
+        found.append("PAM's /etc/security/access.conf has rules: check that they let the account in")
+    return found
