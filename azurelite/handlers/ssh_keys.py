@@ -13,12 +13,12 @@ import re
 from typing import Optional
 
 from azurelite.config.load import Frequency
-from azurelite.errors import HandlerError, MachineError
+from azurelite.errors import FileError, HandlerError, MachineError
 from azurelite.handlers import Context
 from azurelite.handlers.support.administrator import administrator, password_works
 from azurelite.handlers.support.login import named_keys
 from azurelite.record import Record
-from azurelite.system.ssh.authorized import add_keys, keys_barred
+from azurelite.system.ssh.authorized import add_keys, has_other_source
 
 SUMMARY = "install the administrator's SSH keys"
 NEEDS = ("username",)
@@ -72,15 +72,16 @@ def apply(ctx: Context, options: Options) -> None:
         _require_password(ctx, "; ".join(wrong), data={"error": "no usable key"})
     for said in wrong:
         ctx.note(said)
-    barred = keys_barred(ctx.system, user)
-    if barred is not None:
-        _require_password(ctx, barred)
     try:
         add_keys(ctx.system, user, keys, note=ctx.note, path=path)
-    except MachineError as error:
+    except FileError as error:
         if not password_works(ctx):
             raise
         ctx.note(f"no key is installed, but the password works: {error.message}")
+    except MachineError as error:
+        if not password_works(ctx) and not has_other_source(ctx.system, user):
+            raise
+        ctx.note(f"no key is installed, but there may be another way in: {error.message}")
 
 
 def _require_password(ctx: Context, lacking: str, *, data: Optional[dict[str, str]] = None) -> None:

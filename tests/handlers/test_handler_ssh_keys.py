@@ -395,33 +395,59 @@ def test_settings_that_prevent_key_login_are_noted(
     assert home.text(FILE) == f"{ED25519}\n"
 
 
+PASSWORD = Secret("canary-password")
 NO_KEYS = "/etc/ssh/sshd_config line 1 has `PubkeyAuthentication no`"
 
 
-def test_without_key_login_the_password_suffices(home: Guest, context: Make, notes: list[str]) -> None:
-    home.put({CONFIG: "PubkeyAuthentication NO\n", "etc/shadow": BASE["etc/shadow"] + "azure:*::0:99999:7:::\n"})
-    known = {**given(ED25519), "password": PASSWORD}
-    ctx = context(**known)
-    user.apply(ctx, user.Options(sudo="none"))
-    apply(ctx, Options())
+@pytest.mark.parametrize("password", [None, PASSWORD])
+def test_without_key_login_the_key_is_written_and_the_line_is_noted(
+    home: Guest, context: Make, notes: list[str], password: object
+) -> None:
+    home.put({CONFIG: "PubkeyAuthentication NO\n"})
+    apply(context(password=password, **given(ED25519)), Options())
     assert home.text(FILE) == f"{ED25519}\n"
     assert notes == [f"{NO_KEYS}: sshd rejects all keys: change it to `yes`"]
-    before = home.snapshot()
-    with pytest.raises(
-        HandlerError, match="PubkeyAuthentication no`, and Azure forbids passwords, so nobody could log in"
-    ):
+
+
+UNUSABLE: dict[str, tuple[str, str]] = {  # the key and sshd's configuration, and nothing to write a key to
+    "a key that is none": ("nonsense", ""),
+    "no file": (ED25519, "AuthorizedKeysFile none\n"),
+    "one file for all": (ED25519, "AuthorizedKeysFile /etc/ssh/all\n"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_key_that_cannot_be_used_is_a_note_if_the_password_works(
+    home: Guest, context: Make, notes: list[str], name: str
+) -> None:
+    text, config = UNUSABLE[name]
+    home.put({CONFIG: config, "etc/shadow": BASE["etc/shadow"] + "azure:*::0:99999:7:::\n"})
+    known = {**given(text), "password": PASSWORD}
+    user.apply(context(**known), user.Options(sudo="none"))
+    apply(context(**known), Options())
+    assert len(notes) == 1
+    with pytest.raises(MachineError if config else HandlerError):
         apply(context(disable_password_authentication=True, **known), Options())
-    assert home.snapshot() == before
 
 
-def test_without_key_login_and_password_it_is_an_error(home: Guest, context: Make) -> None:
-    home.put({CONFIG: "PubkeyAuthentication no\n"})
-    before = home.snapshot()
-    for dry_run in (True, False):
-        with pytest.raises(HandlerError) as caught:
-            apply(context(dry_run=dry_run, **given(ED25519)), Options())
-        assert caught.value.message.startswith(f"{NO_KEYS}, and Azure gave no password, so nobody could log in")
-    assert home.snapshot() == before
+def test_a_link_below_the_home_is_a_note_if_the_password_works(home: Guest, context: Make, notes: list[str]) -> None:
+    home.put({"etc/shadow": BASE["etc/shadow"] + "azure:*::0:99999:7:::\n"})
+    home.path("home/azure/.ssh").symlink_to("/etc")
+    known = {**given(ED25519), "password": PASSWORD}
+    user.apply(context(**known), user.Options(sudo="none"))
+    apply(context(**known), Options())
+    assert len(notes) == 1
+    assert notes[0].startswith("no key is installed, but the password works: ")
+    assert not home.path("etc/authorized_keys").exists()
+
+
+@pytest.mark.parametrize("line", ["AuthorizedKeysCommand /usr/bin/keys", "TrustedUserCAKeys /etc/ssh/ca.pub"])
+def test_no_file_is_a_note_if_keys_may_come_from_elsewhere(
+    home: Guest, context: Make, notes: list[str], line: str
+) -> None:
+    home.put({CONFIG: f"AuthorizedKeysFile none\n{line}\n"})
+    apply(context(**given(ED25519)), Options())
+    assert len(notes) == 1
 
 
 @pytest.mark.parametrize(
@@ -472,9 +498,6 @@ def test_a_missing_home_is_an_error(home: Guest, context: Make) -> None:
     for dry_run in (True, False):
         with pytest.raises(MachineError, match="/home/azure, the home of azure, does not exist"):
             apply(context(dry_run=dry_run, **given(ED25519)), Options())
-
-
-PASSWORD = Secret("canary-password")
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,11 @@ from azurelite.system.blocks import ended
 from azurelite.system.files import Files
 from azurelite.system.machine import System
 from azurelite.system.selinux import relabel
-from azurelite.system.ssh.sshd_config import Setting, read_config
+from azurelite.system.ssh.sshd_config import Setting, SshdConfig, read_config
 
 _USUAL = (".ssh/authorized_keys", ".ssh/authorized_keys2")  # sshd's own default
+# Settings of sshd by which keys come from elsewhere than from the files. They cannot be evaluated here.
+OTHER_SOURCES = ("authorizedkeyscommand", "trustedusercakeys", "authorizedprincipalscommand")
 _WORD = r"%(.?)"
 
 
@@ -93,7 +95,7 @@ def key_files(system: System, user: User, *, note: Callable[[str], None]) -> tup
     if config is None:
         return tuple(_expand(word, user) for word in _USUAL)
     groups = frozenset(system.accounts.groups_of(user.name))
-    barred = keys_barred(system, user)
+    barred = _keys_barred(config, user.name, groups)
     if barred is not None:
         note(f"{barred}: sshd rejects all keys: change it to `yes`")
     for setting in config.depends_on_caller("authorizedkeysfile", user.name, groups):
@@ -110,15 +112,20 @@ def files_of(setting: Optional[Setting], user: User) -> tuple[KeyFile, ...]:
     return tuple(_expand(word, user) for word in words if word.lower() != "none")
 
 
-def keys_barred(system: System, user: User) -> Optional[str]:
-    """The setting that makes sshd reject all keys of the user, with file and line, or None. Raises FileError."""
-    config = read_config(system.files)
-    if config is None:
-        return None
-    barred = config.for_user("pubkeyauthentication", user.name, frozenset(system.accounts.groups_of(user.name)))
+def _keys_barred(config: SshdConfig, name: str, groups: frozenset[str]) -> Optional[str]:
+    """The setting that makes sshd reject all keys of the user, with file and line, or None."""
+    barred = config.for_user("pubkeyauthentication", name, groups)
     if barred is None or "".join(barred.values[:1]).lower() != "no":
         return None
     return f"{barred.place} has `PubkeyAuthentication no`"
+
+
+def has_other_source(system: System, user: User) -> bool:
+    """Whether sshd may know keys of the user from elsewhere than from files. Raises FileError."""
+    config = read_config(system.files)
+    groups = frozenset(system.accounts.groups_of(user.name))
+    lines = [s for name in OTHER_SOURCES for s in (config.possible(name, user.name, groups) if config else ())]
+    return any(line is not None and line.values and line.values[0].lower() != "none" for line in lines)
 
 
 def _with_keys(text: str, keys: Sequence[PublicKey], present: set[tuple[str, str]], note: Callable[[str], None]) -> str:

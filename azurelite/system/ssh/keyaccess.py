@@ -17,11 +17,9 @@ from azurelite.system.accounts.tablefiles import as_number, table_rows
 from azurelite.system.explain import explained
 from azurelite.system.files import Files
 from azurelite.system.ssh.access import Obstacle, Person, first_word, quoted
-from azurelite.system.ssh.authorized import KeyFile, files_of
+from azurelite.system.ssh.authorized import OTHER_SOURCES, KeyFile, files_of
 from azurelite.system.ssh.sshd_config import Setting, matches_list
 
-# Other sources of keys than the files, which cannot be evaluated here.
-_OTHER_SOURCES = ("authorizedkeyscommand", "trustedusercakeys", "authorizedprincipalscommand")
 _RSA_ALGORITHMS = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
 _ACL = "system.posix_acl_access"
 
@@ -112,7 +110,7 @@ def _file_obstacles(person: Person, wanted: Optional[set[tuple[str, str]]]) -> l
     problems = [one for answer in answers for one in answer]
     if not problems:
         return []
-    other = any(first_word(s) not in ("", "none") for name in _OTHER_SOURCES for s in person.possible(name))
+    other = any(first_word(s) not in ("", "none") for name in OTHER_SOURCES for s in person.possible(name))
     certain = all(any(one.certain for one in answer) for answer in answers) and not other
     return [Obstacle(one.text, one.certain and certain, one.keyword) for one in problems]
 
