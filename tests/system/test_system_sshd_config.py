@@ -133,7 +133,11 @@ def ask_sshd(guest: Guest, user: str = "daemon") -> dict[str, str]:
     words = [*NAMESPACES, "sh", "-c", script, "sh", str(guest.path("etc/ssh")), user]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return {line.split(" ")[0]: line.partition(" ")[2] for line in done.stdout.splitlines()}
+    told: dict[str, str] = {}
+    for line in done.stdout.splitlines():
+        keyword, _, value = line.partition(" ")
+        told[keyword] = f"{told[keyword]} {value}" if keyword in told else value  # a list has a line per word
+    return told
 
 
 @pytest.mark.spawns
@@ -152,6 +156,39 @@ def test_it_reads_what_sshd_reads(guest: Guest, name: str) -> None:
         assert (found.values[0].lower() if found else "yes") == told[keyword], keyword
     keys = config.for_user(KEYS, "daemon", groups)
     assert " ".join(keys.values if keys else (".ssh/authorized_keys", ".ssh/authorized_keys2")) == told[KEYS]
+
+
+LISTS = [
+    "AllowUsers daemon",
+    "AllowUsers bob\nAllowUsers daemon",
+    'AllowUsers a*e "bob@10.*" # carol',
+    "DenyUsers bob daemon\nAllowUsers carol",
+    "AllowUsers bob\nMatch User daemon\nAllowUsers daemon",
+    "AllowUsers bob\nMatch User daemon\nAllowUsers daemon\nMatch Group daemon\nAllowUsers carol",
+    "AllowUsers bob\nMatch User bob\nAllowUsers daemon",
+    "DenyUsers daemon\nMatch User daemon\nDenyUsers bob",
+    "DenyGroups a b\nDenyGroups c\nMatch User root\nDenyGroups d",
+    "AllowGroups a\nMatch all\nAllowGroups b",
+    "AllowGroups a\nMatch Address 10.9.9.9\nAllowGroups b",
+    "AllowGroups a\nMatch Address *\nAllowGroups b",
+    "AllowGroups a\nMatch Host *\nAllowGroups b",
+    "Match User daemon\nAllowGroups a\nMatch User dae*\nDenyGroups b",
+]
+
+
+@pytest.mark.spawns
+@pytest.mark.namespaces
+@pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="needs sshd: install openssh-server")
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare: install util-linux")
+@pytest.mark.parametrize("text", LISTS)
+def test_lists_add_up_as_in_sshd(guest: Guest, text: str) -> None:
+    guest.put({MAIN: text + "\n"})
+    told = ask_sshd(guest)
+    config = read_config(System(guest.root).files)
+    assert config is not None
+    for keyword in ("allowusers", "denyusers", "allowgroups", "denygroups"):
+        lines, _ = config.listed(keyword, "daemon", frozenset({"daemon"}))
+        assert " ".join(word for line in lines for word in line.values) == told.get(keyword, ""), keyword
 
 
 @pytest.mark.parametrize(
