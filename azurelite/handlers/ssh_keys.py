@@ -3,7 +3,11 @@
 Keys are added, never removed. A key that already permits login is not added again. If the file has a key only with
 options such as `command=` or `from=`, it is added without options before that line, and a note says so. An invalid
 key is skipped with a note; the others are installed. X.509 certificates and PEM keys are converted. OpenSSH
-certificates are skipped, because they do not permit login from this file.
+certificates are skipped, because they do not permit login from this file. If no key can be used but the password works,
+that is a note.
+
+Before Ready is reported, azurelite checks whether sshd lets the administrator in. If it certainly does not, `ssh_keys`
+fails with the reason; with `required: false` the reason is a note.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Options(Record):
     """Options of `user`.
 
     Attributes:
-        groups: further groups, for example "wheel".
+        groups: further groups, for example "wheel". A group in `DenyGroups` of sshd is left out with a note.
         create_groups: create those of `groups` that do not exist; otherwise they are skipped with a note.
         sudo: "nopasswd" or "password": write such a rule; sudo or doas must be installed. "none": no rule. "auto":
             "nopasswd" if sudo is installed or has its folder /etc/sudoers.d, or if doas is installed; else none.

@@ -74,6 +74,32 @@ def test_a_refusal_is_the_failure_of_ssh_keys_and_is_reported(machine: Guest, co
     assert not machine.path(f"var/lib/azurelite/vms/{VM_ID}/provisioned").exists()
 
 
+# The three ways in which an image's sshd lets only others in; `sshd` must not turn passwords off meanwhile.
+OTHERS = ["AllowGroups remote\n", "AllowUsers builder\n", "AuthenticationMethods publickey,password\n"]
+
+
+@pytest.mark.parametrize("line", OTHERS)
+def test_passwords_are_not_turned_off_for_somebody_who_cannot_log_in(machine: Guest, line: str) -> None:
+    machine.put({MAIN: "Include /etc/ssh/sshd_config.d/*.conf\n", "etc/ssh/sshd_config.d/20-local.conf": line})
+    with vm() as fabric:
+        outcome = boot(machine, fabric, handlers=["hostname", "user", "ssh_keys", "sshd", "report_ready"])
+        assert (outcome.outcome, states(fabric)) == ("failed", ["NotReady"])
+    assert "/etc/ssh/sshd_config.d/20-local.conf line 1" in (fabric.reports[0].description or "")
+    assert os.listdir(machine.path("etc/ssh/sshd_config.d")) == ["20-local.conf"]
+
+
+def test_the_home_of_a_former_account_is_refused(machine: Guest) -> None:
+    """Unless a step gives it to the new account."""
+    machine.put({"home/alice/.profile": "", MAIN: ""})
+    os.chown(machine.path("home/alice"), 4003, 4003)
+    with vm() as fabric:
+        outcome = boot(machine, fabric)
+        assert (outcome.outcome, states(fabric)) == ("failed", ["NotReady"])
+        assert "/home/alice belongs to uid 4003, so sshd rejects the keys of alice" in outcome.reason
+        os.chown(machine.path("home/alice"), 1000, 1000)
+        assert boot(machine, fabric).outcome == "provisioned"
+
+
 def test_the_next_boot_asks_again(machine: Guest) -> None:
     machine.put({MAIN: ONLY})
     with vm() as fabric:
