@@ -67,7 +67,12 @@ def check_login(plan: Sequence[Step], results: list[StepResult], ctx: Context) -
 
 
 def foretell_login(plan: Sequence[Step], metadata: Metadata, system: System, fabric: Fabric) -> Optional[str]:
-    """One line for `plan`: whether the administrator could log in once the plan's steps have run."""
+    """One line for `plan`: whether the administrator could log in once the plan's steps have run.
+
+    None if no step creates or lets in an administrator.
+    """
+    if not any(step.handler.name in ("user", KEYS) for step in plan):
+        return None
     from azurelite.handlers.support.login import administrators_login
 
     memory = Memory(system.files, metadata.vm_id or "")

@@ -36,7 +36,7 @@ PROGRAM = "/usr/local/sbin/azurelite-ready"
 def main() -> None:
     """Build the guest, do the runs, tell."""
     job = json.load(sys.stdin)
-    driver._build_guest()
+    driver.build_guest()
     (driver.GUEST / PROGRAM.lstrip("/")).write_text(job["program"])
     (driver.GUEST / PROGRAM.lstrip("/")).chmod(0o755)
     for name, text in job.get("files", {}).items():
