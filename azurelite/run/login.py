@@ -26,8 +26,14 @@ KEYS = "ssh_keys"
 
 
 def keys_step(plan: Sequence[Step]) -> Optional[Step]:
-    """The step `ssh_keys`, or None if it is not listed."""
-    return next((step for step in plan if step.handler.name == KEYS), None)
+    """The step `ssh_keys`, or None if it is not listed. Of several entries, the first that expects somebody."""
+    listed = [step for step in plan if step.handler.name == KEYS]
+    return next((step for step in listed if _is_expected(step)), next(iter(listed), None))
+
+
+def _further_keys(plan: Sequence[Step]) -> list[str]:
+    """The keys of the configuration."""
+    return [key for step in plan if step.handler.name == KEYS for key in step.handler.options.keys]
 
 
 def check_login(plan: Sequence[Step], results: list[StepResult], ctx: Context) -> Optional[StepResult]:
@@ -44,19 +50,19 @@ def check_login(plan: Sequence[Step], results: list[StepResult], ctx: Context) -
     from azurelite.handlers.support.login import administrators_login
 
     step = keys_step(plan)
-    further = step.handler.options.keys if step is not None else ()
-    verdict = guard(lambda: administrators_login(ctx, further))
+    name = step.handler.key if step is not None else KEYS
+    verdict = guard(lambda: administrators_login(ctx, _further_keys(plan)))
     if isinstance(verdict, AzureliteError):
-        _say(results, f"the login cannot be checked: {verdict.message}")
+        _say(results, name, f"the login cannot be checked: {verdict.message}")
         return None
     if verdict is None:
         return None
     for note in verdict.notes:
-        _say(results, note)
+        _say(results, name, note)
     if verdict.state != "refused":
         return None
     if step is None or not _is_expected(step):
-        _say(results, verdict.reason)
+        _say(results, name, verdict.reason)
         return None
     reason = "failed to provision ssh keys" if ctx.metadata.public_ssh_keys else "failed to provision password"
     error = HandlerError(verdict.reason, reason=reason)
@@ -67,15 +73,18 @@ def check_login(plan: Sequence[Step], results: list[StepResult], ctx: Context) -
 
 
 def foretell_login(plan: Sequence[Step], metadata: Metadata, system: System, fabric: Fabric) -> Optional[str]:
-    """One line for `plan`: whether the administrator could log in once the plan's steps have run."""
+    """One line for `plan`: whether the administrator could log in once the plan's steps have run.
+
+    None if no step creates or lets in an administrator.
+    """
+    if not any(step.handler.name in ("user", KEYS) for step in plan):
+        return None
     from azurelite.handlers.support.login import administrators_login
 
     memory = Memory(system.files, metadata.vm_id or "")
     ctx = Context(metadata, system, fabric, Outcome("dry run", ""), lambda _: None, lambda: None, memory)
-    step = keys_step(plan)
-    further = step.handler.options.keys if step is not None else ()
     planned = [one.handler.name for one in plan if one.skip is None and one.blocked is None]
-    verdict = guard(lambda: administrators_login(ctx, further, planned=planned))
+    verdict = guard(lambda: administrators_login(ctx, _further_keys(plan), planned=planned))
     if verdict is None:
         return None
     if isinstance(verdict, AzureliteError):
@@ -88,11 +97,11 @@ def _is_expected(step: Step) -> bool:
     return step.handler.required and (step.skip is None or not step.handler.when)
 
 
-def _say(results: list[StepResult], note: str) -> None:
+def _say(results: list[StepResult], name: str, note: str) -> None:
     """Log a note, and keep it with the result of `ssh_keys`, if that is listed."""
     for place, one in enumerate(results):
-        if one.name == KEYS:
+        if one.name == name:
             if note in one.notes:
                 return
             results[place] = replace(one, notes=(*one.notes, note))
-    LOG.warning("%s: %s", KEYS, note)
+    LOG.warning("%s: %s", name, note)

@@ -79,11 +79,12 @@ class Runner:
         ready = True  # False once Azure has not accepted Ready in the turn of `report_ready`
         for turn, step in enumerate(plan, 1):
             failure = deciding_failure(results)
-            if ready and step.handler.name == REPORT_READY and step.skip is None:
+            reporting = ready and step.handler.name == REPORT_READY and step.skip is None
+            if reporting and step.blocked is None:
                 failure = failure or self._check_login(plan, results, metadata, state)
             if not ready:
                 result = _waiting(step)
-            elif step.handler.name == REPORT_READY and step.skip is None and failure is not None:
+            elif reporting and failure is not None:
                 result = self._report_failure(step, failure)
             else:
                 result = self._run_step(step, lambda note: self._context(metadata, results, state, media_device, note))

@@ -59,7 +59,7 @@ def test_one_is_told_with_every_option_and_an_example(name: str, guest: Guest, c
 def test_an_option_has_type_default_and_text(guest: Guest, capsys: Any) -> None:
     out = printed(capsys, "user", "--root", guest.root)
     assert "  sudo: auto | nopasswd | password | none (default: auto)\n" in out
-    assert '      further groups, for example "wheel".\n' in out
+    assert '      further groups, for example "wheel". ' in out
     assert "every entry also takes: id, when, frequency, required, before, after\n" in out
     assert "every entry also takes" not in printed(capsys, "report_ready", "--root", guest.root)
 

@@ -122,6 +122,14 @@ def test_a_step_between_ssh_keys_and_report_ready_may_repair_it(machine: Guest) 
         assert (outcome.outcome, states(fabric), notes(outcome)) == ("provisioned", ["Ready"], [])
 
 
+def test_the_failure_is_that_of_the_entry_that_expects_somebody(machine: Guest) -> None:
+    machine.put({MAIN: ONLY})
+    entries = [{"ssh_keys": {"id": "more", "required": False}}, {"ssh_keys": {"id": "main", "keys": [ED25519]}}]
+    with vm() as fabric:
+        outcome = boot(machine, fabric, handlers=["user", *entries, "report_ready"])
+    assert [(step.name, step.status) for step in outcome.steps][1:3] == [("more", "done"), ("main", "failed")]
+
+
 def test_a_step_after_ssh_keys_may_spoil_it(machine: Guest) -> None:
     machine.put({MAIN: "Include /etc/ssh/sshd_config.d/*.conf\n"})
     handlers = ["user", "ssh_keys", {"sshd": {"settings": {"AllowUsers": "builder"}}}, "report_ready"]
@@ -162,6 +170,8 @@ DOUBTFUL: dict[str, dict[str, str]] = {
     "keys by a command": {
         MAIN: "AuthorizedKeysFile none\nAuthorizedKeysCommand /usr/bin/keys\n",
     },
+    "another folder": {MAIN: ONLY, "etc/conf.d/sshd": 'SSHD_CONFDIR="/srv/ssh"\n'},
+    "two configurations": {MAIN: ONLY, "usr/local/etc/ssh/sshd_config": ""},
     "no server": {MAIN: ONLY, "usr/sbin/sshd": "-"},
     "another server": {MAIN: ONLY, "usr/sbin/dropbear": "+"},
     "no file": {},

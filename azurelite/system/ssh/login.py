@@ -48,6 +48,7 @@ _UNITS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system
 METHODS = "authenticationmethods"
 _BY_PASSWORD = ("password", "keyboard-interactive")
 _FILES = ("authorizedkeysfile", "strictmodes", "")
+_LOCAL = "/usr/local/etc/ssh/sshd_config"  # of a sshd that somebody compiled
 _TIMEOUT = 20.0  # seconds
 _ADDRESS = "192.0.2.1"  # for documentation (RFC 5737): no Match names it
 
@@ -214,7 +215,11 @@ def _unknown_server(system: System, config: Optional[SshdConfig]) -> Optional[st
         return f"another SSH server is installed, whose settings are unknown: check the login by {other}"
     if not system.installed(*_SSHD):
         return "no OpenSSH server was found: check the login by SSH"
-    return "sshd has no configuration file: check the login by SSH" if config is None else None
+    if config is None:
+        return "sshd has no configuration file: check the login by SSH"
+    if config.path != _LOCAL and system.files.exists(_LOCAL):
+        return f"sshd may read {config.path} or {_LOCAL}: check the login by SSH"
+    return None
 
 
 def _confirmed(person: Person, refused: Verdict, judged: Callable[[Person], Verdict]) -> Verdict:
@@ -250,7 +255,9 @@ def _without_overridden(system: System, config: SshdConfig) -> SshdConfig:
     """The configuration without the settings that arguments of sshd override. With `-f`: without any."""
     text = "\n".join(system.files.text(path) or "" for path in _argument_files(system))
     words = " ".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))
-    others = re.findall(r"""[\s"'=]-f\s*["']?(/[^\s"']+)""", words)
+    others = re.findall(r"""SSHD_CONFIG=["']?(/[^\s"']+)""", words)
+    others += [f"{path.rstrip('/')}/sshd_config" for path in re.findall(r"""SSHD_CONFDIR=["']?(/[^\s"']+)""", words)]
+    others += re.findall(r"""[\s"'=]-f\s*["']?(/[^\s"']+)""", words)
     if any(path != config.path for path in others):
         return replace(config, settings=())
     over = {keyword_of(word) for word in re.findall(r"""[\s"'=]-o\s*["']?([A-Za-z]+)""", words)}
