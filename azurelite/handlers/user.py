@@ -17,6 +17,7 @@ from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.administrator import NAME, administrator
 from azurelite.handlers.support.checks import find_shell, grant, octal, right_of, wrong_comment
+from azurelite.handlers.support.creation import create_account
 from azurelite.metadata import Secret
 from azurelite.record import Record
 from azurelite.system.accounts.libcrypt import unfit
@@ -84,9 +85,9 @@ def apply(ctx: Context, options: Options) -> None:
         ctx.system.accounts.check_home(name, _home(name))
     groups = _usable_groups(ctx, name, options)
     if shell is not None:
-        ctx.system.accounts.create_user(_new_user(ctx, name, shell, groups, options))
+        create_account(ctx, _new_user(ctx, name, shell, groups, options))
     elif user is not None:
-        ctx.system.accounts.complete(user)
+        ctx.system.accounts.complete(user, note=ctx.note)
         for group in groups:
             ctx.system.accounts.ensure_member(user, group)
     if password is not None and _should_set(ctx, name, password, options):

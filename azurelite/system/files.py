@@ -47,8 +47,8 @@ class Files:
 
     def read(self, path: str, *, beneath: Optional[str] = None) -> Optional[bytes]:
         """The content of a guest file, or None if there is none. Raises FileError."""
-        if path in self._wished:
-            return self._wished[path]
+        if path in self._wished or self._gone(path):
+            return self._wished.get(path)
         with explained("read", path):
             data = self.root.read(path, limit=READ_LIMIT + 1, beneath=beneath)
         if data is not None and len(data) > READ_LIMIT:
@@ -74,7 +74,9 @@ class Files:
         return lines[:-1] if lines[-1] == "" else lines
 
     def stat(self, path: str, *, beneath: Optional[str] = None) -> Optional[os.stat_result]:
-        """The status of `path` on the disk, or None. Raises FileError."""
+        """The status of `path` on the disk, or None, also if a dry run would have removed it. Raises FileError."""
+        if self._gone(path):
+            return None
         with explained("look at", path):
             return self.root.stat(path, beneath=beneath)
 
@@ -168,6 +170,16 @@ class Files:
             self.durability.note(folder)
         return True
 
+    def rename(self, path: str, new_name: str, *, beneath: str) -> None:
+        """Give what is at `path` below `beneath` another, unused name in its folder. Raises FileError."""
+        self.journal.record(Change("rename", path, f"to {new_name}"))
+        if self.dry_run:
+            self._wished[path] = None
+            return
+        with explained("rename", path), self.parent(path, beneath=beneath) as (folder, name):
+            os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=folder)
+            self.durability.note(folder)
+
     def link(self, path: str, target: str) -> bool:
         """Make `path` a symbolic link to `target`, replacing a file or link. Raises FileError."""
         with explained("look at", path):
@@ -224,6 +236,11 @@ class Files:
         else:
             self._make_folder(path, mode=mode, owner=owner, beneath=beneath)
         return True
+
+    def _gone(self, path: str) -> bool:
+        """Whether a dry run would have deleted or renamed it, or the link that its folder is."""
+        gone = [there for there, data in self._wished.items() if data is None]
+        return any(path == there or path.startswith(f"{there}/") for there in gone)
 
     def expect_file(self, path: str, data: bytes) -> None:
         """In a dry run: treat this file of azurelite's own as existing."""
