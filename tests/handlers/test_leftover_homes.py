@@ -199,17 +199,25 @@ def test_links_and_pipes_of_the_former_owner_change_hands_unfollowed(guest: Gues
 
 
 @pytest.mark.spawns
-def test_another_file_system_is_not_entered(guest: Guest, context: Make, notes: list[str]) -> None:
-    home = leave(guest, {"here": "", "disk/.keep": ""})
-    disk = home / "disk"
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_another_file_system_is_not_entered(
+    guest: Guest, context: Make, notes: list[str], tmp_path: Path, kind: str
+) -> None:
+    home = leave(guest, {"here": "", "disk/.keep": "", "file": ""})
+    disk, there = tmp_path / "disk", home / "disk" if kind == "folder" else home / "file"
+    disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"uid={FORMER}", "disk", disk], check=False).returncode != 0:
         pytest.skip("cannot mount here")
+    (disk / "inner").write_text("")
+    os.chown(disk / "inner", FORMER, FORMER)
     try:
-        (disk / "file").write_text("")
-        os.chown(disk / "file", FORMER, FORMER)
-        run(context, keys=False)
-        assert [owner_of(path) for path in (home / "here", disk, disk / "file")] == [1000, FORMER, FORMER]
-        assert "/home/azure/disk (another file system)" in notes[0]
+        subprocess.run(["mount", "--bind", disk if kind == "folder" else disk / "inner", there], check=True)
+        try:
+            run(context, keys=False)
+            assert [owner_of(path) for path in (home / "here", there, disk / "inner")] == [1000, FORMER, FORMER]
+            assert f"/home/azure/{there.name} (another file system)" in notes[0]
+        finally:
+            subprocess.run(["umount", there], check=True)
     finally:
         subprocess.run(["umount", disk], check=True)
 

@@ -18,6 +18,7 @@ from azurelite.system.changes import Change
 from azurelite.system.files import Files
 
 _MOST_NAMED = 5
+_ELSEWHERE = "another file system"
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -94,7 +95,7 @@ class _Walk:
         self._left = left
         self._owner = owner
         self._wait = wait
-        self._device: Optional[int] = None
+        self._top: Optional[tuple[int, str]] = None
         self._pending = [left.path]
         self._skipped: list[str] = []
 
@@ -104,8 +105,7 @@ class _Walk:
             path = self._pending.pop()
             try:
                 with self._files.parent(f"{path}/-", beneath=self._left.path) as (folder, _):
-                    if self._device is None:
-                        self._device = os.fstat(folder).st_dev
+                    self._top = self._top or (os.fstat(folder).st_dev, _mount_of(folder))
                     for name in sorted(os.listdir(folder)):
                         if self._wait.remaining() <= 0:
                             return [*self._skipped, f"{path}/{name} and what follows (no time is left)"]
@@ -117,10 +117,10 @@ class _Walk:
     def _visit(self, folder: int, name: str, path: str) -> None:
         try:
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if found.st_dev != self._device:
-                self._skip(path, "another file system")
-                return
             if stat.S_ISDIR(found.st_mode):
+                if self._top is not None and found.st_dev != self._top[0]:
+                    self._skip(path, _ELSEWHERE)
+                    return
                 self._pending.append(path)
             if not self._is_kept(found, path):
                 self._change_owner(folder, name, path, found)
@@ -152,7 +152,10 @@ class _Walk:
         try:
             now = os.fstat(descriptor)
             same = os.path.samestat(now, found) and (now.st_uid, now.st_nlink) == (found.st_uid, found.st_nlink)
-            if same:
+            # On an overlay the files of one file system have several device numbers, so the mount is compared.
+            if self._top is not None and now.st_dev != self._top[0] and _mount_of(descriptor) != self._top[1]:
+                self._skip(path, _ELSEWHERE)
+            elif same:
                 os.fchown(descriptor, self._owner.uid, gid)
             else:
                 self._skip(path, "it has changed in the meantime")
@@ -162,3 +165,12 @@ class _Walk:
     def _skip(self, path: str, why: Optional[str]) -> None:
         shown = path.encode("unicode_escape", "surrogateescape").decode()
         self._skipped.append(f"{shown} ({why})")
+
+
+def _mount_of(descriptor: int) -> str:
+    """The number of the mount that an open file is on; "" if /proc does not say."""
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
+            return next((line for line in lines if line.startswith("mnt_id:")), "")
+    except OSError:
+        return ""
