@@ -38,7 +38,8 @@ class Options(Record):
     """Options of `ssh_keys`.
 
     Attributes:
-        keys: further public keys for the administrator, in addition to those from Azure.
+        keys: further public keys for the administrator, in addition to those from Azure; they may have options before
+            them, as in authorized_keys (`from=`, `command=`, `restrict`, …).
         path: the file, absolute or relative to the home folder, with sshd's tokens %u (user name), %h (home), %U
             (user id) and %%; "auto": the `AuthorizedKeysFile` of sshd's configuration, else .ssh/authorized_keys.
     """

@@ -158,8 +158,12 @@ def _give_password(ctx: Context, account: Account, *, locks: bool) -> None:
 
 
 def _add_keys(ctx: Context, account: Account, user: User) -> None:
-    given = enumerate(map(SshKey.read, account.ssh_authorized_keys), 1)
-    keys, wrong = login_keys((f"SSH key {number} of {account.name}", key) for number, key in given)
+    given = enumerate(account.ssh_authorized_keys, 1)
+    keys, wrong = login_keys(
+        (f"SSH key {number} of {account.name}", key)
+        for number, text in given
+        for key in SshKey.read_all(text, with_options=True)
+    )
     if wrong and not keys:
         raise HandlerError("; ".join(wrong))
     for problem in wrong:

@@ -136,6 +136,9 @@ def _with_keys(text: str, keys: Sequence[PublicKey], present: set[tuple[str, str
     text = ended(text)
     head = ""
     for key in keys:
+        if key.options:
+            text += _line_with_options(text, key, key.pair in present, note)
+            continue
         if key.pair in present:
             continue
         present.add(key.pair)
@@ -145,6 +148,17 @@ def _with_keys(text: str, keys: Sequence[PublicKey], present: set[tuple[str, str
         else:
             text += key.line + "\n"
     return head + text
+
+
+def _line_with_options(text: str, key: PublicKey, has_shell: bool, note: Callable[[str], None]) -> str:
+    """The line to add for a key with options; "" if the text has it, or the key without options."""
+    start = f"{key.options} {key.kind} {key.blob}"
+    if any(f"{line.strip()} ".startswith(f"{start} ") for line in text.split("\n")):
+        return ""
+    if has_shell:
+        note("has a key without the options that are configured for it: remove its line there if they shall count")
+        return ""
+    return key.line + "\n"
 
 
 def _is_own(files: Files, user: User, found: os.stat_result) -> bool:
