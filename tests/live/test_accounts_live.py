@@ -542,3 +542,36 @@ def test_an_account_from_elsewhere_gets_its_missing_home(stage: Stage, home: str
     assert [line.split()[0] for line in look["out"].splitlines()] == ["200001:200001"] * 3, look
     assert look["out"].startswith("200001:200001 700\n")
     assert again["changes"] == []
+
+
+LABELS = """
+import os
+from azurelite.system.machine import System
+os.setxattr("/etc", "security.selinux", b"system_u:object_r:etc_t:s0\\0")
+os.setxattr("/etc/hosts", "security.selinux", b"system_u:object_r:net_conf_t:s0\\0")
+system = System()
+with system.together():
+    system.files.rewrite("/etc/hosts", b"127.0.0.1 localhost\\n")
+    system.files.write("/etc/created", b"", mode=0o600)
+    system.files.mkdirs("/etc/created.d")
+print(os.getxattr("/etc/hosts", "security.selinux").decode().rstrip("\\0"))
+print("labels" if system.files.created else "none left")
+"""
+
+
+@pytest.mark.parametrize(
+    ("setup", "asked"),
+    [
+        ("mkdir -p /sys/fs/selinux; touch /sys/fs/selinux/enforce", "-i -- /etc/created /etc/created.d\n"),
+        ("true", ""),  # a labelled disk on a kernel without SELinux
+    ],
+)
+def test_new_files_are_labelled_by_the_policy_and_rewritten_ones_keep_their_label(
+    stage: Stage, setup: str, asked: str
+) -> None:
+    shim = "printf '#!/bin/sh\\necho \"$@\" >> /run/asked\\n' > /usr/sbin/restorecon; chmod +x /usr/sbin/restorecon\n"
+    done, look = stage(shim + setup, sh(f"{sys.executable} - <<'EOF'\n{LABELS}\nEOF"), sh("cat /run/asked 2>/dev/null"))
+    if "Operation not supported" in done["err"]:
+        pytest.skip("this overlay has no labels")
+    assert done["out"] == "system_u:object_r:net_conf_t:s0\nnone left\n", done["err"]
+    assert look["out"] == asked
