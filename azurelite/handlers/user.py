@@ -19,6 +19,7 @@ from azurelite.handlers import Context
 from azurelite.handlers.support.administrator import NAME, administrator
 from azurelite.handlers.support.checks import find_shell, grant, octal, right_of, wrong_comment
 from azurelite.handlers.support.creation import create_account
+from azurelite.handlers.support.former_vm import note_former_vm
 from azurelite.metadata import Secret
 from azurelite.record import Record
 from azurelite.state.marker import done_before
@@ -81,6 +82,7 @@ def apply(ctx: Context, options: Options) -> None:
         MachineError: the account could not be created.
     """
     name, user = administrator(ctx)
+    note_former_vm(ctx, name)
     password = _usable_password(ctx, name, user, options)
     shell = None if user is not None else _shell(ctx, options)
     right = right_of(ctx, name, options.sudo, by=options.sudo_by)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from azurelite.handlers import Context
 from azurelite.record import replace
 from azurelite.system.accounts.users import NewUser, User
-from azurelite.system.ssh.former_keys import set_aside_keys
 
 
 def create_account(ctx: Context, new: NewUser) -> User:
@@ -17,9 +16,12 @@ def create_account(ctx: Context, new: NewUser) -> User:
     accounts = ctx.system.accounts
     accounts.check_home(new.name, new.home, create=new.create_home)
     left = accounts.leftover_home(new)
-    if left is not None:  # before there is an account that its keys could let in
-        set_aside_keys(ctx.system, User(new.name, left.uid, left.gid, new.home, new.shell), note=ctx.note)
+    if left is None:
+        return accounts.create_user(new, note=ctx.note)
+    from azurelite.system.ssh.former_keys import set_aside_keys
+
+    # Before there is an account that its keys could let in, and again, because a key file may depend on the number.
+    set_aside_keys(ctx.system, User(new.name, left.uid, left.gid, new.home, new.shell), note=ctx.note)
     user = accounts.create_user(new, note=ctx.note)
-    if left is not None:  # again, because a key file may depend on the new number or on groups
-        set_aside_keys(ctx.system, replace(user, home=new.home), note=ctx.note)
+    set_aside_keys(ctx.system, replace(user, home=new.home), note=ctx.note)
     return user

@@ -18,7 +18,6 @@ from azurelite.errors import CommandError, FileError, MachineError
 from azurelite.record import replace
 from azurelite.system.accounts import unfinished
 from azurelite.system.accounts.homes import can_be_made, expect_home, home_owner, make_home, usual_home_mode
-from azurelite.system.accounts.leftover_homes import Leftover, find_leftover, named, take_over
 from azurelite.system.accounts.passwd import PasswdFiles
 from azurelite.system.accounts.passwords import Passwords
 from azurelite.system.accounts.stale_locks import remove_stale_files, stale_files
@@ -30,6 +29,10 @@ from azurelite.system.explain import instead_of
 from azurelite.system.files import Files
 from azurelite.system.process import Commands, first_that_runs
 from azurelite.system.selinux import relabel, uses_labels
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from azurelite.system.accounts.leftover_homes import Leftover
 
 LOG = logging.getLogger(__name__)
 _NOBODY = (65534, 65535)
@@ -127,7 +130,11 @@ class Accounts:
 
     def leftover_home(self, new: NewUser) -> Optional[Leftover]:
         """The existing folder that becomes the account's home, if no account owns it; else None. Raises FileError."""
-        return find_leftover(self.files, new.home, self._has_account) if new.create_home else None
+        if not new.create_home or self.files.stat(new.home, beneath=new.home) is None:
+            return None
+        from azurelite.system.accounts.leftover_homes import find_leftover
+
+        return find_leftover(self.files, new.home, self._has_account)
 
     def create_user(self, new: NewUser, *, note: Callable[[str], None] = LOG.warning) -> User:
         """Create an account that does not exist yet. It is given a home that no account owns.
@@ -185,6 +192,8 @@ class Accounts:
         """Give a leftover home to its new account. Raises FileError."""
         if new.former is None:
             return
+        from azurelite.system.accounts.leftover_homes import Leftover, named, take_over
+
         uid, gid, mode = new.former
         wait = self.commands.within(self._clock, _TAKE_OVER)
         left = Leftover(made.home, uid=uid, gid=gid, mode=mode)
