@@ -7,7 +7,7 @@ exist. This module does not know the sources or which source wins.
 from __future__ import annotations
 
 import base64
-from typing import Any, Mapping, Optional, Union
+from typing import Any, Callable, Mapping, Optional, Union
 
 from azurelite.record import Record, field, replace
 
@@ -77,8 +77,26 @@ class SshKey(Record):
         """Parse a key. A text that is not one is kept, with the reason, so that people can be told. Raises nothing."""
         from azurelite.keys.openssh import parse_key
 
+        return cls._made(text, path, parse_key)
+
+    @classmethod
+    def read_all(cls, text: str, path: Optional[str] = None, *, with_options: bool = False) -> tuple[SshKey, ...]:
+        """Parse a text that may hold several keys, each on lines of its own. Raises nothing.
+
+        Args:
+            text: the keys.
+            path: the file that the platform suggests for them.
+            with_options: accept options before a key, as in authorized_keys; only from those who own the image.
+        """
+        from azurelite.keys.openssh import parse_key, parse_with_options, split_keys
+
+        parse = parse_with_options if with_options else parse_key
+        return tuple(cls._made(piece, path, parse) for piece in split_keys(text))
+
+    @classmethod
+    def _made(cls, text: str, path: Optional[str], parse: Callable[[str], PublicKey]) -> SshKey:
         try:
-            key = parse_key(text)
+            key = parse(text)
         except ValueError as error:
             return cls(" ".join(text.split()), path, problem=str(error))
         return cls(key.line, path, key)

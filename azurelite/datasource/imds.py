@@ -185,7 +185,7 @@ def _keys(compute: dict[str, Any]) -> Optional[tuple[SshKey, ...]]:
     if not isinstance(entries, list):
         _skip("compute.publicKeys", entries)
         return None
-    keys = []
+    keys: list[SshKey] = []
     for number, entry in enumerate(entries):
         where = f"compute.publicKeys[{number}]."
         if not isinstance(entry, dict):
@@ -193,7 +193,7 @@ def _keys(compute: dict[str, Any]) -> Optional[tuple[SshKey, ...]]:
             continue
         data = _text(entry, "keyData", where=where)
         if data is not None:
-            keys.append(SshKey.read(data, _text(entry, "path", where=where)))
+            keys += SshKey.read_all(data, _text(entry, "path", where=where))
     return tuple(keys)
 
 

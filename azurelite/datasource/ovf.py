@@ -229,7 +229,7 @@ def _keys(reader: _Reader, linux: Element) -> tuple[tuple[SshKey, ...], tuple[st
         value, path = reader.text(entry, "Value"), reader.text(entry, "Path")
         fingerprint = "".join((reader.text(entry, "Fingerprint") or "").replace(":", "").split()).upper()
         if value is not None:
-            keys.append(SshKey.read(value, path))
+            keys += SshKey.read_all(value, path)
         elif re.fullmatch(_THUMBPRINT, fingerprint):
             fingerprints.append(fingerprint)
         else:

@@ -29,6 +29,7 @@ REQUIRED = False  # a VM with the wrong name can be reached and repaired; a VM t
 
 _KERNEL_LIMIT = 64  # characters, Linux's __NEW_UTS_LEN
 _LABEL_LIMIT = 63  # characters, RFC 1123
+_DOMAIN_LIMIT = 253  # characters of a full name, RFC 1035
 _ILLEGAL = r"[^A-Za-z0-9.-]"
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _MEMORY = "hostname"
@@ -123,9 +124,11 @@ def _names(given: str, options: Options) -> tuple[str, str]:
     short = _labels(given)[0]
     if options.domain is None:
         whole = ".".join(_labels(given))
-        return usable_name(given, keep_domain=options.fqdn == "keep"), whole
-    whole = f"{short}.{options.domain}"
-    return (whole if options.fqdn == "domain" and len(whole) <= _KERNEL_LIMIT else short), whole
+        name = usable_name(given, keep_domain=options.fqdn == "keep")
+    else:
+        whole = f"{short}.{options.domain}"
+        name = whole if options.fqdn == "domain" and len(whole) <= _KERNEL_LIMIT else short
+    return name, whole if len(whole) <= _DOMAIN_LIMIT else name
 
 
 def _name_in_hosts(ctx: Context, options: Options, name: str, *, full: str, old: Optional[str]) -> None:

@@ -38,7 +38,8 @@ class Options(Record):
     """Options of `ssh_keys`.
 
     Attributes:
-        keys: further public keys for the administrator, in addition to those from Azure.
+        keys: further public keys for the administrator, in addition to those from Azure; they may have options before
+            them, as in authorized_keys (`from=`, `command=`, `restrict`, …).
         path: the file, absolute or relative to the home folder, with sshd's tokens %u (user name), %h (home), %U
             (user id) and %%; "auto": the `AuthorizedKeysFile` of sshd's configuration, else .ssh/authorized_keys.
     """
@@ -59,10 +60,11 @@ def apply(ctx: Context, options: Options) -> None:
     """Add the missing keys.
 
     Raises:
-        HandlerError: there is neither a key that sshd would accept nor a password to log in with, no key is valid,
-            or the account does not exist or is a system account.
-        MachineError: sshd reads no key file for the administrator, or one file for all users.
-        FileError: the file could not be written; symbolic links in the home folder are not followed.
+        HandlerError: there is neither a key that sshd would accept nor a password to log in with, or the account does
+            not exist or is a system account.
+        MachineError: sshd reads no key file for the administrator, or one file for all users; and no password works.
+        FileError: the file could not be written (symbolic links in the home folder are not followed), and no password
+            works.
     """
     if not ctx.metadata.public_ssh_keys and not options.keys:
         _require_password(ctx, "Azure gave no SSH key")
@@ -93,13 +95,23 @@ def _require_password(ctx: Context, lacking: str, *, data: Optional[dict[str, st
     if password_works(ctx):
         LOG.info("ssh_keys: %s: the administrator can log in with the password", lacking)
         return
-    why = "Azure gave no password"
+    why, reason = "Azure gave no password", _REASON
     if ctx.metadata.disable_password_authentication is True:
         why = "Azure forbids passwords"
     elif ctx.metadata.password:
-        why = "the account does not have Azure's password (list `user` before `ssh_keys`)"
+        why, reason = _why_not_azures(ctx), "failed to provision password"
     raise HandlerError(
         f"{lacking}, and {why}, so nobody could log in: set `required: false` if there is another way",
-        reason=_REASON,
+        reason=reason,
         data=data,
     )
+
+
+def _why_not_azures(ctx: Context) -> str:
+    """Why Azure's password does not work for the account, with the remedy."""
+    name, user = administrator(ctx)
+    if user is None:
+        return "the account does not exist (list `user` before `ssh_keys`)"
+    if ctx.system.accounts.passwords.state(name) in ("set", "locked"):
+        return f"{name} has another password than Azure's (set `password: always` in `user`)"
+    return f"{name} does not have Azure's password (list `user` before `ssh_keys`)"

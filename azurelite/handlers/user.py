@@ -1,7 +1,8 @@
 """`user`: create the administrator's account, with Azure's password or with password login locked.
 
-An existing account is adopted: it is added to the groups, gets the rule for sudo or doas, and gets Azure's password if
-it has no usable one; nothing else is changed. System accounts (root, daemon, …) are refused.
+An existing account is adopted: it is added to the groups, gets the rule for sudo or doas, and on the first boot of a
+VM id gets Azure's password, as from Azure's own agent. Later boots keep its password: somebody may have changed it.
+Nothing else is changed. System accounts (root, daemon, …) are refused.
 
 The password is set even if Azure forbids passwords over SSH, as Azure's own agent and cloud-init do: the portal's
 serial console and `sudo: password` need it. The handler `sshd` sets whether sshd accepts it.
@@ -17,8 +18,12 @@ from azurelite.errors import HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.administrator import NAME, administrator
 from azurelite.handlers.support.checks import find_shell, grant, octal, right_of, wrong_comment
+from azurelite.handlers.support.creation import create_account
+from azurelite.handlers.support.former_vm import note_former_vm
 from azurelite.metadata import Secret
 from azurelite.record import Record
+from azurelite.state.marker import done_before
+from azurelite.state.store import KEPT_PASSWORD
 from azurelite.system.accounts.libcrypt import unfit
 from azurelite.system.accounts.users import NewUser, User
 
@@ -43,8 +48,8 @@ class Options(Record):
         shell: the login shell; when left out, the first of bash, ash and sh that exists.
         home_mode: permissions of a new home folder, in quotes, for example "0750"; the system's default when left out.
         comment: the full name, for a new account.
-        password: when to set Azure's password. "auto": for a new account, and for an adopted one that has no
-            password yet; "always": for any account, replacing its password; "never".
+        password: when to set Azure's password. "auto": for a new account, for one without a password, and for any
+            account on the first boot of a VM id; "always": whenever this runs, replacing a changed one; "never".
     """
 
     groups: tuple[str, ...] = ()
@@ -77,6 +82,7 @@ def apply(ctx: Context, options: Options) -> None:
         MachineError: the account could not be created.
     """
     name, user = administrator(ctx)
+    note_former_vm(ctx, name)
     password = _usable_password(ctx, name, user, options)
     shell = None if user is not None else _shell(ctx, options)
     right = right_of(ctx, name, options.sudo, by=options.sudo_by)
@@ -84,13 +90,13 @@ def apply(ctx: Context, options: Options) -> None:
         ctx.system.accounts.check_home(name, _home(name))
     groups = _usable_groups(ctx, name, options)
     if shell is not None:
-        ctx.system.accounts.create_user(_new_user(ctx, name, shell, groups, options))
+        create_account(ctx, _new_user(ctx, name, shell, groups, options))
     elif user is not None:
-        ctx.system.accounts.complete(user)
+        ctx.system.accounts.complete(user, note=ctx.note)
         for group in groups:
             ctx.system.accounts.ensure_member(user, group)
-    if password is not None and _should_set(ctx, name, password, options):
-        ctx.system.accounts.passwords.set_text(name, password)
+    if password is not None:
+        _set_password(ctx, name, password, options)
     grant(ctx, right)
 
 
@@ -103,24 +109,38 @@ def _usable_password(ctx: Context, name: str, user: Optional[User], options: Opt
     if wrong is not None:
         raise HandlerError(f"the password of {name} is refused because {wrong}: use another password", reason=_REASON)
     passwords = ctx.system.accounts.passwords
-    if user is None or options.password == "always" or passwords.state(name) in ("none", "empty"):  # noqa: S105
+    if user is None or _may_replace(ctx, name, options):
         obstacle = passwords.obstacle()
         if obstacle is not None:
             raise HandlerError(f"{obstacle}, or set `password: never`", reason=_REASON)
     return password
 
 
-def _should_set(ctx: Context, name: str, password: Secret, options: Options) -> bool:
-    """Whether to set the password. An account that has one keeps it, unless `password` is "always"."""
+def _may_replace(ctx: Context, name: str, options: Options) -> bool:
+    """Whether the password of an existing account is replaced by another one from Azure."""
+    state = ctx.system.accounts.passwords.state(name)
+    if options.password == "always" or state in ("none", "empty"):  # noqa: S105
+        return True
+    return state != "elsewhere" and not _is_settled(ctx)
+
+
+def _is_settled(ctx: Context) -> bool:
+    """Whether this is no first boot of this VM, so that the password may be one that somebody chose later."""
+    return ctx.memory.recall(KEPT_PASSWORD) is not None or done_before(ctx.system.root, ctx.memory.vm_id) is not None
+
+
+def _set_password(ctx: Context, name: str, password: Secret, options: Options) -> None:
+    """Set the password, or keep the account's with a note. Raises MachineError."""
     passwords = ctx.system.accounts.passwords
-    if options.password == "always" or passwords.fits(name, password):  # noqa: S105
-        return True
-    state = passwords.state(name)
-    if state in ("none", "empty"):
-        return True
-    kept = {"set": "its password", "locked": "its locked password"}.get(state, "its password from another database")
-    ctx.note(f"the account {name} exists and keeps {kept}: set `password: always` to replace it with Azure's")
-    return False
+    if passwords.fits(name, password) or _may_replace(ctx, name, options):
+        passwords.set_text(name, password)
+        ctx.memory.remember(KEPT_PASSWORD, "set\n")
+        return
+    if passwords.state(name) == "elsewhere":
+        kept = "its password from another database: change it there"
+    else:
+        kept = "its password since an earlier run: set `password: always` to replace it with Azure's"
+    ctx.note(f"the account {name} keeps {kept}")
 
 
 def _shell(ctx: Context, options: Options) -> str:

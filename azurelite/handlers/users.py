@@ -12,6 +12,7 @@ from azurelite.config.load import Frequency
 from azurelite.errors import AzureliteError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.checks import days_of, find_shell, given_rules, grant, login_keys, right_of, wrong_group
+from azurelite.handlers.support.creation import create_account
 from azurelite.handlers.support.entries import Account, Group, inactive_days, shown, without_flaws
 from azurelite.metadata import SshKey
 from azurelite.record import Record
@@ -97,10 +98,10 @@ def _ensure(ctx: Context, account: Account) -> None:
         accounts.ensure_group(group)
     existed = user is not None
     if user is None:
-        user = accounts.create_user(_new(ctx, account))
+        user = create_account(ctx, _new(ctx, account))
     else:
         if not account.system:
-            accounts.complete(user, home=account.create_home)
+            accounts.complete(user, home=account.create_home, note=ctx.note)
         for group in account.groups:
             accounts.ensure_member(user, group)
     locks = _locks(ctx, account, existed=existed)
@@ -157,8 +158,12 @@ def _give_password(ctx: Context, account: Account, *, locks: bool) -> None:
 
 
 def _add_keys(ctx: Context, account: Account, user: User) -> None:
-    given = enumerate(map(SshKey.read, account.ssh_authorized_keys), 1)
-    keys, wrong = login_keys((f"SSH key {number} of {account.name}", key) for number, key in given)
+    given = enumerate(account.ssh_authorized_keys, 1)
+    keys, wrong = login_keys(
+        (f"SSH key {number} of {account.name}", key)
+        for number, text in given
+        for key in SshKey.read_all(text, with_options=True)
+    )
     if wrong and not keys:
         raise HandlerError("; ".join(wrong))
     for problem in wrong:

@@ -50,6 +50,8 @@ _FLAGS = (
 )
 _HARMLESS = {"environment", "permitlisten", "permitopen", "tunnel", *_FLAGS, *(f"no-{flag}" for flag in _FLAGS)}
 _NARROWING = frozenset({"command", "restrict"})  # they allow login, but not a shell
+_CONDITIONS = frozenset({"cert-authority", "expiry-time", "from", "principals"})
+_MUST_HAVE_VALUE = frozenset({"command", "environment", "expiry-time", "from", "principals", "tunnel"})
 _LONGEST = 16384  # characters; RSA keys of 16384 bits take under 3000
 
 
@@ -60,16 +62,18 @@ class PublicKey(Record):
         kind: as "ssh-ed25519".
         blob: the key, base64 in one piece.
         comment: printable text; may be empty.
+        options: what precedes the key in authorized_keys, as `from="10.0.0.0/8",restrict`; may be empty.
     """
 
     kind: str
     blob: str
     comment: str = ""
+    options: str = ""
 
     @property
     def line(self) -> str:
         """The line for authorized_keys, without a line end."""
-        return f"{self.kind} {self.blob} {self.comment}".rstrip()
+        return f"{self.options} {self.kind} {self.blob} {self.comment}".strip()
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -80,6 +84,60 @@ class PublicKey(Record):
     def is_certificate(self) -> bool:
         """Whether it is a certificate. In authorized_keys it allows no login: sshd expects it from the client."""
         return self.kind.endswith(_CERTIFICATE)
+
+
+def split_keys(text: str) -> list[str]:
+    """The keys in one text: each line that begins with a key type, or with options and a key, begins another one.
+
+    Other lines belong to the key before them, because the portal breaks keys into lines. Lines with `#` are comments.
+    """
+    if text.lstrip().startswith(_OTHER_FORMATS):
+        return [text]
+    pieces: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        if not line or line.startswith("#"):
+            continue
+        words = line.split(None, 1)
+        if not pieces or words[0] in _LAYOUTS or words[0] == "ssh-dss" or _has_options(line):
+            pieces.append(line)
+        else:
+            pieces[-1] += "\n" + line
+    return pieces or [text]
+
+
+def _has_options(line: str) -> bool:
+    """Whether a key with its base64 follows the options at the start of the line."""
+    kind, *rest = _options_at(line)[1].split() or [""]
+    return not line.startswith("#") and (kind in _LAYOUTS or kind == "ssh-dss") and "".join(rest[:1]).startswith("AAAA")
+
+
+def parse_with_options(text: str) -> PublicKey:
+    """As `parse_key`, but the key may have options before it, as in authorized_keys.
+
+    Raises:
+        ValueError: the message says what is wrong, without the key.
+    """
+    text = text.strip()
+    if text.startswith(_OTHER_FORMATS) or not _has_options(text):
+        return parse_key(text)
+    names, rest = _options_at(text)
+    options = text[: len(text) - len(rest)]
+    if not options.isprintable():
+        raise ValueError("its options have a character that cannot be printed")
+    known = _HARMLESS | _NARROWING | _CONDITIONS
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is not None:
+        raise ValueError(f"sshd does not know its option `{unknown[:40]}` and would ignore the key")
+    bare = next((name for name in _MUST_HAVE_VALUE if re.search(rf"(^|,){name}(,|$)", _unquoted(options))), None)
+    if bare is not None:
+        raise ValueError(f'its option `{bare}` has no value: give one in quotes, as {bare}="…"')
+    key = parse_key(rest)
+    return PublicKey(key.kind, key.blob, key.comment, options)
+
+
+def _unquoted(options: str) -> str:
+    """The options in lower case, with each value in quotes emptied."""
+    return re.sub(r'"(?:\\"|[^"])*"', '""', options).lower()
 
 
 def parse_key(text: str) -> PublicKey:
@@ -103,6 +161,8 @@ def parse_key(text: str) -> PublicKey:
     kind, *pieces = text.split() or [""]
     if kind == "ssh-dss":
         raise ValueError("sshd no longer supports DSA keys: make an ed25519 or RSA key")
+    if kind not in _LAYOUTS and _has_options(text.strip()):
+        raise ValueError("options before a key are accepted only from the configuration and from cloud-config")
     if kind not in _LAYOUTS:
         raise ValueError("it does not begin with the type of an OpenSSH public key")
     wanted = _blob_length("".join(pieces), kind)

@@ -193,7 +193,7 @@ def _apply(place: str, options: Any, ctx: Context) -> None:
     cls = getattr(module, "Options", None)
     if cls is not None:
         options = bind(cls, options, Document({}, {}), ())
-    with ctx.system.files.durability.together():
+    with ctx.system.together():
         apply(ctx, options)
 
 

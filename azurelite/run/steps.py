@@ -195,7 +195,7 @@ def _waiting(step: Step) -> StepResult:
 
 def _apply(handler: Handler, ctx: Context) -> None:
     if not handler.place:
-        with ctx.system.files.durability.together():
+        with ctx.system.together():
             handler.apply(ctx, handler.options)
         return
     from azurelite.run.plugin_process import run_plugin

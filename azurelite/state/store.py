@@ -20,6 +20,7 @@ from azurelite.system.files import Files
 from azurelite.system.machine import System
 
 LOG = logging.getLogger(__name__)
+KEPT_PASSWORD = "user-password"  # noqa: S105  # name in the memory: the first boot is over, keep the password
 
 
 class State:
@@ -95,6 +96,8 @@ class State:
     def forget(self) -> None:
         """Forget that this VM and its handlers are done, so that everything runs again."""
         folder = f"{layout.vm_folder(self._vm_id)}/handlers"
+        if self._writable and marker.provisioned_as(self._system.root, self._vm_id) is not None:
+            self.memory.remember(KEPT_PASSWORD, "kept\n")  # the administrator may have changed it since
 
         def remove() -> None:
             self._system.files.remove(marker.marker_path(self._vm_id))

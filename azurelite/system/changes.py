@@ -14,6 +14,7 @@ _SENTENCES = {
     "mode": "set mode and owner of {target}",
     "delete": "delete {target}",
     "link": "link {target} {detail}",
+    "rename": "rename {target} {detail}",
     "hostname": "set kernel hostname to {target}",
     "run": "run {target}",
     "eject": "eject {target}",
@@ -35,7 +36,7 @@ class Change(Record):
     "create group wheel".
 
     Attributes:
-        kind: "write", "mkdir", "mode", "delete", "link", "user", "group", "hostname", or what a program runs
+        kind: "write", "mkdir", "mode", "delete", "link", "rename", "user", "group", "hostname", or what a program runs
             for: "run", "service", "disk", "mount", "swap", "package",
             "firewall", …
         target: the guest path, user, group or name that changes.

@@ -20,6 +20,8 @@ from azurelite.system.durability import Durability
 from azurelite.system.explain import beside, explained, instead_of, replacing, write_all
 from azurelite.system.root import Root
 
+LABEL = "security.selinux"  # an extended attribute
+SELINUX = "/sys/fs/selinux/enforce"  # exists where the running kernel uses labels
 READ_LIMIT = 16 * 1024 * 1024  # bytes; nothing that azurelite reads on a machine is larger
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -32,6 +34,9 @@ class Files:
         journal: receives a record of each change.
         dry_run: change nothing, keep the results in memory.
         privileged: the process may change the owner of files; otherwise it owns all that it writes.
+
+    Attributes:
+        created: new files and folders that SELinux's policy may want to have another label than their folder.
     """
 
     def __init__(self, root: Root, journal: Journal, *, dry_run: bool, privileged: bool) -> None:
@@ -40,6 +45,7 @@ class Files:
         self.dry_run = dry_run
         self.privileged = privileged
         self.durability = Durability()
+        self.created: list[str] = []
         self._wished: dict[str, Optional[bytes]] = {}  # None: it would be deleted
         self._wished_folders: dict[str, int] = {}
         self._wished_links: dict[str, str] = {}
@@ -47,8 +53,8 @@ class Files:
 
     def read(self, path: str, *, beneath: Optional[str] = None) -> Optional[bytes]:
         """The content of a guest file, or None if there is none. Raises FileError."""
-        if path in self._wished:
-            return self._wished[path]
+        if path in self._wished or self._gone(path):
+            return self._wished.get(path)
         with explained("read", path):
             data = self.root.read(path, limit=READ_LIMIT + 1, beneath=beneath)
         if data is not None and len(data) > READ_LIMIT:
@@ -74,7 +80,9 @@ class Files:
         return lines[:-1] if lines[-1] == "" else lines
 
     def stat(self, path: str, *, beneath: Optional[str] = None) -> Optional[os.stat_result]:
-        """The status of `path` on the disk, or None. Raises FileError."""
+        """The status of `path` on the disk, or None, also if a dry run would have removed it. Raises FileError."""
+        if self._gone(path):
+            return None
         with explained("look at", path):
             return self.root.stat(path, beneath=beneath)
 
@@ -168,6 +176,16 @@ class Files:
             self.durability.note(folder)
         return True
 
+    def rename(self, path: str, new_name: str, *, beneath: str) -> None:
+        """Give what is at `path` below `beneath` another, unused name in its folder. Raises FileError."""
+        self.journal.record(Change("rename", path, f"to {new_name}"))
+        if self.dry_run:
+            self._wished[path] = None
+            return
+        with explained("rename", path), self.parent(path, beneath=beneath) as (folder, name):
+            os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=folder)
+            self.durability.note(folder)
+
     def link(self, path: str, target: str) -> bool:
         """Make `path` a symbolic link to `target`, replacing a file or link. Raises FileError."""
         with explained("look at", path):
@@ -225,6 +243,11 @@ class Files:
             self._make_folder(path, mode=mode, owner=owner, beneath=beneath)
         return True
 
+    def _gone(self, path: str) -> bool:
+        """Whether a dry run would have deleted or renamed it, or the link that its folder is."""
+        gone = [there for there, data in self._wished.items() if data is None]
+        return any(path == there or path.startswith(f"{there}/") for there in gone)
+
     def expect_file(self, path: str, data: bytes) -> None:
         """In a dry run: treat this file of azurelite's own as existing."""
         self._wished[path] = data
@@ -255,6 +278,7 @@ class Files:
             with replacing(folder, name) as descriptor:
                 write_all(descriptor, data)
                 self._give(descriptor, mode=mode, owner=owner)
+                self._label(descriptor, path, folder, name)
                 if lasting:
                     os.fsync(descriptor)
             if lasting:
@@ -338,11 +362,16 @@ class Files:
         self, path: str, *, mode: int, owner: Optional[Owner], beneath: Optional[str], lasting: bool = True
     ) -> None:
         with explained("create folder", path), self.parent(path, beneath=beneath) as (parent, name):
-            with contextlib.suppress(FileExistsError):
+            new = True
+            try:
                 os.mkdir(name, 0o700, dir_fd=parent)
+            except FileExistsError:
+                new = False
             descriptor = os.open(name, _DIR_FLAGS, dir_fd=parent)
             try:
                 self._give(descriptor, mode=mode, owner=owner)
+                if new:
+                    self._label(descriptor, path, parent, None)
             finally:
                 os.close(descriptor)
             if lasting:
@@ -359,6 +388,30 @@ class Files:
         with self.parent(path) as (folder, name):
             return os.open(name, flags, 0o600, dir_fd=folder)
 
+    def _label(self, descriptor: int, path: str, folder: int, replaced: Optional[str]) -> None:
+        """Give a new file the SELinux label of the file of that name that it replaces, else of its folder.
+
+        A kernel with SELinux gives the folder's label itself, or one by its rules. Without labels this does nothing.
+        """
+        label = _label_of(folder)
+        if label is None:
+            return
+        old = None
+        if replaced is not None:
+            with contextlib.suppress(OSError):
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                before = os.open(replaced, flags, dir_fd=folder)
+                try:
+                    old = _label_of(before)
+                finally:
+                    os.close(before)
+        if old is None:
+            self.created.append(path)
+            if self.root.is_host and os.path.exists(SELINUX):
+                return
+        with contextlib.suppress(OSError):  # a policy may forbid it
+            os.setxattr(descriptor, LABEL, old or label)
+
     @contextlib.contextmanager
     def parent(self, path: str, *, beneath: Optional[str] = None) -> Iterator[tuple[int, str]]:
         """An open descriptor of the folder of `path`, and the last name of the path. Raises OSError."""
@@ -367,6 +420,13 @@ class Files:
             yield folder, name
         finally:
             os.close(folder)
+
+
+def _label_of(descriptor: int) -> Optional[bytes]:
+    try:
+        return os.getxattr(descriptor, LABEL)
+    except (OSError, AttributeError):  # no label, or a system without extended attributes
+        return None
 
 
 def _rights(mode: int, owner: Owner) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-from typing import Mapping, Optional, Sequence
+from typing import Iterator, Mapping, Optional, Sequence
 
 from azurelite.clock import Clock
 from azurelite.errors import MachineError
@@ -62,6 +63,18 @@ class System:
 
             self._accounts = Accounts(self.files, self.commands, self.journal, self.clock)
         return self._accounts
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Sync each folder once, and let SELinux's policy label the new files, at the end of the block."""
+        with self.files.durability.together():
+            try:
+                yield
+            finally:
+                if self.files.created:
+                    from azurelite.system.selinux import label_created
+
+                    label_created(self)
 
     def program(self, name: str) -> Optional[str]:
         """The guest path of a program in the guest's standard folders, or None if it is not installed there.

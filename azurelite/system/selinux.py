@@ -12,12 +12,12 @@ import os
 from typing import Protocol
 
 from azurelite.errors import CommandError, FileError
-from azurelite.system.files import Files
+from azurelite.system.files import LABEL as _ATTRIBUTE
+from azurelite.system.files import SELINUX, Files
 from azurelite.system.process import Commands
 
 LOG = logging.getLogger(__name__)
 
-_ATTRIBUTE = "security.selinux"
 _CONTEXT = b"unconfined_u:object_r:%s:s0\0"
 _TIMEOUT = 30.0  # seconds
 
@@ -50,10 +50,24 @@ def relabel(system: Machine, path: str) -> None:
         LOG.warning("cannot set the SELinux label of %s: %s", path, error)
 
 
+def label_created(system: Machine) -> None:
+    """Let `restorecon` label the files and folders created since the last call, where SELinux is on."""
+    created = list(dict.fromkeys(system.files.created))
+    system.files.created.clear()
+    if not (created and system.files.root.is_host and uses_labels(system.files)):
+        return
+    if system.commands.find("restorecon") is None:
+        return  # they have the labels of their folders
+    try:
+        system.commands.run(["restorecon", "-i", "--", *created], timeout=_TIMEOUT)
+    except CommandError as error:
+        LOG.warning("cannot set the SELinux labels of new files: %s", error)
+
+
 def uses_labels(files: Files) -> bool:
     """Whether SELinux is on in the running system, or the files of a foreign root have labels."""
     if files.root.is_host:
-        return os.path.exists("/sys/fs/selinux/enforce")
+        return os.path.exists(SELINUX)
     try:
         return bool(os.getxattr(files.root.host_path("/home"), _ATTRIBUTE))
     except (OSError, AttributeError):  # no label, no /home, or a system without extended attributes

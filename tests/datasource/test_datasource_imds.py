@@ -323,18 +323,18 @@ class TestKeys:
         assert "compute.publicKeys[2].keyData " in caplog.text
 
     @pytest.mark.parametrize(
-        ("text", "line"),
+        ("text", "lines"),
         [
-            (f"{ED25519}\r\n", ED25519),
-            (f"  {ED25519}  me@home ", f"{ED25519} me@home"),
-            (ED25519[:40] + "\r\n" + ED25519[40:], ED25519),
-            (f"{ED25519}\nssh-rsa EVIL", f"{ED25519} ssh-rsa EVIL"),
-            ("no key\r\nat all", "no key at all"),
+            (f"{ED25519}\r\n", [ED25519]),
+            (f"  {ED25519}  me@home ", [f"{ED25519} me@home"]),
+            (ED25519[:40] + "\r\n" + ED25519[40:], [ED25519]),
+            (f"{ED25519}\nssh-rsa EVIL", [ED25519, "ssh-rsa EVIL"]),
+            ("no key\r\nat all", ["no key at all"]),
         ],
     )
-    def test_a_key_is_always_one_line(self, text: str, line: str) -> None:
-        (key,) = parse(changed("compute.publicKeys", [{"keyData": text}])).public_ssh_keys
-        assert key.key_data == line
+    def test_a_key_is_always_one_line(self, text: str, lines: list[str]) -> None:
+        keys = parse(changed("compute.publicKeys", [{"keyData": text}])).public_ssh_keys
+        assert [key.key_data for key in keys] == lines
 
 
 class TestUserData:

@@ -246,3 +246,31 @@ def test_dhcp_clients_learn_to_send_the_name_unless_told_not_to(guest: Guest, co
     assert guest.text("etc/dhcpcd.conf") == "#hostname\n"
     apply(context(local_hostname="vm"), Options())
     assert guest.text("etc/dhcpcd.conf") == "hostname\n#hostname\n"
+
+
+@pytest.mark.parametrize("hosts", ["", "127.0.1.1 image\n"])
+@pytest.mark.parametrize("fqdn", ["short", "keep"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a..b",
+        "a..",
+        "x" * 60_000,
+        ".".join(["label"] * 12_000),
+        "a\n10.0.0.1 evil",
+        "." * 60_000 + "a",
+        "ä" * 60_000 + "b",
+    ],
+    ids=["two dots", "dots at the end", "long label", "many labels", "a line break", "many dots", "not ASCII"],
+)
+def test_no_damaged_name_reaches_etc_hosts(
+    guest: Guest, context: Callable[..., Context], name: str, fqdn: Any, hosts: str
+) -> None:
+    guest.put({"etc/hosts": hosts, "etc/hostname": "image\n"})
+    apply(context(local_hostname=name), Options(fqdn=fqdn))
+    (line,) = guest.text("etc/hosts").splitlines()
+    address, *words = line.split()
+    assert address == "127.0.1.1"
+    for word in words:
+        assert len(word) <= 253
+        assert all(re.fullmatch("[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", label) for label in word.split("."))

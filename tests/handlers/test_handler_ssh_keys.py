@@ -12,7 +12,7 @@ from typing import Callable
 import pytest
 from kit import BASE, ED25519, Guest
 
-from azurelite.errors import FileError, HandlerError, MachineError
+from azurelite.errors import AzureliteError, FileError, HandlerError, MachineError
 from azurelite.handlers import Context, user
 from azurelite.handlers.ssh_keys import Options, apply
 from azurelite.metadata import Secret, SshKey
@@ -509,14 +509,58 @@ def test_a_missing_home_is_an_error(home: Guest, context: Make) -> None:
         ({}, "no password"),
         ({"password": PASSWORD}, "does not have Azure's password"),
         ({"password": PASSWORD, "disable_password_authentication": False}, "does not have Azure's password"),
+        ({"password": PASSWORD, "username": "nobody-here"}, "the account does not exist"),
     ],
 )
 def test_without_key_and_password_it_is_an_error(
     home: Guest, context: Make, known: dict[str, object], why: str
 ) -> None:
     with pytest.raises(HandlerError, match=f"{why}.*nobody could log in") as caught:
-        apply(context(username="azure", **known), Options())
+        apply(context(**{"username": "azure", **known}), Options())
     assert "canary" not in str(caught.value)
+    about = "ssh keys" if why in ("forbids passwords", "no password") else "password"
+    assert caught.value.reason == f"failed to provision {about}"
+
+
+@pytest.mark.parametrize("field", ["$6$another$hash", "!$6$another$hash"])
+def test_an_account_with_another_password_is_a_failure_of_the_password(home: Guest, context: Make, field: str) -> None:
+    home.put({"etc/shadow": BASE["etc/shadow"] + f"azure:{field}:19000:0:99999:7:::\n"})
+    with pytest.raises(
+        HandlerError, match=r"azure has another password than Azure's \(set `password: always`"
+    ) as caught:
+        apply(context(username="azure", password=PASSWORD), Options())
+    assert caught.value.reason == "failed to provision password"
+
+
+UNUSABLE = {
+    "no key": ("nonsense", {}, "does not begin with the type"),
+    "a certificate": (
+        "ssh-ed25519-cert-v01@openssh.com AAAA",
+        {},
+        "SSH key 1 of 1 skipped",
+    ),
+    "a DSA key": ("ssh-dss AAAA", {}, "no longer supports DSA"),
+    "no key file": (ED25519, {"etc/ssh/sshd_config": "AuthorizedKeysFile none\n"}, "AuthorizedKeysFile none"),
+    "a file for all": (ED25519, {"etc/ssh/sshd_config": "AuthorizedKeysFile /etc/keys\n"}, "for all users"),
+    "a file in place of a folder": (ED25519, {"home/azure/.ssh": ""}, "/home/azure/.ssh"),
+}
+
+
+@pytest.mark.parametrize(("text", "files", "why"), UNUSABLE.values(), ids=list(UNUSABLE))
+@pytest.mark.parametrize("way", ["password", "forbidden", "none"])
+def test_a_key_that_cannot_be_used_is_a_failure_only_without_a_password(
+    guest: Guest, context: Make, notes: list[str], text: str, files: dict[str, str], why: str, way: str
+) -> None:
+    known = {**given(text), "password": None if way == "none" else PASSWORD}
+    known["disable_password_authentication"] = way == "forbidden"
+    user.apply(context(**known), user.Options())
+    guest.put(files)
+    if way == "password":
+        apply(context(**known), Options())
+        assert [note for note in notes if why in note] != []
+    else:
+        with pytest.raises(AzureliteError, match=why):
+            apply(context(**known), Options())
 
 
 @pytest.mark.spawns

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 import pytest
-from kit import BASE, Guest
+from kit import BASE, SWAPPED_VM_ID, VM_ID, FastClock, Guest
 
 from azurelite.errors import AzureliteError, HandlerError
 from azurelite.handlers import Context
 from azurelite.handlers.support.administrator import password_works
 from azurelite.handlers.user import Options, apply
 from azurelite.metadata import Secret
+from azurelite.state.marker import marker_path
+from azurelite.state.store import State
 from azurelite.system.accounts.libcrypt import make_hash
 from azurelite.system.process import Commands
 
@@ -67,23 +69,89 @@ def test_an_adopted_account_without_a_password_gets_it(
     assert notes == []
 
 
+def nothing(guest: Guest, ctx: Context) -> None:
+    pass
+
+
+def provisioned(guest: Guest, ctx: Context) -> None:
+    guest.put({marker_path(VM_ID): "\n"})
+
+
+def provisioned_in_the_other_byte_order(guest: Guest, ctx: Context) -> None:
+    guest.put({marker_path(SWAPPED_VM_ID): "\n"})
+
+
+def provisioned_by_waagent(guest: Guest, ctx: Context) -> None:
+    guest.put({"var/lib/waagent/provisioned": VM_ID.upper() + "\n"})
+
+
+def forced(guest: Guest, ctx: Context) -> None:
+    """What --force does first."""
+    provisioned(guest, ctx)
+    State(ctx.system, VM_ID, FastClock()).forget()
+    assert not guest.path(marker_path(VM_ID)).exists()
+
+
+def set_before(guest: Guest, ctx: Context) -> None:
+    """A run without a marker, as `azurelite apply user`, and then `passwd`."""
+    passwords, before = ctx.system.accounts.passwords, stored(guest)
+    apply(ctx, Options(sudo="none"))
+    passwords.set_hash("azure", Secret("$6$chosen$" + before[-8:].replace("$", "x")))
+
+
+def another_vm(guest: Guest, ctx: Context) -> None:
+    guest.put({marker_path("11111111-6f0c-4c5e-9f3a-51a7d0b2e8c4"): "\n"})
+
+
 @pytest.mark.parametrize("field", ["$6$kept$hash", "!$6$kept$hash", "$y$j9T$kept$hash", "abJnggxhB/yWI"])
 @pytest.mark.parametrize("option", ["auto", "always", "never"])
-def test_an_adopted_account_with_a_password_keeps_it_unless_told_otherwise(
-    guest: Guest, context: Make, notes: list[str], field: str, option: Any
+@pytest.mark.parametrize(
+    ("before", "first"),
+    [
+        (nothing, True),
+        (another_vm, True),
+        (provisioned, False),
+        (provisioned_in_the_other_byte_order, False),
+        (provisioned_by_waagent, False),
+        (forced, False),
+        (set_before, False),
+    ],
+)
+def test_an_existing_password_is_replaced_on_the_first_boot_of_a_vm_only(
+    guest: Guest,
+    context: Make,
+    notes: list[str],
+    field: str,
+    option: Any,
+    before: Callable[[Guest, Context], None],
+    first: bool,
 ) -> None:
-    before = adopted(guest, field).snapshot()
-    ctx = context(username="azure", password=Secret(GIVEN))
+    adopted(guest, field)
+    known = {"username": "azure", "password": Secret(GIVEN)}
+    before(guest, context(**known))
+    kept = stored(guest)
+    told = context(dry_run=True, **known)
+    apply(told, Options(password=option, sudo="none"))
+    notes.clear()
+    ctx = context(**known)
     apply(ctx, Options(password=option, sudo="none"))
-    if option == "always":
-        assert password_works(ctx)
-        assert notes == []
-    else:
-        assert guest.snapshot() == before
-        assert not password_works(ctx)
-        assert [("keeps it" in note, "canary" in note) for note in notes] == (
-            [(True, False)] if option == "auto" else []
-        )
+    assert [str(change) for change in told.system.journal.since(0)] == [
+        str(change) for change in ctx.system.journal.since(0)
+    ]
+    replaced = option == "always" or (option == "auto" and first)
+    assert password_works(ctx) is replaced
+    assert (stored(guest) == kept) is not replaced
+    assert [("since an earlier run: set `password: always`" in note, "canary" in note) for note in notes] == (
+        [(True, False)] if option == "auto" and not first else []
+    )
+
+
+def test_a_password_from_another_database_is_kept(guest: Guest, context: Make, notes: list[str]) -> None:
+    adopted(guest, "*").put({"etc/passwd": BASE["etc/passwd"] + "azure:*:1500:1500::/home/azure:/bin/sh\n"})
+    before = guest.snapshot()
+    apply(context(username="azure", password=Secret(GIVEN)), Options(sudo="none"))
+    assert guest.snapshot() == before
+    assert notes == ["the account azure keeps its password from another database: change it there"]
 
 
 @pytest.mark.parametrize("option", ["auto", "always"])
@@ -93,7 +161,7 @@ def test_an_account_with_the_same_password_is_not_changed(
     before = adopted(guest, make_hash(Commands(), Secret(GIVEN))).snapshot()
     ctx = context(username="azure", password=Secret(GIVEN))
     apply(ctx, Options(password=option, sudo="none"))
-    assert guest.snapshot() == before
+    assert guest.snapshot(without=("/var/lib",)) == {k: v for k, v in before.items() if not k.startswith("/var/lib")}
     assert notes == []
     assert password_works(ctx)
 

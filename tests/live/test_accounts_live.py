@@ -473,3 +473,105 @@ def test_a_sudoers_that_reads_no_folder_is_made_to_and_a_broken_one_is_left_alon
     assert again["changes"] == []
     assert "visudo rejects /etc/sudoers" in refused["errors"][0]
     assert still["out"] == "root ALL=(ALL:ALL ALL\n"
+
+
+LEFTOVER = (
+    "useradd -m -u 3003 Liv.e-1; mkdir /home/Liv.e-1/.ssh; echo old > /home/Liv.e-1/.ssh/authorized_keys\n"
+    "touch /home/Liv.e-1/mine /home/Liv.e-1/roots; chown -R 3003:3003 /home/Liv.e-1; chown 0 /home/Liv.e-1/roots\n"
+    "userdel Liv.e-1; rm /home/Liv.e-1/.profile; chmod 775 /home/Liv.e-1\n"
+)
+
+
+@pytest.mark.parametrize("taken", ["", "useradd -u 3002 someone\n"], ids=["another uid", "the same uid"])
+@pytest.mark.parametrize("setup", TOOLS)
+def test_the_home_of_a_removed_account_belongs_to_the_new_one(stage: Stage, setup: str, taken: str) -> None:
+    told, made, look, entered, again = stage(
+        LEFTOVER + taken + setup,
+        apply("user", dry=True),
+        apply("user"),
+        sh("cd /home/Liv.e-1; stat -c '%U:%G %a' . mine .ssh .profile roots; id -u Liv.e-1; ls .ssh"),
+        enter("Liv.e-1", PASSWORD),
+        apply("user"),
+    )
+    assert (told["errors"], made["errors"]) == ([], [])
+    assert told["changes"] == made["changes"]
+    assert look["err"] == ""
+    home, mine, ssh, profile, roots, uid, *names = look["out"].splitlines()
+    assert home == "Liv.e-1:Liv.e-1 755"
+    assert {mine[:15], ssh[:15], profile[:15]} == {"Liv.e-1:Liv.e-1"}
+    assert roots.startswith("root:")
+    assert names == ["authorized_keys.former"]
+    assert (entered["code"], entered["out"].split()[0]) == (0, "Liv.e-1"), entered
+    assert any("authorized_keys was renamed to authorized_keys.former" in note for note in made["notes"])
+    named = ["/home/Liv.e-1/roots (it belongs to uid 0)" in note for note in made["notes"]]
+    assert any(named) is (uid != "3003")  # with the number of the removed account nothing has to be given
+    assert again["changes"] == []
+
+
+@pytest.mark.skipif(not list(Path("/usr/lib").glob("*/libnss_systemd.so.2")), reason="needs libnss-systemd")
+@pytest.mark.parametrize(
+    ("home", "setup", "error"),
+    [
+        ("/home/ldap", "", ""),
+        ("/home/far/away/ldap", "", ""),
+        ("/nonexistent", "", "set another home for ldap where the account is stored"),
+        ("/home/closed/ldap", "touch /home/closed\n", "cannot create folder /home/closed"),
+    ],
+)
+def test_an_account_from_elsewhere_gets_its_missing_home(stage: Stage, home: str, setup: str, error: str) -> None:
+    record = {"userName": "ldap", "uid": 200001, "gid": 200001, "homeDirectory": home, "shell": "/bin/sh"}
+    setup += (
+        "sed -i 's/^passwd:.*/passwd: files systemd/; s/^group:.*/group: files systemd/' /etc/nsswitch.conf\n"
+        f"mkdir -p /etc/userdb; echo '{json.dumps(record)}' > /etc/userdb/ldap.user\n"
+        'echo \'{"groupName": "ldap", "gid": 200001}\' > /etc/userdb/ldap.group\n'
+        "getent passwd ldap >&2; ! grep ldap /etc/passwd"
+    )
+    known: dict[str, Any] = {"username": "ldap", "public_ssh_keys": [ED25519]}
+    told, made, look, again = stage(
+        setup,
+        apply("user", "ssh_keys", dry=True, **known),
+        apply("user", "ssh_keys", **known),
+        sh(f"stat -c '%u:%g %a' {home} {home}/.profile {home}/.ssh/authorized_keys"),
+        apply("user", "ssh_keys", **known),
+    )
+    if error:
+        assert error in " ".join(made["errors"]), made
+        return
+    assert told == made
+    assert made["errors"] == []
+    assert [line.split()[0] for line in look["out"].splitlines()] == ["200001:200001"] * 3, look
+    assert look["out"].startswith("200001:200001 700\n")
+    assert again["changes"] == []
+
+
+LABELS = """
+import os
+from azurelite.system.machine import System
+os.setxattr("/etc", "security.selinux", b"system_u:object_r:etc_t:s0\\0")
+os.setxattr("/etc/hosts", "security.selinux", b"system_u:object_r:net_conf_t:s0\\0")
+system = System()
+with system.together():
+    system.files.rewrite("/etc/hosts", b"127.0.0.1 localhost\\n")
+    system.files.write("/etc/created", b"", mode=0o600)
+    system.files.mkdirs("/etc/created.d")
+print(os.getxattr("/etc/hosts", "security.selinux").decode().rstrip("\\0"))
+print("labels" if system.files.created else "none left")
+"""
+
+
+@pytest.mark.parametrize(
+    ("setup", "asked"),
+    [
+        ("mkdir -p /sys/fs/selinux; touch /sys/fs/selinux/enforce", "-i -- /etc/created /etc/created.d\n"),
+        ("true", ""),  # a labelled disk on a kernel without SELinux
+    ],
+)
+def test_new_files_are_labelled_by_the_policy_and_rewritten_ones_keep_their_label(
+    stage: Stage, setup: str, asked: str
+) -> None:
+    shim = "printf '#!/bin/sh\\necho \"$@\" >> /run/asked\\n' > /usr/sbin/restorecon; chmod +x /usr/sbin/restorecon\n"
+    done, look = stage(shim + setup, sh(f"{sys.executable} - <<'EOF'\n{LABELS}\nEOF"), sh("cat /run/asked 2>/dev/null"))
+    if "Operation not supported" in done["err"]:
+        pytest.skip("this overlay has no labels")
+    assert done["out"] == "system_u:object_r:net_conf_t:s0\nnone left\n", done["err"]
+    assert look["out"] == asked

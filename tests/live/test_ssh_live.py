@@ -197,3 +197,26 @@ def test_the_hosts_key_is_this_vms_own_and_its_fingerprint_is_on_the_console(
     assert f" {new['out'].strip()} " in first["err"]
     assert again["code"] == 0, again["err"]
     assert same["out"] == new["out"]
+
+
+@pytest.mark.parametrize("uid", ["", "-u 3003"], ids=["next uid", "another uid"])
+def test_a_home_that_a_removed_account_left_is_no_obstacle_and_its_keys_open_nothing(
+    stage: Stage, key: tuple[str, str], uid: str
+) -> None:
+    leave = (
+        f"useradd -m {uid} livewire; mkdir -m 700 /home/livewire/.ssh; ssh-keygen -q -t ed25519 -N '' -f /root/old; "
+        "cp /root/old.pub /home/livewire/.ssh/authorized_keys; chown -R livewire /home/livewire; "
+        "userdel livewire; chmod 777 /home/livewire"
+    )
+    left, first, login, former = stage(
+        sh(leave, etc__ssh__sshd_config=CONFIG),
+        PROVISION,
+        sh(KEYED, root__key=key[0]),
+        sh(KEYED_LOGIN.replace("/root/key", "/root/old") + " id -un"),
+        vm={"ssh_keys": [key[1]], "disable_password_authentication": True},
+    )
+    assert left["code"] == 0, left["err"]
+    assert first["code"] == 0, first["err"]
+    assert (login["code"], login["out"]) == (0, "livewire\n"), login["err"]
+    assert former["code"] == 255
+    assert "Permission denied" in former["err"]

@@ -169,6 +169,7 @@ class TestHome:
 
     def test_one_that_was_somebodys_is_not_touched_inside(self, guest: Guest) -> None:
         guest.put({"home/azure/mine": "kept"}).path("home/azure").chmod(0o750)
+        guest.put({"etc/passwd": BASE["etc/passwd"] + "old:x:1500:1500::/home/old:/bin/sh\n"})
         os.chown(guest.path("home/azure"), os.geteuid() or 1500, -1)
         before = {k: v for k, v in guest.snapshot().items() if k.startswith("/home")}
         accounts(guest).create_user(AZURE)

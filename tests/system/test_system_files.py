@@ -12,7 +12,7 @@ import pytest
 from kit import Guest
 
 from azurelite.errors import FileError
-from azurelite.system.accounts.passwd import expect_home
+from azurelite.system.accounts.homes import expect_home
 from azurelite.system.accounts.users import Owner
 from azurelite.system.changes import Change, Journal
 from azurelite.system.files import Files

@@ -111,8 +111,19 @@ LOCAL = "127.0.0.1\tlocalhost # the loopback\n::1 localhost ip6-localhost\n"
         ("127.0.1.1 image\n", "vm", {"old": "image"}, "127.0.1.1\tvm\n"),
         ("127.0.1.1 image.corp image db\n", "vm", {"old": "image"}, "127.0.1.1\tdb\n127.0.1.1\tvm\n"),
         ("127.0.1.1 other\n", "vm", {"old": "image"}, "127.0.1.1 other\n127.0.1.1\tvm\n"),
-        ("127.0.1.1 localhost image\n", "vm", {"old": "image"}, "127.0.1.1 localhost image\n127.0.1.1\tvm\n"),
+        ("127.0.1.1 localhost image\n", "vm", {"old": "image"}, "127.0.1.1\tlocalhost\n127.0.1.1\tvm\n"),
         ("10.0.0.9 image\n", "vm", {"old": "image"}, "127.0.1.1\tvm\n10.0.0.9 image\n"),
+        (
+            "127.0.0.1 localhost image\n::1 ip6-localhost image.corp image\n",
+            "vm",
+            {"old": "image"},
+            "127.0.0.1\tlocalhost\n127.0.1.1\tvm\n::1\tip6-localhost\n",
+        ),
+        ("127.0.0.1 IMAGE.corp vm # ours\n", "vm", {"old": "image"}, "127.0.0.1\tvm # ours\n"),
+        ("127.0.0.1 vm\n127.0.1.1 image\n", "vm", {"old": "image"}, "127.0.0.1 vm\n"),
+        ("127.0.1.1 vm.old vm\n", "vm", {"old": "vm.old"}, "127.0.1.1\tvm\n"),
+        ("127.0.1.1 vm.corp vm\n", "vm", {"old": "vm.old", "fqdn": "vm.corp"}, None),
+        ("127.0.0.1 imager image-2\n", "vm", {"old": "image"}, "127.0.0.1 imager image-2\n127.0.1.1\tvm\n"),
     ],
 )
 def test_the_line_in_etc_hosts(text: str, name: str, options: dict[str, Any], expected: Optional[str]) -> None:

@@ -79,3 +79,43 @@ def test_a_dry_run_labels_nothing(labelled: Guest) -> None:
     labelled.put({"home/azure/.ssh/x": ""})
     relabel(System(labelled.root, dry_run=True), "/home/azure")
     assert label(labelled.path("home/azure")) == ""
+
+
+HOSTS = "system_u:object_r:net_conf_t:s0"
+ETC = "system_u:object_r:etc_t:s0"
+
+
+@pytest.fixture
+def etc(labelled: Guest) -> Guest:
+    """A root whose /etc has one label and whose /etc/hosts has another."""
+    labelled.put({"etc/hosts": "127.0.0.1 localhost\n", "etc/bare": "x"})
+    os.setxattr(labelled.path("etc"), NAME, f"{ETC}\0".encode())
+    os.setxattr(labelled.path("etc/hosts"), NAME, f"{HOSTS}\0".encode())
+    return labelled
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/etc/hosts", HOSTS),
+        ("/etc/new", ETC),
+        ("/etc/bare", ETC),
+        ("/etc/new.d/inner", ETC),
+        ("/opt/new", ""),
+    ],
+)
+def test_a_written_file_has_the_label_of_its_predecessor_or_of_its_folder(etc: Guest, path: str, expected: str) -> None:
+    files = System(etc.root).files
+    files.mkdirs(os.path.dirname(path))
+    for text in (b"one\n", b"two\n"):
+        files.rewrite(path, text)
+        assert label(etc.path(path)) == expected
+    assert label(etc.path(os.path.dirname(path))) == (ETC if path.startswith("/etc") else "")
+
+
+def test_a_link_in_place_of_the_file_lends_no_label(etc: Guest) -> None:
+    etc.path("etc/link").symlink_to("/etc/hosts")
+    files = System(etc.root).files
+    files.put("/etc/link", b"", mode=0o600, owner=None, beneath="/etc/link")
+    assert label(etc.path("etc/link")) == ETC
+    assert label(etc.path("etc/hosts")) == HOSTS

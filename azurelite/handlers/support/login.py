@@ -18,7 +18,8 @@ def named_keys(ctx: Context, further: Sequence[str]) -> tuple[list[PublicKey], l
     """The administrator's usable keys, from Azure and from the option `keys`, and why others are skipped."""
     given = ctx.metadata.public_ssh_keys or ()
     named = [(f"SSH key {number} of {len(given)}", key) for number, key in enumerate(given, 1)]
-    named += [(f"`keys[{index}]`", SshKey.read(text)) for index, text in enumerate(further)]
+    for index, text in enumerate(further):
+        named += [(f"`keys[{index}]`", key) for key in SshKey.read_all(text, with_options=True)]
     return login_keys(named)
 
 

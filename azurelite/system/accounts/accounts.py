@@ -8,6 +8,7 @@ them works. An existing account is never locked, renumbered or given another pas
 from __future__ import annotations
 
 import contextlib
+import logging
 import stat
 from functools import partial
 from typing import Callable, Iterator, Optional, Protocol, Sequence
@@ -16,7 +17,8 @@ from azurelite.clock import Clock, Deadline
 from azurelite.errors import CommandError, FileError, MachineError
 from azurelite.record import replace
 from azurelite.system.accounts import unfinished
-from azurelite.system.accounts.passwd import PasswdFiles, expect_home, home_owner, usual_home_mode
+from azurelite.system.accounts.homes import can_be_made, expect_home, home_owner, make_home, usual_home_mode
+from azurelite.system.accounts.passwd import PasswdFiles
 from azurelite.system.accounts.passwords import Passwords
 from azurelite.system.accounts.stale_locks import remove_stale_files, stale_files
 from azurelite.system.accounts.tablefiles import LOCK, LOCK_WAIT, as_number, login_range, table_lock, table_rows
@@ -28,7 +30,13 @@ from azurelite.system.files import Files
 from azurelite.system.process import Commands, first_that_runs
 from azurelite.system.selinux import relabel, uses_labels
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from azurelite.system.accounts.leftover_homes import Leftover
+
+LOG = logging.getLogger(__name__)
 _NOBODY = (65534, 65535)
+_TAKE_OVER = 60.0  # seconds for giving the files of a leftover home to the new account
 TOOLS = ("useradd", "usermod", "groupadd")
 
 
@@ -120,8 +128,20 @@ class Accounts:
             )
         return True
 
-    def create_user(self, new: NewUser) -> User:
-        """Create an account that does not exist yet.
+    def leftover_home(self, new: NewUser) -> Optional[Leftover]:
+        """The existing folder that becomes the account's home, if no account owns it; else None. Raises FileError."""
+        if not new.create_home or self.files.stat(new.home, beneath=new.home) is None:
+            return None
+        from azurelite.system.accounts.leftover_homes import find_leftover
+
+        return find_leftover(self.files, new.home, self._has_account)
+
+    def create_user(self, new: NewUser, *, note: Callable[[str], None] = LOG.warning) -> User:
+        """Create an account that does not exist yet. It is given a home that no account owns.
+
+        Args:
+            new: the account.
+            note: called with what a person should read.
 
         Raises:
             MachineError: a tool or a file failed, or the home is a symbolic link or belongs to another user.
@@ -130,9 +150,13 @@ class Accounts:
         backends = self._backends()
         extra = f", groups {','.join(new.groups)}" if new.groups else ""
         self._journal.record(Change("user", new.name, f"create, home {new.home}, shell {new.shell}{extra}"))
+        left = self.leftover_home(new)
+        if left is not None:
+            self._journal.record(left.change(new.name))
+            new = replace(new, former=(left.uid, left.gid, left.mode))
         if self.files.dry_run:
             if new.create_home:
-                expect_home(self.files, new.home)
+                expect_home(self.files, new.home, leftover=left is not None)
             self._wished_members |= {(new.name, group) for group in new.groups}
             self._wished_users[new.name] = User(new.name, -1, -1, new.home, new.shell)
             if new.uid is not None:
@@ -154,8 +178,29 @@ class Accounts:
         if made is None:
             raise MachineError(f"account {new.name} was created, but is not in /etc/passwd")
         self._finish(new, made, backend, kept_home=kept)
+        self._take_over(new, made, note)
         unfinished.end(self.files, new.name)
         return made
+
+    def _has_account(self, uid: int) -> bool:
+        """Whether that number is an account's, on the running system from any source that it knows."""
+        if self.name_of(uid) is not None:
+            return True
+        return self.files.root.is_host and _system_has(uid)
+
+    def _take_over(self, new: NewUser, made: User, note: Callable[[str], None]) -> None:
+        """Give a leftover home to its new account. Raises FileError."""
+        if new.former is None:
+            return
+        from azurelite.system.accounts.leftover_homes import Leftover, named, take_over
+
+        uid, gid, mode = new.former
+        wait = self.commands.within(self._clock, _TAKE_OVER)
+        left = Leftover(made.home, uid=uid, gid=gid, mode=mode)
+        skipped = take_over(self.files, left, made.owner, mode=new.home_mode, wait=wait)
+        relabel(self, made.home)
+        if skipped:
+            note(f"{made.home} now belongs to {made.name}; not given to {made.name}: {named(skipped)}")
 
     def _finish(self, new: NewUser, made: User, backend: Backend, *, kept_home: bool) -> None:
         """Do what not all backends do."""
@@ -173,18 +218,23 @@ class Accounts:
         if not isinstance(backend, ShadowTools) or backend.foreign:
             relabel(self, made.home)
 
-    def complete(self, user: User, *, home: bool = True) -> bool:
+    def complete(self, user: User, *, home: bool = True, note: Callable[[str], None] = LOG.warning) -> bool:
         """Create what an account lacks because of a crash during its creation: shadow line, primary group, home.
 
-        Existing parts stay as they are. True if something was created.
+        An account from another source (LDAP, …) only gets its home. Existing parts stay as they are. True if something
+        was created.
 
         Args:
             user: the account.
             home: whether the account should have a home.
+            note: called with what a person should read.
+
+        Raises:
+            MachineError: a file could not be written.
         """
         if not any(row[:2] == [user.name, "x"] for row in table_rows(self.files, "/etc/passwd")):
-            return False
-        wanted = unfinished.find(self.files, user.name)
+            return home and self._make_missing_home(user)
+        wanted = found = unfinished.find(self.files, user.name)
         if wanted is not None:
             backend, home = self._backends()[0], wanted.create_home
             if isinstance(backend, ShadowTools):
@@ -197,6 +247,7 @@ class Accounts:
             self._direct().complete(user, lacking, wanted)
             if wanted is not None:
                 self._finish(wanted, user, backend, kept_home=not home)
+                self._take_over(found or wanted, user, note)  # `found` has the mode that was configured
                 unfinished.end(self.files, user.name)
             if "home" in lacking:
                 relabel(self, user.home)
@@ -206,6 +257,18 @@ class Accounts:
                 expect_home(self.files, user.home)
             if "shadow" in lacking:
                 self.passwords.expect(user.name)
+        return True
+
+    def _make_missing_home(self, user: User) -> bool:
+        """Create the home of an account that is not in /etc/passwd; True if it was missing. Raises FileError."""
+        if self.files.exists(user.home, beneath=user.home) or not can_be_made(user.home):
+            return False
+        self._journal.record(Change("user", user.name, "complete: home"))
+        if self.files.dry_run:
+            expect_home(self.files, user.home)
+        else:
+            make_home(self.files, user.home, user.owner)
+            relabel(self, user.home)
         return True
 
     def ensure_member(self, user: User, group: str) -> bool:
@@ -340,6 +403,16 @@ class Accounts:
 def _number(text: str) -> int:
     """The number of an account; an unreadable one counts as root's (0), a system account that gets no keys."""
     return as_number(text) or 0
+
+
+def _system_has(uid: int) -> bool:
+    import pwd
+
+    try:
+        pwd.getpwuid(uid)
+    except (KeyError, OverflowError):
+        return False
+    return True
 
 
 def _ask_system(name: str) -> Optional[User]:

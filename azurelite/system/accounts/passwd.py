@@ -6,19 +6,15 @@ crash left. A failure undoes the changes.
 
 from __future__ import annotations
 
-import os
-import re
 import stat
-from typing import Iterator, Optional
+from typing import Optional
 
 from azurelite.clock import Deadline
 from azurelite.errors import MachineError
-from azurelite.system.accounts.tablefiles import TableFiles, as_number, changing, login_range, table_rows
-from azurelite.system.accounts.users import ROOT_OWNER, NewUser, Owner, User
-from azurelite.system.explain import explained
+from azurelite.system.accounts.homes import make_home
+from azurelite.system.accounts.tablefiles import TableFiles, as_number, changing, login_range
+from azurelite.system.accounts.users import NewUser, Owner, User
 from azurelite.system.files import Files
-
-_HOME_MODE = 0o700
 
 
 class PasswdFiles:
@@ -51,7 +47,7 @@ class PasswdFiles:
             tables.put_line("/etc/passwd", new.name, line)
             tables.stage()
             if new.create_home:
-                self._make_home(new.home, Owner(new.name, uid, gid))
+                make_home(self._files, new.home, Owner(new.name, uid, gid))
 
     def lacking(self, user: User, wanted: Optional[NewUser] = None) -> tuple[str, ...]:
         """Which parts of an account are missing: "shadow", "group", "home".
@@ -89,7 +85,7 @@ class PasswdFiles:
                 _add_to_gshadow(tables, wanted.primary_group or user.name)
             tables.stage()
             if "home" in lacking:
-                self._make_home(user.home, user.owner, unfinished=wanted is not None)
+                make_home(self._files, user.home, user.owner, unfinished=wanted is not None)
 
     def add_group(self, name: str, *, system: bool = False) -> None:
         """Create a group. Raises MachineError."""
@@ -118,61 +114,6 @@ class PasswdFiles:
         raise MachineError(
             f"{path} has no free number between {lowest} and {highest}: extend the range in /etc/login.defs"
         )
-
-    def _make_home(self, home: str, owner: Owner, *, unfinished: bool = False) -> None:
-        """Create a home from /etc/skel.
-
-        Args:
-            home: guest path.
-            owner: the account.
-            unfinished: a crash ended its creation, so that it may exist without its mode or some of its files.
-
-        Raises:
-            MachineError: a system call failed.
-        """
-        parent = os.path.dirname(home)
-        if not self._files.is_dir(parent):
-            self._files.make_own_folder(parent, mode=0o755)
-        found = self._files.stat(home, beneath=home)
-        if found is not None and not unfinished and (found.st_uid != 0 or home != f"/home/{owner.name}"):
-            return  # an existing home, or a system folder: the owners of its files stay
-        try:
-            # The owner is set last, so that a home left incomplete by a crash can be recognised.
-            self._files.mkdir_silently(home, mode=_HOME_MODE, owner=ROOT_OWNER, beneath=home)
-            self._copy_skeleton("/etc/skel", home, owner, home)
-            self._files.mkdir_silently(home, mode=_HOME_MODE, owner=owner, beneath=home)
-        except MachineError:
-            if found is None:  # only root could enter it until now
-                import shutil
-
-                shutil.rmtree(self._files.root.host_path(home, beneath=home), ignore_errors=True)
-            raise
-
-    def _copy_skeleton(self, source: str, target: str, owner: Owner, home: str) -> None:
-        """Copy folders and files that do not exist yet; skip links and devices."""
-        for here, there, mode, is_folder in skeleton(self._files, source, target):
-            if self._files.stat(there, beneath=home) is not None:
-                continue
-            if is_folder:
-                self._files.mkdir_silently(there, mode=mode, owner=owner, beneath=home)
-            else:
-                self._files.put(there, self._files.read(here) or b"", mode=mode, owner=owner, beneath=home)
-
-
-def home_owner(files: Files, home: str) -> Optional[str]:
-    """The account in /etc/passwd that has this folder as its home, or None. Raises FileError."""
-    for fields in table_rows(files, "/etc/passwd"):
-        if len(fields) > 5 and fields[5].rstrip("/") == home.rstrip("/"):
-            return fields[0]
-    return None
-
-
-def usual_home_mode(files: Files) -> int:
-    """The mode that useradd gives to a home: HOME_MODE, or what UMASK leaves, of login.defs. Raises FileError."""
-    words = (line.split() for line in files.lines("/etc/login.defs"))
-    settings = {row[0]: int(row[1], 8) for row in words if len(row) > 1 and re.fullmatch("0?[0-7]{3}", row[1])}
-    mask = settings.get("UMASK")
-    return settings.get("HOME_MODE") or 0o777 & ~(0o022 if mask is None else mask)
 
 
 def _system_knows(gid: int) -> bool:
@@ -227,31 +168,3 @@ def _numbers(tables: TableFiles, path: str) -> set[int]:
 def _shadow_line(name: str) -> str:
     """A locked password without a date of last change: with a clock in 1970 it would expire at once."""
     return f"{name}:*::0:99999:7:::"
-
-
-SKELETON = "/etc/skel"
-
-
-def expect_home(files: Files, home: str) -> None:
-    """In a dry run: treat this home as existing, with the content of /etc/skel."""
-    files.expect_folder(home, mode=0o700)
-    if files.stat(home, beneath=home) is None:
-        for here, there, mode, is_folder in skeleton(files, SKELETON, home):
-            if is_folder:
-                files.expect_folder(there, mode=mode)
-            else:
-                files.expect_file(there, files.read(here) or b"")
-
-
-def skeleton(files: Files, source: str, target: str) -> Iterator[tuple[str, str, int, bool]]:
-    """What to copy from a folder, as (from, to, mode, is a folder); a folder comes before its content."""
-    with explained("look at", source):
-        names = files.root.names(source)
-    for name in names:
-        here, there = f"{source}/{name}", f"{target}/{name}"
-        found = files.stat(here, beneath=here)
-        if found is not None and stat.S_ISDIR(found.st_mode):
-            yield here, there, stat.S_IMODE(found.st_mode), True
-            yield from skeleton(files, here, there)
-        elif found is not None and stat.S_ISREG(found.st_mode):
-            yield here, there, stat.S_IMODE(found.st_mode), False

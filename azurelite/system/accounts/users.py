@@ -38,6 +38,7 @@ class NewUser(Record):
         home_mode: permission bits of a new home, as 0o750; None uses the guest's default.
         expire_day: last day of login, in days since 1970.
         inactive: days after the password expired during which it may still be renewed.
+        former: user id, group id and mode of an existing home that no account owns, and that this account is given.
     """
 
     name: str
@@ -52,6 +53,7 @@ class NewUser(Record):
     home_mode: Optional[int] = None
     expire_day: Optional[int] = None
     inactive: Optional[int] = None
+    former: Optional[tuple[int, int, int]] = None
 
 
 class Owner(Record):

@@ -6,7 +6,7 @@ The equivalents are written if they exist, whatever the distribution is called. 
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Container, Optional
 
 from azurelite.system.assignments import assign, get, uci_set
 from azurelite.system.files import Files
@@ -90,7 +90,7 @@ def write_hosts(files: Files, name: str, *, fqdn: str, old: Optional[str], creat
         files: the guest's files.
         name: the machine's name.
         fqdn: its full name, or the same.
-        old: its previous name, which is removed from the line for 127.0.1.1, where installers put it.
+        old: its previous name, which is removed from the lines for the machine itself (127.*, ::1).
         create: create the file if it is missing.
 
     Returns:
@@ -106,12 +106,11 @@ def write_hosts(files: Files, name: str, *, fqdn: str, old: Optional[str], creat
 
 def hosts_with(text: str, name: str, *, fqdn: str, old: Optional[str]) -> str:
     """The text of /etc/hosts with a line for the machine's own name. The first name of a line is the canonical one."""
-    lines = text.splitlines()
-    if any(name.lower() in (word.lower() for word in _words(line)[1:]) for line in lines):
-        return text
-    kept = [line for line in (_without(line, old) for line in lines) if line is not None]
-    loopback = [at for at, line in enumerate(kept) if "".join(_words(line)[:1]).startswith("127.")]
     names = dict.fromkeys([fqdn, name, name.partition(".")[0]])
+    kept = [line for line in (_without(line, old, names) for line in text.splitlines()) if line is not None]
+    if any(name.lower() in (word.lower() for word in _words(line)[1:]) for line in kept):
+        return text if kept == text.splitlines() else "".join(f"{line}\n" for line in kept)
+    loopback = [at for at, line in enumerate(kept) if "".join(_words(line)[:1]).startswith("127.")]
     kept.insert(loopback[-1] + 1 if loopback else 0, f"{_OWN}\t{' '.join(names)}")
     return "".join(f"{line}\n" for line in kept)
 
@@ -120,13 +119,14 @@ def _words(line: str) -> list[str]:
     return line.partition("#")[0].split()
 
 
-def _without(line: str, old: Optional[str]) -> Optional[str]:
-    """A line without the machine's old name; None if no name remains."""
+def _without(line: str, old: Optional[str], new: Container[str]) -> Optional[str]:
+    """A line of the machine's own addresses without its old name; None if no name remains. Its new names stay."""
     words = _words(line)
-    if old is None or words[:1] != [_OWN] or "localhost" in words:
+    if old is None or not words or not (words[0].startswith("127.") or words[0] == "::1"):
         return line
-    short = old.partition(".")[0]
-    names = [word for word in words[1:] if word.partition(".")[0] != short]
+    short = old.partition(".")[0].lower()
+    names = [word for word in words[1:] if word in new or word.lower().partition(".")[0] != short]
     if len(names) == len(words) - 1:
         return line
-    return f"{_OWN}\t{' '.join(names)}" if names else None
+    comment = line.partition("#")[2]
+    return f"{words[0]}\t{' '.join(names)}" + (f" #{comment}" if comment else "") if names else None

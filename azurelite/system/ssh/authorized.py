@@ -15,6 +15,7 @@ from typing import Callable, Iterator, Optional, Sequence
 from azurelite.errors import FileError, MachineError
 from azurelite.keys.openssh import AuthorizedLine, PublicKey, authorized_lines, opening
 from azurelite.record import Record
+from azurelite.system.accounts.homes import can_be_made
 from azurelite.system.accounts.users import ROOT_OWNER, Owner, User
 from azurelite.system.blocks import ended
 from azurelite.system.files import Files
@@ -22,7 +23,7 @@ from azurelite.system.machine import System
 from azurelite.system.selinux import relabel
 from azurelite.system.ssh.sshd_config import Setting, SshdConfig, read_config
 
-_USUAL = (".ssh/authorized_keys", ".ssh/authorized_keys2")  # sshd's own default
+USUAL = (".ssh/authorized_keys", ".ssh/authorized_keys2")  # sshd's own default
 # Settings of sshd by which keys come from elsewhere than from the files. They cannot be evaluated here.
 OTHER_SOURCES = ("authorizedkeyscommand", "trustedusercakeys", "authorizedprincipalscommand")
 _WORD = r"%(.?)"
@@ -93,7 +94,7 @@ def key_files(system: System, user: User, *, note: Callable[[str], None]) -> tup
     """The files that sshd reads for a user, in its order. Raises FileError: its configuration cannot be read."""
     config = read_config(system.files)
     if config is None:
-        return tuple(_expand(word, user) for word in _USUAL)
+        return tuple(_expand(word, user) for word in USUAL)
     groups = frozenset(system.accounts.groups_of(user.name))
     barred = _keys_barred(config, user.name, groups)
     if barred is not None:
@@ -108,7 +109,7 @@ def key_files(system: System, user: User, *, note: Callable[[str], None]) -> tup
 
 def files_of(setting: Optional[Setting], user: User) -> tuple[KeyFile, ...]:
     """The files that a line AuthorizedKeysFile names for a user; None: sshd's default."""
-    words = _USUAL if setting is None or not setting.values else setting.values
+    words = USUAL if setting is None or not setting.values else setting.values
     return tuple(_expand(word, user) for word in words if word.lower() != "none")
 
 
@@ -135,6 +136,9 @@ def _with_keys(text: str, keys: Sequence[PublicKey], present: set[tuple[str, str
     text = ended(text)
     head = ""
     for key in keys:
+        if key.options:
+            text += _line_with_options(text, key, key.pair in present, note)
+            continue
         if key.pair in present:
             continue
         present.add(key.pair)
@@ -144,6 +148,17 @@ def _with_keys(text: str, keys: Sequence[PublicKey], present: set[tuple[str, str
         else:
             text += key.line + "\n"
     return head + text
+
+
+def _line_with_options(text: str, key: PublicKey, has_shell: bool, note: Callable[[str], None]) -> str:
+    """The line to add for a key with options; "" if the text has it, or the key without options."""
+    start = f"{key.options} {key.kind} {key.blob}"
+    if any(f"{line.strip()} ".startswith(f"{start} ") for line in text.split("\n")):
+        return ""
+    if has_shell:
+        note("has a key without the options that are configured for it: remove its line there if they shall count")
+        return ""
+    return key.line + "\n"
 
 
 def _is_own(files: Files, user: User, found: os.stat_result) -> bool:
@@ -189,8 +204,11 @@ def _check_home(files: Files, user: User, target: KeyFile, *, note: Callable[[st
     if target.home is None:
         return
     if not files.exists(target.home, beneath=target.home):
+        remedy = "create it, or list `user` before `ssh_keys`"
+        if not can_be_made(target.home):
+            remedy = f"set another home for {user.name} where the account is stored"
         raise MachineError(
-            f"{target.home}, the home of {user.name}, does not exist: create it, or let the handler `user` create it",
+            f"{target.home}, the home of {user.name}, does not exist: {remedy}",
             reason="failed to provision ssh keys",
         )
     found = files.stat(target.home, beneath=target.home)
