@@ -409,27 +409,6 @@ def test_without_key_login_the_key_is_written_and_the_line_is_noted(
     assert notes == [f"{NO_KEYS}: sshd rejects all keys: change it to `yes`"]
 
 
-UNUSABLE: dict[str, tuple[str, str]] = {  # the key and sshd's configuration, and nothing to write a key to
-    "a key that is none": ("nonsense", ""),
-    "no file": (ED25519, "AuthorizedKeysFile none\n"),
-    "one file for all": (ED25519, "AuthorizedKeysFile /etc/ssh/all\n"),
-}
-
-
-@pytest.mark.parametrize("name", UNUSABLE)
-def test_a_key_that_cannot_be_used_is_a_note_if_the_password_works(
-    home: Guest, context: Make, notes: list[str], name: str
-) -> None:
-    text, config = UNUSABLE[name]
-    home.put({CONFIG: config, "etc/shadow": BASE["etc/shadow"] + "azure:*::0:99999:7:::\n"})
-    known = {**given(text), "password": PASSWORD}
-    user.apply(context(**known), user.Options(sudo="none"))
-    apply(context(**known), Options())
-    assert len(notes) == 1
-    with pytest.raises(MachineError if config else HandlerError):
-        apply(context(disable_password_authentication=True, **known), Options())
-
-
 def test_a_link_below_the_home_is_a_note_if_the_password_works(home: Guest, context: Make, notes: list[str]) -> None:
     home.put({"etc/shadow": BASE["etc/shadow"] + "azure:*::0:99999:7:::\n"})
     home.path("home/azure/.ssh").symlink_to("/etc")

@@ -89,16 +89,25 @@ def test_passwords_are_not_turned_off_for_somebody_who_cannot_log_in(machine: Gu
 
 
 def test_the_home_of_another_account_is_refused(machine: Guest) -> None:
-    """Unless a step gives it to the new account."""
+    machine.put({"etc/passwd": BASE["etc/passwd"] + "bob:x:1700:1700::/home/bob:/bin/sh\n"})
     machine.put({"home/alice/.profile": "", MAIN: ""})
-    machine.put({"etc/passwd": machine.text("etc/passwd") + "bob:x:4003:4003::/home/bob:/bin/sh\n"})
-    os.chown(machine.path("home/alice"), 4003, 4003)
+    os.chown(machine.path("home/alice"), 1700, 1700)
     with vm() as fabric:
         outcome = boot(machine, fabric)
         assert (outcome.outcome, states(fabric)) == ("failed", ["NotReady"])
         assert "/home/alice belongs to bob, so sshd rejects the keys of alice" in outcome.reason
-        os.chown(machine.path("home/alice"), 1000, 1000)
+        found = machine.path("home/alice/.ssh").stat().st_uid
+        os.chown(machine.path("home/alice"), found, found)
         assert boot(machine, fabric).outcome == "provisioned"
+
+
+def test_the_home_of_a_former_account_lets_the_new_one_in(machine: Guest) -> None:
+    machine.put({"home/alice/.profile": "", MAIN: ""})
+    os.chown(machine.path("home/alice"), 4003, 4003)
+    with vm() as fabric:
+        outcome = boot(machine, fabric)
+        assert (outcome.outcome, states(fabric)) == ("provisioned", ["Ready"])
+    assert machine.path("home/alice").stat().st_uid not in (0, 4003)
 
 
 def test_the_next_boot_asks_again(machine: Guest) -> None:
