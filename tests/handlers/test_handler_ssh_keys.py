@@ -175,7 +175,7 @@ BAD = {
     "ssh-rsa AAAAB3NzaC1yc2EAAAADAQ": "its base64 part is damaged or cut off",
     "nonsense": "it does not begin with the type of an OpenSSH public key",
     "": "it does not begin with the type of an OpenSSH public key",
-    f"no-pty {ED25519}": "it does not begin with the type of an OpenSSH public key",
+    f"no-pty {ED25519}": "options before a key are accepted only from the configuration and from cloud-config",
 }
 
 
@@ -532,7 +532,7 @@ def test_an_account_with_another_password_is_a_failure_of_the_password(home: Gue
     assert caught.value.reason == "failed to provision password"
 
 
-UNUSABLE = {
+OF_NO_USE = {
     "no key": ("nonsense", {}, "does not begin with the type"),
     "a certificate": (
         "ssh-ed25519-cert-v01@openssh.com AAAA",
@@ -541,12 +541,12 @@ UNUSABLE = {
     ),
     "a DSA key": ("ssh-dss AAAA", {}, "no longer supports DSA"),
     "no key file": (ED25519, {"etc/ssh/sshd_config": "AuthorizedKeysFile none\n"}, "AuthorizedKeysFile none"),
-    "a file for all": (ED25519, {"etc/ssh/sshd_config": "AuthorizedKeysFile /etc/keys\n"}, "for all users"),
+    "a file for all": (ED25519, {"etc/ssh/sshd_config": "AuthorizedKeysFile /etc/keys\n"}, "all users share"),
     "a file in place of a folder": (ED25519, {"home/azure/.ssh": ""}, "/home/azure/.ssh"),
 }
 
 
-@pytest.mark.parametrize(("text", "files", "why"), UNUSABLE.values(), ids=list(UNUSABLE))
+@pytest.mark.parametrize(("text", "files", "why"), OF_NO_USE.values(), ids=list(OF_NO_USE))
 @pytest.mark.parametrize("way", ["password", "forbidden", "none"])
 def test_a_key_that_cannot_be_used_is_a_failure_only_without_a_password(
     guest: Guest, context: Make, notes: list[str], text: str, files: dict[str, str], why: str, way: str
