@@ -20,8 +20,6 @@ def note_former_vm(ctx: Context, administrator: str) -> None:
         ctx: the run.
         administrator: the account of this VM, and the only one whose rules need no mention.
     """
-    if ctx.system.files.stat(MANIFEST) is None:
-        return
     found = list(dict.fromkeys(_left(ctx, administrator)))
     if found:
         ctx.note(
