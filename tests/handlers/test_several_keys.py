@@ -13,6 +13,7 @@ from kit import BASE, ED25519, Guest
 from azurelite.datasource.imds import parse_imds
 from azurelite.handlers import Context, ssh_keys, user, users
 from azurelite.handlers.support.entries import Account
+from azurelite.handlers.support.login import administrators_login
 from azurelite.metadata import SshKey
 
 Make = Callable[..., Context]
@@ -125,3 +126,17 @@ def test_options_from_azure_are_named_and_the_other_keys_installed(
     assert guest.text(FILE) == f"{OTHER}\n"
     (note,) = notes
     assert note.startswith("SSH key 2 of 2 skipped: options before a key are accepted only from")
+
+
+@pytest.mark.parametrize(("options", "state"), [(FROM, "doubt"), ("restrict", "doubt"), ("no-pty", "fine")])
+def test_a_key_with_options_is_no_certain_refusal(guest: Guest, context: Make, options: str, state: str) -> None:
+    user.apply(context(username="azure"), user.Options(sudo="none"))
+    guest.put({"usr/sbin/sshd": "", "etc/ssh/sshd_config": "", "bin/sh": ""})
+    for program in ("usr/sbin/sshd", "bin/sh"):
+        guest.path(program).chmod(0o755)
+    given = (f"{options} {BARE}",)
+    ctx = context(username="azure")
+    ssh_keys.apply(ctx, ssh_keys.Options(keys=given))
+    verdict = administrators_login(ctx, given)
+    assert verdict is not None
+    assert (verdict.state, "`from=`" in verdict.reason) == (state, state == "doubt"), verdict.reason

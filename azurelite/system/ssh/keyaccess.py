@@ -137,6 +137,10 @@ def _in_files(person: Person, line: Optional[Setting], wanted: Optional[set[tupl
         return doubts
     if problems:
         return problems
+    limited = {entry.key.pair for entry in lines if entry.options}
+    if limited if wanted is None else limited & wanted:
+        text = f"the options of {person.user.name}'s key, such as `from=`, decide when it works"
+        return [Obstacle(text, certain=False, keyword="authorizedkeysfile")]
     if not places and line is not None:
         return [Obstacle(f"{quoted(line)}: set a file there", keyword="authorizedkeysfile")]
     paths = ", ".join(place.path for place in places)
