@@ -17,9 +17,11 @@ _FILES = {
     "etc/group": "root:x:0:\ndaemon:x:1:\nwheel:x:10:\n",
     "etc/gshadow": "root:*::\ndaemon:*::\nwheel:!::\n",
     "etc/hostname": "localhost\n",
+    "etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\n",
     "etc/skel/.profile": "umask 022\n",
     "etc/os-release": 'NAME="Scratch Linux"\nID=scratch\n',
 }
+_PROGRAMS = ("bin/sh", "usr/sbin/sshd")  # never run: their presence is what counts
 _FOLDERS = ("etc/azurelite", "etc/sudoers.d", "home", "root", "run", "tmp", "var/lib/hyperv")
 
 
@@ -44,6 +46,9 @@ def make_scratch_root(folder: Path, vm: Vm, *, config: str) -> None:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+        for name in _PROGRAMS:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch(mode=0o755)
         (folder / "etc/shadow").chmod(0o640)
         if vm.generation == 2:
             (folder / layout.EFI_DIR.lstrip("/")).mkdir(parents=True)

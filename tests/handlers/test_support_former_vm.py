@@ -53,6 +53,7 @@ RULED = row("write", RULES, "0440")
         ([row("user", "bob", "create, home /home/bob", VM_ID)], {}, None),
         ([row("user", "bob", "create, home /home/bob", SWAPPED_VM_ID)], {}, None),
         ([], {}, None),
+        ([row("write", "/etc/sudoers.d", "0440")], {}, "/etc/sudoers.d (cannot read /etc/sudoers.d"),
     ],
 )
 def test_one_note_names_what_another_vm_left(

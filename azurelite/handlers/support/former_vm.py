@@ -28,18 +28,29 @@ def note_former_vm(ctx: Context, administrator: str) -> None:
 
 
 def _left(ctx: Context, administrator: str) -> Iterator[str]:
-    files = ctx.system.files
     for kind, target, detail in _changes_of_others(ctx):
-        if kind == "user" and detail.startswith("create") and target != administrator:
-            if ctx.system.accounts.user(target) is not None:
-                yield f"account {target}"
-        elif kind == "write" and ("authorized_keys" in target or "/.ssh/" in target):
-            if files.exists(target):
-                yield f"keys in {target}"
-        elif kind == "write" and target.startswith(_RULES):
-            lines = (line for line in files.lines(target) if line.strip() and not line.startswith("#"))
-            if any(administrator not in line.replace('"', " ").split() for line in lines):
-                yield f"rules in {target}"
+        try:
+            what = _what(ctx, administrator, kind, target, detail)
+        except FileError as error:  # the note is no reason to fail
+            what = f"{target} ({error.message})"
+        if what:
+            yield what
+
+
+def _what(ctx: Context, administrator: str, kind: str, target: str, detail: str) -> str:
+    """What one change of another VM left; "" for nothing that lets anybody in. Raises FileError."""
+    files = ctx.system.files
+    if kind == "user" and detail.startswith("create") and target != administrator:
+        return f"account {target}" if ctx.system.accounts.user(target) is not None else ""
+    if kind != "write":
+        return ""
+    if "authorized_keys" in target or "/.ssh/" in target:
+        return f"keys in {target}" if files.exists(target) else ""
+    if target.startswith(_RULES):
+        lines = [line for line in files.lines(target) if line.strip() and not line.startswith("#")]
+        if any(administrator not in line.replace('"', " ").split() for line in lines):
+            return f"rules in {target}"
+    return ""
 
 
 def _changes_of_others(ctx: Context) -> Iterator[tuple[str, str, str]]:

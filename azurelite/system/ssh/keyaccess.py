@@ -196,10 +196,13 @@ def _real(files: Files, path: str) -> str:
 
 
 def _parts(files: Files, path: str) -> list[_Part]:
-    """The path and all folders above it, from the inside out, as far as they exist."""
+    """The path and all folders above it, from the inside out, as far as they exist.
+
+    Without the top folder of a foreign root: it may be private to whoever prepares the root, and is not the guest's `/`.
+    """
     found = []
     while True:
-        status = files.stat(path)
+        status = files.stat(path) if path != "/" or files.root.is_host else None
         if status is not None:
             found.append(_Part(path, status))
         if path == "/":
