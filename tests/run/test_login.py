@@ -96,6 +96,13 @@ def test_the_home_of_a_removed_account_is_no_obstacle(machine: Guest) -> None:
     assert ED25519 in machine.text("home/alice/.ssh/authorized_keys")
 
 
+def test_a_root_in_preparation_may_be_private(machine: Guest) -> None:
+    machine.put({MAIN: ""})
+    machine.folder.chmod(0o700)
+    with vm() as fabric:
+        assert (boot(machine, fabric).outcome, states(fabric)) == ("provisioned", ["Ready"])
+
+
 def test_the_home_of_another_account_is_refused(machine: Guest) -> None:
     """Unless a step gives it to the new account."""
     machine.put({"home/alice/.profile": "", MAIN: ""})

@@ -198,7 +198,7 @@ def _real(files: Files, path: str) -> str:
 def _parts(files: Files, path: str) -> list[_Part]:
     """The path and all folders above it, from the inside out, as far as they exist.
 
-    Without the top folder of a foreign root: it may be private to whoever prepares the root, and is not the guest's `/`.
+    Without the top folder of a foreign root, which may be private to whoever prepares the root.
     """
     found = []
     while True:
