@@ -512,6 +512,7 @@ def test_white_space_before_the_first_line_does_not_matter(guest: Guest, data: b
     assert said.notes == [f"these parts need the running system: {script}"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it gives files to another user")
 def test_files_wait_for_the_account_that_the_same_document_creates(admin: Guest) -> None:
     admin.put({"etc/skel/.profile": "skeleton"})
     text = (

@@ -35,7 +35,7 @@ if "wait" in job:
     from azurelite.clock import Clock, Deadline
     system.commands.limit = Deadline(Clock(), job["wait"])
 notes, errors = [], []
-memory = Memory(system.files, "x")
+memory = Memory(system.files, "2bf2d4c1-6f0c-4c5e-9f3a-51a7d0b2e8c4")
 known = Metadata.from_dict(job["metadata"])
 ctx = Context(known, system, Fabric(0), Outcome("applied", ""), notes.append, lambda: None, memory)
 for name, options in job["apply"]:

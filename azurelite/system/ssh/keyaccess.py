@@ -167,7 +167,7 @@ class _Part(NamedTuple):
 def _unfit(person: Person, place: KeyFile) -> Iterator[Obstacle]:
     """Why sshd would not read the file, or not trust it. Raises FileError."""
     files, user = person.system.files, person.user
-    if not files.privileged or user.uid == 0:
+    if user.uid == 0:
         return
     real = _real(files, place.path)
     start = place.path
@@ -175,7 +175,7 @@ def _unfit(person: Person, place: KeyFile) -> Iterator[Obstacle]:
         # An earlier step of this dry run would have fixed what is below the home.
         real = start = place.home or posixpath.dirname(start)
     parts = _parts(files, real)
-    if user.uid != -1:
+    if user.uid != -1 and files.privileged:
         ids = _Ids(person)
         for part in parts:
             yield from _unreadable(files, ids, part, start)
@@ -242,7 +242,8 @@ def _has_acl(files: Files, path: str) -> bool:
 
 def _untrusted(person: Person, part: _Part) -> Iterator[Obstacle]:
     status, user = part.status, person.user
-    if status.st_uid not in (0, user.uid) and user.uid != -1:
+    whose = person.system.files.privileged and user.uid != -1  # otherwise all files belong to who prepares the root
+    if whose and status.st_uid not in (0, user.uid):
         owner = person.system.accounts.name_of(status.st_uid) or f"uid {status.st_uid}"
         text = f"{part.path} belongs to {owner}, so sshd rejects the keys of {user.name}"
         yield Obstacle(f"{text}: run `chown {user.name} {part.path}`")
