@@ -23,6 +23,7 @@ from azurelite.handlers.support.administrator import administrator, password_wor
 from azurelite.handlers.support.login import named_keys
 from azurelite.record import Record
 from azurelite.system.ssh.authorized import add_keys, has_other_source
+from azurelite.system.ssh.login import can_log_in
 
 SUMMARY = "install the administrator's SSH keys"
 NEEDS = ("username",)
@@ -81,11 +82,12 @@ def apply(ctx: Context, options: Options) -> None:
     try:
         add_keys(ctx.system, user, keys, note=ctx.note, path=path)
     except FileError as error:
-        if not password_works(ctx):
+        if not password_works(ctx) and can_log_in(ctx.system, user, keys=keys).state != "fine":
             raise
-        ctx.note(f"no key is installed, but the password works: {error.message}")
+        ctx.note(f"no key is installed, but there is another way in: {error.message}")
     except MachineError as error:
-        if not password_works(ctx) and not has_other_source(ctx.system, user):
+        known = has_other_source(ctx.system, user) or can_log_in(ctx.system, user, keys=keys).state == "fine"
+        if not password_works(ctx) and not known:
             raise
         ctx.note(f"no key is installed, but there may be another way in: {error.message}")
 

@@ -102,6 +102,8 @@ class _Merger:
                 merged[key] = node
             elif self._recurses("dict", node.value):
                 merged[key] = self.merge(merged[key], node)
+            else:
+                self._lost(node.place)
         return _Node(merged, old.place)
 
     def _list(self, old: _Node, new: _Node) -> _Node:

@@ -288,7 +288,7 @@ class TestExamples:
         problems: list[str],
         notes: list[str],
     ) -> None:
-        shutil.copytree(admin.folder, tmp_path / "twin", symlinks=True)
+        subprocess.run(["cp", "-a", admin.folder, tmp_path / "twin"], check=True)  # with the owners
         before = admin.snapshot()
         told = run(admin, user_data=example(name), dry_run=True)
         assert admin.snapshot() == before

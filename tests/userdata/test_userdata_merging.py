@@ -95,7 +95,8 @@ def test_sections_of_several_parts_are_merged_and_errors_name_the_part() -> None
         "runcmd: [one]\nlocale: C", "runcmd: [two, {x: y}]\nlocale: D", p1="list(append)+dict(recurse_array)"
     )
     assert (found.config.runcmd, found.config.locale) == (("one", "two"), "C")
-    (problem,) = found.problems
+    lost, problem = found.problems
+    assert lost.startswith("user_data/p1:2:")
     assert problem.startswith("user_data/p1:1:15: `runcmd[2]` must be")
     assert found.unknown == ()
 

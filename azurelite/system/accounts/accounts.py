@@ -100,7 +100,9 @@ class Accounts:
         user = self.user(name)
         found = {group for member, group in self._wished_members if member == name}
         for group, _, gid, members in self._entries("/etc/group", 4):
-            if name in members.split(",") or (user is not None and _number(gid) == user.gid):
+            if name in [member.lstrip() for member in members.split(",")] or (
+                user is not None and _number(gid) == user.gid
+            ):
                 found.add(group)
         return found
 

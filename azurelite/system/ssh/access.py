@@ -105,8 +105,9 @@ def uses_pam(person: Person) -> Optional[bool]:
         return False
     if found == {"yes"}:  # a sshd that was built without PAM ignores the line
         return True if person.system.files.exists("/etc/pam.d/sshd") else None
-    # OpenSSH's own default is `no`; FreeBSD's is `yes`.
-    return False if found == {""} and not person.system.files.exists(MASTER) else None
+    # OpenSSH's own default is `no`; that of FreeBSD's and SUSE's builds is `yes`.
+    patched = any(person.system.files.exists(path) for path in (MASTER, "/usr/etc/ssh", "/usr/lib/pam.d/sshd"))
+    return False if found == {""} and not patched else None
 
 
 def account_obstacles(person: Person) -> Iterator[Obstacle]:
@@ -268,7 +269,7 @@ def has_other_groups(files: Files) -> bool:
     for line in files.lines("/etc/nsswitch.conf"):
         words = re.sub(r"\[[^]]*\]|#.*", " ", line).split()
         if words[:1] == ["group:"] or words[:1] == ["initgroups:"]:
-            known = {"files", "compat", "systemd", "altfiles"}
+            known = {"files", "compat"} | (set() if files.names("/etc/userdb") else {"systemd"})
             known |= set() if files.exists("/etc/sssd/sssd.conf") else {"sss"}
             if set(words[1:]) - known:
                 return True

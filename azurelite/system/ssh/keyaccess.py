@@ -24,6 +24,9 @@ _RSA_ALGORITHMS = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
 _ACL = "system.posix_acl_access"
 
 
+OPTIONS = "options"  # the keyword of an obstacle that is in the options of a key
+
+
 def key_obstacles(
     person: Person, keys: Optional[Collection[PublicKey]] = None, *, installed: bool = True
 ) -> list[Obstacle]:
@@ -140,7 +143,7 @@ def _in_files(person: Person, line: Optional[Setting], wanted: Optional[set[tupl
     limited = {entry.key.pair for entry in lines if entry.options}
     if limited if wanted is None else limited & wanted:
         text = f"the options of {person.user.name}'s key, such as `from=`, decide when it works"
-        return [Obstacle(text, certain=False, keyword="authorizedkeysfile")]
+        return [Obstacle(text, certain=False, keyword=OPTIONS)]
     if not places and line is not None:
         return [Obstacle(f"{quoted(line)}: set a file there", keyword="authorizedkeysfile")]
     paths = ", ".join(place.path for place in places)

@@ -25,7 +25,7 @@ from azurelite.system.ssh.access import (
     quoted,
     uses_pam,
 )
-from azurelite.system.ssh.keyaccess import key_obstacles
+from azurelite.system.ssh.keyaccess import OPTIONS, key_obstacles
 from azurelite.system.ssh.sshd_config import Setting, SshdConfig, keyword_of, line_words, read_config
 
 State = Literal["fine", "doubt", "refused"]
@@ -49,6 +49,7 @@ METHODS = "authenticationmethods"
 _BY_PASSWORD = ("password", "keyboard-interactive")
 _FILES = ("authorizedkeysfile", "strictmodes", "")
 _LOCAL = "/usr/local/etc/ssh/sshd_config"  # of a sshd that somebody compiled
+_OPTION = r"""-o\s*["']?([A-Za-z0-9]+)[= ]["']?([^\s"']+)"""
 _TIMEOUT = 20.0  # seconds
 _ADDRESS = "192.0.2.1"  # for documentation (RFC 5737): no Match names it
 
@@ -93,6 +94,12 @@ def can_log_in(
         verdict = judge(person, keys, password, installed=installed)
         if verdict.state == "refused":
             verdict = _confirmed(person, verdict, lambda one: judge(one, keys, password, installed=installed))
+        elif verdict.state == "fine":
+            given = replace(person, config=_with_arguments(system, config))
+            other = judge(given, keys, password, installed=installed)
+            if other.state != "fine":
+                text = f"{other.reason} (if sshd is started with these arguments)"
+                verdict = Verdict("doubt", text, (*verdict.notes, text))
         return replace(verdict, notes=(*verdict.notes, *_circumstances(person)))
     except FileError as error:
         text = f"the login of {user.name} cannot be checked: {error.message}"
@@ -116,6 +123,8 @@ def key_refusal(system: System, user: User, config: SshdConfig) -> Optional[str]
         )
     except FileError:
         return ""
+    if any(one.keyword == OPTIONS for one in by_key):
+        return ""  # a key that works at times or for one command is not enough for that
     certain = [one for one in (*account, *methods) if one.certain]
     if not certain:
         return None
@@ -226,8 +235,8 @@ def _confirmed(person: Person, refused: Verdict, judged: Callable[[Person], Verd
     """The refusal, or a doubt if another source of the truth contradicts it."""
     system = person.system
     again = replace(person, config=_without_overridden(system, person.config))
-    verdict = judged(again)
-    if verdict.state != "refused":
+    given = replace(person, config=_with_arguments(system, again.config))
+    if judged(again).state != "refused" or judged(given).state != "refused":
         return _doubtful(refused, "sshd is started with arguments that override it")
     if system.live:
         again = replace(again, groups=person.groups | groups_by_system(person.user))
@@ -262,6 +271,14 @@ def _without_overridden(system: System, config: SshdConfig) -> SshdConfig:
         return replace(config, settings=())
     over = {keyword_of(word) for word in re.findall(r"""[\s"'=]-o\s*["']?([A-Za-z]+)""", words)}
     return replace(config, settings=tuple(s for s in config.settings if s.keyword not in over))
+
+
+def _with_arguments(system: System, config: SshdConfig) -> SshdConfig:
+    """The configuration with the settings that arguments of sshd give, which come first."""
+    lines = [line for path in _argument_files(system) for line in (system.files.text(path) or "").split("\n")]
+    found = [pair for line in lines if not line.lstrip().startswith("#") for pair in re.findall(_OPTION, line)]
+    given = [Setting(keyword_of(keyword), (value,), "sshd's arguments") for keyword, value in found]
+    return replace(config, settings=(*given, *config.settings))
 
 
 def _argument_files(system: System) -> list[str]:

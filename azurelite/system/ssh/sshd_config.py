@@ -29,7 +29,6 @@ _ALIASES = {
     "dsaauthentication": "pubkeyauthentication",
     "pubkeyacceptedkeytypes": "pubkeyacceptedalgorithms",
     "rsaminsize": "requiredrsasize",
-    "authorizedkeysfile2": "authorizedkeysfile",
 }
 _ORIGINS = ("host", "address", "localaddress")  # criteria of Match about the connection
 DEFAULTS = {"passwordauthentication": "yes", "kbdinteractiveauthentication": "yes", "pubkeyauthentication": "yes"}
