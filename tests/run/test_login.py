@@ -283,3 +283,27 @@ def test_the_json_of_the_plan_has_it(machine: Guest, capsys: pytest.CaptureFixtu
         main(["plan", "--root", machine.root])
     assert as_json["login"].startswith("sshd rejects alice: ")
     assert f"login: {as_json['login']}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["a link to the file", "a link to the folder", "a file of all users"])
+def test_a_key_that_the_image_has_is_enough_where_none_can_be_written(machine: Guest, kind: str) -> None:
+    machine.put({MAIN: ""})
+    with vm() as fabric:
+        assert boot(machine, fabric, handlers=["user", "report_ready"]).outcome == "provisioned"
+    home = machine.path("home/alice")
+    owner = home.stat().st_uid
+    if kind == "a file of all users":
+        machine.put({MAIN: "AuthorizedKeysFile /etc/ssh/all\n", "etc/ssh/all": f"{ED25519}\n"})
+    else:
+        file = "home/alice/ssh/authorized_keys" if "folder" in kind else "home/alice/.ssh/z"
+        machine.put({file: f"{ED25519}\n"})
+        if "folder" in kind:
+            (home / ".ssh").symlink_to("ssh")
+        else:
+            (home / ".ssh/authorized_keys").symlink_to("z")
+        for path in [*home.rglob("*")]:
+            os.chown(path, owner, owner, follow_symlinks=False)
+    with vm() as fabric:
+        outcome = boot(machine, fabric, force=True)
+        assert (outcome.outcome, states(fabric)) == ("provisioned", ["Ready"]), outcome.reason
+    assert any("another way in" in note for note in notes(outcome))

@@ -277,3 +277,42 @@ def test_a_fifo_or_a_folder_as_the_file_holds_no_key(alice: Guest) -> None:
     alice.path(KEY_FILE).unlink()
     alice.path(KEY_FILE).mkdir()
     assert ask(alice).state == "refused"
+
+
+# What starts sshd -> the answer where the home is writable by a group, and the answer where it is not
+ARGUMENTS = {
+    "ExecStart=/usr/sbin/sshd -D": ("refused", "fine"),
+    "ExecStart=/usr/sbin/sshd -D -o StrictModes=no": ("doubt", "fine"),
+    "#ExecStart=/usr/sbin/sshd -D -o StrictModes=no": ("refused", "fine"),
+    "ExecStart=/usr/sbin/sshd -D -o PubkeyAuthentication=no": ("refused", "doubt"),
+    "ExecStart=/usr/sbin/sshd -D -oAuthorizedKeysFile=/etc/ssh/k/%u": ("refused", "doubt"),
+    "ExecStart=/usr/sbin/sshd -D -o 'AllowUsers bob'": ("refused", "doubt"),
+}
+
+
+@pytest.mark.parametrize("line", ARGUMENTS)
+def test_arguments_of_sshd_come_before_its_files(alice: Guest, line: str) -> None:
+    alice.put({"usr/lib/systemd/system/ssh.service": f"[Service]\n{line}\n"})
+    kept = ask(alice).state
+    alice.path("home/alice").chmod(0o777)
+    assert (ask(alice).state, kept) == ARGUMENTS[line]
+
+
+def test_a_keyword_that_sshd_no_longer_knows_changes_no_file(alice: Guest) -> None:
+    alice.put({MAIN: "AuthorizedKeysFile2 .ssh/other\n"})
+    assert ask(alice).state == "fine"
+
+
+@pytest.mark.parametrize(
+    ("files", "state"),
+    [
+        ({"etc/group": "alice:x:1500:\nremote:x:1800:bob, alice\n"}, "fine"),
+        ({"etc/group": "alice:x:1500:\nremote:x:1800:bob\n"}, "refused"),
+        ({"etc/nsswitch.conf": "group: files systemd\n"}, "refused"),
+        ({"etc/nsswitch.conf": "group: files systemd\n", "etc/userdb/alice:remote.membership": ""}, "doubt"),
+        ({"etc/nsswitch.conf": "group: files altfiles\n"}, "doubt"),
+    ],
+)
+def test_groups_from_elsewhere(alice: Guest, files: dict[str, str], state: str) -> None:
+    alice.put({MAIN: "AllowGroups remote\n", **files})
+    assert ask(alice).state == state
