@@ -257,6 +257,7 @@ def test_settings_that_let_the_administrator_in_count_already(keyed: Guest, cont
     assert (effective(keyed), notes) == ("no", [])
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the file must belong to another user")
 @pytest.mark.parametrize(("mode", "counts"), [(0o644, True), (0o666, False), (0o600, False)])
 def test_a_link_instead_of_the_key_file_counts_as_sshd_counts_it(
     keyed: Guest, context: Make, notes: list[str], mode: int, counts: bool
