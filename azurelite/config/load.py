@@ -202,7 +202,7 @@ def read_named(path: str, *, limit: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
             kind = os.fstat(descriptor).st_mode
-            if stat.S_ISFIFO(kind) and path.startswith("/dev/"):
+            if stat.S_ISFIFO(kind) and path.startswith(("/dev/fd/", "/dev/stdin")):
                 os.set_blocking(descriptor, True)
             elif not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
                 raise ConfigError(f"cannot read {path}: it is not a regular file: name a regular file")

@@ -272,8 +272,8 @@ def _nearest(word: str, names: list[str]) -> str:
 def _read_yaml(path: Path) -> Any:
     import yaml
 
-    # Below /dev a fifo is a shell's `<(command)`.
-    if (path.is_fifo() or path.is_char_device()) and not str(path).startswith("/dev/"):
+    # Below /dev/fd a fifo is a shell's `<(command)`.
+    if (path.is_fifo() or path.is_char_device()) and not str(path).startswith(("/dev/fd/", "/dev/stdin")):
         raise ScenarioError(f"{path}: it is not a regular file: give a file of YAML")
     try:
         parsed = yaml.safe_load(path.read_bytes())
