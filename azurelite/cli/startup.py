@@ -44,16 +44,16 @@ def lean_imports() -> Iterator[None]:
         for name in hidden:
             if sys.modules.get(name) is stand_ins[name]:
                 del sys.modules[name]
+        hashlib: Any = sys.modules.get("hashlib")
+        if hashlib is not None and not hasattr(hashlib, "pbkdf2_hmac"):  # from Python 3.12 on, only OpenSSL has it
+            hashlib.pbkdf2_hmac = lambda *given: __import__("_hashlib").pbkdf2_hmac(*given)
 
 
 def _has_own_hashes() -> bool:
     """Whether `hashlib` works without OpenSSL; it does not in Fedora's Python, for example."""
-    try:
-        for name in ("_md5", "_sha1"):
-            __import__(name)
-    except ImportError:
-        return False
-    return True
+    with contextlib.suppress(ImportError):
+        return bool(__import__("_md5") and __import__("_sha1"))
+    return False
 
 
 class _Metadata(ModuleType):

@@ -203,11 +203,7 @@ def inputs_of(handler: Handler, metadata: Metadata) -> Optional[str]:
         return hashlib.sha256(text).hexdigest()
     salt = f"{metadata.vm_id} {handler.key}".encode(errors="replace")
     whole = b"".join(b"%d:%b," % (len(part), part) for part in (text, *secrets))
-    try:
-        from hashlib import pbkdf2_hmac
-    except ImportError:  # the start-up kept OpenSSL out of hashlib, and since Python 3.12 that has no other
-        from _hashlib import pbkdf2_hmac
-    return pbkdf2_hmac("sha256", hashlib.sha256(whole).digest(), salt, _ROUNDS).hex()
+    return hashlib.pbkdf2_hmac("sha256", hashlib.sha256(whole).digest(), salt, _ROUNDS).hex()
 
 
 def _secrets(value: Any) -> Iterator[Secret]:

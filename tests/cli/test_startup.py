@@ -41,6 +41,11 @@ def test_it_can_be_imported_afterwards() -> None:
     assert said == ["ssl", told_by("import importlib.metadata as m\nprint(json.dumps(m.version('urllib3')))")]
 
 
+def test_a_digest_that_only_openssl_has_comes_with_it() -> None:
+    digest = "import hashlib\nprint(json.dumps(hashlib.pbkdf2_hmac('sha256', b'word', b'salt', 9).hex()))"
+    assert told_by(LEAN.replace("logging", "logging, hashlib") + digest) == told_by(digest)
+
+
 def test_what_was_there_before_stays_as_it_was() -> None:
     script = "import ssl, importlib.metadata, http.client, re\nbefore = ssl, sys.modules['http.client']\n" + LEAN
     script += "here = ssl, sys.modules['http.client']\n"
