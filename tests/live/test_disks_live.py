@@ -173,8 +173,7 @@ umount /mnt"""
         )
         assert result["changes"] == []
         (note,) = result["notes"]
-        assert "449 MiB of /dev/loop" in note
-        assert "p2 is between them and the root" in note
+        assert "p2 is between it and 449 MiB of free space on /dev/loop" in note
         assert result["out"].split() == ["2"]
 
     def test_the_room_up_to_the_next_partition_is_used(self, machine: Machine) -> None:
