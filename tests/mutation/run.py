@@ -52,18 +52,24 @@ class Copy:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(origin / name, folder / name, follow_symlinks=False)
 
+    @property
+    def said(self) -> Path:
+        """The file with the output of the last run of pytest."""
+        return self.folder / "said.txt"
+
     def pytest(self, *words: str, seconds: float) -> int:
         """Run pytest here; its exit status, 1 when it takes too long."""
         path = os.pathsep.join([str(self.folder), str(self.folder / "tests")])
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "mutation.alarm", "-m", MARKS]
-        process = subprocess.Popen(
-            [*command, *words],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": path},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with self.said.open("wb") as said:
+            process = subprocess.Popen(
+                [*command, *words],
+                cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": path},
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -115,7 +121,8 @@ class Covered:
         words = ["-n", "2", "--cov-context=test", "--cov-report=", *sources, *tests]
         status = copy.pytest(*words, seconds=3600)
         if status != 0:
-            raise SystemExit(f"the tests fail without any mutant (exit status {status})")
+            print(copy.said.read_text(encoding="utf-8", errors="replace")[-20_000:], file=sys.stderr)
+            raise SystemExit(f"the tests fail without any mutant (exit status {status}): see above")
         data = CoverageData(str(copy.folder / ".coverage"))
         data.read()
         self._lines: dict[str, dict[int, set[str]]] = {}
