@@ -60,7 +60,7 @@ class Copy:
     def pytest(self, *words: str, seconds: float) -> int:
         """Run pytest here; its exit status, 1 when it takes too long."""
         path = os.pathsep.join([str(self.folder), str(self.folder / "tests")])
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "mutation.alarm", "-m", MARKS]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", MARKS]
         with self.said.open("wb") as said:
             process = subprocess.Popen(
                 [*command, *words],
@@ -107,7 +107,8 @@ class Copy:
             return True
         self.put(mutant.file, text)
         try:
-            status = self.pytest("-x", f"@{self.listed(tests)}", seconds=60 * MINUTES_A_MUTANT)
+            words = ["-x", "-p", "mutation.alarm", f"@{self.listed(tests)}"]
+            status = self.pytest(*words, seconds=60 * MINUTES_A_MUTANT)
             return status != 0 and (status not in NO_VERDICT or not self.imports(mutant.file))
         finally:
             self.put(mutant.file, (self.origin / mutant.file).read_text(encoding="utf-8"))
