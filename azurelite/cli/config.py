@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 
-from azurelite.cli.parser import add_guest_arguments
+from azurelite.cli.parser import (
+    add_guest_arguments,
+    add_root_argument,
+    add_secrets_argument,
+    check_secrets_argument,
+)
 from azurelite.describe.check import Verdict, check_files, check_guest
 from azurelite.errors import ConfigError
 from azurelite.system.root import Root, check_root
@@ -19,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", help="print the merged configuration, and the file and line of each value")
     add_guest_arguments(show)
     show.add_argument("--json", action="store_true", help="print JSON")
-    show.add_argument("--show-secrets", action="store_true", help="print secrets in plain text; root only")
+    add_secrets_argument(show)
     check = actions.add_parser("check", help="print every mistake in files, or in a guest's configuration")
     add_guest_arguments(check)
     check.add_argument(
@@ -29,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a file to check; several are merged over the defaults, and a later one wins",
     )
     schema = actions.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
-    schema.add_argument("--root", default="/", metavar="DIR", help="include the plug-ins and executables of this guest")
-    schema.add_argument("--builtin", action="store_true", help="exclude plug-ins")
+    add_root_argument(schema)
+    schema.add_argument("--builtin", action="store_true", help="exclude plug-ins and the guest's executables")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,8 +48,7 @@ def _show(arguments: argparse.Namespace) -> int:
     from azurelite.describe.show import show_config
     from azurelite.handlers import bind_handlers
 
-    if arguments.show_secrets and os.geteuid() != 0:
-        raise ConfigError("--show-secrets needs root: use sudo, or leave it out")
+    check_secrets_argument(arguments)
     check_root(arguments.root)
     root = Root(arguments.root)
     config = load_config(root, file=arguments.config)

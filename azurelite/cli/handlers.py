@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from azurelite.cli.parser import add_root_argument
 from azurelite.describe.handlers import as_markdown, as_table, as_text, catalog, describe, document
 from azurelite.errors import ConfigError
 from azurelite.system.root import Root
@@ -13,7 +14,7 @@ from azurelite.system.root import Root
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="print the options of this handler, and an example")
-    parser.add_argument("--root", default="/", metavar="DIR", help="include the plug-ins and executables of this guest")
+    add_root_argument(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print the reference page of the built-in handlers")

@@ -10,7 +10,7 @@ from typing import Any
 
 from azurelite import layout
 from azurelite.cli.formats import as_cloud_init, as_env
-from azurelite.cli.parser import add_guest_arguments
+from azurelite.cli.parser import add_guest_arguments, add_secrets_argument, check_secrets_argument
 from azurelite.cli.shell import complain
 from azurelite.config.schema import unknown
 from azurelite.errors import ConfigError, NotAzureError
@@ -37,13 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--saved", action="store_true", help="print what the last `provision` of this boot read; send no request"
     )
-    parser.add_argument("--show-secrets", action="store_true", help="print secrets in plain text; root only")
+    add_secrets_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Crawl and print. Returns 1 if the key has no value, 3 if Azure was not reached or this is not Azure."""
-    if arguments.show_secrets and os.geteuid() != 0:
-        raise ConfigError("--show-secrets needs root: use sudo, or leave it out")
+    check_secrets_argument(arguments)
     if arguments.key is not None and arguments.format in ("env", "cloud-init"):
         raise ConfigError(f"--format {arguments.format} prints all keys: leave KEY out")
     try:

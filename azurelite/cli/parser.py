@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 from contextlib import nullcontext
 
 import azurelite
 from azurelite.cli.shell import run_verb
+from azurelite.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,9 +63,25 @@ def run(arguments: list[str], importing: Importing = nullcontext, *, own_process
     return run_verb(lambda: module.run(parsed), debug=parsed.debug or chosen.debug, own_process=own_process)
 
 
+def add_root_argument(parser: argparse.ArgumentParser) -> None:
+    """The option that names the guest, `DIR` on this machine."""
+    parser.add_argument("--root", default="/", metavar="DIR", help="the folder that holds the guest's `/`")
+
+
+def add_secrets_argument(parser: argparse.ArgumentParser) -> None:
+    """The option that prints secrets; `check_secrets_argument` checks it."""
+    parser.add_argument("--show-secrets", action="store_true", help="print secrets in plain text; root only")
+
+
+def check_secrets_argument(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError if a user other than root wants to see secrets."""
+    if arguments.show_secrets and os.geteuid() != 0:
+        raise ConfigError("--show-secrets needs root: use sudo, or leave it out")
+
+
 def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
     """The two options of every verb that reads or changes a machine."""
-    parser.add_argument("--root", default="/", metavar="DIR", help="the folder that holds the guest's `/`")
+    add_root_argument(parser)
     parser.add_argument(
         "--config", metavar="FILE", help="use this file instead of the guest's /etc/azurelite/azurelite.yaml"
     )

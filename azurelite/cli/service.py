@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 
+from azurelite.cli.parser import add_root_argument
 from azurelite.errors import ConfigError
 from azurelite.service import INITS, install, remove
 from azurelite.system.machine import System
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
     parser.add_argument("action", choices=("install", "remove"), help="install or remove the boot service")
     parser.add_argument("--init", metavar="NAME", help=f"the init system (default: the one found): {', '.join(INITS)}")
-    parser.add_argument("--root", default="/", metavar="DIR", help="the folder that holds the guest's `/`")
+    add_root_argument(parser)
     parser.add_argument(
         "--early", action="store_true", help="systemd: also set the host name from the disc before the network starts"
     )
