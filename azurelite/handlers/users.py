@@ -55,19 +55,19 @@ def apply_leniently(ctx: Context, options: Options) -> None:
 
 
 def _create(ctx: Context, options: Options, *, lenient: bool) -> None:
-    refused: list[str] = []
+    refused: list[tuple[str, str]] = []  # an entry and its problem
     usable = []
     for number, group in enumerate(options.groups):
-        place = f"groups[{number}]"
+        place = f"groups[{number}] {shown(group.name)}"
         wrong = wrong_group(group.name)
         if wrong is not None:
-            refused.append(f"{place} {shown(group.name)}: {wrong}")
+            refused.append((place, wrong))
             continue
         try:
             ctx.system.accounts.ensure_group(group.name)
             usable.append((place, group))
         except AzureliteError as error:
-            refused.append(f"{place} {shown(group.name)}: {error.message}")
+            refused.append((place, error.message))
     for number, account in enumerate(options.accounts):
         fit, problems = without_flaws(ctx, account)
         try:
@@ -76,12 +76,19 @@ def _create(ctx: Context, options: Options, *, lenient: bool) -> None:
         except AzureliteError as error:
             problems.append(error.message)
         if problems:
-            refused.append(f"accounts[{number}] {shown(account.name)}: {'; '.join(problems)}")
+            refused.append((f"accounts[{number}] {shown(account.name)}", "; ".join(problems)))
     for place, group in usable:
-        refused += [f"{place} {shown(group.name)}: {problem}" for problem in _join(ctx, group)]
+        refused += [(place, problem) for problem in _join(ctx, group)]
     _check_logins(ctx, options.accounts)
     if refused:
-        raise HandlerError("; ".join(refused), reason="failed to provision user")
+        raise HandlerError(_each_problem_once(refused), reason="failed to provision user")
+
+
+def _each_problem_once(refused: Sequence[tuple[str, str]]) -> str:
+    entries: dict[str, list[str]] = {}
+    for place, problem in refused:
+        entries.setdefault(problem, []).append(place)
+    return "; ".join(f"{', '.join(places)}: {problem}" for problem, places in entries.items())
 
 
 def _ensure(ctx: Context, account: Account) -> None:

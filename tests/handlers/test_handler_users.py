@@ -156,6 +156,14 @@ def test_a_refused_account_is_named_and_the_others_are_created(
         assert guest.snapshot()[path] == before[path]
 
 
+def test_a_problem_of_several_accounts_is_said_once(guest: Guest, context: Make) -> None:
+    with pytest.raises(HandlerError) as caught:
+        apply(context(), options(*({"name": name, "doas_rules": [f"permit {name}"]} for name in ("ann", "ben"))))
+    assert caught.value.message == (
+        "accounts[0] 'ann', accounts[1] 'ben': doas is not installed: install it, or remove `doas_rules`"
+    )
+
+
 def test_a_refused_home_leaves_no_groups_behind(guest: Guest, context: Make) -> None:
     guest.path("home/x").symlink_to("/etc")
     before = guest.snapshot()
