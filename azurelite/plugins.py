@@ -32,6 +32,7 @@ LOG = logging.getLogger(__name__)
 
 GROUP = "azurelite.handlers"
 RUN_SECONDS = 300.0
+DAMAGED = "{} damaged its answer: remove code from it that writes to file descriptors it did not open"
 PROGRAM_SECONDS = RUN_SECONDS - 10  # for an executable whose entry has no `timeout`
 _LEAST_MASKED = 4  # characters: shorter secrets would mask half of every line
 _ANSWER_SECONDS = 10.0  # to import a plug-in, describe it and check its options
@@ -162,7 +163,7 @@ def _answer(one: Asked, line: bytes) -> Answer:
         problems = tuple((tuple(path), text) for path, text in told["problems"])
         return Answer(plugin, options=unpack(told["checked"]), problems=problems)
     except (KeyError, TypeError, ValueError) as error:
-        raise MachineError(f"plug-in {one.name}: unreadable answer") from error
+        raise MachineError(DAMAGED.format(f"plug-in {one.name}")) from error
 
 
 def read_answer(line: bytes, what: str) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def read_answer(line: bytes, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict):
-        raise MachineError(f"{what}: unreadable answer")
+        raise MachineError(DAMAGED.format(what))
     return told
 
 
@@ -249,7 +250,7 @@ def _belongs_to_python(folder: str) -> bool:
 
 def _elsewhere(ctx: Any, options: Any) -> None:
     del ctx, options
-    raise HandlerError("a plug-in runs in a separate interpreter")
+    raise HandlerError("a plug-in cannot be called directly: list it under `handlers`, and call azurelite.apply")
 
 
 def entry_points() -> dict[str, str]:

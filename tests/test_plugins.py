@@ -195,10 +195,10 @@ def root_of(guest: Guest) -> Any:
         (OPTIONS.format("def __post_init__(self): import os; os._exit(0)"), "ended without an answer"),
         (RAISING, "x"),
         ("import os\ndef apply(ctx, options):\n    os.closerange(3, 200)\n", "ended without an answer"),
-        (FLOOD, "unreadable answer"),
+        (FLOOD, "damaged its answer"),
         (
             "import os\nfor fd in range(3, 100):\n    try: os.write(fd, b'{}[')\n    except OSError: pass\n",
-            "unreadable answer",
+            "damaged its answer",
         ),
         ("TIMEOUT = 'soon'\ndef apply(ctx, options): pass\n", "TIMEOUT must be a number"),
         ("def apply(ctx, options):\n    import threading\n    threading.Event().wait()\nTIMEOUT = 0.5\n", "timed out"),

@@ -48,7 +48,7 @@ def _read(answer: Mapping[str, Any], handler: Handler) -> tuple[list[Change], li
         message, reason, data = answer["failure"]
         return changes, notes, HandlerError(str(message), reason=str(reason), data=dict(data))
     except (KeyError, TypeError, ValueError) as error:
-        raise MachineError(f"plug-in {handler.id}: unreadable answer") from error
+        raise MachineError(plugins.DAMAGED.format(f"plug-in {handler.id}")) from error
 
 
 def _given(handler: Handler, ctx: Context) -> dict[str, Any]:

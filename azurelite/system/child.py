@@ -106,8 +106,12 @@ class Child:
             self._process.wait(_LAST_SECONDS)
         if self._reading in [key.fd for key, _ in self._selector.select(0)]:
             self._take()
-        if self._process.poll() != 0 or self._got:
-            raise MachineError(f"{self.what}: unreadable answer")
+        if self._process.poll() is None:
+            raise MachineError(f"{self.what} still ran {_LAST_SECONDS:.0f} s after its answer: let its threads end")
+        if self._process.returncode != 0:
+            raise MachineError(f"{self.what} failed after its answer ({self._how()})")
+        if self._got:
+            raise MachineError(f"{self.what} gave more than one answer: its code wrote to a descriptor it did not open")
 
     def __enter__(self) -> Child:
         return self

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
@@ -76,6 +77,26 @@ def test_endless_output_is_cut_and_does_not_block_the_child() -> None:
 def test_a_death_is_an_error_with_its_cause(script: str, error: str) -> None:
     with pytest.raises(MachineError) as caught:
         answered(script, given=b"x" * 1_000_000, seconds=2.0 if "sleep" in script else 20.0)
+    assert caught.value.message == f"the plug-in x {error}"
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        ("answer(b'one\\n')", None),
+        ("answer(b'one\\n'); sys.exit(3)", "failed after its answer (exit status 3)"),
+        ("answer(b'one\\ntwo\\n')", "gave more than one answer: its code wrote to a descriptor it did not open"),
+        ("import time; answer(b'one\\n'); time.sleep(60)", "still ran 5 s after its answer: let its threads end"),
+    ],
+)
+def test_a_bad_end_after_the_answer_is_an_error_with_its_cause(script: str, error: Optional[str]) -> None:
+    with start(script, []) as child:
+        assert child.answer(soon()) == b"one"
+        if error is None:
+            child.end()
+            return
+        with pytest.raises(MachineError) as caught:
+            child.end()
     assert caught.value.message == f"the plug-in x {error}"
 
 
