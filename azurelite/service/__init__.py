@@ -18,14 +18,11 @@ from azurelite.system.machine import System
 from azurelite.system.services.detect import installed
 
 INITS = tuple(LAYOUTS)
-_PROGRAMS = tuple(
-    f"{folder}/azurelite{ending}"
-    for ending in ("", ".pyz")
-    for folder in (
-        "/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/bin", "/opt/azurelite/bin", "/opt/azurelite",
-        "/opt/bin", "/opt",
-    )
+_FOLDERS = (
+    "/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/bin", "/opt/azurelite/bin", "/opt/azurelite",
+    "/opt/bin", "/opt",
 )  # fmt: skip
+_PROGRAMS = tuple(f"{folder}/azurelite{ending}" for ending in ("", ".pyz") for folder in _FOLDERS)
 # It is written into scripts, quoted or not, and into the init systems' own files: no character that is special there.
 _PLAIN_PATH = r"/[A-Za-z0-9._+/-]+"
 
@@ -117,21 +114,17 @@ def _chosen(system: System, init: Optional[str]) -> str:
         return _known(init)
     found = installed(system)
     if found not in INITS:
-        raise ConfigError(f"no init system was found in this guest: {_remedy()}")
+        raise ConfigError(
+            f"no init system was found in this guest: give --init one of {', '.join(INITS)}; or let your own run "
+            f"`azurelite provision --detach` once per boot (examples: {units_folder()})"
+        )
     return found
 
 
 def _known(init: str) -> str:
     if init not in INITS:
-        raise ConfigError(f"--init {init!r} is not known: {_remedy()}")
+        raise ConfigError(f"--init: unknown init system {init!r}: use one of {', '.join(INITS)}")
     return init
-
-
-def _remedy() -> str:
-    return (
-        f"give --init one of {', '.join(INITS)}; or run `azurelite provision --detach` once per boot yourself, as the "
-        f"files in {units_folder()} do"
-    )
 
 
 def _program(system: System, given: Optional[str], notes: list[str]) -> str:
@@ -140,7 +133,7 @@ def _program(system: System, given: Optional[str], notes: list[str]) -> str:
         if not re.fullmatch(_PLAIN_PATH, given):
             raise ConfigError("--program must be an absolute path of only letters, digits and . _ + - /")
         if not system.files.is_executable(given):
-            raise ConfigError(f"--program {given}: there is no such program in this guest")
+            raise ConfigError(f"--program {given}: no executable file of the guest: correct the path")
         found: Optional[str] = given
     else:
         found = next((path for path in _PROGRAMS if system.files.is_executable(path)), None)
@@ -148,9 +141,8 @@ def _program(system: System, given: Optional[str], notes: list[str]) -> str:
             found = system.commands.find("azurelite")
     if found is None or not re.fullmatch(_PLAIN_PATH, found):
         raise ConfigError(
-            "azurelite is not installed in this guest: no executable azurelite or azurelite.pyz in "
-            f"{', '.join(dict.fromkeys(path.rpartition('/')[0] for path in _PROGRAMS))}: install it first, or give its "
-            "path with --program"
+            "azurelite is not installed in this guest: install it, or give its path with --program (searched for an "
+            f"executable azurelite or azurelite.pyz in {', '.join(_FOLDERS)})"
         )
     _look_at_interpreter(system, found, notes)
     return found
@@ -162,7 +154,10 @@ def _look_at_interpreter(system: System, program: str, notes: list[str]) -> None
     words = first[2:].decode(errors="replace").split() if first.startswith(b"#!") else []
     if words and words[0].startswith("/") and not system.files.is_executable(words[0]):
         notes.append(f"{program} needs {words[0]}, which does not exist: install it, or install azurelite again")
-    elif len(words) > 1 and words[0].endswith("/env") and words[1].isidentifier():
-        folders = dict.fromkeys(path.rpartition("/")[0] for path in _PROGRAMS)
-        if not any(system.files.is_executable(f"{folder}/{words[1]}") for folder in folders):
-            notes.append(f"{program} needs {words[1]}, which is in none of the usual folders: install it")
+    elif (
+        len(words) > 1
+        and words[0].endswith("/env")
+        and words[1].isidentifier()
+        and not any(system.files.is_executable(f"{folder}/{words[1]}") for folder in _FOLDERS)
+    ):
+        notes.append(f"{program} needs {words[1]}, which is in none of {', '.join(_FOLDERS)}: install it")

@@ -66,9 +66,9 @@ def test_json(image: Guest, capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["install", "--init", "upstart"], "--init 'upstart' is not known"),
+        (["install", "--init", "upstart"], "--init: unknown init system 'upstart'"),
         (["install", "--early"], "--early: runit has no unit that runs before the network"),
-        (["install", "--program", "/nowhere"], "there is no such program in this guest"),
+        (["install", "--program", "/nowhere"], "no executable file of the guest"),
         (["remove", "--early"], "--early and --program are options of `service install`"),
         (["remove", "--program", "/x"], "--early and --program are options of `service install`"),
         (["install", "--root", "/nonexistent/x"], "not a folder"),
