@@ -102,7 +102,7 @@ def parse_condition(text: str) -> Condition:
             f"`{path[0]}` is a secret and can only be tested for presence: write `{path[0]}` or `not {path[0]}`"
         )
     if len(path) == 1 and path[0] in _WITH_PARTS:
-        raise ValueError(f"`{path[0]}` has several parts: name one, as {path[0]}.NAME")
+        raise ValueError(f"`{path[0]}` has several parts: name one of them, for example {path[0]}.NAME")
     values = _list(after) if operator in ("in", "not in") else (_literal(after),)
     return Condition(stripped, path, _TESTS[operator], values)
 
@@ -142,7 +142,7 @@ def _parts(text: str, *, whole: bool) -> tuple[str, ...]:
             raise ValueError("the parts of a field are separated by dots: put a part that contains dots in quotes")
     parts = [part[1:-1] if part[0] in "'\"" else part for part in parts if part]
     if not parts or not all(parts):
-        raise ValueError("the name after the last dot is missing: write it as in tags.role")
+        raise ValueError("a name is missing after the dot: write FIELD.NAME, for example tags.role")
     return tuple(parts)
 
 
@@ -153,10 +153,10 @@ def _literal(text: str) -> Optional[str]:
         raise ValueError("the value is missing: write '' for empty text, null for an absent value")
     if re.search(_JOINED, f" {text} "):
         raise ValueError(
-            "only one comparison is allowed: write several as a list, or put a value that looks like one in quotes"
+            "only one comparison is allowed: write a list of conditions, or put the value in quotes if that is its text"
         )
     if text[0] in "'\"[":
-        raise ValueError("the value must be one text, bare or in quotes: for several, write FIELD in [VALUE, VALUE]")
+        raise ValueError("the value must be plain or quoted text: for several values, write FIELD in [VALUE, VALUE]")
     return None if text == "null" else text
 
 

@@ -137,7 +137,7 @@ def parse_document(text: bytes, *, file: str, make: Optional[Callable[[str], Rea
             problem = problem.partition(" '")[0]
         raise ConfigError(f"{place}: not valid YAML: {problem}") from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{file}: not valid YAML: {type(error).__name__}") from error
+        raise ConfigError(f"{file}: not valid YAML ({type(error).__name__}): check that it is a text file") from error
     if node is None:
         return Document({}, {}, file)
     reader = (make or Reader)(file)

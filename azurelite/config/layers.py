@@ -81,7 +81,7 @@ class Layers:
             self.document = _with_items(self.document, self._items)
 
     def _warn_of_replacing(self, above: Document) -> None:
-        """Warn of a drop-in that drops the list of an earlier file: it was probably meant to insert its entries."""
+        """Warn about a drop-in that replaces the list of an earlier file: it was probably meant to add entries."""
         if DROP_INS in above.file.split("/")[:-1] and LIST in self.document.data:
             text = (
                 f"this list replaces the list of {self.document.place((LIST,))}: give each entry `before` or `after` "

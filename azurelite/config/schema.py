@@ -114,7 +114,7 @@ class Problems:
 
 
 def _problem(message: str) -> Problem:
-    """A Problem from a message that begins with its place."""
+    """A `Problem` from a message that begins with FILE:LINE:COLUMN."""
     found = re.match(r"([^\n]+?):([0-9]+):([0-9]+): ", message)
     if found is None:
         return Problem(message)

@@ -14,7 +14,7 @@ def parse_size(text: str) -> int:
     """A size as people write it ("2G", "512MiB", "1073741824") in bytes. Raises ValueError."""
     match = re.fullmatch(_SIZE, text.strip(), re.IGNORECASE)
     if match is None:
-        raise ValueError("it is not a size: write a number with K, M, G or T behind it, as 2G")
+        raise ValueError("is not a size: write a number of bytes, or a number and K, M, G or T, for example 2G")
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
@@ -23,7 +23,7 @@ def check_size(key: str, value: Union[int, str]) -> int:
     try:
         size = value if isinstance(value, int) else parse_size(value)
     except ValueError as error:
-        raise ValueError(f"{key}: {error}") from error
+        raise ValueError(f"{key} {error}") from error
     if size < 0 or 0 < size < MIB:
         raise ValueError(f"{key} must be 0, or at least 1M")
     return size // MIB * MIB

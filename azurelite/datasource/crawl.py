@@ -158,7 +158,7 @@ class _Crawler:
             self.unreadable["custom_data"].short = "custom data is lost"
 
     def _is_copy(self) -> bool:
-        """The document is azurelite's own copy, without secrets; the disc itself was read at an earlier boot."""
+        """Whether the document is azurelite's copy without secrets, from an earlier boot that read the disc."""
         return self.media is not None and self.media.source.startswith(layout.VMS_DIR)
 
     def _lost(self, metadata: Metadata) -> dict[str, FabricError]:
@@ -230,7 +230,7 @@ class _Crawler:
         except CommandError as error:
             absent = self.system.commands.find(_PROXY_AGENT[0]) is None
             reason = "azure-proxy-agent not found" if absent else "azure-proxy-agent status failure"
-            self.refused = AzureliteError(f"azure-proxy-agent is not ready: {error}", reason=reason)
+            self.refused = AzureliteError(f"IMDS not asked: azure-proxy-agent is not ready: {error}", reason=reason)
 
     def _read_imds(self) -> Metadata:
         self._wait_for_proxy_agent()
@@ -295,9 +295,9 @@ def ssh_keys_from(certificates: Sequence[Certificate], fingerprints: Sequence[st
     for fingerprint in dict.fromkeys(fingerprints):
         certificate = known.get(fingerprint)
         if certificate is None:
-            LOG.warning("certificates: none of %d has the thumbprint %s", len(known), fingerprint)
+            LOG.warning("certificates: Azure sent none with the thumbprint %s: its SSH key is skipped", fingerprint)
         elif certificate.public_key is None:
-            LOG.warning("certificates: %s has a key type that sshd does not support", fingerprint)
+            LOG.warning("certificates: the SSH key of %s is skipped: sshd does not support its type", fingerprint)
         else:
             keys.append(SshKey.read(certificate.public_key))
     return tuple(keys)

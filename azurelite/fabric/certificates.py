@@ -170,7 +170,10 @@ class TransportKey:
         with open(out, encoding="ascii", errors="replace") as file:
             blocks = pem_blocks(file.read())
         if not blocks:
-            raise CertificateError("openssl made no transport certificate", reason=_FETCHING)
+            raise CertificateError(
+                "openssl created no transport certificate: reinstall openssl",
+                reason=_FETCHING,
+            )
         self.certificate = base64.b64encode(blocks[0][1]).decode()
 
     def _unpack(self, package: str) -> str:
@@ -240,14 +243,14 @@ def _certificates(pem: str, key: TransportKey) -> tuple[Certificate, ...]:
                 public = pem_blocks(key.openssl("pkey", "-pubout", secret_input=secret))
                 private_keys[public_key(public[0][1])] = secret
             except (CertificateError, ValueError, IndexError):
-                LOG.warning("certificates: skipped an unreadable private key")
+                LOG.warning("certificates: a private key is skipped: openssl cannot read it")
     found = []
     for label, der in blocks:
         if label == "CERTIFICATE":
             try:
                 key_info = certificate_key(der)
             except ValueError:
-                LOG.warning("certificates: skipped an unreadable certificate")
+                LOG.warning("certificates: a certificate is skipped: its data is damaged")
                 continue
             thumbprint = hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()  # used as a name only
             private_key = private_keys.get(key_info)

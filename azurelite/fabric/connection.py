@@ -140,7 +140,7 @@ def check_interface(name: str) -> None:
     """Raise ConfigError, with the names of the existing ones, unless the machine has this interface."""
     there = sorted(found for _, found in socket.if_nameindex())
     if name not in there:
-        raise ConfigError(f"datasource.interface: no interface {name!r}: set one of {', '.join(there)}")
+        raise ConfigError(f"datasource.interface: this machine has no {name!r}: set auto or one of {', '.join(there)}")
 
 
 def primary_address(interface: str) -> str:

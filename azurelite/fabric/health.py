@@ -50,11 +50,11 @@ def report_document(state: str, goal_state: GoalState, reason: Optional[str] = N
     """See `azurelite.build_report`."""
     healths = {"Ready": lambda _: READY, "NotReady": failed, "Provisioning": in_progress}
     if state not in healths:
-        raise ConfigError(f"there is no state {state!r}: use one of {', '.join(healths)}")
+        raise ConfigError(f"unknown state {state!r} of a report: use one of {', '.join(healths)}")
     if state == "Ready" and reason is not None:
-        raise ConfigError("a report of Ready takes no reason: leave it out")
+        raise ConfigError("a Ready report cannot have a reason: leave `reason` out")
     if state == "NotReady" and not (reason or "").strip():
-        raise ConfigError("a report of NotReady needs a reason, which the portal shows: add it")
+        raise ConfigError("a NotReady report needs a reason: say what failed, the portal shows it")
     return health_document(healths[state](reason or "provisioning continues"), goal_state)
 
 

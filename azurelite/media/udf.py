@@ -146,7 +146,7 @@ def _remember(found: _Sequence, kind: int, data: bytes) -> None:
 
 
 def _add_partitions(space: Space, maps: bytes, count: int, plain: dict[int, Plain]) -> None:
-    """Create the partitions in the order of their maps; metadata partitions last, because they lie in others."""
+    """Create the partitions in the order of their maps; metadata partitions last, because others contain them."""
     later: list[tuple[int, bytes, int]] = []
     at = 0
     for index in range(count):

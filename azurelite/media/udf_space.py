@@ -196,14 +196,14 @@ def sparable(space: Space, below: Plain, map_data: bytes) -> Sparable:
     """
     packet, tables, size = struct.unpack_from("<HBxI", map_data, 40)
     if not packet or not 1 <= tables <= 4 or size > _SPARING_TABLE_CAP:
-        raise MediaError("damaged UDF: invalid map of the sparable partition")
+        raise damaged("map of the sparable partition", "the logical volume", f"{tables} tables of {size} bytes")
     trouble: Optional[MediaError] = None
     for sector in struct.unpack_from(f"<{tables}I", map_data, 48):
         try:
             return Sparable(below, packet, _sparing_table(space, sector, size))
         except MediaError as error:
             trouble = trouble or error
-    raise trouble or MediaError("damaged UDF: no sparing table")
+    raise trouble or MediaError("damaged UDF: the sparable partition has no intact sparing table")
 
 
 def _sparing_table(space: Space, sector: int, size: int) -> dict[int, int]:

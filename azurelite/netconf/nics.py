@@ -75,7 +75,7 @@ def read_nics(network: Mapping[str, Any], *, secondary_addresses: bool = True) -
     """
     entries = network.get("interface")
     if not isinstance(entries, list):
-        return Listing((), ("IMDS lists no NICs: `network.interface` is not a list",), False)
+        return Listing((), ("IMDS: no NICs, because network.interface is not a list",), False)
     nics: dict[str, Nic] = {}
     problems: list[str] = []
     skipped = 0
@@ -84,14 +84,14 @@ def read_nics(network: Mapping[str, Any], *, secondary_addresses: bool = True) -
         try:
             nic = _nic(entry, problems, where)
             if nic.mac in nics:
-                raise ValueError(f"duplicate MAC {nic.mac}")
+                raise ValueError(f"an earlier entry has the same MAC {nic.mac}")
         except ValueError as error:
-            problems.append(f"{where} skipped: {error}")
+            problems.append(f"IMDS: {where} skipped: {error}")
             skipped += 1
         else:
             nics[nic.mac] = nic if secondary_addresses else replace(nic, addresses=())
     if not entries:
-        problems.append("IMDS lists no NICs: `network.interface` is empty")
+        problems.append("IMDS: no NICs, because network.interface is empty")
     return Listing(tuple(nics.values()), tuple(problems), bool(entries) and not skipped)
 
 
@@ -105,10 +105,10 @@ def normal_mac(text: object) -> Optional[str]:
 
 def _nic(entry: object, problems: list[str], where: str) -> Nic:
     if not isinstance(entry, dict):
-        raise ValueError("not an object")
+        raise ValueError("it is not an object")
     mac = normal_mac(entry.get("macAddress"))
     if mac is None:
-        raise ValueError("`macAddress` is not the MAC of a NIC")
+        raise ValueError("`macAddress` is missing or not a valid MAC")
     found = {}
     further: list[str] = []
     for family, kind in _FAMILIES:
@@ -117,7 +117,7 @@ def _nic(entry: object, problems: list[str], where: str) -> Nic:
         own = dict.fromkeys(address for address in addresses[1:] if address is not None and address != addresses[0])
         further += [f"{address}/{address.max_prefixlen}" for address in own]
     if not any(found.values()):
-        raise ValueError("no valid address")
+        raise ValueError("it has no valid IP address")
     return Nic(mac, ipv6=found["ipv6"], addresses=tuple(further))
 
 
@@ -128,7 +128,7 @@ def _addresses(part: object, kind: Any, problems: list[str], where: str) -> list
     for number, entry in enumerate(entries if isinstance(entries, list) else []):
         address = _address(entry, kind)
         if address is None:
-            problems.append(f"{where}.ipAddress[{number}] skipped: not an address that a NIC can have")
+            problems.append(f"IMDS: {where}.ipAddress[{number}] skipped: a NIC cannot have this address")
         found.append(address)
     return found
 

@@ -48,7 +48,7 @@ class Budget:
     def remaining(self) -> float:
         """The seconds that are left. Raises HandlerError if there are none."""
         if not self._deadline.remaining():
-            raise refused("unpacking it takes too long: compress it once, in fewer parts")
+            raise refused("decompressing it takes too long: send fewer compressed parts, each compressed once")
         return self._deadline.remaining()
 
     def spend(self, size: int) -> None:

@@ -161,7 +161,7 @@ def _first_line(data: bytes) -> tuple[Optional[Kind], str]:
 
 
 def _from_first_line(data: bytes, kind: Kind) -> bytes:
-    """The content without what is before its first line, which templates leave there.
+    """The content without the blank lines and spaces before its first line, which come from templates.
 
     YAML keeps its lines and columns, for messages. A script loses its indentation: the kernel wants `#!` first.
     """

@@ -318,7 +318,7 @@ class Translation:
             yield self._step(section, "packages", options, moved)
 
     def _item(self, path: KeyPath) -> KeyPath:
-        """The path in the document of a package, which may be in a list of a package manager."""
+        """The path of a package in the document: in `packages`, or there in the list of a package manager."""
         outer = self._reading.source(*path[:2])
         return self._reading.source(*outer, *path[2:]) if len(path) == 4 else (*outer, *path[2:])
 

@@ -570,7 +570,8 @@ class TestNothingStays:
         with TransportKey(Watched(quick_openssl), deadline=Deadline(clock, 60), scratch=str(scratch)):
             (folder,) = scratch.iterdir()
             shutil.rmtree(folder)
-        assert f"cannot remove {folder}, which contains private keys" in caplog.text
+        assert f"cannot remove {folder}: " in caplog.text
+        assert "it contains private keys" in caplog.text
 
     @pytest.fixture
     def shell(self, tmp_path: Path) -> Callable[[str], Commands]:
@@ -625,7 +626,7 @@ class TestManyBlocks:
         bad = f"-----BEGIN {label}-----\nMAMCAQE=\n-----END {label}-----\n"
         found = unpacked(f"{bad}{good.certificate.read_text()}{bad}{good.key.read_text()}{bad}")
         assert [(one.thumbprint, bool(one.private_key_pem)) for one in found] == [(good.thumbprint, True)]
-        assert "certificates: skipped an unreadable " in caplog.text
+        assert "is skipped: " in caplog.text
 
     @pytest.mark.parametrize(
         "noise",

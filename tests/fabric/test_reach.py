@@ -276,7 +276,7 @@ class TestInterface:
 
     def test_an_unknown_one_is_an_error_of_the_configuration(self, raw: Raw, scripts: type[Scripts]) -> None:
         server = raw(scripts.always(scripts.OK))
-        with pytest.raises(ConfigError, match=r"no interface 'nic0': set one of .*\blo\b"):
+        with pytest.raises(ConfigError, match=r"this machine has no 'nic0': set auto or one of .*\blo\b"):
             self.get(HttpClient(FastClock(), interface="nic0"), server.url)
         assert server.connections == 0
 

@@ -71,7 +71,7 @@ def test_a_named_interface_needs_no_privilege(scene: Scene) -> None:
 def test_an_interface_that_does_not_exist_is_an_error_of_the_configuration(scene: Scene) -> None:
     (answer,) = scene("azl ask 168.63.129.16 hn0")
     assert answer["kind"] == "ConfigError"
-    assert "no interface 'hn0': set one of eth0, eth1, lo" in answer["failed"]
+    assert "this machine has no 'hn0': set auto or one of eth0, eth1, lo" in answer["failed"]
 
 
 def test_an_interface_without_an_address_says_so(scene: Scene) -> None:

@@ -205,9 +205,9 @@ def test_volumes_that_make_no_sense(at: int, layout: str, values: tuple[int, ...
 @pytest.mark.parametrize(
     ("at", "layout", "values", "words"),
     [
-        (440 + 40, "<H", (0,), "invalid map of the sparable partition"),
-        (440 + 42, "<B", (9,), "invalid map of the sparable partition"),
-        (440 + 44, "<I", (1 << 31,), "invalid map of the sparable partition"),
+        (440 + 40, "<H", (0,), "map of the sparable partition at the logical volume"),
+        (440 + 42, "<B", (9,), "map of the sparable partition at the logical volume"),
+        (440 + 44, "<I", (1 << 31,), "map of the sparable partition at the logical volume"),
         (440 + 48, "<II", (0xFFFFFFFF, 0xFFFFFFFF), "UDF sparing table at byte"),
         (440 + 48, "<II", (300, 301), "sparing table at block 300"),
     ],

@@ -103,7 +103,7 @@ def test_an_entry(entry: dict[str, Any], further: tuple[str, ...], ipv6: bool) -
 def test_what_is_no_address_of_a_nic_is_named_and_left_out(address: object) -> None:
     listing = read_nics({"interface": [nic("10.0.0.4", address)]})
     assert listing.nics[0].addresses == ()
-    assert listing.problems == ("network.interface[0].ipv4.ipAddress[1] skipped: not an address that a NIC can have",)
+    assert listing.problems == ("IMDS: network.interface[0].ipv4.ipAddress[1] skipped: a NIC cannot have this address",)
 
 
 @pytest.mark.parametrize(
@@ -122,10 +122,10 @@ def test_the_same_for_ipv6(address: str) -> None:
         ({}, "macAddress"),
         (nic("10.0.0.9", mac="damaged"), "macAddress"),
         (nic("10.0.0.9", mac=None), "macAddress"),
-        (nic(mac="000D3A5E7B23"), "no valid address"),
-        ({"macAddress": "000D3A5E7B23"}, "no valid address"),
-        ({"macAddress": "000D3A5E7B23", "ipv4": [], "ipv6": "x"}, "no valid address"),
-        (nic("10.0.0.9"), "duplicate MAC"),
+        (nic(mac="000D3A5E7B23"), "no valid IP address"),
+        ({"macAddress": "000D3A5E7B23"}, "no valid IP address"),
+        ({"macAddress": "000D3A5E7B23", "ipv4": [], "ipv6": "x"}, "no valid IP address"),
+        (nic("10.0.0.9"), "an earlier entry has the same MAC"),
     ],
 )
 def test_one_bad_entry_leaves_the_others_alone(bad: object, word: str) -> None:
