@@ -54,7 +54,8 @@ def apply(ctx: Context, options: Options) -> None:
     needed = (ctx.outcome.outcome == "failed" or _listed_before_ready(ctx)) and not reported(ctx)
     if options.service == _OWN and needed:
         raise HandlerError(
-            f"{_OWN} stays enabled: Azure has no Ready report yet: list `disable_service` after `{REPORT_READY}`"
+            f"{_OWN} stays enabled, because Azure has not accepted Ready yet and the next boot must try again: "
+            f"list `disable_service` after `{REPORT_READY}`"
         )
     services.disable(options.service)
 

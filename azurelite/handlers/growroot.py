@@ -123,7 +123,7 @@ def _grow_partition(ctx: Context, devices: BlockDevices, device: Device) -> Devi
     if room.size - device.size >= WORTHWHILE:
         grown = grow_partition(ctx.system, devices, device, disk, size=room.size)
         if grown.size == device.size:
-            ctx.note(f"the kernel uses the new size of {device.path} from the next boot: the file system grows then")
+            ctx.note(f"the kernel sees the new size of {device.path} only after a reboot: the file system grows then")
         return grown
     if room.behind is not None and room.free >= WORTHWHILE:
         ctx.note(

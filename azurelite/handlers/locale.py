@@ -62,21 +62,21 @@ def apply(ctx: Context, options: Options) -> None:
     files = ctx.system.files
     places = language_places(files)
     if not places:
-        raise HandlerError("no file for the language setting was found: create an empty /etc/locale.conf")
+        raise HandlerError("the guest has no file that sets the language: add an empty /etc/locale.conf to the image")
     if not is_available(files, options.locale):
         _make(ctx, options.locale)
     set_language(files, places, options.locale)
     if options.keymap is not None:
         keyboards = keyboard_places(files)
         if not keyboards:
-            ctx.note("no file for the keyboard setting was found: `keymap` is skipped")
+            ctx.note("keymap skipped: the guest has no file that sets it: add an empty /etc/vconsole.conf to the image")
         set_keyboard(files, keyboards, options.keymap)
 
 
 def _make(ctx: Context, locale: str) -> None:
     files = ctx.system.files
     if not files.exists(LOCALE_GEN):
-        raise HandlerError(f"the locale {locale} is missing: install its package (locales, glibc-langpack-…)")
+        raise HandlerError(f"the locale {locale} is not installed: install its package (locales, glibc-langpack-…)")
     charset = charset_of(files, locale)
     if charset is None:
         raise HandlerError(f"the locale {locale} is not supported: choose one of /usr/share/i18n/SUPPORTED")

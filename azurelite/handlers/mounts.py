@@ -92,8 +92,9 @@ class Options(Record):
 
     def __post_init__(self) -> None:
         keys = [mount.entry().key for mount in self.entries]
-        if len(set(keys)) != len(keys):
-            raise ValueError("entries has the same path twice")
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ValueError(f"entries has {key[0] or key[1]} twice: remove one of the two")
 
 
 def apply(ctx: Context, options: Options) -> None:

@@ -109,7 +109,7 @@ def _is_used_otherwise(ctx: Context, nic: Optional[LocalNic]) -> bool:
     """Whether a bridge, bond or VLAN uses the NIC. Its address belongs there, and two leases would be one too many."""
     above = built_on(ctx.system.root, nic.name) if nic is not None else []
     if nic is not None and above:
-        ctx.note(f"{nic.name} is left alone because {', '.join(above)} uses it: configure {above[0]} in the image")
+        ctx.note(f"{nic.name} is not configured, because it is part of {', '.join(above)}: configure that in the image")
     return bool(above)
 
 

@@ -210,12 +210,15 @@ def _swap(ctx: Context, options: Options, disk: Device, where: str) -> None:
     if not size:
         return
     if size > disk.size // 10 * 9:
-        ctx.note(f"{disk.path} has only {disk.size // MIB} MiB: the swap file of {size // MIB} MiB is skipped")
+        ctx.note(
+            f"swap skipped: {size // MIB} MiB is more than 90 % of {disk.path}, which has {disk.size // MIB} MiB: "
+            f"set `swap` to at most {disk.size // 10 * 9 // MIB}M"
+        )
         return
     file = SwapFile(ctx.system, f"{where}/swapfile")
     state = file.state()
     if state == "other":
-        ctx.note(f"{file.path} is not a swap file that belongs to root: it is kept and not used")
+        ctx.note(f"swap skipped: {file.path} exists, but it is not a swap file of root: remove it")
         return
     if state == "absent":
         file.make(size)

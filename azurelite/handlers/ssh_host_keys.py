@@ -92,11 +92,11 @@ def _types(ctx: Context, kind: str, options: Options) -> tuple[str, ...]:
         types = tuple(dict.fromkeys(options.types))
     others = [path for path in named if path not in {hostkeys.path_of(kind, t) for t in hostkeys.TYPES}]
     for path in others:
-        ctx.note(f"the host key {path} in sshd's configuration is not changed")
+        ctx.note(f"sshd also uses the host key {path}, which is not replaced: remove or replace it yourself")
     if named and not others and not set(types) & set(named_types):
         raise HandlerError(
-            "`types` has none of the types that `HostKey` in sshd's configuration names: "
-            f"add at least one of {', '.join(named_types)}",
+            f"sshd would have no host key: its configuration uses only {', '.join(named_types)}: "
+            "add one of these to `types`",
             reason=_REASON,
         )
     return types

@@ -84,12 +84,12 @@ def apply(ctx: Context, options: Options) -> None:
     except FileError as error:
         if not password_works(ctx) and can_log_in(ctx.system, user, keys=keys).state != "fine":
             raise
-        ctx.note(f"no key is installed, but there is another way in: {error.message}")
+        ctx.note(f"no key was installed, but the administrator can log in otherwise: {error.message}")
     except MachineError as error:
         known = has_other_source(ctx.system, user) or can_log_in(ctx.system, user, keys=keys).state == "fine"
         if not password_works(ctx) and not known:
             raise
-        ctx.note(f"no key is installed, but there may be another way in: {error.message}")
+        ctx.note(f"no key was installed, but the administrator may be able to log in otherwise: {error.message}")
 
 
 def _require_password(ctx: Context, lacking: str, *, data: Optional[dict[str, str]] = None) -> None:

@@ -51,11 +51,11 @@ class Options(Record):
             raise ValueError("file must be the name of a file that ends in .conf")
         for keyword, value in self.settings.items():
             if not re.fullmatch("[A-Za-z][A-Za-z0-9]*", keyword):
-                raise ValueError("settings must have keywords of letters and digits")
+                raise ValueError(f"settings: {keyword!r} is no keyword of sshd: use letters and digits")
             if keyword_of(keyword) in ("match", "include"):
-                raise ValueError(f"settings cannot have {keyword}: write your own drop-in for it")
+                raise ValueError(f"settings cannot have {keyword}: put it in your own file in sshd_config.d")
             if keyword_of(keyword) in map(str.lower, _PASSWORD_KEYWORDS):
-                raise ValueError(f"settings cannot have {keyword}: use password_authentication")
+                raise ValueError(f"settings cannot have {keyword}: set the option password_authentication")
             if isinstance(value, str) and (not value.isprintable() or not value.strip()):
                 raise ValueError(f"settings.{keyword} must be text on one line")
 
@@ -147,7 +147,8 @@ def _note_matches(ctx: Context, config: SshdConfig, user: Optional[User], passwo
             value = "".join(setting.values[:1]).lower()
             applies = user is not None and config.for_user(keyword.lower(), user.name, groups) is setting
             if value != passwords and (passwords == "no" or applies):
-                ctx.note(f"{setting.place} has `{keyword} {value}` inside a Match block, which overrides the setting")
+                wrong = f"the Match block at {setting.place} overrides `{keyword} {passwords}`"
+                ctx.note(f"{wrong}: change its `{keyword} {value}`")
 
 
 def _in_effect(config: Optional[SshdConfig], wanted: Mapping[str, str]) -> bool:
@@ -173,7 +174,7 @@ def _write(ctx: Context, options: Options, config: SshdConfig, wanted: Mapping[s
         candidate = text
         if path.startswith("/usr/etc/"):
             raise HandlerError(
-                f"{path} belongs to the distribution and includes no drop-ins first: copy it to /etc/ssh/sshd_config",
+                f"{path} belongs to the distribution and does not begin with drop-ins: copy it to /etc/ssh/sshd_config",
                 reason=_REASON,
             )
     words = complaint(ctx.system, config.path, candidate, present)

@@ -68,7 +68,7 @@ class Options(Record):
     def __post_init__(self) -> None:
         check(self.save, self.timeout)
         if len(set(self.sources)) != len(self.sources):
-            raise ValueError("sources has the same source twice")
+            raise ValueError("sources lists a source twice: remove one of the two")
 
 
 def check(save: Optional[str], timeout: float) -> None:

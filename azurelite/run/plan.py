@@ -185,7 +185,9 @@ def _lacking(handler: Handler, need: str, crawled: Crawl) -> Step:
     if failure is None and not handler.required:
         return Step(handler, skip=f"Azure has no {need} for this VM")
     reason = _REASONS.get(need, f"no {need}")
-    lacking = failure or AzureliteError(f"no source has a {need}", reason=reason)
+    lacking = failure or AzureliteError(
+        f"Azure has no {need} for this VM: deploy it with one, or set `required: false`", reason=reason
+    )
     return Step(handler, blocked=lacking, again=failure is not None)
 
 

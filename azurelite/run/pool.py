@@ -138,11 +138,11 @@ def _wait_in_pool(kind: str, *, system: System, fabric: Fabric, open_watch: Open
             try:
                 _report_ready(system, fabric, fabric.deadline.within(_SAVABLE_READY))
             except FabricError as error:
-                LOG.info("pool: continuing without an answer to Ready: %s", error)
+                LOG.info("pool: Azure has not answered the Ready report (%s): waiting for an owner anyway", error)
         else:
             _report_ready(system, fabric, fabric.deadline)
         _mark(kind, system, fabric.clock)
-        LOG.info("pool: waiting for an owner (type %s)", kind)
+        LOG.info("pool: Azure keeps this VM ready for a future owner (type %s): waiting without a time limit", kind)
         if kind == SAVABLE:
             LOG.info("pool: the network link was replaced by %s", await_replacement(watch.events()) or "another one")
         else:

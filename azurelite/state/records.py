@@ -58,7 +58,7 @@ def _as_text(document: dict[str, Any]) -> bytes:
 
 
 def _save(files: Files, path: str, document: dict[str, Any], *, mode: int) -> None:
-    """Write a file. If that fails, log it: only the readers of the file lack it."""
+    """Write a file for other programs. A failure is only logged, because the run does not need the file."""
     if files.dry_run:
         return
     try:

@@ -125,7 +125,7 @@ class Held:
         self._close()
 
     def _expect(self, wanted: bytes) -> None:
-        """Read what it tells: nothing, or the number of an error. Raises OSError."""
+        """Read the answer of the process. Raises OSError for any other than `wanted`: it is the number of an error."""
         told = os.read(self._told, len(_READY))
         if told == wanted:
             return

@@ -38,7 +38,7 @@ def scratch_folder(
         try:
             shutil.rmtree(path)
         except OSError as error:
-            LOG.warning("cannot remove %s, which contains %s: %s", path, holds, error.strerror)
+            LOG.warning("cannot remove %s: %s: remove it yourself, it contains %s", path, error.strerror, holds)
 
 
 def put_private(path: str, data: bytes, *, mode: int = 0o600) -> None:

@@ -281,7 +281,7 @@ class TestPlan:
         with Simulator(Scenario.from_dict({"vm": {"username": None, "ssh_keys": []}})) as fabric:
             assert main(["plan", "--root", guest.on_azure().configure(fabric).root]) == 3
         out = capsys.readouterr().out
-        assert "no source has a username" in out
+        assert "Azure has no username for this VM: deploy it with one" in out
         assert "report_ready  skip   user fails, and Azure is told so" in out
         assert "user_data     skip   the VM is not Ready" in out
 

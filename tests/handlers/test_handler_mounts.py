@@ -78,7 +78,7 @@ def test_invalid_entries_are_refused(entry: dict[str, Any], words: str) -> None:
 
 
 def test_two_entries_for_one_mount_point_are_refused() -> None:
-    with pytest.raises(ConfigError, match="entries has the same path twice"):
+    with pytest.raises(ConfigError, match="entries has /data twice: remove one"):
         options({"device": "UUID=1", "path": "/data"}, {"device": "UUID=2", "path": "/data/"})
 
 

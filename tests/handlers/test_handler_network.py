@@ -259,7 +259,7 @@ class TestWhichNic:
         assert any(MACS[0] in text or "eth0" in text for text in texts)
         assert not any(MACS[1] in text or "eth1" in text for text in texts)
         assert [note for note in notes if "eth1" in note] == [
-            f"eth1 is left alone because {name} uses it: configure {name} in the image"
+            f"eth1 is not configured, because it is part of {name}: configure that in the image"
         ]
 
     def test_the_second_device_of_an_accelerated_nic_is_not_built_on_it(

@@ -104,7 +104,7 @@ def test_a_foreign_root_has_no_disks(guest: Guest, context: Callable[..., Contex
         ({"mode": "rwx"}, "mode must be"),
         ({"mode": "9999"}, "mode must be"),
         ({"mode": 1777}, "mode.* must be text"),
-        ({"swap": "much"}, "swap: it is not a size"),
+        ({"swap": "much"}, "swap is not a size"),
         ({"swap": "1G", "mode": "0777"}, "add the sticky bit"),
         ({"swap": "1G", "mode": "775"}, "add the sticky bit"),
         ({"filesystem": "ntfs"}, "must be one of: ext4, xfs, btrfs"),

@@ -416,7 +416,7 @@ def test_a_link_below_the_home_is_a_note_if_the_password_works(home: Guest, cont
     user.apply(context(**known), user.Options(sudo="none"))
     apply(context(**known), Options())
     assert len(notes) == 1
-    assert notes[0].startswith("no key is installed, but there is another way in: ")
+    assert notes[0].startswith("no key was installed, but the administrator can log in otherwise: ")
     assert not home.path("etc/authorized_keys").exists()
 
 

@@ -295,9 +295,10 @@ def test_a_match_block_that_overrides_the_setting_is_noted(
 ) -> None:
     keyed.put({MAIN: f"# first\n{match}"})
     apply(context(**known), Options())
-    assert [note.partition(" inside")[0] for note in notes] == (
-        [f"/etc/ssh/sshd_config line 3 has `{match.split(chr(10))[1]}`"] if noted else []
-    )
+    value = match.rsplit(maxsplit=1)[-1]
+    asked = {"yes": "no", "no": "yes"}[value]
+    told = f"the Match block at /etc/ssh/sshd_config line 3 overrides `PasswordAuthentication {asked}`: "
+    assert notes == ([f"{told}change its `PasswordAuthentication {value}`"] if noted else [])
 
 
 @pytest.mark.parametrize("files", [{}, {"etc/ssh/ssh_config": ""}, {"usr/sbin/sshd": ""}, {DROP_IN: ON}])
@@ -387,8 +388,8 @@ def bound(options: dict[str, Any]) -> Any:
         ({"file": "x.conf\n"}, "file"),
         ({"settings": {"Match": "all"}}, "settings cannot have Match"),
         ({"settings": {"include": "x"}}, "settings cannot have include"),
-        ({"settings": {"PasswordAuthentication": "no"}}, "use password_authentication"),
-        ({"settings": {"ChallengeResponseAuthentication": "no"}}, "use password_authentication"),
+        ({"settings": {"PasswordAuthentication": "no"}}, "set the option password_authentication"),
+        ({"settings": {"ChallengeResponseAuthentication": "no"}}, "set the option password_authentication"),
         ({"settings": {"Port 22\nX": "no"}}, "keyword"),
         ({"settings": {"Banner": "a\nMatch all"}}, "settings.Banner"),
         ({"settings": {"Banner": ""}}, "settings.Banner"),

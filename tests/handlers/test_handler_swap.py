@@ -46,11 +46,11 @@ def test_the_file_and_its_line_in_fstab_are_created(
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"size": "lots"}, "size: it is not a size"),
-        ({"size": "1.5G"}, "size: it is not a size"),
+        ({"size": "lots"}, "size is not a size"),
+        ({"size": "1.5G"}, "size is not a size"),
         ({"size": 1023}, "size must be 0, or at least 1M"),
         ({"size": -1}, "size must be 0, or at least 1M"),
-        ({"size": "1M", "max_size": "x"}, "max_size: it is not a size"),
+        ({"size": "1M", "max_size": "x"}, "max_size is not a size"),
         ({"path": "swapfile"}, "path must be the absolute path"),
         ({"path": "/"}, "path must be the absolute path"),
         ({"path": "/a/../b"}, "path must be the absolute path"),

@@ -162,7 +162,7 @@ def test_a_bridge_on_a_nic_is_configured_and_the_nic_is_not(play: Play, when: st
     assert complaints(seen["log"]) == []
     if when == "before":
         assert {at for at in addresses(seen["addr"]) if at[0] != "eth0"} == {("br0", "10.0.1.4/24")}
-        assert "eth1 is left alone because br0 uses it" in seen["apply"]
+        assert "eth1 is not configured, because it is part of br0" in seen["apply"]
 
 
 def test_applied_to_a_running_networkd_the_primary_nic_keeps_address_and_lease(play: Play) -> None:

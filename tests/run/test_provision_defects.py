@@ -42,5 +42,5 @@ def test_run_files_that_cannot_be_written_do_not_keep_ready_back(guest: Guest, f
 
 def test_an_interface_that_does_not_exist_is_a_configuration_error(guest: Guest, fabric: Simulator) -> None:
     guest.on_azure().configure(fabric, datasource={"interface": "nowhere0"})
-    with pytest.raises(ConfigError, match="no interface 'nowhere0': set one of "):
+    with pytest.raises(ConfigError, match="this machine has no 'nowhere0': set auto or one of "):
         provision(Options(root=guest.root, clock=FastClock()))

@@ -65,9 +65,9 @@ def test_every_state_is_accepted(
 @pytest.mark.parametrize(
     ("state", "reason", "said"),
     [
-        ("ready", None, "there is no state 'ready': use one of Ready, NotReady, Provisioning"),
-        ("", None, "there is no state ''"),
-        ("Ready", "x", "takes no reason"),
+        ("ready", None, "unknown state 'ready' of a report: use one of Ready, NotReady, Provisioning"),
+        ("", None, "unknown state '' of a report"),
+        ("Ready", "x", "cannot have a reason"),
         ("NotReady", None, "needs a reason"),
         ("NotReady", "  ", "needs a reason"),
     ],

@@ -38,7 +38,7 @@ def _left(ctx: Context, administrator: str) -> Iterator[str]:
 
 
 def _what(ctx: Context, administrator: str, kind: str, target: str, detail: str) -> str:
-    """What one change of another VM left; "" for nothing that lets anybody in. Raises FileError."""
+    """What is left of one change of another VM and may let somebody log in; "" for nothing. Raises FileError."""
     files = ctx.system.files
     if kind == "user" and detail.startswith("create") and target != administrator:
         return f"account {target}" if ctx.system.accounts.user(target) is not None else ""

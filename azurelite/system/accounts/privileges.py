@@ -173,7 +173,7 @@ def _check(system: System, tool: str, argv: list[str], text: str, *, what: str) 
         try:
             _read_by(system, argv, f"{_HEADER}\n")
         except CommandError:  # it rejects everything, so it does not support standard input
-            LOG.warning("%s cannot read standard input, so %s cannot be checked before writing: update it", tool, what)
+            LOG.warning("%s written unchecked, because this %s cannot read standard input: update it", what, tool)
         else:
             raise MachineError(f"{tool} rejects {what}, nothing was written: {error}") from error
 

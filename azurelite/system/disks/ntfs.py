@@ -51,7 +51,7 @@ def _root_names(read: Reader) -> set[str]:
     has_root = False
     for kind, attribute in _attributes(record):
         if kind == _ATTRIBUTE_LIST:
-            raise ValueError("the root folder of the NTFS uses several records, which is not supported")
+            raise ValueError("the NTFS is not supported: its root folder uses more than one record")
         if kind == _INDEX_ROOT:
             length, offset = struct.unpack_from("<IH", attribute, 0x10)
             names |= _entries(attribute[offset : offset + length], 0x10)

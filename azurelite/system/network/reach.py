@@ -193,7 +193,7 @@ def _has_imdsd(root: Root) -> bool:
 
 
 def _has_agent_rule(root: Root) -> bool:
-    """waagent's rule is in use (the kernel tells root only), or its unit that sets it at each boot is installed."""
+    """Whether waagent's firewall rule is active (only root can see that), or the unit that sets it is installed."""
     return "security" in root.text("/proc/net/ip_tables_names").split() or _has_unit(root, "waagent-network-setup")
 
 

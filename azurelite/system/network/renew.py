@@ -85,7 +85,7 @@ def publish(system: System, name: str) -> Optional[threading.Thread]:
     try:
         client = find_client(system.root, interface) if interface is not None else None
     except OSError as error:
-        LOG.warning("cannot find the running DHCP client: %s", error)
+        LOG.warning("Azure's DNS may not have the new name until the next lease: no DHCP client found: %s", error)
         return None
     if interface is None or client is None:
         LOG.info("no known DHCP client is running: Azure's DNS gets the name %s with the next lease", name)
@@ -195,12 +195,12 @@ def announce(root: Root, interface: str, name: str, *, client_id: bool) -> None:
             try:
                 sender.bind((socket.inet_ntoa(address), 68))
             except OSError:  # the client uses the port; servers answer to it in any case
-                LOG.debug("port 68 is in use")
+                LOG.debug("UDP port 68 is in use by the DHCP client: sending the new name from another port")
             mac = bytes.fromhex(macs(root)[interface].replace(":", ""))
             sender.sendto(request(mac, address, name, client_id=client_id), ("255.255.255.255", 67))
     except (OSError, ImportError, AttributeError, KeyError, ValueError) as error:  # no address, not Linux, no Ethernet
         LOG.warning(
-            "Azure's DNS may not have the new name until the next lease: DHCP on %s failed: %s", interface, error
+            "Azure's DNS may not have the new name until the next lease: cannot send it on %s: %s", interface, error
         )
 
 

@@ -150,7 +150,7 @@ def _kind(root: Root, path: str, depth: int = 0) -> Optional[str]:
 
 
 def _followed(root: Root, path: str) -> Iterator[str]:
-    """Yield the path and what it leads to, link by link, each with its folder's links resolved inside the root."""
+    """Yield the path, then the target of each symbolic link; links in their folders are resolved inside the root."""
     for _ in range(_LINKS):
         folder, name = os.path.split(path)
         try:
