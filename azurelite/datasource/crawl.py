@@ -264,7 +264,8 @@ class _Crawler:
         keys = ssh_keys_from(certificates, self.ovf.fingerprints)
         if not keys:
             raise CertificateError(
-                "no certificate of the VM holds an SSH key that the media names", reason="error fetching certificates"
+                "none of the VM's certificates has an SSH key that the media names: give the key as text",
+                reason="error fetching certificates",
             )
         return Metadata(public_ssh_keys=keys)
 

@@ -184,7 +184,7 @@ def _render(ctx: Context, renderer: str, nics: Sequence[Nic]) -> tuple[File, ...
     if renderer == "netplan":
         if _netplan_uses_networkmanager(ctx):
             raise HandlerError(
-                "netplan uses NetworkManager here, for which it cannot match drivers: set `renderer: networkmanager`"
+                "netplan with NetworkManager cannot select a NIC by its driver: set `renderer: networkmanager`"
             )
         return netplan.render(nics)
     if renderer == "networkd":

@@ -38,7 +38,9 @@ class Options(Record):
         if len(self.zone) > 64 or not re.fullmatch(_NAME, self.zone):
             raise ValueError("zone must be a name such as Europe/Berlin or UTC")
         if self.zone.rpartition("/")[2] == "localtime":  # Debian has it in zoneinfo, as a link to /etc/localtime
-            raise ValueError("zone must be the name of a zone, and localtime is a link to the current one")
+            raise ValueError(
+                "zone must not be localtime, the link to the current zone: write for example Europe/Berlin"
+            )
 
 
 def apply(ctx: Context, options: Options) -> None:

@@ -139,7 +139,7 @@ def use(
     if len(works) > 1:
         others = ", ".join(work.source for work in works if work is not chosen)
         what = "run" if action == "run" else "the first"
-        ctx.note(f"there is custom data and user data: {chosen.source} is {what}, {others} only stored (`sources`)")
+        ctx.note(f"Azure has custom data and user data: {chosen.source} is {what}, {others} only stored: see `sources`")
     for work in works:
         work.keep(save if work is chosen else None)
     if action == "run":
@@ -173,7 +173,7 @@ def _readable(ctx: Context, works: list[_Work]) -> _Work:
         if any(entry.name == "user_data" and entry.required for entry in ctx.config.handlers):
             work.take(error, f"{work.source}: ")
         else:
-            ctx.note(f"{work.source} is skipped for {following.source}: {error}")
+            ctx.note(f"using {following.source} instead of {work.source}: {error}")
     return works[-1]
 
 

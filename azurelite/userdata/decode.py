@@ -54,7 +54,7 @@ class Budget:
     def spend(self, size: int) -> None:
         """Take the bytes of an unpacked part. Raises HandlerError: there are not as many."""
         if size > self.left:
-            raise refused(f"it and the parts before it have more than {LIMIT} bytes when decompressed")
+            raise refused(f"it and the parts before it have more than {LIMIT} bytes when decompressed: shorten them")
         self.left -= size
 
 

@@ -105,7 +105,7 @@ class _Told:
             where.append(said)
 
     def unmerged(self, place: Optional[Place]) -> None:
-        self.problems.append(f"{place}: it is skipped, because its merge type does not merge it with the earlier value")
+        self.problems.append(f"{place}: skipped, because its merge type cannot combine it with the earlier value")
 
 
 def _hint(problem: Problem) -> str:

@@ -108,7 +108,7 @@ def test_invalid_zone_names_are_refused(zone: str) -> None:
 
 @pytest.mark.parametrize("zone", ["localtime", "posix/localtime"])
 def test_debians_link_named_localtime_is_not_a_zone(zone: str) -> None:
-    with pytest.raises(ValueError, match="localtime is a link"):
+    with pytest.raises(ValueError, match="zone must not be localtime"):
         Options(zone=zone)
 
 

@@ -360,7 +360,7 @@ def test_one_source_is_run_and_all_are_stored(admin: Guest, known: Any, sources:
     there = [source for source in sources if known.get(source)]
     assert stored(admin) == sorted(there)
     assert said.error == ""
-    both = [note for note in said.notes if "there is custom data and user data" in note]
+    both = [note for note in said.notes if "Azure has custom data and user data" in note]
     assert len(both) == (len(there) == 2)
     assert all(source in note for source in there for note in both)
     assert user_data.Options().sources == BOTH

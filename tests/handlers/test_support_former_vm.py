@@ -72,4 +72,4 @@ def test_one_note_names_what_another_vm_left(
         assert notes == []
         return
     (note,) = notes
-    assert note.startswith(f"the provisioning of another VM left on this disk: {named}")
+    assert note.startswith(f"this disk was provisioned for another VM, which left {named}")

@@ -22,9 +22,7 @@ def note_former_vm(ctx: Context, administrator: str) -> None:
     """
     found = list(dict.fromkeys(_left(ctx, administrator)))
     if found:
-        ctx.note(
-            f"the provisioning of another VM left on this disk: {', '.join(found)}: remove what this VM should not have"
-        )
+        ctx.note(f"this disk was provisioned for another VM, which left {', '.join(found)}: remove what is not wanted")
 
 
 def _left(ctx: Context, administrator: str) -> Iterator[str]:

@@ -156,7 +156,7 @@ def _line_with_options(text: str, key: PublicKey, has_shell: bool, note: Callabl
     if any(f"{line.strip()} ".startswith(f"{start} ") for line in text.split("\n")):
         return ""
     if has_shell:
-        note("has a key without the options that are configured for it: remove its line there if they shall count")
+        note("has a key without the options that are configured for it: remove that line, so that the options apply")
         return ""
     return key.line + "\n"
 
