@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Mapping
 
+from azurelite.config.schema import word_of
 from azurelite.system.assignments import get
 
 _PREFIX = "AZURELITE_"
@@ -35,8 +36,7 @@ def _add(lines: list[str], name: str, value: Any) -> None:
         for i, item in enumerate(value):
             _add(lines, f"{name}_{i}", item)
     elif value is not None:
-        text = ("true" if value else "false") if isinstance(value, bool) else str(value)
-        quoted = re.sub(r'(["\\$`])', r"\\\1", " ".join(text.splitlines()))
+        quoted = re.sub(r'(["\\$`])', r"\\\1", " ".join(word_of(value).splitlines()))
         lines.append(f'{_PREFIX}{re.sub("[^A-Z0-9_]", "_", name.upper())}="{quoted}"')
 
 

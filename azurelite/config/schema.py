@@ -255,7 +255,7 @@ class _Binder:
         choices = get_args(wanted)
         chosen = choice_of(choices, value)
         if chosen is None:
-            return self._refuse(path, f"{_name(path)} must be one of: {', '.join(map(str, choices))}")
+            return self._refuse(path, f"{_name(path)} must be one of: {', '.join(map(word_of, choices))}")
         return chosen
 
     def _list(self, wanted: Any, value: Any, path: KeyPath) -> Any:
@@ -327,6 +327,11 @@ def fields_of(owner: Any) -> tuple[Field, ...]:
     return tuple(made)
 
 
+def word_of(value: object) -> str:
+    """A plain value as YAML and JSON write it: `true`, not `True`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def choice_of(choices: tuple[Any, ...], value: Any) -> Any:
     """The choice that a value means, or None. YAML 1.1 reads a bare `yes` as true."""
     words = _TRUE_WORDS if value is True else _FALSE_WORDS if value is False else ()
@@ -353,7 +358,7 @@ def _word(kind: Any) -> str:
     if has_keys(kind) or get_origin(kind) in MAPPINGS:
         return "a mapping of keys"
     if get_origin(kind) is Literal:
-        return " or ".join(str(choice) for choice in get_args(kind))
+        return " or ".join(map(word_of, get_args(kind)))
     return "a list" if get_origin(kind) is tuple else _WORDS[kind]
 
 

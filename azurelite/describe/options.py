@@ -10,7 +10,7 @@ import re
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from azurelite.config.option_types import plain
-from azurelite.config.schema import MAPPINGS, fields_of, has_keys
+from azurelite.config.schema import MAPPINGS, fields_of, has_keys, word_of
 from azurelite.metadata import Secret
 from azurelite.record import Field, Record
 
@@ -83,17 +83,13 @@ def kind_of(kind: Any) -> str:
     if origin is Union:
         return " or ".join(dict.fromkeys(kind_of(one) for one in arguments if one is not type(None)))
     if origin is Literal:
-        return " | ".join(_word(choice) for choice in arguments)
+        return " | ".join(map(word_of, arguments))
     if origin is tuple:
         inner = kind_of(arguments[0])
         return f"list of ({inner})" if " | " in inner or " or " in inner else f"list of {_plural(inner)}"
     if origin in MAPPINGS:
         return f"mapping of names to {kind_of(arguments[1])}"
     return _KINDS.get(kind, "anything")
-
-
-def _word(choice: Any) -> str:
-    return str(choice).lower() if isinstance(choice, bool) else str(choice)
 
 
 def _plural(kind: str) -> str:

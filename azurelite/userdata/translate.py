@@ -9,6 +9,7 @@ import re
 from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 from azurelite.config.document import KeyPath, Place, quotable_path
+from azurelite.config.schema import word_of
 from azurelite.userdata import people, sections
 from azurelite.userdata.cloudconfig import OFF, CloudConfig, CommandLine, FileEntry, UserEntry
 from azurelite.userdata.parts import Part
@@ -375,7 +376,7 @@ def shell_script(commands: Iterable[CommandLine], *, name: str) -> ScriptStep:
         if isinstance(command, str):
             lines.append(command)
         elif command is not None:
-            lines.append(" ".join(_quoted(_word(word)) for word in command))
+            lines.append(" ".join(_quoted(word_of(word)) for word in command))
     return ScriptStep(name, "".join(f"{line}\n" for line in lines).encode())
 
 
@@ -383,10 +384,6 @@ def boothook(part: Part) -> ScriptStep:
     """The script of a part of the kind "boothook"; without `#!` it is run by /bin/sh."""
     data = part.data[len(_HOOK) :].lstrip() if part.data[: len(_HOOK)].lower() == _HOOK else part.data
     return ScriptStep(part.name, data if data.startswith(b"#!") else b"#!/bin/sh\n" + data)
-
-
-def _word(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _quoted(word: str) -> str:

@@ -213,8 +213,8 @@ def test_what_fits_richer_types(text: str, key: str, made: object) -> None:
         ("inners: [{}, {dept: 1}]", "f:1:15: in `inners[1]`: unknown key 'dept'; did you mean 'depth'?"),
         ("named: {x: {depth: y}}", "f:1:13: `named.x.depth` must be a whole number"),
         ("switch: maybe", "f:1:1: `switch` must be one of: yes, no, keep"),
-        ("mixed: false", "f:1:1: `mixed` must be one of: auto, True, 3"),
-        ("mixed: 3.0", "f:1:1: `mixed` must be one of: auto, True, 3"),
+        ("mixed: false", "f:1:1: `mixed` must be one of: auto, true, 3"),
+        ("mixed: 3.0", "f:1:1: `mixed` must be one of: auto, true, 3"),
     ],
 )
 def test_what_does_not_fit_richer_types(text: str, said: str) -> None:
