@@ -6,7 +6,7 @@ import re
 from typing import Any, Mapping
 
 from azurelite.config.schema import word_of
-from azurelite.system.assignments import get
+from azurelite.system.blocks import get
 
 _PREFIX = "AZURELITE_"
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from typing import Optional
 
-from azurelite.system.assignments import assign, get
-from azurelite.system.blocks import ended
+from azurelite.system.blocks import assign, ended, get
 from azurelite.system.explain import explained
 from azurelite.system.files import READ_LIMIT, Files
 from azurelite.system.services.detect import SYSTEMD

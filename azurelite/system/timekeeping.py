@@ -10,8 +10,7 @@ import re
 from typing import Optional
 
 from azurelite.record import Record
-from azurelite.system.assignments import assign, get
-from azurelite.system.blocks import Block
+from azurelite.system.blocks import Block, assign, get
 from azurelite.system.files import Files
 from azurelite.system.machine import System
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Container, Optional
 
-from azurelite.system.assignments import assign, get, uci_set
+from azurelite.system.blocks import assign, get, uci_set
 from azurelite.system.files import Files
 
 HOSTNAME = "/etc/hostname"
