@@ -1,22 +1,30 @@
-"""`azurelite demo`: provisions a scratch root against the simulator, and shows what happens."""
+"""`azurelite demo`: provisions a scratch root against the simulator, and prints what happened on one page."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+import stat
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import azurelite
 from azurelite.cli.console import Console, Waiting
-from azurelite.cli.demo_page import DemoRun, print_page
+from azurelite.cli.metadata import render
 from azurelite.cli.scratch import make_scratch_root, snapshot
 from azurelite.cli.simulate import load_scenario
+from azurelite.handlers import REPORT_READY
+from azurelite.outcome import Outcome, StepResult
+from azurelite.record import Record
 from azurelite.run import provision
-from azurelite.simulator import Scenario, Simulator, config_text
+from azurelite.simulator import Report, Request, Scenario, Simulator, config_text
 
 _IMPATIENT = "  deadline: 60   # seconds; a person is waiting\n"
+_BAR = 40  # characters of the time line
+_SIGNS = {"done": ("✓", "green"), "skipped": ("·", "dim"), "failed": ("✗", "red")}
+_HIDDEN = ("raw", "provenance", "network")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,15 +56,140 @@ def _show(scenario: Scenario, folder: Path, *, as_json: bool) -> int:
             outcome = provision.provision(provision.Options(root=str(folder)))
         after = snapshot(folder)
         written = {name: after[name] for name in sorted(after) if after[name] != before.get(name)}
-        shown = DemoRun(outcome, _metadata(folder), list(fabric.requests), list(fabric.reports), written, fabric.url)
+        shown = DemoRun(
+            outcome, _saved_metadata(folder), list(fabric.requests), list(fabric.reports), written, fabric.url
+        )
     if as_json:
         print(json.dumps(shown.as_dict(), indent=2))
     else:
-        print_page(console, shown)
+        _page(console, shown)
     return outcome.exit_code
 
 
-def _metadata(folder: Path) -> dict[str, object]:
+def _saved_metadata(folder: Path) -> dict[str, object]:
     saved = folder / "run/azurelite/metadata.json"
     document: dict[str, object] = json.loads(saved.read_bytes()) if saved.exists() else {}
     return document
+
+
+class DemoRun(Record):
+    """The result of the demo.
+
+    Attributes:
+        outcome: the outcome of the run.
+        metadata: the redacted metadata that the run saved.
+        requests: the requests that the simulator received.
+        reports: the health reports that the simulator received.
+        written: file below the root -> (mode, size, content).
+        url: the simulator's address.
+    """
+
+    outcome: Outcome
+    metadata: dict[str, Any]
+    requests: list[Request]
+    reports: list[Report]
+    written: dict[str, tuple[int, int, bytes]]
+    url: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "outcome": self.outcome.as_dict(),
+            "exit_code": self.outcome.exit_code,
+            "metadata": self.metadata,
+            "fabric": {
+                "requests": [{"method": r.method, "target": r.target, "status": r.status} for r in self.requests],
+                "reports": [dict(vars(report)) for report in self.reports],
+            },
+            "files": {
+                name: {"mode": stat.filemode(mode), "size": size} for name, (mode, size, _) in self.written.items()
+            },
+        }
+
+
+def _page(console: Console, run: DemoRun) -> None:
+    _metadata(console, run)
+    _steps(console, run.outcome)
+    _time_line(console, run.outcome)
+    _reports(console, run)
+    _files(console, run)
+    console.line()
+    look = "green" if run.outcome.exit_code == 0 else "red"
+    verdict = f"{run.outcome.outcome} in {run.outcome.seconds * 1000:.0f} ms: {run.outcome.reason}"
+    console.line(f"{console.paint(verdict, 'bold', look)} (exit {run.outcome.exit_code})")
+
+
+def _metadata(console: Console, run: DemoRun) -> None:
+    console.heading("What Azure said")
+    provenance = run.metadata.get("provenance", {})
+    for key, value in run.metadata.items():
+        if value is None or key in _HIDDEN:
+            continue
+        source = console.paint(f"  [{provenance[key]}]" if key in provenance else "", "dim")
+        lines = render(value, "text").splitlines() or [""]
+        console.line(f"  {key:32} {_short(lines[0])}{source}")
+        for line in lines[1:]:
+            console.line(f"  {'':32} {_short(line)}")
+
+
+def _steps(console: Console, outcome: Outcome) -> None:
+    console.heading("What the handlers did")
+    for step in outcome.steps:
+        sign, look = _SIGNS[step.status]
+        console.line(
+            f"  {console.paint(sign, look)} {step.name:14} {step.seconds * 1000:6.1f} ms  {_summary(step, outcome)}"
+        )
+        for change in step.changes:
+            console.line(f"      {change}")
+        for note in step.notes:
+            console.line(f"      {console.paint(note, 'yellow')}")
+
+
+def _summary(step: StepResult, outcome: Outcome) -> str:
+    if step.error is not None:
+        return f"failed: {step.error}"
+    if step.status == "skipped":
+        return f"skipped: {step.reason}"
+    if step.name == REPORT_READY and outcome.report is not None:
+        return f"reported {outcome.report.state} to Azure"
+    count = len(step.changes)
+    return {0: "nothing to change", 1: "1 change"}.get(count, f"{count} changes")
+
+
+def _time_line(console: Console, outcome: Outcome) -> None:
+    console.heading("Where the time went")
+    rows = [
+        (f"{e.method} {e.url.partition('//')[2].partition('/')[2]}", e.started, e.seconds) for e in outcome.exchanges
+    ]
+    rows += [(step.name, step.started, step.seconds) for step in outcome.steps if step.seconds]
+    end = max((started + seconds for _, started, seconds in rows), default=0.0) or 1.0
+    for name, started, seconds in sorted(rows, key=lambda row: row[1]):
+        left = min(_BAR - 1, int(started / end * _BAR))
+        width = max(1, min(_BAR - left, round(seconds / end * _BAR)))
+        bar = " " * left + console.paint("█" * width, "blue") + " " * (_BAR - left - width)
+        console.line(f"  {_short(name, 44):44} |{bar}| {seconds * 1000:7.1f} ms")
+
+
+def _reports(console: Console, run: DemoRun) -> None:
+    console.heading("What the fabric was told")
+    for report in run.reports:
+        verdict = console.paint("accepted", "green") if report.accepted else console.paint("refused", "red")
+        what = report.state if report.substatus is None else f"{report.state}, {report.substatus}"
+        console.line(f"  {what}: {verdict} (HTTP {report.status})")
+        console.line(f"      incarnation {report.incarnation}, container {report.container_id}")
+        console.line(f"      instance {report.instance_id}")
+        if report.description:
+            console.line(f"      {report.description}")
+    if not run.reports:
+        console.line("  nothing")
+
+
+def _files(console: Console, run: DemoRun) -> None:
+    console.heading("What was written below the root")
+    for name, (mode, size, _) in run.written.items():
+        console.line(f"  {stat.filemode(mode)} {size:7} {name}")
+
+
+def _short(text: str, width: int = 72) -> str:
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    return shown if len(shown) <= width else shown[: width - 1] + "…"
