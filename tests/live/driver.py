@@ -3,7 +3,7 @@
 The guest is this machine's own file system under an overlay, so its `/` is real and its tools are, and every
 change it sees goes to a tmpfs. Reads a job as JSON on standard input, writes what happened as JSON.
 
-Job: {"scenario": {...}, "runs": [{"argv": [...], "files": {path: text}, "vm_id": "..."}]}
+Job: {"scenario": {...}, "runs": [{"argv": [...], "files": {path: text}, "vm_id": "...", "env": {...}}]}
 """
 
 from __future__ import annotations
@@ -30,26 +30,28 @@ def main() -> None:
     results = []
     with Simulator(Scenario.from_dict(job["scenario"]), listen=ADDRESSES) as fabric:
         for run in job["runs"]:
-            results.append(_run(run, fabric))
+            results.append(run_in_guest(run, fabric))
     json.dump(results, sys.stdout)
 
 
-def build_guest() -> None:
-    """Make the file system of the stage, and the guest on it."""
+def build_guest(root: str = "/") -> None:
+    """Make the file system of the stage, and the guest on it, as `mount_guest` does."""
     STAGE.mkdir()
     _mount("-t", "tmpfs", "stage", STAGE)
     for name in ("upper", "work", "guest"):
         (STAGE / name).mkdir()
-    mount_guest()
+    mount_guest(root)
 
 
-def mount_guest() -> None:
-    """Mount this machine's file system under an overlay, with the firmware of an Azure VM."""
-    layers = f"lowerdir=/,upperdir={STAGE}/upper,workdir={STAGE}/work"
+def mount_guest(root: str = "/") -> None:
+    """Mount a root, by default this machine's, under an overlay, with the firmware of an Azure VM."""
+    layers = f"lowerdir={root},upperdir={STAGE}/upper,workdir={STAGE}/work"
     _mount("-t", "overlay", "guest", "-o", layers, GUEST)
-    for needed in {sys.prefix, sys.base_prefix, os.getcwd()}:
+    for needed in {sys.prefix, sys.base_prefix, os.getcwd()} if root == "/" else ():
         if os.stat(needed).st_dev != os.stat("/").st_dev:  # an overlay does not reach into other mounts
             _mount("--rbind", needed, GUEST / needed.lstrip("/"))
+    for name in ("run", "sys", "dev", "proc"):
+        (GUEST / name).mkdir(exist_ok=True)
     for name in ("run", "sys"):
         _mount("-t", "tmpfs", name, GUEST / name)
     _mount("--rbind", "/dev", GUEST / "dev")
@@ -59,7 +61,8 @@ def mount_guest() -> None:
     (GUEST / "sys/class/dmi/id/chassis_asset_tag").write_text(CHASSIS_TAG + "\n")
 
 
-def _run(run: dict[str, Any], fabric: Simulator) -> dict[str, Any]:
+def run_in_guest(run: dict[str, Any], fabric: Simulator) -> dict[str, Any]:
+    """Run one command of a job; what came of it."""
     (GUEST / "sys/class/dmi/id/product_uuid").write_text(run.get("vm_id", fabric.scenario.vm.vm_id) + "\n")
     for name, text in run.get("files", {}).items():
         path = GUEST / name.lstrip("/")
@@ -67,7 +70,15 @@ def _run(run: dict[str, Any], fabric: Simulator) -> dict[str, Any]:
         path.write_text(text)
     asked, told = len(fabric.requests), len(fabric.reports)
     command = ["ip", "netns", "exec", "vm", "chroot", str(GUEST), *run["argv"]]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command,
+        env=run.get("env"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
     return {
         "code": done.returncode,
         "out": done.stdout,
