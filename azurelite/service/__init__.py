@@ -114,17 +114,21 @@ def _chosen(system: System, init: Optional[str]) -> str:
         return _known(init)
     found = installed(system)
     if found not in INITS:
-        raise ConfigError(
-            f"no init system was found in this guest: give --init one of {', '.join(INITS)}; or let your own run "
-            f"`azurelite provision --detach` once per boot (examples: {units_folder()})"
-        )
+        raise ConfigError(f"no init system was found in this guest: {_remedy()}")
     return found
 
 
 def _known(init: str) -> str:
     if init not in INITS:
-        raise ConfigError(f"--init: unknown init system {init!r}: use one of {', '.join(INITS)}")
+        raise ConfigError(f"unknown init system {init!r}: {_remedy()}")
     return init
+
+
+def _remedy() -> str:
+    return (
+        f"give --init one of {', '.join(INITS)}; or let another one run `azurelite provision --detach` once per boot, "
+        f"as the examples in {units_folder()} do"
+    )
 
 
 def _program(system: System, given: Optional[str], notes: list[str]) -> str:

@@ -66,7 +66,7 @@ def test_json(image: Guest, capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["install", "--init", "upstart"], "--init: unknown init system 'upstart'"),
+        (["install", "--init", "upstart"], "unknown init system 'upstart'"),
         (["install", "--early"], "--early: runit has no unit that runs before the network"),
         (["install", "--program", "/nowhere"], "no executable file of the guest"),
         (["remove", "--early"], "--early and --program are options of `service install`"),

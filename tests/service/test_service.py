@@ -317,7 +317,7 @@ def test_an_unknown_init_system_is_an_error_with_the_remedy(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("action", ["install", "remove"])
 def test_a_wrong_name_of_an_init_system_is_an_error(tmp_path: Path, action: Action) -> None:
-    with pytest.raises(ConfigError, match=r"unknown init system 'upstart': use one of systemd, openrc"):
+    with pytest.raises(ConfigError, match=r"unknown init system 'upstart': give --init one of systemd, openrc"):
         changes(build(tmp_path / "guest", World("none")), action, init="upstart")
 
 
