@@ -245,7 +245,7 @@ def bind_handler(
 
 
 def _own_answer(entry: HandlerEntry, config: Config, root: Optional[Root]) -> Answer:
-    """The same for all other handlers, whose code is azurelite's own. Raises ConfigError."""
+    """Describe a built-in handler or an executable, and check the options of its entry. Raises ConfigError."""
     try:
         offered = _offered(entry, config, root)
     except HandlerError as error:

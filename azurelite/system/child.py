@@ -166,7 +166,7 @@ class Child:
                 self._say("the rest of its output is left out")
 
     def _kill(self) -> None:
-        """Kill it with all that it started, if it still runs; what it left in the background lives on otherwise."""
+        """Kill the program and all that it started. If it has already ended, what it left in the background goes on."""
         if self._process.poll() is not None:
             return
         for _ in range(_SWEEPS):  # its own first: a process whose parent is gone can no longer be found

@@ -256,7 +256,7 @@ class Packages:
             self._run(argv, self._system.commands.within(self._system.clock, timeout))
 
     def _run(self, argv: Sequence[str], left: Deadline) -> None:
-        """Run it once its locks are free. Another program may still be faster: then wait for that one too."""
+        """Run the package manager once its locks are free. If another program takes a lock first, wait again."""
         root, name = self._system.root, self._manager.name
         for attempt in range(1, _ATTEMPTS + 1):
             wait_for_locks(root, name, left, waiting=self._system.commands.waiting)

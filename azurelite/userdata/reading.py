@@ -87,7 +87,7 @@ def _mergers(found: Document, part: Part, told: _Told) -> Mergers:
 
 
 class _Told:
-    """Collects what is said about odd nodes, once each: an alias repeats its node."""
+    """Collects the messages about odd nodes, each only once, although an alias repeats its node."""
 
     def __init__(self, sections: frozenset[str] = _SECTIONS) -> None:
         self._sections = sections  # an odd node elsewhere is none of our business, and only noted

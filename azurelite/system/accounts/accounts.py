@@ -205,7 +205,7 @@ class Accounts:
             note(f"{made.home} now belongs to {made.name}; not given to {made.name}: {named(skipped)}")
 
     def _finish(self, new: NewUser, made: User, backend: Backend, *, kept_home: bool) -> None:
-        """Do what not all backends do."""
+        """Complete a new account and its home with what some backends leave out."""
         if new.expire_day is not None or new.inactive is not None:
             self.passwords.limit(new.name, expire_day=new.expire_day, inactive=new.inactive)
         if isinstance(backend, BusyBoxTools):

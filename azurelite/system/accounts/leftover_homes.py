@@ -130,7 +130,7 @@ class _Walk:
             self._skip(path, error.strerror)
 
     def _is_kept(self, found: os.stat_result, path: str) -> bool:
-        """Whether it keeps its owner; if so, note why."""
+        """Whether a file keeps its owner. Unless it already belongs to the new account, the reason is noted."""
         if found.st_uid == self._owner.uid:  # given before a crash
             return True
         if found.st_uid != self._left.uid:
