@@ -315,7 +315,9 @@ class _Work:
 
         error = guard(apply_handler)
         if isinstance(error, ConfigProblemsError):  # each problem begins with its file and line
-            self.failed += map(str, error.problems)
+            self.failed += [
+                str(replace(problem, text=_in_their_words(problem.text, step))) for problem in error.problems
+            ]
         elif isinstance(error, SkippedError):
             self.skipped.append(f"`{step.section}`")
         elif error is not None:
@@ -459,7 +461,17 @@ def _with_places(text: str, step: HandlerStep) -> str:
         known = step.places.get((found[1], int(found[2])))
         return found[0] if known is None or len(step.source) > 1 else str(known)
 
-    return re.sub(r"\b(accounts|users)\[([0-9]{1,6})\]", place, text)
+    return re.sub(r"\b([a-z]+)\[([0-9]{1,6})\]", place, text)
+
+
+def _in_their_words(text: str, step: HandlerStep) -> str:
+    """The message about options, with the paths of the cloud-config that they come from."""
+    import re
+
+    for option, source in step.moved.items():
+        own = re.escape(quotable_path((step.section, *option)))
+        text = re.sub(rf"`{own}(?=[`.\[])", lambda _, source=source: f"`{quotable_path(source)}", text)  # type: ignore[misc]
+    return text
 
 
 def _interpreter(data: bytes) -> list[str]:

@@ -88,7 +88,9 @@ def apply(ctx: Context, options: Options) -> None:
         try:
             _write(ctx, file)
         except (MachineError, ValueError) as error:
-            failed.append(f"files[{number}] {file.path}: {error}")
+            failed.append((f"files[{number}] " if len(options.files) > 1 else "") + f"{file.path}: {error}")
+    if failed and len(options.files) == 1:
+        raise HandlerError(failed[0], reason="failed to write files")
     if failed:
         raise HandlerError(
             f"{len(failed)} of {len(options.files)} files could not be written: {'; '.join(failed)}",

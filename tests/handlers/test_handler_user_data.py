@@ -236,7 +236,7 @@ EXAMPLE_CASES: list[tuple[str, Callable[[Guest], None], list[str], list[str], li
         "wrong",
         check_wrong,
         ["`packges` (user_data:12:1, did you mean `packages`?)"],
-        ["user_data:3:1: `hostname`", "user_data:5:1: `runcmd`", "`users[1].", "user_data:10:5: `write_files.files[0]`", "user_data:11:1: `ssh_pwauth`"],
+        ["user_data:3:1: `hostname`", "user_data:5:1: `runcmd`", "`users[1].", "user_data:10:5: `write_files[", "user_data:11:1: `ssh_pwauth`"],
         [],
     ),
     ("services", check_place, ["`snap` (user_data:3:1)", "`lxd`", "`landscape`", "`mcollective`", "`reporting`", "`rh_subscription`", "`ubuntu_pro`", "`wireguard`", "`vendor_data`", "`keyboard`", "`zypper`", "`apk_repos`", "`rsyslog`", "`ssh_import_id`", "`locale_configfile`"], [], []),
@@ -524,7 +524,7 @@ def test_files_wait_for_the_account_that_the_same_document_creates(admin: Guest)
     )
     said = run(admin, user_data=text.encode())
     assert said.error == (
-        "user_data:13:5: `write_files[5]`: 1 of 1 files could not be written: files[0] /srv/f.txt: "
+        "user_data:13:5: `write_files[5]`: /srv/f.txt: "
         "user nobody-knows does not exist: create it first, or set another owner"
     )
     ids = {line.split(":")[0]: int(line.split(":")[2]) for line in admin.text("etc/passwd").splitlines()}
@@ -672,3 +672,53 @@ def test_the_modules_cost_little_where_nothing_was_given() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "['azurelite.handlers.custom_data', 'azurelite.handlers.user_data']\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [  # the line, and the path that the user wrote; an odd item before the entry does not shift its position
+        ("write_files:\n- 5\n- {path: rel}", "4:3: `write_files[1]`: path must be"),
+        ("write_files:\n- 5\n- {path: /b}\n- {path: /a, encoding: rot13}", "5:14: `write_files[2].encoding` must be one of"),
+        ("write_files:\n- 5\n- {path: /a, owner: nobody-knows}", "4:3: `write_files[1]`: /a: user nobody-knows does not"),
+        ("mounts:\n- 5\n- [/dev/sdb, rel]", "4:3: `mounts[1]`: path must be"),
+        ("mounts:\n- 5\n- [/dev/sdb, /a]\n- [/dev/sdc, /a]", "5:3: `mounts[2]`: `mounts[1]` has the same path"),
+        ("packages: [{a: b}, {apt: [[a, b, c, d], x, '-y']}]", "2:44: `packages[1].apt[2]`: must be the name"),
+        ("ssh_genkeytypes: [rsa, foo]", "2:24: `ssh_genkeytypes[1]` must be one of"),
+        ("ntp: {servers: [a], pools: ['b c']}", "2:1: `ntp`: pools must be"),
+        ("groups: ['a,b', 5, 'c d']", "`groups`: user_data:2:20 'c d': name must be"),
+        ("groups: {a: [], 'c d': []}", "`groups`: user_data:2:17 'c d': name must be"),
+        ("groups: [a, 5, {b: [], 'c d': []}]", "`groups`: user_data:2:24 'c d': name must be"),
+        ("users: [{name: a, uid: 5}, 5, {name: 'c d'}]", "`users`: user_data:2:31 'c d': name must be"),
+        ("password: x\nchpasswd: {users: [5, {name: a, password: b}]}", "user_data:3:23 'a': the account does not exist"),
+        ("chpasswd:\n  list: [5, 'a:b']", "user_data:3:13 'a': the account does not exist"),
+        ("chpasswd:\n  list: |\n    root:x\n\n    wrong\n", "3:3: `chpasswd.list`: line 3 must be `name:password`"),
+        ("chpasswd:\n  list: [5, 'root:x', wrong]", "3:23: `chpasswd.list[2]`: line 1 must be `name:password`"),
+    ],
+)  # fmt: skip
+def test_messages_name_the_entry_where_the_user_wrote_it(admin: Guest, text: str, expected: str) -> None:
+    assert expected in run(admin, user_data=f"#cloud-config\n{text}\n".encode()).error
+
+
+@pytest.mark.parametrize(
+    ("fields", "content", "mode"),
+    [  # as cloud-init reads them
+        ("content: YQ==, encoding: B64", "a", 0o644),
+        ("content: YQ==, encoding: ' Base64 '", "a", 0o644),
+        ("content: H4sIAAAAAAAC/0sEAEO+t+gBAAAA, encoding: GZip+B64", "a", 0o644),
+        ("content: YQ==, encoding: ''", "YQ==", 0o644),
+        ("content: a, encoding: Text/Plain", "a", 0o644),
+        ("content: a, owner: ''", "a", 0o644),
+        ("content: a, owner: ' '", "a", 0o644),
+        ("content: a, owner: '-1:-1'", "a", 0o644),
+        ("content: a, owner: ' root : root '", "a", 0o644),
+        ("content: a, owner: 'None:root'", "a", 0o644),
+        ("content: a, owner: 'root:'", "a", 0o644),
+        ("content: a, owner: ':'", "a", 0o644),
+        ("content: a, permissions: ''", "a", 0o644),
+        ("content: a, permissions: ' 0600 '", "a", 0o600),
+    ],
+)
+def test_fields_of_a_file_are_read_as_cloud_init_does(admin: Guest, fields: str, content: str, mode: int) -> None:
+    said = run(admin, user_data=f"#cloud-config\nwrite_files:\n- {{path: /etc/a, {fields}}}\n".encode())
+    assert (said.error, said.notes) == ("", [])
+    assert (admin.text("etc/a"), admin.mode("etc/a")) == (content, mode)
