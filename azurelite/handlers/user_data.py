@@ -301,6 +301,7 @@ class _Work:
 
     def _apply(self, step: HandlerStep) -> None:
         from azurelite.handlers.users import apply_leniently
+        from azurelite.handlers.write_files import apply_within
 
         path = (step.section,)
         places = {(*path, *inner): place for inner, place in step.places.items()}
@@ -310,6 +311,8 @@ class _Work:
             handler = bind_handler(HandlerEntry(step.handler, step.options, path), config)
             if step.handler == "users":
                 apply_leniently(self.ctx, handler.options)
+            elif step.handler == "write_files":
+                apply_within(self.ctx, handler.options, self._unpacking)
             else:
                 handler.apply(self.ctx, handler.options)
 

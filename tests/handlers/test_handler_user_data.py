@@ -77,9 +77,10 @@ def run(
     options: Any = None,
     config: Optional[Config] = None,
     search_path: Optional[str] = None,
+    clock: Optional[FastClock] = None,
     **known: Any,
 ) -> Said:
-    system = System(guest.root, dry_run=dry_run, clock=FastClock(), search_path=search_path)
+    system = System(guest.root, dry_run=dry_run, clock=clock or FastClock(), search_path=search_path)
     notes: list[str] = []
     values = {"vm_id": VM_ID, "username": "azureuser", "local_hostname": "vm", **known}
     for name in ("user_data", "custom_data"):
@@ -722,3 +723,54 @@ def test_fields_of_a_file_are_read_as_cloud_init_does(admin: Guest, fields: str,
     said = run(admin, user_data=f"#cloud-config\nwrite_files:\n- {{path: /etc/a, {fields}}}\n".encode())
     assert (said.error, said.notes) == ("", [])
     assert (admin.text("etc/a"), admin.mode("etc/a")) == (content, mode)
+
+
+def zeros(size: int) -> str:
+    return base64.b64encode(gzip.compress(b"\0" * size)).decode()
+
+
+MIB = 1 << 20
+TOO_MUCH = f"its content and all that was unpacked before it have more than {16 * MIB} bytes"
+
+
+@pytest.mark.parametrize("packed_itself", [False, True])
+@pytest.mark.parametrize(
+    ("sizes", "refused"),
+    [  # MiB of the files, and those that are refused
+        ([15], {}),
+        ([17], {0: "its content "}),
+        ([8, 7], {}),
+        ([8, 9, 7], {1: TOO_MUCH}),
+        ([9, 9, 9, 1], {1: TOO_MUCH, 2: TOO_MUCH}),
+    ],
+)
+def test_all_unpacked_files_count_against_the_limit_of_the_document(
+    guest: Guest, sizes: list[int], refused: dict[int, str], packed_itself: bool
+) -> None:
+    files = "".join(
+        f"- {{path: /srv/{i}, encoding: gz+b64, content: {zeros(size * MIB)}}}\n" for i, size in enumerate(sizes)
+    )
+    text = f"#cloud-config\nwrite_files:\n{files}".encode()
+    said = run(guest, user_data=gzip.compress(text) if packed_itself else text)
+    for i, size in enumerate(sizes):
+        if i in refused:
+            assert f"`write_files[{i}]`: /srv/{i}: {refused[i]}" in said.error
+            assert f"more than {16 * MIB} bytes" in said.error
+            assert not guest.path(f"srv/{i}").exists()
+        else:
+            assert guest.path(f"srv/{i}").stat().st_size == size * MIB
+    assert said.error.count("`write_files[") == len(refused)
+
+
+def test_a_bomb_that_is_repeated_by_an_alias_ends_at_the_time_limit(guest: Guest) -> None:
+    class Slow(FastClock):
+        def monotonic(self) -> float:
+            self.sleep(0.5)
+            return super().monotonic()
+
+    entries = "".join(f"- {{path: /srv/{i}, encoding: gz, content: *bomb}}\n" for i in range(40))
+    packed = f"&bomb !!binary {zeros(17 * MIB)}"
+    text = f"#cloud-config\nwrite_files:\n- {{path: /srv/x, encoding: gz, content: {packed}}}\n{entries}"
+    said = run(guest, user_data=text.encode(), clock=Slow())
+    assert 0 < said.error.count("when unpacked") < 12
+    assert said.error.count("unpacking the user data takes too long: compress fewer files") > 28
