@@ -106,8 +106,11 @@ class _Told:
         if said not in where:
             where.append(said)
 
-    def unmerged(self, place: Optional[Place]) -> None:
-        self.problems.append(f"{place}: it is skipped, because its merge type does not merge it with the earlier value")
+    def unmerged(self, place: Optional[Place], what: str, mistake: bool) -> None:
+        if mistake:
+            self.problems.append(f"{place}: {what}")
+        else:
+            self.unknown.append(f"{what} ({place})")
 
 
 def _hint(problem: Problem) -> str:
