@@ -30,7 +30,7 @@ Mergers = Mapping[str, tuple[str, ...]]
 Lost = Callable[[Optional[Place], str, bool], None]
 _UNMERGED = "it is skipped, because its merge type does not merge it with the earlier value"
 _TOO_MANY = "it is skipped, because its merge type replaces only items that the earlier list has: use `list(append)`"
-_REMEDY = "set `merge_how` there to keep both"
+_REPLACED = "is replaced by a later part, set `merge_how` there to keep both"
 _KEPT = "it is skipped: `no_replace` keeps the earlier value"
 
 
@@ -59,11 +59,9 @@ def merge(below: Document, above: Document, mergers: Mergers, *, lost: Lost) -> 
     """
     above = Document({key: value for key, value in above.data.items() if key not in KEYS}, above.places)
     if not below.data or mergers == DEFAULT:
-        for key in below.data.keys() & above.data.keys() if mergers is DEFAULT else ():
-            if below.data[key] != above.data[key]:
-                lost(
-                    below.places.get((key,)), f"`{quotable_path((key,))}` is replaced by a later part, {_REMEDY}", False
-                )
+        for key in below.data if mergers is DEFAULT else ():
+            if below.data[key] != above.data.get(key, below.data[key]):
+                lost(below.places.get((key,)), f"`{quotable_path((key,))}` {_REPLACED}", False)
         places = {path: place for path, place in below.places.items() if not path or path[0] not in above.data}
         return Document({**below.data, **above.data}, {**places, **above.places})
     found = _Merger(mergers, lost).merge(_nodes(below.data, (), below.places), _nodes(above.data, (), above.places))

@@ -1,6 +1,6 @@
 """Merging cloud-config documents by cloud-init's rules; the results of the table are those of cloud-init 22.4.2."""
 
-# tables
+# ruff: noqa: E501  # tables
 
 from __future__ import annotations
 
