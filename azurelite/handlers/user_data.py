@@ -461,10 +461,13 @@ def _with_places(text: str, step: HandlerStep) -> str:
     import re
 
     def place(found: re.Match[str]) -> str:
-        known = step.places.get((found[1], int(found[2])))
-        return found[0] if known is None or len(step.source) > 1 else str(known)
+        option = (found[1], int(found[2]))
+        known = step.places.get(option)
+        if len(step.source) > 1 and step.moved.get(option) == step.source:
+            return ""  # the message names it already
+        return found[0] if known is None else f"{known} "
 
-    return re.sub(r"\b([a-z]+)\[([0-9]{1,6})\]", place, text)
+    return re.sub(r"\b([a-z]+)\[([0-9]{1,6})\] ", place, text)
 
 
 def _in_their_words(text: str, step: HandlerStep) -> str:

@@ -45,13 +45,13 @@ def account(entry: UserEntry, name: str, *, refuse: Callable[[str, str], None]) 
     options: dict[str, Any] = {"name": name, "create_groups": entry.create_groups}
     for key, option in _SIMPLE.items():
         value = getattr(entry, key)
-        if value is not None:
+        if value not in (None, ""):  # a template without a value, which cloud-init skips, too
             options[option] = value
     if entry.groups is not None:
         options["groups"] = words(entry.groups)
     if entry.ssh_authorized_keys is not None:
         keys = entry.ssh_authorized_keys
-        options["ssh_authorized_keys"] = [keys] if isinstance(keys, str) else list(keys)
+        options["ssh_authorized_keys"] = [key for key in ([keys] if isinstance(keys, str) else keys) if key.strip()]
     options.update(_numbers(entry, refuse))
     if entry.no_create_home or entry.system:
         options["create_home"] = False
@@ -115,7 +115,7 @@ def whole(value: Union[int, str], key: str) -> int:
 def _numbers(entry: UserEntry, refuse: Callable[[str, str], None]) -> Iterator[tuple[str, int]]:
     for key in _NUMBERS:
         try:
-            if getattr(entry, key) is not None:
+            if getattr(entry, key) not in (None, ""):
                 yield key, whole(getattr(entry, key), key)
         except ValueError as error:
             refuse(key, str(error))

@@ -774,3 +774,53 @@ def test_a_bomb_that_is_repeated_by_an_alias_ends_at_the_time_limit(guest: Guest
     said = run(guest, user_data=text.encode(), clock=Slow())
     assert 0 < said.error.count("when unpacked") < 12
     assert said.error.count("unpacking the user data takes too long: compress fewer files") > 28
+
+
+NULLS = [
+    "no_create_home",
+    "system",
+    "create_groups",
+    "lock_passwd",
+    "shell",
+    "homedir",
+    "groups",
+    "sudo",
+    "uid",
+    "gecos",
+]
+EMPTY = ["shell", "homedir", "gecos", "primary_group", "groups", "expiredate", "uid", "inactive", "passwd", "sudo"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a home belongs to another user")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *[f"{key}: null" for key in NULLS],
+        *[f"{key}: ''" for key in (*EMPTY, "ssh_authorized_keys", "plain_text_passwd", "hashed_passwd")],
+        "ssh_authorized_keys: ['', ' ']",
+    ],
+)
+def test_a_key_without_a_value_counts_as_left_out(admin: Guest, fields: str) -> None:
+    said = run(admin, user_data=f"#cloud-config\nusers: [{{name: ann, {fields}}}]\n".encode())
+    assert (said.error, said.notes) == ("", [])
+    assert re.search(r"^ann:x:\d+:\d+::/home/ann:/bin/sh$", admin.text("etc/passwd"), re.M)
+    assert admin.path("home/ann").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("write_files: [{path: /etc/a, append: null, defer: null, content: null}]", ""),
+        ("write_files: [{path: null, content: x}]", "user_data:2:15: `write_files[0]`: `path` is missing"),
+        ("chpasswd: {expire: null, users: null}", ""),
+        ("swap: {filename: null}", ""),
+        ("ntp: {enabled: null, servers: null}", ""),
+        ("growpart: null", ""),
+        ("users: [{name: ann, shell: rel}]", "user_data:2:9: `users[0]`: 'ann': shell must be an absolute path"),
+        ("users: [5, {name: ann, shell: rel}]", "user_data:2:12: `users[1]`: 'ann': shell must be an absolute path"),
+    ],
+)
+def test_null_is_the_default_and_a_message_has_no_index_of_options(admin: Guest, text: str, error: str) -> None:
+    said = run(admin, user_data=f"#cloud-config\n{text}\n".encode())
+    assert error in said.error if error else said.error == ""
+    assert "accounts[" not in said.error
