@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Optional, Sequence
 
-from azurelite.config.document import Document, KeyPath, Place
-from azurelite.config.schema import Problems, unknown_text
+from azurelite.config.document import Document, KeyPath, Place, quotable
+from azurelite.config.schema import Problems, nearest
 from azurelite.record import Record
 
 LIST = "handlers"
@@ -137,7 +137,7 @@ class Layers:
             elif item.anchor not in known and last.get(item.anchor, -1) > number:
                 wrong = f"{item.anchor!r} comes later in this file: move it up"
             elif item.anchor not in known:
-                wrong = unknown_text("entry", item.anchor, (name for name in known if name is not None))
+                wrong = self._no_such_entry(item.anchor, sorted(name for name in known if name is not None))
             seen.add(item.id)
             if wrong is None:
                 made = [other for other in made if other.id != item.id]
@@ -146,6 +146,16 @@ class Layers:
                 key = "before" if item.before is not None else "after"
                 self.problems.add(above, (LIST, number, next(iter(item.value)), key), wrong)
         return made
+
+    def _no_such_entry(self, anchor: str, known: list[str]) -> str:
+        """The message for a position that refers to an entry which the list does not have."""
+        lists = LIST in self.document.data
+        which = f"the list of {self.document.place((LIST,))}" if lists else "the default list"
+        if not known:
+            return f"{which} is empty, so it has no entry {quotable(anchor)!r}: name the entries there"
+        near = nearest(anchor, known)
+        remedy = f"did you mean {near!r}?" if near else f"its entries: {', '.join(known)}"
+        return f"{which} has no entry {quotable(anchor)!r}; {remedy}"
 
 
 def entry_id(value: Any) -> Optional[str]:

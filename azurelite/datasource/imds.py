@@ -54,7 +54,7 @@ def parse_imds(document: bytes, *, unreadable: Optional[dict[str, DocumentError]
         public_ssh_keys=_keys(compute),
         user_data=_user_data(compute, lost),
         tags=_tags(compute),
-        network=_writable(tree["network"]) if isinstance(tree.get("network"), dict) else None,
+        network=_network(tree),
         pps_type=_pps_type(extended),
         raw={"imds": without_secrets(tree)},
     )
@@ -191,9 +191,12 @@ def _keys(compute: dict[str, Any]) -> Optional[tuple[SshKey, ...]]:
         if not isinstance(entry, dict):
             _skip(where[:-1], entry)
             continue
+        known = len(keys)
         data = _text(entry, "keyData", where=where)
         if data is not None:
             keys += SshKey.read_all(data, _text(entry, "path", where=where))
+        if len(keys) == known and isinstance(entry.get("keyData"), (str, type(None))):
+            LOG.warning("imds: %skeyData skipped: it is empty", where)
     return tuple(keys)
 
 
@@ -219,10 +222,26 @@ def _tags(compute: dict[str, Any]) -> Optional[dict[str, str]]:
     """
     entries = _writable(compute.get("tagsList"))
     if not isinstance(entries, list):
+        if entries is not None:
+            _skip("compute.tagsList", entries)
         joined = _text(compute, "tags", where="compute.") or ""
+        for number, tag in enumerate(joined.split(";")):
+            if tag and ":" not in tag:
+                LOG.warning("imds: compute.tags: part %d skipped: it has no `:`", number + 1)
         return dict(tag.split(":", 1) for tag in joined.split(";") if ":" in tag) or None
-    pairs = [(entry.get("name"), entry.get("value")) for entry in entries if isinstance(entry, dict)]
-    return {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, str)} or None
+    tags: dict[str, str] = {}
+    for number, entry in enumerate(entries):
+        name, value = (entry.get("name"), entry.get("value")) if isinstance(entry, dict) else (None, None)
+        if isinstance(name, str) and isinstance(value, str):
+            tags[name] = value
+        else:
+            _skip(f"compute.tagsList[{number}]", entry)
+    return tags or None
+
+
+def _network(tree: dict[str, Any]) -> Optional[dict[str, Any]]:
+    network: dict[str, Any] = _writable(_object(tree, "network", where=""))
+    return network if isinstance(tree.get("network"), dict) else None
 
 
 def _pps_type(extended: dict[str, Any]) -> Optional[str]:

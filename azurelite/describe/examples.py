@@ -26,7 +26,7 @@ EXAMPLES: dict[str, str] = {
 - eject_media               # after report_ready
 """,
     "growroot": """\
-- growroot
+- growroot                  # a root on LVM, dm-crypt or RAID only gets a note: growing it is not tested
 """,
     "hostname": """\
 - hostname:

@@ -36,14 +36,23 @@ class Health(Record):
 READY = Health("Ready")
 
 
+_CONTINUES = "provisioning continues"
+
+
 def failed(description: str) -> Health:
     """The report that provisioning failed."""
     return Health("NotReady", "ProvisioningFailed", description)
 
 
 def in_progress(description: str) -> Health:
-    """The report that provisioning continues."""
-    return Health("NotReady", "Provisioning", description)
+    """The report that provisioning continues; a blank description gets a default."""
+    return Health("NotReady", "Provisioning", description if description.strip() else _CONTINUES)
+
+
+def check_reason(reason: Optional[str]) -> None:
+    """Check the reason of a failure, which the portal shows. Raises ConfigError: there is none."""
+    if not (reason or "").strip():
+        raise ConfigError("a report of a failure needs a reason, which the portal shows: add it")
 
 
 def report_document(state: str, goal_state: GoalState, reason: Optional[str] = None) -> bytes:
@@ -53,9 +62,9 @@ def report_document(state: str, goal_state: GoalState, reason: Optional[str] = N
         raise ConfigError(f"unknown state {state!r} of a report: use one of {', '.join(healths)}")
     if state == "Ready" and reason is not None:
         raise ConfigError("a Ready report cannot have a reason: leave `reason` out")
-    if state == "NotReady" and not (reason or "").strip():
-        raise ConfigError("a NotReady report needs a reason: say what failed, the portal shows it")
-    return health_document(healths[state](reason or "provisioning continues"), goal_state)
+    if state == "NotReady":
+        check_reason(reason)
+    return health_document(healths[state](reason or ""), goal_state)
 
 
 def health_document(health: Health, goal_state: GoalState) -> bytes:

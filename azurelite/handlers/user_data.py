@@ -301,6 +301,7 @@ class _Work:
 
     def _apply(self, step: HandlerStep) -> None:
         from azurelite.handlers.users import apply_leniently
+        from azurelite.handlers.write_files import apply_within
 
         path = (step.section,)
         places = {(*path, *inner): place for inner, place in step.places.items()}
@@ -310,12 +311,16 @@ class _Work:
             handler = bind_handler(HandlerEntry(step.handler, step.options, path), config)
             if step.handler == "users":
                 apply_leniently(self.ctx, handler.options)
+            elif step.handler == "write_files":
+                apply_within(self.ctx, handler.options, self._unpacking)
             else:
                 handler.apply(self.ctx, handler.options)
 
         error = guard(apply_handler)
         if isinstance(error, ConfigProblemsError):  # each problem begins with its file and line
-            self.failed += map(str, error.problems)
+            self.failed += [
+                str(replace(problem, text=_in_their_words(problem.text, step))) for problem in error.problems
+            ]
         elif isinstance(error, SkippedError):
             self.skipped.append(f"`{step.section}`")
         elif error is not None:
@@ -456,10 +461,23 @@ def _with_places(text: str, step: HandlerStep) -> str:
     import re
 
     def place(found: re.Match[str]) -> str:
-        known = step.places.get((found[1], int(found[2])))
-        return found[0] if known is None or len(step.source) > 1 else str(known)
+        option = (found[1], int(found[2]))
+        known = step.places.get(option)
+        if len(step.source) > 1 and step.moved.get(option) == step.source:
+            return ""  # the message names it already
+        return found[0] if known is None else f"{known} "
 
-    return re.sub(r"\b(accounts|users)\[([0-9]{1,6})\]", place, text)
+    return re.sub(r"\b([a-z]+)\[([0-9]{1,6})\] ", place, text)
+
+
+def _in_their_words(text: str, step: HandlerStep) -> str:
+    """The message about options, with the paths of the cloud-config that they come from."""
+    import re
+
+    for option, source in step.moved.items():
+        own = re.escape(quotable_path((step.section, *option)))
+        text = re.sub(rf"`{own}(?=[`.\[])", lambda _, source=source: f"`{quotable_path(source)}", text)  # type: ignore[misc]
+    return text
 
 
 def _interpreter(data: bytes) -> list[str]:

@@ -7,7 +7,7 @@ links are not followed. The content of a file is never shown, because it may be 
 from __future__ import annotations
 
 import re
-from typing import Literal, Optional, Union
+from typing import TYPE_CHECKING, Literal, Optional, Union
 
 from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError, MachineError
@@ -19,6 +19,9 @@ from azurelite.system.files import READ_LIMIT
 from azurelite.system.owners import find_owner, shared_folder
 from azurelite.system.root import is_plain_path
 from azurelite.system.selinux import relabel
+
+if TYPE_CHECKING:
+    from azurelite.userdata.decode import Budget
 
 SUMMARY = "write files"
 NEEDS: tuple[str, ...] = ()
@@ -83,12 +86,19 @@ class Options(Record):
 
 def apply(ctx: Context, options: Options) -> None:
     """Write the files. Raises HandlerError, which lists those that could not be written."""
+    apply_within(ctx, options, None)
+
+
+def apply_within(ctx: Context, options: Options, budget: Optional[Budget]) -> None:
+    """The same for user data, where unpacked contents count against the budget of the document."""
     failed = []
     for number, file in sorted(enumerate(options.files), key=lambda item: item[1].defer):
         try:
-            _write(ctx, file)
+            _write(ctx, file, budget)
         except (MachineError, ValueError) as error:
-            failed.append(f"files[{number}] {file.path}: {error}")
+            failed.append((f"files[{number}] " if len(options.files) > 1 else "") + f"{file.path}: {error}")
+    if failed and len(options.files) == 1:
+        raise HandlerError(failed[0], reason="failed to write files")
     if failed:
         raise HandlerError(
             f"{len(failed)} of {len(options.files)} files could not be written: {'; '.join(failed)}",
@@ -96,8 +106,8 @@ def apply(ctx: Context, options: Options) -> None:
         )
 
 
-def decoded(content: bytes, encoding: Encoding) -> bytes:
-    """The decoded content. Raises ValueError: it does not match `encoding`, or is too large."""
+def decoded(content: bytes, encoding: Encoding, budget: Optional[Budget] = None) -> bytes:
+    """The decoded content. Raises ValueError: it does not match `encoding`, is too large, or exceeds the budget."""
     if encoding.endswith(("b64", "base64")):
         import base64
 
@@ -106,15 +116,15 @@ def decoded(content: bytes, encoding: Encoding) -> bytes:
         except ValueError as error:
             raise ValueError("its content is not valid base64: correct `encoding` or `content`") from error
     if encoding.startswith("gz"):
-        content = _unzipped(content)
+        content = _unzipped(content, budget)
     if len(content) > READ_LIMIT:
         raise ValueError(f"its content has more than {READ_LIMIT} bytes")
     return content
 
 
-def _write(ctx: Context, file: File) -> None:
+def _write(ctx: Context, file: File, budget: Optional[Budget]) -> None:
     files = ctx.system.files
-    data = decoded(file.content.reveal_bytes(), file.encoding)
+    data = decoded(file.content.reveal_bytes(), file.encoding, budget)
     owner = find_owner(ctx.system, file.owner or "root:root")
     mode = _mode("0644" if file.permissions is None else file.permissions)
     beneath = shared_folder(ctx.system, file.path)
@@ -179,17 +189,29 @@ def _mode(permissions: Union[str, int]) -> int:
     return permissions
 
 
-def _unzipped(data: bytes) -> bytes:
-    from azurelite.userdata.decode import gunzip
+def _unzipped(data: bytes, budget: Optional[Budget]) -> bytes:
+    from azurelite.userdata.decode import LIMIT, gunzip
 
+    limit = READ_LIMIT if budget is None else min(READ_LIMIT, budget.left)
     try:
-        found, rest = gunzip(data, READ_LIMIT)
+        if budget is None:
+            found, rest = gunzip(data, limit)
+        else:
+            with budget.unpacking():
+                found, rest = gunzip(data, limit, budget.remaining)
+    except HandlerError as error:
+        raise ValueError("unpacking the user data takes too long: compress fewer files") from error
     except ValueError as error:
         raise ValueError(_NOT_GZIP) from error
     except EOFError as error:
         raise ValueError("its content is a truncated gzip file: correct `content`") from error
-    if len(found) > READ_LIMIT:
+    if limit < len(found) <= READ_LIMIT:
+        what = "its content and all that was unpacked before it"
+        raise ValueError(f"{what} have more than {LIMIT} bytes: download large files with a script")
+    if len(found) > limit:
         raise ValueError(f"its content has more than {READ_LIMIT} bytes when unpacked")
     if rest:
         raise ValueError(_NOT_GZIP)
+    if budget is not None:
+        budget.spend(len(found))
     return found

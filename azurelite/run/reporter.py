@@ -30,15 +30,17 @@ class Reporter:
         fabric: the endpoints.
         files: the guest's files, for the KVP pool.
         vm_id: the VM id; None if it is unknown.
+        quiet: log accepted reports for debugging only, because the caller says it.
 
     Attributes:
         result: the last report of Ready or NotReady; None before the first.
         told: whether a report of Ready or NotReady was tried, which Azure may have received.
     """
 
-    def __init__(self, fabric: Fabric, files: Files, vm_id: Optional[str]) -> None:
+    def __init__(self, fabric: Fabric, files: Files, vm_id: Optional[str], *, quiet: bool = False) -> None:
         self._fabric = fabric
         self._files = files
+        self._level = logging.DEBUG if quiet else logging.INFO
         self.vm_id = vm_id
         self.result: Optional[ReportResult] = None
         self.told = False
@@ -58,7 +60,7 @@ class Reporter:
             self.result = ReportResult("Ready", accepted=False, error=error.message)
             raise
         self.result = ReportResult("Ready", accepted=True)
-        LOG.info("report_ready: Azure accepted Ready")
+        LOG.log(self._level, "report_ready: Azure accepted Ready")
 
     def not_ready(self, cause: AzureliteError, deadline: Deadline, *, step: Optional[str] = None) -> None:
         """Report that provisioning failed, and why. Azure then fails the deployment at once, with that text.
@@ -80,7 +82,7 @@ class Reporter:
             self.result = ReportResult("NotReady", accepted=False, description=text, error=error.message)
             raise
         self.result = ReportResult("NotReady", accepted=True, description=text)
-        LOG.info("report_ready: Azure was told that provisioning failed: %s", cause.reason)
+        LOG.log(self._level, "report_ready: Azure was told that provisioning failed: %s", cause.reason)
 
     def tell(self, cause: AzureliteError, deadline: Deadline, said: set[str], *, step: Optional[str] = None) -> None:
         """Report a failure as `not_ready` does. If that fails too, log it; `said` as in `AzureliteError.once`."""
@@ -163,6 +165,7 @@ def tell_early_error(error: AzureliteError, *, root: str, clock: Clock) -> None:
 
 DOCUMENTATION = "https://aka.ms/linuxprovisioningerror"
 _LIMIT = 512  # characters; they always fit into WireServer's 4096 bytes, also after escaping
+_NO_REASON = "provisioning failed without a reason"  # a plug-in can raise an error without words
 _LONGEST_REASON = 200  # characters
 _LONGEST_VALUE = 120  # characters of one value in the supporting data
 
@@ -184,7 +187,7 @@ def failure_text(error: AzureliteError, *, vm_id: Optional[str], now: float, ste
     Returns:
         At most 512 characters. Supporting data is cut first, so that reason, VM id, time and link remain.
     """
-    reason = error.reason[:_LONGEST_REASON]
+    reason = error.reason[:_LONGEST_REASON] if error.reason.strip() else _NO_REASON
     tail = [f"vm_id={vm_id}", f"timestamp={iso_utc(now)}", f"documentation_url={DOCUMENTATION}"]
     data = [f"step={step}"] if step else []
     data += [f"{key}={value[:_LONGEST_VALUE]}" for key, value in error.data.items()]

@@ -9,6 +9,7 @@ from azurelite.clock import Clock
 from azurelite.config.load import Config, load_config
 from azurelite.errors import AzureliteError, NotAzureError, TransportError
 from azurelite.fabric.client import Fabric
+from azurelite.fabric.health import check_reason
 from azurelite.fabric.settings import WireServerSettings
 from azurelite.hypervisor.firmware import identify
 from azurelite.hypervisor.identity import Identity
@@ -158,12 +159,14 @@ def send_report(
     tell: Optional[Callable[[str], object]] = None,
 ) -> None:
     """See `azurelite.report_ready`, `report_failure` and `report_progress`; `tell` gets each step as a text."""
+    if kind == "failure":
+        check_reason(text)
     session = open_session(root, config, clock)
     with session.open_fabric() as fabric:
         if tell is not None:
             fabric.wireserver.tell = tell
         system = System(root, clock=session.clock)
-        reporter = Reporter(fabric, system.files, session.identity.vm_id)
+        reporter = Reporter(fabric, system.files, session.identity.vm_id, quiet=True)
         if kind == "ready":
             reporter.ready(fabric.deadline)
         elif kind == "failure":

@@ -20,6 +20,15 @@ STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The status of a shell, or of the loader, for a program that it cannot run; and the signals that end a program for
 # another processor or with a broken library.
 _CANNOT_RUN = (126, 127, -signal.SIGILL, -signal.SIGBUS, -signal.SIGSEGV, -signal.SIGSYS)
+# Seconds before the deadline without which a program is not started: if it were killed halfway, the next boot would
+# find a lock, half an account, half a partition table or an unfinished transaction.
+LEAST: Mapping[str, float] = {
+    **dict.fromkeys(("useradd", "usermod", "groupadd", "chpasswd", "adduser", "addgroup", "pw"), 1.0),
+    **dict.fromkeys(("growpart", "sfdisk", "resize2fs", "xfs_growfs", "btrfs"), 1.0),
+    **dict.fromkeys(("mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mkswap"), 1.0),
+    **dict.fromkeys(("apt-get", "dnf", "dnf5", "yum", "microdnf", "tdnf", "zypper", "apk", "pacman"), 10.0),
+    **dict.fromkeys(("xbps-install", "emerge", "pkg", "eopkg", "opkg"), 10.0),
+}
 _SLICE = 1.0  # seconds between two calls of `waiting`
 _SHOWN = 300  # characters of a failing command's output that an error repeats
 
@@ -81,11 +90,16 @@ class Commands:
             Its standard output.
 
         Raises:
-            CommandError: not installed, failed, or timed out; with the end of its error output.
+            CommandError: not installed, failed, or timed out; with the end of its error output. Or it is not started,
+                because the run has less time left than LEAST says.
         """
         program = self.need(argv[0])
         if self.limit is not None:
-            timeout = min(timeout, self.limit.remaining())
+            left, least = self.limit.remaining(), LEAST.get(argv[0], 0.0)
+            timeout = min(timeout, left)
+            if left < least and timeout > 0:
+                why = f"it needs {least:g} s, and {left:.1f} s are left"
+                raise CommandError(f"{argv[0]} skipped: {why}: raise `datasource.deadline`")
             if timeout <= 0:  # killing it right after the start could leave its work half done
                 raise CommandError(f"{argv[0]} skipped: the provisioning deadline has passed")
         LOG.debug("running %s", " ".join(argv))

@@ -5,7 +5,8 @@ The size of the result is limited. The content of the document is not examined.
 
 from __future__ import annotations
 
-from typing import Any, Callable
+import contextlib
+from typing import Any, Callable, Iterator
 
 from azurelite.clock import Clock, Deadline
 from azurelite.errors import HandlerError
@@ -32,7 +33,7 @@ _BYTE_ORDER_MARKS = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
 class Budget:
-    """What all parts of one document may take together: bytes when unpacked, and seconds.
+    """What all parts of one document, and its compressed files, may take together: bytes when unpacked, and seconds.
 
     A part that does not fit costs no bytes, so that a decompression bomb does not stop the parts after it.
 
@@ -43,7 +44,18 @@ class Budget:
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self.left = LIMIT
+        self._clock = clock
+        self._seconds = seconds
         self._deadline = Deadline(clock, seconds)
+
+    @contextlib.contextmanager
+    def unpacking(self) -> Iterator[None]:
+        """Inside it, time counts: the time for other work between two parts does not."""
+        self._deadline = Deadline(self._clock, self._seconds)
+        try:
+            yield
+        finally:
+            self._seconds = self._deadline.remaining()
 
     def remaining(self) -> float:
         """The seconds that are left. Raises HandlerError if there are none."""
@@ -112,9 +124,10 @@ def _unpack(kind: str, data: bytes, unzstd: Callable[[bytes, int], bytes], budge
         "xz": lambda: _unxz(data, limit, check),
         "zstd": lambda: unzstd(data, limit),
     }
-    check()
     try:
-        out = unpackers[kind]()
+        with budget.unpacking():
+            check()
+            out = unpackers[kind]()
     except ImportError as error:
         raise refused(f"it is compressed with {kind}, which this Python does not support: use gzip") from error
     except (ValueError, OSError, EOFError) as error:
@@ -127,7 +140,7 @@ def _nothing() -> None:
     """The check of data whose unpacking has no time limit."""
 
 
-def gunzip(data: bytes, limit: int, check: Callable[[], None] = _nothing) -> tuple[bytes, bytes]:
+def gunzip(data: bytes, limit: int, check: Callable[[], object] = _nothing) -> tuple[bytes, bytes]:
     """What the members of a gzip file hold, cut after `limit` bytes and one more; and what follows the last member.
 
     Raises:
@@ -142,13 +155,13 @@ def gunzip(data: bytes, limit: int, check: Callable[[], None] = _nothing) -> tup
     return _members(data, b"\x1f\x8b", limit, lambda: zlib.decompressobj(wbits=31), zlib.error, piece, check)
 
 
-def _bunzip2(data: bytes, limit: int, check: Callable[[], None]) -> bytes:
+def _bunzip2(data: bytes, limit: int, check: Callable[[], object]) -> bytes:
     import bz2
 
     return _members(data, b"BZh", limit, bz2.BZ2Decompressor, OSError, _piece, check)[0]
 
 
-def _unxz(data: bytes, limit: int, check: Callable[[], None]) -> bytes:
+def _unxz(data: bytes, limit: int, check: Callable[[], object]) -> bytes:
     import lzma
 
     def make() -> lzma.LZMADecompressor:
@@ -169,7 +182,7 @@ def _members(
     make: Callable[[], Any],
     damaged: type[Exception],
     piece: Callable[[Any, bytes, int], tuple[bytes, bytes]],
-    check: Callable[[], None],
+    check: Callable[[], object],
 ) -> tuple[bytes, bytes]:
     """Unpack all members that follow each other; `check` is called before each piece, and raises to stop."""
     out: list[bytes] = []

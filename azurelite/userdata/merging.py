@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Callable, Mapping, Optional, Union
 
-from azurelite.config.document import Document, KeyPath, Place
+from azurelite.config.document import Document, KeyPath, Place, quotable_path
 
 DEFAULT: Mapping[str, tuple[str, ...]] = {"dict": ("replace",), "list": (), "str": ()}
 _METHODS = {"dict": ("replace", "no_replace"), "list": ("append", "prepend", "replace", "no_replace")}
@@ -27,6 +27,11 @@ class _Node:
 
 
 Mergers = Mapping[str, tuple[str, ...]]
+Lost = Callable[[Optional[Place], str, bool], None]
+_UNMERGED = "it is skipped, because its merge type does not merge it with the earlier value"
+_TOO_MANY = "it is skipped, because its merge type replaces only items that the earlier list has: use `list(append)`"
+_REPLACED = "is replaced by a later part, set `merge_how` there to keep both"
+_KEPT = "it is skipped: `no_replace` keeps the earlier value"
 
 
 def mergers_of(document: Document, header: Optional[str]) -> Mergers:
@@ -42,17 +47,21 @@ def mergers_of(document: Document, header: Optional[str]) -> Mergers:
     return mergers or DEFAULT
 
 
-def merge(below: Document, above: Document, mergers: Mergers, *, lost: Callable[[Optional[Place]], None]) -> Document:
+def merge(below: Document, above: Document, mergers: Mergers, *, lost: Lost) -> Document:
     """Both documents as one; values of `above` are merged into those of `below`.
 
     Args:
         below: the earlier documents.
         above: the document to merge.
         mergers: how, from `mergers_of`.
-        lost: called with the place of each value of `above` whose type does not fit the earlier one's.
+        lost: called with the place of each value that is not in the result, what happened to it, and whether that
+            is a mistake: False where `no_replace` asks for it, or where nobody asked for any way of merging.
     """
     above = Document({key: value for key, value in above.data.items() if key not in KEYS}, above.places)
     if not below.data or mergers == DEFAULT:
+        for key in below.data if mergers is DEFAULT else ():
+            if below.data[key] != above.data.get(key, below.data[key]):
+                lost(below.places.get((key,)), f"`{quotable_path((key,))}` {_REPLACED}", False)
         places = {path: place for path, place in below.places.items() if not path or path[0] not in above.data}
         return Document({**below.data, **above.data}, {**places, **above.places})
     found = _Merger(mergers, lost).merge(_nodes(below.data, (), below.places), _nodes(above.data, (), above.places))
@@ -61,7 +70,7 @@ def merge(below: Document, above: Document, mergers: Mergers, *, lost: Callable[
 
 
 class _Merger:
-    def __init__(self, mergers: Mergers, lost: Callable[[Optional[Place]], None]) -> None:
+    def __init__(self, mergers: Mergers, lost: Lost) -> None:
         self._mergers = mergers
         self._lost = lost
 
@@ -78,7 +87,7 @@ class _Merger:
         return _Node(old.value + new.value, old.place) if both else new
 
     def _old(self, old: _Node, new: _Node) -> _Node:
-        self._lost(new.place)
+        self._lost(new.place, _UNMERGED, True)
         return old
 
     def _method(self, kind: str, default: str) -> str:
@@ -103,7 +112,8 @@ class _Merger:
             elif self._recurses("dict", node.value):
                 merged[key] = self.merge(merged[key], node)
             else:
-                self._lost(node.place)
+                meant = "no_replace" in self._mergers["dict"]
+                self._lost(node.place, _KEPT if meant else _UNMERGED, not meant)
         return _Node(merged, old.place)
 
     def _list(self, old: _Node, new: _Node) -> _Node:
@@ -113,7 +123,13 @@ class _Merger:
         if method in ("append", "prepend"):
             return _Node(old.value + new.value if method == "append" else new.value + old.value, old.place)
         merged = list(old.value)
-        for i, node in enumerate(new.value[: len(merged)] if method == "replace" else ()):
+        if method == "no_replace":
+            for node in new.value:
+                self._lost(node.place, _KEPT, False)
+            return old
+        for node in new.value[len(merged) :]:
+            self._lost(node.place, _TOO_MANY, True)
+        for i, node in enumerate(new.value[: len(merged)]):
             merged[i] = self.merge(merged[i], node) if self._recurses("list", node.value) else node
         return _Node(merged, old.place)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Callable, Iterator, Mapping, Optional, Union
 
+from azurelite.config.document import KeyPath
 from azurelite.metadata import Secret
 from azurelite.userdata.cloudconfig import Chpasswd, CloudConfig, UserEntry, Words
 
@@ -44,13 +45,13 @@ def account(entry: UserEntry, name: str, *, refuse: Callable[[str, str], None]) 
     options: dict[str, Any] = {"name": name, "create_groups": entry.create_groups}
     for key, option in _SIMPLE.items():
         value = getattr(entry, key)
-        if value is not None:
+        if value not in (None, ""):  # a template without a value, which cloud-init skips, too
             options[option] = value
     if entry.groups is not None:
         options["groups"] = words(entry.groups)
     if entry.ssh_authorized_keys is not None:
         keys = entry.ssh_authorized_keys
-        options["ssh_authorized_keys"] = [keys] if isinstance(keys, str) else list(keys)
+        options["ssh_authorized_keys"] = [key for key in ([keys] if isinstance(keys, str) else keys) if key.strip()]
     options.update(_numbers(entry, refuse))
     if entry.no_create_home or entry.system:
         options["create_home"] = False
@@ -63,41 +64,43 @@ def account(entry: UserEntry, name: str, *, refuse: Callable[[str, str], None]) 
     return options
 
 
-def groups(value: Any) -> list[dict[str, Any]]:
-    """The option `groups` of the handler `users`."""
+def groups(value: Any) -> tuple[list[dict[str, Any]], list[KeyPath]]:
+    """The option `groups` of the handler `users`, and the path in the cloud-config of each group."""
     found: dict[str, list[str]] = {}
-    for item in [value] if isinstance(value, (str, Mapping)) else value or ():
-        if isinstance(item, Mapping):
-            for name, members in item.items():
-                found.setdefault(name, []).extend(words(members))
-        else:
-            for name in words(item):
-                found.setdefault(name, [])
-    return [{"name": name, "members": members} for name, members in found.items()]
+    paths: dict[str, KeyPath] = {}
+    one = isinstance(value, (str, Mapping))
+    for i, item in enumerate([value] if one else value or ()):
+        path: KeyPath = ("groups",) if one else ("groups", i)
+        inner = item if isinstance(item, Mapping) else dict.fromkeys(words(item))
+        for name, members in inner.items():
+            found.setdefault(name, []).extend(words(members))
+            paths.setdefault(name, (*path, name) if isinstance(item, Mapping) else path)
+    return [{"name": name, "members": members} for name, members in found.items()], list(paths.values())
 
 
 def passwords(
-    config: CloudConfig, administrator: Optional[str], refuse: Callable[[str, str], None]
-) -> Optional[dict[str, Any]]:
-    """Options of the handler `passwords`, or None if there is no password to set.
+    config: CloudConfig, administrator: Optional[str], refuse: Callable[[KeyPath, str], None]
+) -> tuple[dict[str, Any], list[KeyPath]]:
+    """Options of the handler `passwords`, empty if there is none to set; and the paths of those in the cloud-config.
 
     Args:
         config: the cloud-config.
         administrator: the account that `password` is for.
-        refuse: called with the key of a password that cannot be used, and why.
+        refuse: called with the path of a password that cannot be used, and why.
     """
-    users: list[dict[str, Any]] = []
+    users: list[tuple[KeyPath, dict[str, Any]]] = []
     chpasswd = config.chpasswd or Chpasswd()
     if config.password is not None:
         if administrator is None:
-            refuse("password", "it is for the administrator, but Azure gave no user name: use `chpasswd.users`")
+            refuse(("password",), "it is for the administrator, but Azure gave no user name: use `chpasswd.users`")
         else:
-            users.append(_password(administrator, clear(config.password)))
+            users.append((("password",), _password(administrator, clear(config.password))))
     users += _listed(chpasswd.list, refuse)
-    for entry in chpasswd.users:
+    for i, entry in enumerate(chpasswd.users):
         secret = {} if entry.password is None or entry.type == "RANDOM" else {"password": entry.password}
-        users.append({"name": entry.name, "type": entry.type, **secret})
-    return {"users": users, "expire": chpasswd.expire} if users else None
+        users.append((("chpasswd", "users", i), {"name": entry.name, "type": entry.type, **secret}))
+    options = {"users": [user for _, user in users], "expire": chpasswd.expire} if users else {}
+    return options, [path for path, _ in users]
 
 
 def whole(value: Union[int, str], key: str) -> int:
@@ -112,7 +115,7 @@ def whole(value: Union[int, str], key: str) -> int:
 def _numbers(entry: UserEntry, refuse: Callable[[str, str], None]) -> Iterator[tuple[str, int]]:
     for key in _NUMBERS:
         try:
-            if getattr(entry, key) is not None:
+            if getattr(entry, key) not in (None, ""):
                 yield key, whole(getattr(entry, key), key)
         except ValueError as error:
             refuse(key, str(error))
@@ -139,17 +142,20 @@ def _rules(entry: UserEntry) -> dict[str, Any]:
     return options
 
 
-def _listed(given: Any, refuse: Callable[[str, str], None]) -> list[dict[str, Any]]:
-    texts = [given] if isinstance(given, Secret) else given or ()
-    lines = [line.strip() for text in texts for line in clear(text).splitlines() if line.strip()]
-    found = []
-    for number, line in enumerate(lines, 1):
-        name, colon, value = line.partition(":")
-        if not colon or not name or not value:
-            refuse("chpasswd", f"line {number} of `chpasswd.list` must be `name:password`")
-        else:
-            found.append({"name": name, "type": "RANDOM"} if value in _RANDOM else _password(name, value))
-    return found
+def _listed(given: Any, refuse: Callable[[KeyPath, str], None]) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    """The passwords of `chpasswd.list`, which is a text of lines or a list of lines."""
+    path: KeyPath = ("chpasswd", "list")
+    texts = [(path, given)] if isinstance(given, Secret) else [((*path, i), text) for i, text in enumerate(given or ())]
+    for path, text in texts:
+        for number, line in enumerate(clear(text).splitlines(), 1):
+            name, colon, value = line.strip().partition(":")
+            if not line.strip():
+                continue
+            if not colon or not name or not value:
+                refuse(path, f"line {number} must be `name:password`")
+            else:
+                random = value in _RANDOM
+                yield path, {"name": name, "type": "RANDOM"} if random else _password(name, value)
 
 
 def _password(name: str, value: str) -> dict[str, Any]:

@@ -43,9 +43,11 @@ class Reading(Record):
     kept: Mapping[KeyPath, tuple[int, ...]] = field(default_factory=dict)
 
     def source(self, *path: Union[str, int]) -> KeyPath:
-        """The path in the document of the item at `path` in `config`; it ends with the item's position."""
-        around = path[:-1]
-        return (*around, self.kept[around][int(path[-1])]) if around in self.kept else path
+        """The path in the document of the item at `path` in `config`, with the positions of the document's lists."""
+        found: KeyPath = ()
+        for part in path:
+            found = (*found, self.kept[found][int(part)] if found in self.kept else part)
+        return found
 
 
 def read(parts: Sequence[Part], *, label: str) -> Reading:
@@ -104,8 +106,11 @@ class _Told:
         if said not in where:
             where.append(said)
 
-    def unmerged(self, place: Optional[Place]) -> None:
-        self.problems.append(f"{place}: skipped, because its merge type cannot combine it with the earlier value")
+    def unmerged(self, place: Optional[Place], what: str, mistake: bool) -> None:
+        if mistake:
+            self.problems.append(f"{place}: {what}")
+        else:
+            self.unknown.append(f"{what} ({place})")
 
 
 def _hint(problem: Problem) -> str:

@@ -23,17 +23,24 @@ _PASSWORDS: Mapping[Union[bool, str], str] = {
 def file(entry: FileEntry) -> dict[str, Any]:
     """An entry of the handler `write_files`."""
     options: dict[str, Any] = {"path": entry.path, "content": entry.content or Secret("")}
-    encoding = entry.encoding
+    encoding = (entry.encoding or "").strip().lower() or None
     if encoding is not None and isinstance(options["content"].reveal(), bytes):  # `!!binary`: base64 is decoded already
         encoding = re.sub(r"\+?b(ase)?64$", "", encoding) or None
     given = {
         "encoding": encoding,
-        "owner": entry.owner,
-        "permissions": entry.permissions,
+        "owner": _owner(entry.owner),
+        "permissions": (entry.permissions.strip() or None) if isinstance(entry.permissions, str) else entry.permissions,
         "append": entry.append or None,
     }
     options.update({key: value for key, value in given.items() if value is not None})
     return options
+
+
+def _owner(given: Optional[str]) -> Optional[str]:
+    """The owner as cloud-init reads it: blanks around a name do not count; "-1" and "none" are no name."""
+    parts = [part.strip() for part in (given or "").split(":", 1)]
+    user, group = ("" if part.lower() in ("-1", "none") else part for part in (*parts, "")[:2])
+    return (f"{user}:{group}" if group else user) or None
 
 
 def swap(wanted: Optional[Swap]) -> Optional[dict[str, Any]]:
@@ -49,7 +56,10 @@ def swap(wanted: Optional[Swap]) -> Optional[dict[str, Any]]:
 
 
 def mounts(
-    given: Sequence[Sequence[Any]], defaults: Sequence[Any], refuse: Callable[[int, str], None]
+    given: Sequence[Sequence[Any]],
+    defaults: Sequence[Any],
+    refuse: Callable[[int, str], None],
+    named: Callable[[int], str],
 ) -> dict[int, dict[str, Any]]:
     """Entries of the handler `mounts`, by their positions in the cloud-config.
 
@@ -57,6 +67,7 @@ def mounts(
         given: the section.
         defaults: the section `mount_default_fields`.
         refuse: called with the position of an entry that cannot be used, and why.
+        named: how messages name the entry at a position.
     """
     found: dict[int, dict[str, Any]] = {}
     for i, entry in enumerate(given):
@@ -72,7 +83,7 @@ def mounts(
             del fields["path"]
         again = next((other for other, known in found.items() if known.get("path", "") == fields.get("path")), None)
         if again is not None:
-            refuse(i, f"`mounts[{again}]` has the same path: remove one of them")
+            refuse(i, f"`{named(again)}` has the same path: remove one of them")
         else:
             found[i] = fields
     return found

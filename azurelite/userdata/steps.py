@@ -19,6 +19,7 @@ class HandlerStep(Record):
         options: its options, as in the YAML of the configuration; they may hold secrets.
         places: the files and lines of the options in the cloud-config.
         source: the path of the item that it comes from, where it is only one; else of the section.
+        moved: path of an option -> path in the cloud-config, for options that come from there.
     """
 
     section: str
@@ -26,6 +27,7 @@ class HandlerStep(Record):
     options: dict[str, Any] = field(repr=False)
     places: Mapping[KeyPath, Place] = field(default_factory=dict, repr=False)
     source: KeyPath = ()
+    moved: Mapping[KeyPath, KeyPath] = field(default_factory=dict)
 
 
 class ScriptStep(Record):

@@ -61,6 +61,8 @@ class Tidier:
                 continue
             if name != key and (*path, key) in self.places:
                 self.places[(*path, name)] = self.places[(*path, key)]
+            if item is None and type(None) not in get_args(types[name]):
+                continue  # a key without a value has its default
             kept[name] = self.tidy(types[name], self._as_list(item, (*path, name)), (*path, name))
         return kept
 

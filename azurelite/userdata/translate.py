@@ -118,7 +118,7 @@ class Translation:
             for path, place in known.items():
                 if path[: len(source)] == source:
                     places[(*option, *path[len(source) :])] = place
-        return HandlerStep(section, handler, options, places, origin)
+        return HandlerStep(section, handler, options, places, origin, moved or {})
 
     def _bootcmd(self) -> Iterator[Step]:
         if self._config.bootcmd:
@@ -190,6 +190,7 @@ class Translation:
             self._config.mounts or (),
             self._config.mount_default_fields or (),
             lambda i, why: self._refuse(source(i), why),
+            lambda i: quotable_path(source(i)),
         )
         for i, fields in entries.items():
             if re.match(r"ephemeral\d", fields["device"]):
@@ -215,10 +216,10 @@ class Translation:
                     accounts.append(account)
             except ValueError as error:
                 self._refuse(source, str(error))
-        groups = people.groups(self._config.groups)
+        groups, paths = people.groups(self._config.groups)
         if groups or accounts:
             section = "users" if accounts else "groups"
-            moved[("groups",)] = ("groups",)
+            moved.update({("groups", i): self._reading.source(*path) for i, path in enumerate(paths)})
             yield self._step(section, "users", {"groups": groups, "accounts": accounts}, moved)
 
     def _people(self) -> Iterator[tuple[KeyPath, Any]]:
@@ -261,8 +262,8 @@ class Translation:
 
     def _changed(self) -> set[str]:
         """The accounts that get a password from `chpasswd` or `password`."""
-        options = people.passwords(self._config, self._default, lambda *_: None)
-        return {user["name"] for user in (options or {"users": ()})["users"] if "password" in user}
+        options, _ = people.passwords(self._config, self._default, lambda *_: None)
+        return {user["name"] for user in options.get("users", ()) if "password" in user}
 
     def _keys(self) -> Iterator[Step]:
         keys = self._config.ssh_authorized_keys
@@ -286,10 +287,14 @@ class Translation:
             yield self._step("ssh_pwauth", "sshd", {"password_authentication": wanted})
 
     def _passwords(self) -> Iterator[Step]:
-        options = people.passwords(self._config, self._default, lambda key, why: self._refuse((key,), why))
-        if options is not None:
+        source = self._reading.source
+        options, paths = people.passwords(
+            self._config, self._default, lambda path, why: self._refuse(source(*path), why)
+        )
+        if options:
             section = "password" if self._config.password is not None else "chpasswd"
-            yield self._step(section, "passwords", options)
+            moved: dict[KeyPath, KeyPath] = {("users", i): source(*path) for i, path in enumerate(paths)}
+            yield self._step(section, "passwords", options, moved)
 
     def _plain(self) -> Iterator[Step]:
         if isinstance(self._config.locale, str):
@@ -306,7 +311,7 @@ class Translation:
 
     def _packages(self) -> Iterator[Step]:
         def refuse(path: KeyPath, why: str, mistake: bool) -> None:
-            (self._refuse if mistake else self._leave_out)(self._item(path), why)
+            (self._refuse if mistake else self._leave_out)(self._reading.source(*path), why)
 
         options, paths = sections.packages(self._config, self._manager, refuse)
         if options == {"update": True}:
@@ -315,13 +320,10 @@ class Translation:
         elif options:
             keys = ("packages", "package_update", "package_upgrade", "apt_update", "apt_upgrade")
             section = next(key for key in keys if getattr(self._config, key))
-            moved: dict[KeyPath, KeyPath] = {("install", i): self._item(path) for i, path in enumerate(paths)}
+            moved: dict[KeyPath, KeyPath] = {
+                ("install", i): self._reading.source(*path) for i, path in enumerate(paths)
+            }
             yield self._step(section, "packages", options, moved)
-
-    def _item(self, path: KeyPath) -> KeyPath:
-        """The path of a package in the document: in `packages`, or there in the list of a package manager."""
-        outer = self._reading.source(*path[:2])
-        return self._reading.source(*outer, *path[2:]) if len(path) == 4 else (*outer, *path[2:])
 
     def _final_scripts(self) -> Iterator[Step]:
         """The scripts sorted by name, as cloud-init runs them: that is the purpose of names such as `10-first.sh`."""

@@ -235,7 +235,9 @@ datasource:
         assert main(["config", "check", str(whole), str(drop_in)]) == 0
         assert capsys.readouterr().out == f"{whole}: OK\n{drop_in}: OK\n"
         assert main(["config", "check", str(drop_in)]) == 2
-        assert capsys.readouterr().err.startswith(f"{drop_in}:1:20: unknown entry 'mine'; known: hostname")
+        assert capsys.readouterr().err.startswith(
+            f"{drop_in}:1:20: the default list has no entry 'mine'; its entries: hostname"
+        )
 
     def test_without_a_file_the_layers_of_the_guest_are_judged(self, guest: Guest, capsys: Any) -> None:
         assert main(["config", "check", "--root", guest.root]) == 0
@@ -248,7 +250,9 @@ datasource:
         captured = capsys.readouterr()
         assert captured.out == f"/{ADMIN}: OK\n"
         assert captured.err.splitlines()[0].startswith(f"/{VENDOR}:1:14: ")
-        assert captured.err.splitlines()[1].startswith(f"/{DROP_IN}:1:20: unknown entry 'usr'")
+        assert captured.err.splitlines()[1].startswith(
+            f"/{DROP_IN}:1:20: the default list has no entry 'usr'; did you mean 'user'?"
+        )
 
     def test_layers_that_cannot_be_read_are_told_beside_the_others(self, guest: Guest, capsys: Any) -> None:
         guest.put({VENDOR: "datasource: ]", DROP_IN: "a: 1"}).path(ADMIN).mkdir(parents=True)

@@ -105,13 +105,16 @@ def test_other_sections_of_a_drop_in_are_laid_over_as_ever() -> None:
     [
         (
             ["handlers: [{x: {after: usr}}]"],
-            ["f0:1:17: unknown entry 'usr'; did you mean 'user'?"],
+            ["f0:1:17: the default list has no entry 'usr'; did you mean 'user'?"],
         ),
         (
             ["handlers: [a]", "handlers: [{x: {before: user}}]"],
-            ["f1:1:17: unknown entry 'user'; known: a"],
+            ["f1:1:17: the list of f0:1:1 has no entry 'user'; its entries: a"],
         ),
-        (["handlers: []", "handlers: [{x: {before: user}}]"], ["f1:1:17: unknown entry 'user'; known: none"]),
+        (
+            ["handlers: []", "handlers: [{x: {before: user}}]"],
+            ["f1:1:17: the list of f0:1:1 is empty, so it has no entry 'user': name the entries there"],
+        ),
         (["handlers: [{x: {after: x}}]"], ["f0:1:17: 'x' refers to itself: name another entry"]),
         (
             ["handlers: [{x: {after: y}}, {y: {after: user}}]"],
@@ -137,7 +140,7 @@ def test_other_sections_of_a_drop_in_are_laid_over_as_ever() -> None:
         (["handlers: [{x: {before: [user]}}]"], ["f0:1:17: `before` must be the name of an entry"]),
         (
             ["handlers: [{x: {after: nope1}}, {y: {after: nope2}}]"],
-            ["f0:1:17: unknown entry 'nope1'", "f0:1:38: unknown entry 'nope2'"],
+            ["f0:1:17: the default list has no entry 'nope1'", "f0:1:38: the default list has no entry 'nope2'"],
         ),
     ],
 )

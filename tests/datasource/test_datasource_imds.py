@@ -323,6 +323,43 @@ class TestKeys:
         assert "compute.publicKeys[2].keyData " in caplog.text
 
     @pytest.mark.parametrize(
+        ("path", "value", "named"),
+        [
+            ("publicKeys", {"keyData": ED25519}, ["publicKeys skipped: unusable value of type dict"]),
+            ("publicKeys", ED25519, ["publicKeys skipped: unusable value of type str"]),
+            ("publicKeys", [None], ["publicKeys[0] skipped: unusable value of type NoneType"]),
+            ("publicKeys", [{}, {"keyData": None}], [f"[{n}].keyData skipped: it is empty" for n in (0, 1)]),
+            ("publicKeys", [{"keyData": ""}, {"keyData": " "}], ["[0].keyData skipped: it is empty"]),
+            ("publicKeys", [{"keyData": 7}], ["publicKeys[0].keyData skipped: unusable value of type int"]),
+            ("publicKeys", [{"keyData": ["x"]}], ["publicKeys[0].keyData skipped: unusable value of type list"]),
+            ("publicKeys", [{"keyData": "no key"}], []),  # the handler names it
+            ("publicKeys", [], []),
+            ("publicKeys", None, []),
+            ("tagsList", {"a": "b"}, ["tagsList skipped: unusable value of type dict"]),
+            ("tagsList", [None, 5], ["List[0] skipped", "List[1] skipped"]),
+            ("tagsList", [{"name": "a"}, {"name": "a", "value": None}], ["List[0] skipped", "List[1] skipped"]),
+            ("tagsList", [], []),
+            ("network", [], ["network skipped: unusable value of type list"]),
+            ("network", None, []),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_be_used_is_named(
+        self, path: str, value: object, named: list[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        parse(changed(path if path == "network" else f"compute.{path}", value))
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == len(named)
+        assert all(text in line for text, line in zip(named, said))
+
+    def test_a_part_of_joined_tags_without_a_colon_is_named(self, caplog: pytest.LogCaptureFixture) -> None:
+        document = changed("compute.tags", "a:b;canary;;c:d")
+        del document["compute"]["tagsList"]
+        assert parse(document).tags == {"a": "b", "c": "d"}
+        assert [record.getMessage() for record in caplog.records] == [
+            "imds: compute.tags: part 2 skipped: it has no `:`"
+        ]
+
+    @pytest.mark.parametrize(
         ("text", "lines"),
         [
             (f"{ED25519}\r\n", [ED25519]),

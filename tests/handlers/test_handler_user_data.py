@@ -77,9 +77,10 @@ def run(
     options: Any = None,
     config: Optional[Config] = None,
     search_path: Optional[str] = None,
+    clock: Optional[FastClock] = None,
     **known: Any,
 ) -> Said:
-    system = System(guest.root, dry_run=dry_run, clock=FastClock(), search_path=search_path)
+    system = System(guest.root, dry_run=dry_run, clock=clock or FastClock(), search_path=search_path)
     notes: list[str] = []
     values = {"vm_id": VM_ID, "username": "azureuser", "local_hostname": "vm", **known}
     for name in ("user_data", "custom_data"):
@@ -236,7 +237,7 @@ EXAMPLE_CASES: list[tuple[str, Callable[[Guest], None], list[str], list[str], li
         "wrong",
         check_wrong,
         ["`packges` (user_data:12:1, did you mean `packages`?)"],
-        ["user_data:3:1: `hostname`", "user_data:5:1: `runcmd`", "`users[1].", "user_data:10:5: `write_files.files[0]`", "user_data:11:1: `ssh_pwauth`"],
+        ["user_data:3:1: `hostname`", "user_data:5:1: `runcmd`", "`users[1].", "user_data:10:5: `write_files[", "user_data:11:1: `ssh_pwauth`"],
         [],
     ),
     ("services", check_place, ["`snap` (user_data:3:1)", "`lxd`", "`landscape`", "`mcollective`", "`reporting`", "`rh_subscription`", "`ubuntu_pro`", "`wireguard`", "`vendor_data`", "`keyboard`", "`zypper`", "`apk_repos`", "`rsyslog`", "`ssh_import_id`", "`locale_configfile`"], [], []),
@@ -524,7 +525,7 @@ def test_files_wait_for_the_account_that_the_same_document_creates(admin: Guest)
     )
     said = run(admin, user_data=text.encode())
     assert said.error == (
-        "user_data:13:5: `write_files[5]`: 1 of 1 files could not be written: files[0] /srv/f.txt: "
+        "user_data:13:5: `write_files[5]`: /srv/f.txt: "
         "user nobody-knows does not exist: create it first, or set another owner"
     )
     ids = {line.split(":")[0]: int(line.split(":")[2]) for line in admin.text("etc/passwd").splitlines()}
@@ -672,3 +673,154 @@ def test_the_modules_cost_little_where_nothing_was_given() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "['azurelite.handlers.custom_data', 'azurelite.handlers.user_data']\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [  # the line, and the path that the user wrote; an odd item before the entry does not shift its position
+        ("write_files:\n- 5\n- {path: rel}", "4:3: `write_files[1]`: path must be"),
+        ("write_files:\n- 5\n- {path: /b}\n- {path: /a, encoding: rot13}", "5:14: `write_files[2].encoding` must be one of"),
+        ("write_files:\n- 5\n- {path: /a, owner: nobody-knows}", "4:3: `write_files[1]`: /a: user nobody-knows does not"),
+        ("mounts:\n- 5\n- [/dev/sdb, rel]", "4:3: `mounts[1]`: path must be"),
+        ("mounts:\n- 5\n- [/dev/sdb, /a]\n- [/dev/sdc, /a]", "5:3: `mounts[2]`: `mounts[1]` has the same path"),
+        ("packages: [{a: b}, {apt: [[a, b, c, d], x, '-y']}]", "2:44: `packages[1].apt[2]`: must be the name"),
+        ("ssh_genkeytypes: [rsa, foo]", "2:24: `ssh_genkeytypes[1]` must be one of"),
+        ("ntp: {servers: [a], pools: ['b c']}", "2:1: `ntp`: pools must be"),
+        ("groups: ['a,b', 5, 'c d']", "`groups`: user_data:2:20 'c d': name must be"),
+        ("groups: {a: [], 'c d': []}", "`groups`: user_data:2:17 'c d': name must be"),
+        ("groups: [a, 5, {b: [], 'c d': []}]", "`groups`: user_data:2:24 'c d': name must be"),
+        ("users: [{name: a, uid: 5}, 5, {name: 'c d'}]", "`users`: user_data:2:31 'c d': name must be"),
+        ("password: x\nchpasswd: {users: [5, {name: a, password: b}]}", "user_data:3:23 'a': the account does not exist"),
+        ("chpasswd:\n  list: [5, 'a:b']", "user_data:3:13 'a': the account does not exist"),
+        ("chpasswd:\n  list: |\n    root:x\n\n    wrong\n", "3:3: `chpasswd.list`: line 3 must be `name:password`"),
+        ("chpasswd:\n  list: [5, 'root:x', wrong]", "3:23: `chpasswd.list[2]`: line 1 must be `name:password`"),
+    ],
+)  # fmt: skip
+def test_messages_name_the_entry_where_the_user_wrote_it(admin: Guest, text: str, expected: str) -> None:
+    assert expected in run(admin, user_data=f"#cloud-config\n{text}\n".encode()).error
+
+
+@pytest.mark.parametrize(
+    ("fields", "content", "mode"),
+    [  # as cloud-init reads them
+        ("content: YQ==, encoding: B64", "a", 0o644),
+        ("content: YQ==, encoding: ' Base64 '", "a", 0o644),
+        ("content: H4sIAAAAAAAC/0sEAEO+t+gBAAAA, encoding: GZip+B64", "a", 0o644),
+        ("content: YQ==, encoding: ''", "YQ==", 0o644),
+        ("content: a, encoding: Text/Plain", "a", 0o644),
+        ("content: a, owner: ''", "a", 0o644),
+        ("content: a, owner: ' '", "a", 0o644),
+        ("content: a, owner: '-1:-1'", "a", 0o644),
+        ("content: a, owner: ' root : root '", "a", 0o644),
+        ("content: a, owner: 'None:root'", "a", 0o644),
+        ("content: a, owner: 'root:'", "a", 0o644),
+        ("content: a, owner: ':'", "a", 0o644),
+        ("content: a, permissions: ''", "a", 0o644),
+        ("content: a, permissions: ' 0600 '", "a", 0o600),
+    ],
+)
+def test_fields_of_a_file_are_read_as_cloud_init_does(admin: Guest, fields: str, content: str, mode: int) -> None:
+    said = run(admin, user_data=f"#cloud-config\nwrite_files:\n- {{path: /etc/a, {fields}}}\n".encode())
+    assert (said.error, said.notes) == ("", [])
+    assert (admin.text("etc/a"), admin.mode("etc/a")) == (content, mode)
+
+
+def zeros(size: int) -> str:
+    return base64.b64encode(gzip.compress(b"\0" * size)).decode()
+
+
+MIB = 1 << 20
+TOO_MUCH = f"its content and all that was unpacked before it have more than {16 * MIB} bytes"
+
+
+@pytest.mark.parametrize("packed_itself", [False, True])
+@pytest.mark.parametrize(
+    ("sizes", "refused"),
+    [  # MiB of the files, and those that are refused
+        ([15], {}),
+        ([17], {0: "its content "}),
+        ([8, 7], {}),
+        ([8, 9, 7], {1: TOO_MUCH}),
+        ([9, 9, 9, 1], {1: TOO_MUCH, 2: TOO_MUCH}),
+    ],
+)
+def test_all_unpacked_files_count_against_the_limit_of_the_document(
+    guest: Guest, sizes: list[int], refused: dict[int, str], packed_itself: bool
+) -> None:
+    files = "".join(
+        f"- {{path: /srv/{i}, encoding: gz+b64, content: {zeros(size * MIB)}}}\n" for i, size in enumerate(sizes)
+    )
+    text = f"#cloud-config\nwrite_files:\n{files}".encode()
+    said = run(guest, user_data=gzip.compress(text) if packed_itself else text)
+    for i, size in enumerate(sizes):
+        if i in refused:
+            assert f"`write_files[{i}]`: /srv/{i}: {refused[i]}" in said.error
+            assert f"more than {16 * MIB} bytes" in said.error
+            assert not guest.path(f"srv/{i}").exists()
+        else:
+            assert guest.path(f"srv/{i}").stat().st_size == size * MIB
+    assert said.error.count("`write_files[") == len(refused)
+
+
+def test_a_bomb_that_is_repeated_by_an_alias_ends_at_the_time_limit(guest: Guest) -> None:
+    class Slow(FastClock):
+        def monotonic(self) -> float:
+            self.sleep(0.5)
+            return super().monotonic()
+
+    entries = "".join(f"- {{path: /srv/{i}, encoding: gz, content: *bomb}}\n" for i in range(40))
+    packed = f"&bomb !!binary {zeros(17 * MIB)}"
+    text = f"#cloud-config\nwrite_files:\n- {{path: /srv/x, encoding: gz, content: {packed}}}\n{entries}"
+    said = run(guest, user_data=text.encode(), clock=Slow())
+    assert 0 < said.error.count("when unpacked") < 12
+    assert said.error.count("unpacking the user data takes too long: compress fewer files") > 28
+
+
+NULLS = [
+    "no_create_home",
+    "system",
+    "create_groups",
+    "lock_passwd",
+    "shell",
+    "homedir",
+    "groups",
+    "sudo",
+    "uid",
+    "gecos",
+]
+EMPTY = ["shell", "homedir", "gecos", "primary_group", "groups", "expiredate", "uid", "inactive", "passwd", "sudo"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a home belongs to another user")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *[f"{key}: null" for key in NULLS],
+        *[f"{key}: ''" for key in (*EMPTY, "ssh_authorized_keys", "plain_text_passwd", "hashed_passwd")],
+        "ssh_authorized_keys: ['', ' ']",
+    ],
+)
+def test_a_key_without_a_value_counts_as_left_out(admin: Guest, fields: str) -> None:
+    said = run(admin, user_data=f"#cloud-config\nusers: [{{name: ann, {fields}}}]\n".encode())
+    assert (said.error, said.notes) == ("", [])
+    assert re.search(r"^ann:x:\d+:\d+::/home/ann:/bin/sh$", admin.text("etc/passwd"), re.M)
+    assert admin.path("home/ann").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("write_files: [{path: /etc/a, append: null, defer: null, content: null}]", ""),
+        ("write_files: [{path: null, content: x}]", "user_data:2:15: `write_files[0]`: `path` is missing"),
+        ("chpasswd: {expire: null, users: null}", ""),
+        ("swap: {filename: null}", ""),
+        ("ntp: {enabled: null, servers: null}", ""),
+        ("growpart: null", ""),
+        ("users: [{name: ann, shell: rel}]", "user_data:2:9: `users[0]`: 'ann': shell must be an absolute path"),
+        ("users: [5, {name: ann, shell: rel}]", "user_data:2:12: `users[1]`: 'ann': shell must be an absolute path"),
+    ],
+)
+def test_null_is_the_default_and_a_message_has_no_index_of_options(admin: Guest, text: str, error: str) -> None:
+    said = run(admin, user_data=f"#cloud-config\n{text}\n".encode())
+    assert error in said.error if error else said.error == ""
+    assert "accounts[" not in said.error

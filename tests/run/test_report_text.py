@@ -48,6 +48,11 @@ def test_a_failure_field_by_field() -> None:
     )
 
 
+@pytest.mark.parametrize("text", ["", "  ", "\n"])
+def test_an_error_without_words_has_a_reason_nevertheless(text: str) -> None:
+    assert failure(AzureliteError(text), step="x:y")["reason"] == "provisioning failed without a reason"
+
+
 def test_a_reason_that_is_the_message_is_told_once() -> None:
     assert failure(AzureliteError("boom")) == {**ALWAYS, "reason": "boom"}
 

@@ -11,6 +11,7 @@ from kit import FastClock, Guest
 
 import azurelite
 from azurelite.cli import main
+from azurelite.errors import ConfigError
 from azurelite.simulator import Scenario, Simulator
 
 STATE = azurelite.GoalState(container_id="c & <d>", instance_id='i."j"', incarnation="7")
@@ -168,9 +169,12 @@ class TestVerbose:
             "Azure accepted the report: ready",
         ]
 
-    def test_without_it_one_line_is_printed(self, guest: Guest, served: Callable[..., Simulator], capsys: Any) -> None:
-        assert main(["report", "ready", "--root", guest.on_azure().configure(served()).root]) == 0
-        assert capsys.readouterr().out == "Azure accepted the report: ready\n"
+    @pytest.mark.parametrize("words", [["ready"], ["progress"], ["failure", "--reason", "broken"]])
+    def test_without_it_one_line_is_printed_on_the_console(
+        self, guest: Guest, served: Callable[..., Simulator], capsys: Any, words: list[str]
+    ) -> None:
+        assert main(["report", *words, "--root", guest.on_azure().configure(served()).root]) == 0
+        assert tuple(capsys.readouterr()) == (f"Azure accepted the report: {words[0]}\n", "")
 
     def test_each_try_with_another_goal_state_is_printed(
         self, guest: Guest, served: Callable[..., Simulator], capsys: Any
@@ -194,3 +198,24 @@ class TestVerbose:
         assert "reason=no disk" in out
         assert "Response: HTTP 400" in out
         assert simulator.requests[-1].status == 400
+
+
+@pytest.mark.parametrize("reason", ["", " ", "\n\t"])
+class TestBlank:
+    def test_a_failure_without_a_reason_is_refused_and_nothing_is_sent(
+        self, guest: Guest, served: Callable[..., Simulator], capsys: Any, reason: str
+    ) -> None:
+        simulator = served()
+        root = guest.on_azure().configure(simulator).root
+        with pytest.raises(ConfigError, match="a report of a failure needs a reason, which the portal shows"):
+            azurelite.report_failure(reason, root=root)
+        assert main(["report", "failure", "--reason", reason, "--root", root]) == 2
+        assert "needs --reason TEXT" in capsys.readouterr().err
+        assert simulator.requests == []
+
+    def test_progress_has_a_default(self, guest: Guest, served: Callable[..., Simulator], reason: str) -> None:
+        simulator = served()
+        azurelite.report_progress(reason, root=guest.on_azure().configure(simulator).root)
+        assert simulator.reports[-1].description == "provisioning continues"
+        goal_state = azurelite.goal_state(root=guest.root)
+        assert b"<Description>provisioning continues<" in azurelite.build_report("Provisioning", goal_state, reason)

@@ -6,13 +6,17 @@ import logging
 import os
 import time
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from kit import shim
 
+from azurelite.clock import Clock, Deadline
 from azurelite.errors import CommandError
 from azurelite.metadata import Secret
-from azurelite.system.process import STANDARD_PATH, Commands
+from azurelite.system.disks.filesystems import _MAKERS
+from azurelite.system.packages import MANAGERS
+from azurelite.system.process import LEAST, STANDARD_PATH, Commands
 
 CANARY = "canary-7f3a9"
 
@@ -167,3 +171,47 @@ class TestRun:
         with pytest.raises(CommandError, match="was killed"):
             Commands(str(tmp_path)).run(["slow"], timeout=0.2, secret_input=Secret("x"))
         assert os.listdir("/proc/self/fd") == before
+
+
+class Standing(Clock):
+    def monotonic(self) -> float:
+        return 100.0
+
+
+CASES = [
+    # program, seconds that are left, the end of the error; None: it runs
+    *[(tool, 0.9, "it needs 1 s, and 0.9 s are left: raise `datasource.deadline`") for tool in ("useradd", "usermod")],
+    *[
+        (tool, 0.2, "it needs 1 s, and 0.2 s are left")
+        for tool in ("groupadd", "chpasswd", "adduser", "addgroup", "pw")
+    ],
+    *[(tool, 0.9, "it needs 1 s, and 0.9 s") for tool in ("growpart", "sfdisk", "resize2fs", "mkfs.xfs", "mkswap")],
+    *[(tool, 9.0, "it needs 10 s, and 9.0 s are left") for tool in ("apt-get", "dnf", "zypper", "apk", "pacman")],
+    ("useradd", 1.0, None),
+    ("apt-get", 10.0, None),
+    ("useradd", None, None),
+    ("other", 0.9, None),
+    ("useradd", 0.0, "the provisioning deadline has passed"),
+    ("other", 0.0, "the provisioning deadline has passed"),
+]
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize(("program", "left", "error"), CASES)
+def test_a_program_that_must_not_be_killed_halfway_starts_only_with_enough_time(
+    tmp_path: Path, program: str, left: Optional[float], error: Optional[str]
+) -> None:
+    log = shim(tmp_path, program)
+    commands = Commands(str(tmp_path))
+    commands.limit = None if left is None else Deadline(Standing(), left)
+    if error is None:
+        commands.run([program], timeout=60)
+    else:
+        with pytest.raises(CommandError, match=f"^{program} skipped: {error}"):
+            commands.run([program], timeout=60)
+    assert log.exists() is (error is None)
+
+
+def test_every_program_that_changes_packages_or_makes_a_file_system_has_its_least_time() -> None:
+    programs = {manager.install[0] for manager in MANAGERS} | {program for program, *_ in _MAKERS.values()}
+    assert programs - LEAST.keys() == set()

@@ -147,6 +147,42 @@ def test_a_useradd_that_fails_is_heard_with_its_words(twins: tuple[Guest, Guest]
 
 
 @needs_root
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("left", "named"),
+    [  # useradd refuses to work while the locks are there; leftovers of other kinds do not matter to it
+        ({"etc/passwd.lock": "4194000\0"}, ["passwd.lock"]),
+        ({"etc/group.lock": "1\0"}, ["group.lock"]),
+        ({"etc/shadow.lock": ""}, ["shadow.lock"]),
+        ({"etc/gshadow.lock": "canary"}, ["gshadow.lock"]),
+        ({"etc/subuid.lock": "5", "etc/passwd.lock": "5"}, ["passwd.lock", "subuid.lock"]),
+        ({"etc/passwd+": "", "etc/passwd.4711": "", "etc/other.lock": "1"}, []),
+    ],
+)
+def test_locks_that_a_crash_left_in_a_foreign_root_are_named_stay_and_stop_nothing(
+    twins: tuple[Guest, Guest],
+    caplog: pytest.LogCaptureFixture,
+    left: dict[str, str],
+    named: list[str],
+    dry_run: bool,
+) -> None:
+    guest = twins[0].put(left)
+    system = System(guest.root, clock=FastClock(), dry_run=dry_run)
+    system.accounts.ensure_group("docker")
+    made = system.accounts.create_user(NewUser("azure", "/home/azure", "/bin/sh"))
+    assert system.accounts.ensure_member(made, "docker")
+    if not dry_run:
+        assert made.uid == 2000
+        assert guest.path("etc/passwd-").exists() is (not named), "a copy that useradd leaves"
+        assert "azure" in System(guest.root).accounts.groups_of("azure")
+        assert guest.path("home/azure/.config/rc").exists()
+    assert all(guest.text(path) == text for path, text in left.items() if path != "etc/passwd+")
+    said = [record.getMessage() for record in caplog.records if "interrupted" in record.getMessage()]
+    paths = ", ".join(f"{guest.root}/etc/{name}" for name in named)
+    assert [f" left {paths}: " in line for line in said] == [True] * bool(named)
+
+
+@needs_root
 def test_a_dry_run_starts_no_tool(twins: tuple[Guest, Guest], tmp_path: Path) -> None:
     guest = twins[0]
     logs = [shim(tmp_path / "bin", tool, exit_code=1) for tool in TOOLS]

@@ -1,6 +1,6 @@
 """Merging cloud-config documents by cloud-init's rules; the results of the table are those of cloud-init 22.4.2."""
 
-# tables
+# ruff: noqa: E501  # tables
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Optional
 import pytest
 import yaml
 
-from azurelite.config.document import Document, Place
+from azurelite.config.document import Document
 from azurelite.userdata.lenient import parse_leniently
 from azurelite.userdata.merging import merge, mergers_of
 from azurelite.userdata.parts import Part
@@ -53,7 +53,7 @@ def test_documents_are_merged_as_their_merge_type_says(
     how: Optional[str], below: str, above: str, expected: str
 ) -> None:
     later = parse(above)
-    assert merge(parse(below), later, mergers_of(later, how), lost=lambda _: None).data == yaml.safe_load(expected)
+    assert merge(parse(below), later, mergers_of(later, how), lost=lambda *_: None).data == yaml.safe_load(expected)
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,18 @@ def test_documents_are_merged_as_their_merge_type_says(
 def test_a_document_says_itself_how_it_is_merged(key: str, how: str) -> None:
     later = parse(f"a: [2]\n{key}: {how}\n")
     mergers = mergers_of(later, "dict(no_replace)")
-    assert merge(parse("a: [1]"), later, mergers, lost=lambda _: None).data == {"a": [1, 2]}
+    assert merge(parse("a: [1]"), later, mergers, lost=lambda *_: None).data == {"a": [1, 2]}
 
 
 def test_values_that_cannot_be_merged_are_named_and_places_are_kept() -> None:
-    lost: list[Optional[Place]] = []
+    lost: list[str] = []
     later = parse("a: [2]\nb: x\nc:\n  d: 1\nmerge_how: list(append)+dict(recurse_array,recurse_str)", "two")
-    found = merge(parse("a: [1]\nb: [2]\nc: {e: 1}", "one"), later, mergers_of(later, None), lost=lost.append)
+    found = merge(
+        parse("a: [1]\nb: [2]\nc: {e: 1}", "one"),
+        later,
+        mergers_of(later, None),
+        lost=lambda place, *_: lost.append(str(place)),
+    )
     assert found.data == {"a": [1, 2], "b": [2], "c": {"e": 1, "d": 1}}
     assert [found.place(path) for path in (("a", 0), ("a", 1), ("c", "e"), ("c", "d"))] == [
         "one:1:5",
@@ -82,7 +87,7 @@ def test_values_that_cannot_be_merged_are_named_and_places_are_kept() -> None:
         "one:3:5",
         "two:4:3",
     ]
-    assert [str(place) for place in lost] == ["two:2:1"]
+    assert lost == ["two:2:1"]
 
 
 def reading(*texts: str, **header: Any) -> Any:
@@ -119,3 +124,42 @@ def test_a_part_that_loses_everything_is_named() -> None:
     (problem,) = found.problems
     assert problem.startswith("user_data/p1:1:1: skipped, because its merge type")
     assert reading("runcmd: [one]", p0="list(append)").config.runcmd == ("one",)
+
+
+SKIPPED = "it is skipped, because its merge type "
+KEPT = "it is skipped: `no_replace` keeps the earlier value"
+
+
+@pytest.mark.parametrize(
+    ("how", "first", "second", "problems", "notes"),
+    [  # a value that merging drops is named where it stands: a mistake, or a note where it was asked for
+        (None, "runcmd: [a]", "runcmd: [b]", [], ["`runcmd` is replaced by a later part, set `merge_how` there to keep both (u/p0:1:1)"]),
+        (None, "runcmd: [a]", "runcmd: [a]", [], []),
+        (None, "runcmd: [a]", "locale: C", [], []),
+        ("dict(replace)+list()+str()", "runcmd: [a]", "runcmd: [b]", [], []),
+        ("dict(replace)", "runcmd: [a]", "runcmd: [b]", [], []),
+        ("list(append)+dict(recurse_array)", "runcmd: [a]", "runcmd: [b]", [], []),
+        ("list(no_replace)+dict(recurse_array)", "runcmd: [a]", "runcmd: [b, c]", [], [f"{KEPT} (u/p1:1:10)", f"{KEPT} (u/p1:1:13)"]),
+        ("list(no_replace)+dict(recurse_array)", "runcmd: [a]", "runcmd: []", [], []),
+        ("list()+dict(recurse_array)", "runcmd: [a]", "runcmd: [b]", [], []),
+        ("list(replace)+dict(recurse_array)", "runcmd: [a]", "runcmd: [b, c, d]", [f"u/p1:1:13: {SKIPPED}replaces only", f"u/p1:1:16: {SKIPPED}replaces only"], []),
+        ("list(recurse_array)+dict(recurse_array)", "mounts: [[a]]", "mounts: [[b, c]]", [f"u/p1:1:14: {SKIPPED}replaces only"], []),
+        ("list(append)+dict(recurse_array)", "runcmd: [a]", "runcmd: b", [f"u/p1:1:1: {SKIPPED}does not merge"], []),
+        ("list(no_replace)+dict(recurse_array)", "runcmd: [a]", "runcmd: b", [f"u/p1:1:1: {SKIPPED}does not merge"], []),
+        ("dict()", "locale: C", "locale: D", [f"u/p1:1:1: {SKIPPED}does not merge"], []),
+        ("dict(no_replace)", "locale: C", "locale: D", [], [f"{KEPT} (u/p1:1:1)"]),
+        ("dict(no_replace)", "swap: {size: 1G}", "swap: {size: 2G, maxsize: 3G}", [], [f"{KEPT} (u/p1:1:8)"]),
+        ("dict(allow_delete)", "locale: C", "locale: null", [], []),
+        ("dict(recurse_str)+str()", "locale: C", "locale: D", [], []),
+        ("dict(recurse_str)", "locale: C", "locale: D", [f"u/p1:1:1: {SKIPPED}does not merge"], []),
+    ],
+)  # fmt: skip
+def test_what_merging_drops_is_named(
+    how: Optional[str], first: str, second: str, problems: list[str], notes: list[str]
+) -> None:
+    parts = [Part("p0", "cloud-config", first.encode()), Part("p1", "cloud-config", second.encode(), merge=how)]
+    found = read(parts, label="u")
+    said = [problem for problem in found.problems if SKIPPED in problem]
+    assert [line[: len(start)] for line, start in zip(said, problems)] == problems
+    assert len(said) == len(problems)
+    assert list(found.unknown) == notes

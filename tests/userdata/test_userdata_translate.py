@@ -263,7 +263,7 @@ REFUSED: list[tuple[str, str]] = [
         "write_files:\n- {path: /x, source: {uri: 'http://x'}}",
         "user_data:3:3: `write_files[0]`: `source` is not supported",
     ),
-    ("chpasswd: {list: 'no colon'}", "user_data:2:1: `chpasswd`: line 1 of `chpasswd.list` must be `name:password`"),
+    ("chpasswd: {list: 'no colon'}", "user_data:2:12: `chpasswd.list`: line 1 must be `name:password`"),
     ("chpasswd: {users: [{name: a}]}", "`chpasswd.users[0]`: `password` is missing"),
     ("runcmd: echo", "user_data:2:1: `runcmd` must be a list"),
     ("runcmd: [{a: b}]", "user_data:2:10: `runcmd[0]` must be text or a list"),

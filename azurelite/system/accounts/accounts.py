@@ -20,7 +20,7 @@ from azurelite.system.accounts import unfinished
 from azurelite.system.accounts.homes import can_be_made, expect_home, home_owner, make_home, usual_home_mode
 from azurelite.system.accounts.passwd import PasswdFiles
 from azurelite.system.accounts.passwords import Passwords
-from azurelite.system.accounts.stale_locks import remove_stale_files, stale_files
+from azurelite.system.accounts.stale_locks import locks, remove_stale_files, stale_files
 from azurelite.system.accounts.tablefiles import LOCK, LOCK_WAIT, as_number, login_range, table_lock, table_rows
 from azurelite.system.accounts.tools import MASTER, BusyBoxTools, PwTools, ShadowTools, is_busybox
 from azurelite.system.accounts.users import NewUser, User
@@ -364,13 +364,29 @@ class Accounts:
         if all(find(tool) for tool in TOOLS):
             if root.is_host:
                 found.append(ShadowTools(self.commands))
-            elif files.privileged and self._prefix_is_safe():
+            elif files.privileged and self._prefix_is_safe() and not self._has_locks():
                 found.append(ShadowTools(self.commands, prefix=root.path))
         if root.is_host and all(is_busybox(self.commands, tool) for tool in ("adduser", "addgroup")):
             found.append(BusyBoxTools(self.commands, lambda: table_lock(files, self._wait())))
         if root.is_host:
             self._remove_stale_locks()
         return [*found, self._direct()]
+
+    def _has_locks(self) -> bool:
+        """Whether shadow-utils would refuse to work in this foreign root; the locks are named once and stay.
+
+        Nobody here can tell whether their processes run: they may be of another machine. Direct edits are safe
+        nevertheless: they take the lock of the C library, which shadow-utils hold as well and which ends with them.
+        """
+        found = locks(self.files.root)
+        if found and not self._locks_checked:
+            LOG.warning(
+                "accounts: an interrupted program left %s: useradd would not work, so the files are edited directly: "
+                "remove it before this root is started",
+                ", ".join(f"{self.files.root.path}{path}" for path in found),
+            )
+            self._locks_checked = True
+        return bool(found)
 
     def _remove_stale_locks(self) -> None:
         """Remove what a crash left of shadow-utils' locks, once in a run. Raises FileError."""

@@ -48,6 +48,12 @@ def stale_files(root: Root, clock: Clock) -> list[str]:
     return found
 
 
+def locks(root: Root) -> list[str]:
+    """The locks of shadow-utils that are there, stale or not."""
+    paths = (f"/etc/{table}.lock" for table in _TABLES)
+    return [path for path in paths if root.stat(path, beneath=path) is not None]
+
+
 def remove_stale_files(files: Files, clock: Clock) -> None:
     """Remove them and record that; the caller holds /etc/.pwd.lock, or it is a dry run. Raises FileError."""
     for path in stale_files(files.root, clock):
