@@ -287,11 +287,18 @@ ARGUMENTS = {
     "ExecStart=/usr/sbin/sshd -D -o PubkeyAuthentication=no": ("refused", "doubt"),
     "ExecStart=/usr/sbin/sshd -D -oAuthorizedKeysFile=/etc/ssh/k/%u": ("refused", "doubt"),
     "ExecStart=/usr/sbin/sshd -D -o 'AllowUsers bob'": ("refused", "doubt"),
+    "ExecStart=/usr/sbin/sshd -D -f /etc/ssh/sshd_config": ("refused", "fine"),
+    "ExecStart=/usr/sbin/sshd -D -f /etc/ssh/loose": ("doubt", "fine"),
+    "ExecStart=/usr/sbin/sshd -D -f /etc/ssh/closed": ("refused", "doubt"),
+    "ExecStart=/usr/sbin/sshd -D -f /etc/ssh/missing": ("refused", "fine"),
+    "ExecStartPre=/bin/rm -f /run/x\nExecStart=/usr/sbin/sshd -D": ("refused", "fine"),
+    "ExecStartPre=/usr/sbin/sshd -t -f /etc/ssh/loose\nExecStart=/usr/sbin/sshd -D": ("refused", "fine"),
 }
 
 
 @pytest.mark.parametrize("line", ARGUMENTS)
 def test_arguments_of_sshd_come_before_its_files(alice: Guest, line: str) -> None:
+    alice.put({"etc/ssh/loose": "StrictModes no\n", "etc/ssh/closed": "AllowUsers bob\n"})
     alice.put({"usr/lib/systemd/system/ssh.service": f"[Service]\n{line}\n"})
     kept = ask(alice).state
     alice.path("home/alice").chmod(0o777)

@@ -25,6 +25,7 @@ from azurelite.system.ssh.access import (
     quoted,
     uses_pam,
 )
+from azurelite.system.ssh.arguments import read_arguments
 from azurelite.system.ssh.keyaccess import OPTIONS, key_obstacles
 from azurelite.system.ssh.sshd_config import Setting, SshdConfig, keyword_of, line_words, read_config
 
@@ -33,23 +34,10 @@ Ways = Mapping[str, Sequence[Obstacle]]
 
 _SERVERS = ("dropbear", "tinysshd", "/usr/lib/tinyssh/tinysshd", "lshd", "sshesame")
 _SSHD = ("sshd", "/usr/lib/ssh/sshd", "/usr/libexec/sshd", "/usr/lib/openssh/sshd")
-# Files with the arguments of sshd, which override its configuration.
-_ARGUMENTS = (
-    "/etc/default/ssh",
-    "/etc/default/sshd",
-    "/etc/sysconfig/sshd",
-    "/etc/sysconfig/ssh",
-    "/etc/conf.d/sshd",
-    "/etc/sv/sshd/run",
-    "/etc/sv/sshd/conf",
-    "/etc/crypto-policies/back-ends/opensshserver.config",
-)
-_UNITS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 METHODS = "authenticationmethods"
 _BY_PASSWORD = ("password", "keyboard-interactive")
 _FILES = ("authorizedkeysfile", "strictmodes", "")
 _LOCAL = "/usr/local/etc/ssh/sshd_config"  # of a sshd that somebody compiled
-_OPTION = r"""-o\s*["']?([A-Za-z0-9]+)[= ]["']?([^\s"']+)"""
 _TIMEOUT = 20.0  # seconds
 _ADDRESS = "192.0.2.1"  # for documentation (RFC 5737): no Match names it
 
@@ -95,11 +83,11 @@ def can_log_in(
         if verdict.state == "refused":
             verdict = _confirmed(person, verdict, lambda one: judge(one, keys, password, installed=installed))
         elif verdict.state == "fine":
-            given = replace(person, config=_with_arguments(system, config))
-            other = judge(given, keys, password, installed=installed)
-            if other.state != "fine":
-                text = f"{other.reason} (if sshd is started with these arguments)"
-                verdict = Verdict("doubt", text, (*verdict.notes, text))
+            for given in _other_configs(person):
+                other = judge(replace(person, config=given), keys, password, installed=installed)
+                if other.state != "fine":
+                    text = f"{other.reason} (if sshd is started with these arguments)"
+                    verdict = Verdict("doubt", text, (*verdict.notes, text))
         return replace(verdict, notes=(*verdict.notes, *_circumstances(person)))
     except FileError as error:
         text = f"the login of {user.name} cannot be checked: {error.message}"
@@ -234,17 +222,15 @@ def _unknown_server(system: System, config: Optional[SshdConfig]) -> Optional[st
 def _confirmed(person: Person, refused: Verdict, judged: Callable[[Person], Verdict]) -> Verdict:
     """The refusal, or a doubt if another source of the truth contradicts it."""
     system = person.system
-    again = replace(person, config=_without_overridden(system, person.config))
-    given = replace(person, config=_with_arguments(system, again.config))
-    if judged(again).state != "refused" or judged(given).state != "refused":
+    configs = [read_arguments(system.files).without_overridden(person.config), *_other_configs(person)]
+    if any(judged(replace(person, config=config)).state != "refused" for config in configs):
         return _doubtful(refused, "sshd is started with arguments that override it")
     if system.live:
-        again = replace(again, groups=person.groups | groups_by_system(person.user))
-        told = _ask_sshd(system, person.user.name)
-        if told is not None:
-            again = replace(again, config=told)
-        if judged(again).state != "refused":
-            return _doubtful(refused, "`sshd -T` does not confirm it" if told else "the system knows more groups")
+        known = replace(person, groups=person.groups | groups_by_system(person.user))
+        for path, config in {config.path: config for config in reversed(configs)}.items():
+            told = _ask_sshd(system, person.user.name, path if path != person.config.path else None)
+            if judged(replace(known, config=told or config)).state != "refused":
+                return _doubtful(refused, "`sshd -T` does not confirm it" if told else "the system knows more groups")
     elif has_other_groups(system.files) and _depends_on_groups(person.config):
         return _doubtful(refused, "groups may come from another source than /etc/group")
     return refused
@@ -260,42 +246,30 @@ def _depends_on_groups(config: SshdConfig) -> bool:
     return lists or any(word.startswith("group") for word in words)
 
 
-def _without_overridden(system: System, config: SshdConfig) -> SshdConfig:
-    """The configuration without the settings that arguments of sshd override. With `-f`: without any."""
-    text = "\n".join(system.files.text(path) or "" for path in _argument_files(system))
-    words = " ".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))
-    others = re.findall(r"""SSHD_CONFIG=["']?(/[^\s"']+)""", words)
-    others += [f"{path.rstrip('/')}/sshd_config" for path in re.findall(r"""SSHD_CONFDIR=["']?(/[^\s"']+)""", words)]
-    others += re.findall(r"""[\s"'=]-f\s*["']?(/[^\s"']+)""", words)
-    if any(path != config.path for path in others):
-        return replace(config, settings=())
-    over = {keyword_of(word) for word in re.findall(r"""[\s"'=]-o\s*["']?([A-Za-z]+)""", words)}
-    return replace(config, settings=tuple(s for s in config.settings if s.keyword not in over))
-
-
-def _with_arguments(system: System, config: SshdConfig) -> SshdConfig:
-    """The configuration with the settings that arguments of sshd give, which come first."""
-    lines = [line for path in _argument_files(system) for line in (system.files.text(path) or "").split("\n")]
-    found = [pair for line in lines if not line.lstrip().startswith("#") for pair in re.findall(_OPTION, line)]
-    given = [Setting(keyword_of(keyword), (value,), "sshd's arguments") for keyword, value in found]
-    return replace(config, settings=(*given, *config.settings))
-
-
-def _argument_files(system: System) -> list[str]:
-    found = list(_ARGUMENTS)
-    for folder in _UNITS:
-        for name in ("ssh", "sshd", "ssh@", "sshd@"):
-            found.append(f"{folder}/{name}.service")
-            inside = f"{folder}/{name}.service.d"
-            found += [f"{inside}/{one}" for one in system.files.names(inside) if one.endswith(".conf")]
+def _other_configs(person: Person) -> list[SshdConfig]:
+    """The configurations that sshd has if it is started with the arguments that were found. Raises FileError."""
+    arguments = read_arguments(person.system.files)
+    found = [arguments.before(person.config)] if arguments.settings else []
+    for path in arguments.files:
+        if path != person.config.path:
+            config = read_config(person.system.files, path=path)
+            # One that is not there says nothing: it may be made before sshd starts.
+            found.append(arguments.before(config if config is not None else SshdConfig(path, ())))
     return found
 
 
-def _ask_sshd(system: System, name: str) -> Optional[SshdConfig]:
-    """sshd's settings for a connection of that user; None if it cannot tell, as before host keys exist."""
+def _ask_sshd(system: System, name: str, path: Optional[str] = None) -> Optional[SshdConfig]:
+    """sshd's settings for a connection of that user; None if it cannot tell, as before host keys exist.
+
+    Args:
+        system: the machine.
+        name: the user.
+        path: a configuration in place of sshd's own.
+    """
     words = f"user={name},host={_ADDRESS},addr={_ADDRESS},laddr={_ADDRESS},lport=22"
     try:
-        text = system.commands.run(["sshd", "-T", "-C", words], timeout=_TIMEOUT)
+        given = [] if path is None else ["-f", path]
+        text = system.commands.run(["sshd", "-T", *given, "-C", words], timeout=_TIMEOUT)
     except CommandError:
         return None
     lines = [line_words(line) for line in text.split("\n")]
