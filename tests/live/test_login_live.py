@@ -210,10 +210,37 @@ BOTH: Cases = {  # Azure gave a password as well
         NO_PAM + "PubkeyAuthentication no\nMatch User alice\nPasswordAuthentication no\n",
     ),
 }
+BAD = "echo 'Foo yes' > /etc/ssh/other"
+UNIT = (
+    "mkdir -p /etc/systemd/system/ssh.service.d; "
+    "echo 'ExecStartPre=/usr/sbin/sshd -t -f /etc/ssh/other' > /etc/systemd/system/ssh.service.d/x.conf"
+)
+STARTING: Cases = {
+    "unknown keyword": ("", NO_PAM + "Foo yes\n"),
+    "wrong value": ("", NO_PAM + "LogLevel LOUD\n"),
+    "wrong value in a Match for another user": ("", NO_PAM + "Match User bob\nPermitRootLogin foo\n"),
+    "unknown criterion of a Match": ("", NO_PAM + "Match Colour blue\n"),
+    "old keyword": ("", NO_PAM + "UsePrivilegeSeparation yes\nKeyRegenerationInterval 3600\n"),
+    "keyword that is built in only elsewhere": ("", NO_PAM + "KerberosAuthentication no\n"),
+    "command without its user": ("", NO_PAM + "AuthorizedKeysCommand /bin/true\n"),
+    "methods that are turned off": (
+        "",
+        NO_PAM + "PasswordAuthentication no\nAuthenticationMethods publickey,password password\n",
+    ),
+    "drop-in that is not read": (DROP_IN.replace("AllowGroups remote", "Foo yes"), NO_PAM),
+    "bad drop-in": (DROP_IN.replace("AllowGroups remote", "Foo yes"), "Include sshd_config.d/*.conf\n" + NO_PAM),
+    "address without a name": ("", NO_PAM + "ListenAddress nothing.invalid\n"),
+    "another file, bad": (f"{BAD}; echo SSHD_OPTS=-f/etc/ssh/other > /etc/default/ssh", NO_PAM),
+    "another file is only tested": (
+        f"{BAD}; {UNIT}",
+        NO_PAM + "AllowUsers bob\n",
+    ),
+}
 # Refused by sshd, and yet Ready with a note.
 DOUBTFUL = {
     "no keys by the loopback": "a Match by address: other addresses may enter",
     "type taken away": "which types are left depends on sshd's version and the crypto policy",
+    "address without a name": "the name may be known later",
     "keys revoked": "the list of revoked keys is not read",
     "file of revoked keys is missing": "the list of revoked keys is not read",
     "command without the key": "a command may give the key",
@@ -276,6 +303,7 @@ HALVES = {
     "people 1": dict(list(PEOPLE.items())[::2]),
     "people 2": dict(list(PEOPLE.items())[1::2]),
     "both": BOTH,
+    "starting": STARTING,
 }
 
 
@@ -293,6 +321,9 @@ def test_ready_means_that_the_login_works(
     assert [text for text in wrong if text] == []
 
 
+ALL = {*HOMES, *FILES, *PEOPLE, *BOTH, *STARTING}
+
+
 def test_the_table_is_large_enough() -> None:
-    assert len({*HOMES, *FILES, *PEOPLE, *BOTH}) >= 60
-    assert {*DOUBTFUL} <= {*HOMES, *FILES, *PEOPLE, *BOTH}
+    assert len(ALL) >= 60
+    assert {*DOUBTFUL} <= ALL

@@ -101,6 +101,22 @@ def test_what_hides_and_changes_a_unit(guest: Guest) -> None:
     assert read(guest)[1] == ["/admin", "/each"]
 
 
+@pytest.mark.parametrize(
+    ("text", "programs"),
+    [
+        (START, ["/usr/sbin/sshd"]),
+        ("ExecStart=-/opt/sbin/sshd -D", ["/opt/sbin/sshd"]),
+        ("ExecStart=/bin/sh -c 'exec /opt/sbin/sshd -D'", ["/opt/sbin/sshd"]),
+        ("ExecStart=/bin/sh -c 'exec sshd -D'", []),
+        ("ExecStartPre=/opt/sbin/sshd -t", []),
+        (f"Environment=SSHD=/opt/sbin/sshd\n{START}", ["/usr/sbin/sshd"]),
+    ],
+)
+def test_the_program_that_is_started(guest: Guest, text: str, programs: list[str]) -> None:
+    guest.put({UNIT: f"[Service]\n{text}\n"})
+    assert list(read_arguments(System(guest.root).files).programs) == programs
+
+
 def test_a_masked_unit_starts_nothing(guest: Guest) -> None:
     guest.put({UNIT: f"{START} -f /vendor\n", "etc/systemd/system/x": ""})
     guest.path("dev").mkdir(exist_ok=True)

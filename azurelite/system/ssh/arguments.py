@@ -41,10 +41,12 @@ class Arguments(Record):
     Attributes:
         settings: what `-o` sets, as sshd would read it from a file.
         files: the absolute paths that `-f` names, or a variable such as OpenRC's SSHD_CONFIG.
+        programs: the absolute paths of the sshd that is started.
     """
 
     settings: tuple[Setting, ...] = ()
     files: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
 
     def without_overridden(self, config: SshdConfig) -> SshdConfig:
         """The configuration without the settings that arguments override."""
@@ -62,6 +64,7 @@ def read_arguments(files: Files) -> Arguments:
     lines += [line for path in _FILES for line in _joined(_text(files, path)) if not line.startswith("#")]
     settings: list[Setting] = []
     paths: list[str] = []
+    programs: list[str] = []
     for line in lines:
         assigned = re.match(_ASSIGNED, line)
         if assigned is not None:
@@ -69,17 +72,23 @@ def read_arguments(files: Files) -> Arguments:
             # systemd takes the whole line as the value, a shell only its first word.
             value = _words(words[0]) if len(words) == 1 else words
             paths += _by_variable(assigned[1], value)
-            found = [*_options(value), *_options(_after_sshd(words))]
+            found = [*_options(value), *_options(_from_sshd(words)[1:])]
         else:
-            found = list(_options(_after_sshd(_words(line))))
+            command = _from_sshd(_words(line))
+            programs += command[:1]
+            found = list(_options(command[1:]))
         for letter, text in found:
             if letter == "f":
                 paths.append(text)
             elif letter == "o":
                 given = line_words(text)
                 settings += [Setting(keyword_of(given[0]), tuple(given[1:]), "sshd's arguments")] if given else []
-    absolute = (posixpath.normpath(path) for path in paths if path.startswith("/") and "$" not in path)
-    return Arguments(tuple(settings), tuple(dict.fromkeys(absolute)))
+    return Arguments(tuple(settings), _absolute(paths), _absolute(programs))
+
+
+def _absolute(paths: Iterable[str]) -> tuple[str, ...]:
+    found = (posixpath.normpath(path) for path in paths if path.startswith("/") and "$" not in path)
+    return tuple(dict.fromkeys(found))
 
 
 def _by_variable(name: str, value: list[str]) -> list[str]:
@@ -89,13 +98,14 @@ def _by_variable(name: str, value: list[str]) -> list[str]:
     return [f"{value[0].rstrip('/')}/sshd_config"] if name == "SSHD_CONFDIR" and value else []
 
 
-def _after_sshd(words: list[str]) -> list[str]:
-    """The words after the program sshd, which may be in a word of its own for a shell; [] if it is not there."""
+def _from_sshd(words: list[str]) -> list[str]:
+    """The program sshd and the words after it, which may be one word for a shell; [] if it is not there."""
     for i, word in enumerate(words):
-        if posixpath.basename(word.lstrip(_PREFIXES)) == "sshd":
-            return words[i + 1 :]
+        program = word.lstrip(_PREFIXES)
+        if posixpath.basename(program) == "sshd":
+            return [program, *words[i + 1 :]]
         if re.search(r"sshd\s", word):
-            return _after_sshd(_words(word))
+            return _from_sshd(_words(word))
     return []
 
 

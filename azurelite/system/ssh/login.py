@@ -28,12 +28,12 @@ from azurelite.system.ssh.access import (
 from azurelite.system.ssh.arguments import read_arguments
 from azurelite.system.ssh.keyaccess import OPTIONS, key_obstacles
 from azurelite.system.ssh.sshd_config import Setting, SshdConfig, keyword_of, line_words, read_config
+from azurelite.system.ssh.starting import PROGRAMS, start_obstacle, ways_to_start
 
 State = Literal["fine", "doubt", "refused"]
 Ways = Mapping[str, Sequence[Obstacle]]
 
 _SERVERS = ("dropbear", "tinysshd", "/usr/lib/tinyssh/tinysshd", "lshd", "sshesame")
-_SSHD = ("sshd", "/usr/lib/ssh/sshd", "/usr/libexec/sshd", "/usr/lib/openssh/sshd")
 METHODS = "authenticationmethods"
 _BY_PASSWORD = ("password", "keyboard-interactive")
 _FILES = ("authorizedkeysfile", "strictmodes", "")
@@ -63,6 +63,7 @@ def can_log_in(
     keys: Collection[PublicKey] = (),
     password: Optional[Callable[[], bool]] = None,
     installed: bool = True,
+    starting: bool = False,
 ) -> Verdict:
     """Whether the account can log in over SSH with one of the keys, or with the password.
 
@@ -72,12 +73,16 @@ def can_log_in(
         keys: the keys that should work.
         password: whether the account has the password that should work; None: there is none. Called only if needed.
         installed: whether the keys should be in the files already.
+        starting: also ask sshd whether it starts with its configuration.
     """
     try:
         config = read_config(system.files)
         unknown = _unknown_server(system, config)
         if unknown is not None or config is None:
             return Verdict("doubt", unknown or "", (unknown or "",))
+        trouble = start_obstacle(system, ways_to_start(system, config)) if starting and system.live else None
+        if trouble is not None and trouble.certain:
+            return Verdict("refused", trouble.text)
         person = Person(system, user, frozenset(system.accounts.groups_of(user.name)), config)
         verdict = judge(person, keys, password, installed=installed)
         if verdict.state == "refused":
@@ -88,6 +93,9 @@ def can_log_in(
                 if other.state != "fine":
                     text = f"{other.reason} (if sshd is started with these arguments)"
                     verdict = Verdict("doubt", text, (*verdict.notes, text))
+        if trouble is not None:
+            verdict = replace(verdict, notes=(*verdict.notes, trouble.text))
+            verdict = replace(verdict, state="doubt", reason=trouble.text) if verdict.state == "fine" else verdict
         return replace(verdict, notes=(*verdict.notes, *_circumstances(person)))
     except FileError as error:
         text = f"the login of {user.name} cannot be checked: {error.message}"
@@ -210,7 +218,7 @@ def _unknown_server(system: System, config: Optional[SshdConfig]) -> Optional[st
     other = next((name for name in _SERVERS if system.installed(name)), None)
     if other is not None:
         return f"another SSH server is installed, whose settings are unknown: check the login by {other}"
-    if not system.installed(*_SSHD):
+    if not system.installed(*PROGRAMS):
         return "no OpenSSH server was found: check the login by SSH"
     if config is None:
         return "sshd has no configuration file: check the login by SSH"
