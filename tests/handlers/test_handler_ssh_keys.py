@@ -472,6 +472,49 @@ def test_a_home_that_belongs_to_another_user_is_noted(home: Guest, context: Make
     assert notes == ["azure does not own /home/azure, so sshd rejects its keys: run `chown azure /home/azure`"]
 
 
+# sshd_config, a folder and its mode -> the message, "" for none
+STRICT = {
+    ("", "home/azure", 0o757): "/home/azure is writable by others",
+    ("StrictModes yes\n", "home/azure", 0o757): "/home/azure is writable by others",
+    ("StrictModes no\n", "home/azure", 0o757): "",
+    ("Match User azure\nStrictModes no\n", "home/azure", 0o777): "",
+    ("Match User bob\nStrictModes no\n", "home/azure", 0o777): "/home/azure is writable by others",
+    ("Match Address 10.0.0.0/8\nStrictModes no\n", "home/azure", 0o777): "/home/azure is writable by others",
+    ("", "home/azure", 0o775): "",  # Debian's sshd accepts that for a group without other members
+    ("AuthorizedKeysFile /etc/keys/%u\n", "etc/keys", 0o757): "/etc/keys is writable by others",
+    ("AuthorizedKeysFile /etc/keys/%u\n", "etc", 0o775): "/etc is writable by others",
+    ("StrictModes no\nAuthorizedKeysFile /etc/keys/%u\n", "etc/keys", 0o757): "",
+    ("StrictModes no\nAuthorizedKeysFile /etc/keys/%u\n", "etc", 0o775): "",
+    ("StrictModes no\nAuthorizedKeysFile /etc/new/%u\n", "etc", 0o777): "",
+}
+
+
+@pytest.mark.parametrize("entry", STRICT)
+def test_open_folders_matter_only_to_strictmodes(
+    home: Guest, context: Make, notes: list[str], entry: tuple[str, str, int]
+) -> None:
+    config, folder, mode = entry
+    home.put({CONFIG: config, "etc/keys/x": ""}).path(folder).chmod(mode)
+    ctx = context(**given(ED25519))
+    if "keys" in config and STRICT[entry]:
+        with pytest.raises(FileError, match=STRICT[entry]):
+            apply(ctx, Options())
+        return
+    apply(ctx, Options())
+    assert [note.startswith(STRICT[entry]) for note in notes] == [True] * bool(STRICT[entry])
+    target = re.findall(r"File /(.*)/%u", config)
+    assert home.text(f"{target[0]}/azure" if target else FILE) == f"{ED25519}\n"
+
+
+def test_in_an_open_folder_no_link_is_followed(home: Guest, context: Make) -> None:
+    home.put({CONFIG: "StrictModes no\nAuthorizedKeysFile /etc/keys/%u\n", "etc/keys/x": "", "etc/precious": "kept\n"})
+    home.path("etc/keys").chmod(0o777)
+    home.path("etc/keys/azure").symlink_to("/etc/precious")
+    with pytest.raises(FileError, match="/etc/keys/azure"):
+        apply(context(**given(ED25519)), Options())
+    assert home.text("etc/precious") == "kept\n"
+
+
 def test_a_missing_home_is_an_error(home: Guest, context: Make) -> None:
     shutil.rmtree(home.path("home/azure"))
     for dry_run in (True, False):

@@ -6,7 +6,6 @@ symbolic link is followed. Elsewhere it belongs to root, as sshd's StrictModes r
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 import stat
@@ -74,7 +73,8 @@ def add_keys(
         if target.path not in [place.path for place in places]:
             note(f"sshd does not read {target.path}, where the keys are written: add it to AuthorizedKeysFile")
     files = system.files
-    _check_home(files, user, target, note=note)
+    strict = _is_strict(system, user)
+    _check_home(files, user, target, note=note if strict else lambda _: None)
     present = {pair for place in others for pair in opening(_lines(files, place))}
     folder = posixpath.dirname(target.path)
     if target.home is not None:
@@ -84,7 +84,7 @@ def add_keys(
         errors="surrogateescape"
     )
     if target.home is None:
-        _write_outside(files, target.path, data, user)
+        _write_outside(files, target.path, data, user, strict=strict)
     elif files.write(target.path, data, mode=0o600, owner=user.owner, beneath=target.home):
         relabel(system, folder if folder != target.home else target.path)
     system.accounts.mended_key_files.add(target.path)
@@ -119,6 +119,13 @@ def _keys_barred(config: SshdConfig, name: str, groups: frozenset[str]) -> Optio
     if barred is None or "".join(barred.values[:1]).lower() != "no":
         return None
     return f"{barred.place} has `PubkeyAuthentication no`"
+
+
+def _is_strict(system: System, user: User) -> bool:
+    """Whether sshd checks owner and permissions (StrictModes), at least for some connections of the user."""
+    config = read_config(system.files)
+    lines = config.possible("strictmodes", user.name, frozenset(system.accounts.groups_of(user.name))) if config else ()
+    return not lines or any(line is None or "".join(line.values[:1]).lower() != "no" for line in lines)
 
 
 def has_other_source(system: System, user: User) -> bool:
@@ -159,12 +166,6 @@ def _line_with_options(text: str, key: PublicKey, has_shell: bool, note: Callabl
         note("has a key without the options that are configured for it: remove that line, so that the options apply")
         return ""
     return key.line + "\n"
-
-
-def _is_own(files: Files, user: User, found: os.stat_result) -> bool:
-    """Only the user and root may write there. The owner is not checked for a dry run's new user (uid -1)."""
-    whose = not files.privileged or user.uid == -1 or found.st_uid in (0, user.uid)
-    return whose and not found.st_mode & 0o022
 
 
 def _expand(word: str, user: User) -> KeyFile:
@@ -212,11 +213,12 @@ def _check_home(files: Files, user: User, target: KeyFile, *, note: Callable[[st
             reason="failed to provision ssh keys",
         )
     found = files.stat(target.home, beneath=target.home)
-    if found is None or not stat.S_ISDIR(found.st_mode) or _is_own(files, user, found):
+    if found is None or not stat.S_ISDIR(found.st_mode):
         return
-    if found.st_mode & 0o022:
+    # Not every sshd minds that a group may write. Whether this one does, the check before Ready finds out.
+    if found.st_mode & 0o002:
         note(f"{target.home} is writable by others, so sshd rejects its keys: run `chmod go-w {target.home}`")
-    else:
+    elif files.privileged and user.uid != -1 and found.st_uid not in (0, user.uid):  # -1: a dry run's new user
         note(f"{user.name} does not own {target.home}, so sshd rejects its keys: run `chown {user.name} {target.home}`")
 
 
@@ -232,20 +234,23 @@ def _make_folders(files: Files, folder: str, *, home: str, owner: Owner) -> None
             files.mkdir(here, mode=0o700, owner=owner, beneath=home)
 
 
-def _check_folders(files: Files, folder: str) -> None:
-    """Raise FileError if others than root may write to a folder of the path, which StrictModes forbids."""
-    here = folder
+def _open_folder(files: Files, folder: str) -> Optional[str]:
+    """The topmost folder of the path that others than root may write to, None if there is none. Raises FileError."""
+    here, found = folder, None
     while here != "/":
-        found = files.stat(here)
-        if found is not None and stat.S_ISDIR(found.st_mode) and found.st_mode & 0o022:
-            raise FileError(f"{here} is writable by others, so sshd rejects its keys: run `chmod go-w {here}`")
+        status = files.stat(here)
+        if status is not None and stat.S_ISDIR(status.st_mode) and status.st_mode & 0o022:
+            found = here
         here = posixpath.dirname(here)
+    return found
 
 
-def _write_outside(files: Files, path: str, data: bytes, user: User) -> None:
+def _write_outside(files: Files, path: str, data: bytes, user: User, *, strict: bool) -> None:
     if not data:  # all keys are in another file
         return
-    _check_folders(files, posixpath.dirname(path))
+    beneath = _open_folder(files, posixpath.dirname(path))
+    if beneath is not None and strict:
+        raise FileError(f"{beneath} is writable by others, so sshd rejects its keys: run `chmod go-w {beneath}`")
     files.mkdirs(posixpath.dirname(path))
     found = files.stat(path)
     owner, mode = ROOT_OWNER, 0o644  # sshd reads it with the user's permissions
@@ -255,4 +260,4 @@ def _write_outside(files: Files, path: str, data: bytes, user: User) -> None:
             owner = user.owner
         else:
             mode |= 0o444
-    files.write(path, data, mode=mode, owner=owner)
+    files.write(path, data, mode=mode, owner=owner, beneath=beneath)  # others may plant links in an open folder
