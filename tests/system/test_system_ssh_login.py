@@ -10,7 +10,10 @@ from kit import BASE, ED25519, FastClock, Guest
 
 from azurelite.keys.openssh import PublicKey, parse_key
 from azurelite.system.machine import System
+from azurelite.system.ssh.access import Person
 from azurelite.system.ssh.login import Verdict, can_log_in
+from azurelite.system.ssh.revoked import revoked_obstacles
+from azurelite.system.ssh.sshd_config import Setting, SshdConfig
 
 MAIN = "etc/ssh/sshd_config"
 KEY_FILE = "home/alice/.ssh/authorized_keys"
@@ -109,6 +112,9 @@ CONFIGS = {
     "AuthorizedKeysFile none\nAuthorizedPrincipalsCommand /bin/p": "doubt",
     "AllowUsers bob\nAuthorizedKeysCommand /bin/keys": "refused",
     "RevokedKeys /etc/ssh/revoked": "doubt",
+    "RevokedKeys /dev/null": "fine",
+    "RevokedKeys relative": "doubt",
+    "Match User bob\nRevokedKeys /etc/ssh/revoked": "fine",
     "RevokedKeys none": "fine",
     "PubkeyAcceptedAlgorithms ssh-ed25519": "fine",
     "PubkeyAcceptedAlgorithms rsa-sha2-512,ssh-ed*": "fine",
@@ -171,6 +177,55 @@ def test_a_key_that_is_refused_is_noted_where_the_password_works(alice: Guest) -
     verdict = ask(alice, password=True)
     assert verdict.notes == ("/etc/ssh/sshd_config line 1 has `PubkeyAuthentication no`: change it to `yes`",)
     assert ask(alice, password=False).state == "refused"
+
+
+OTHER_KEY = f"{ECDSA.kind} {ECDSA.blob}"
+# The file of RevokedKeys -> the answer for the one key
+REVOKED: dict[str, tuple[bytes, str]] = {
+    "the key": (f"{ED25519}\n".encode(), "refused"),
+    "the key with another comment": (f"# ours\n\n  {KEY.kind} {KEY.blob} old".encode(), "refused"),
+    "the key, but with options": (f'from="x" {ED25519}\n'.encode(), "doubt"),
+    "the key in a comment": (f"#{ED25519}\n".encode(), "fine"),
+    "another key": (f"{OTHER_KEY}\n".encode(), "fine"),
+    "another key, then the key": (f"{OTHER_KEY}\n{ED25519}\n".encode(), "refused"),
+    "no key": (b"nonsense\n", "doubt"),
+    "a type that sshd may not know": (b"ssh-dss AAAA\n", "doubt"),
+    "an empty file": (b"", "fine"),
+    "a binary list": (b"SSHKRL\n\0\0\0\0\1", "doubt"),
+}
+
+
+@pytest.mark.parametrize("name", REVOKED)
+def test_revoked_keys(alice: Guest, name: str) -> None:
+    data, state = REVOKED[name]
+    alice.put({MAIN: "RevokedKeys /etc/ssh/revoked\n"}).path("etc/ssh/revoked").write_bytes(data)
+    assert ask(alice).state == state
+    assert ask(alice, keys=(ECDSA,)).state == "refused", "it is in no file"
+    alice.put({KEY_FILE: f"{ED25519}\n{OTHER_KEY}\n"})
+    expected = "fine" if name in ("the key", "the key with another comment") else state
+    assert ask(alice, keys=(KEY, ECDSA)).state == ("refused" if "another key, " in name else expected)
+    alice.put({MAIN: "Match Address 10.0.0.0/8\nRevokedKeys /etc/ssh/revoked\n"})
+    assert ask(alice).state == ("fine" if state == "fine" else "doubt")
+
+
+def test_a_folder_as_the_file_of_revoked_keys_is_a_doubt(alice: Guest) -> None:
+    alice.put({MAIN: "RevokedKeys /etc/ssh\n"})
+    assert ask(alice).state == "doubt"
+
+
+@pytest.mark.parametrize(
+    ("path", "live", "certain"),
+    [("/etc/missing", True, True), ("/etc/missing", False, False), ("/run/missing", True, False)],
+)
+def test_a_missing_file_of_revoked_keys_rejects_all(alice: Guest, path: str, live: bool, certain: bool) -> None:
+    """Certain only on the running system, and where no mount can bring the file."""
+    system = System("/" if live else alice.root, clock=FastClock())
+    user = System(alice.root).accounts.user("alice")
+    assert user is not None
+    config = SshdConfig("x", (Setting("revokedkeys", (path,), "x line 1"),))
+    (found,) = revoked_obstacles(Person(system, user, frozenset(), config), KEY)
+    assert found.certain is certain
+    assert "which does not exist, so sshd rejects all keys" in found.text
 
 
 # What is done to a file -> the answer with StrictModes and without.
