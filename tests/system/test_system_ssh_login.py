@@ -301,6 +301,42 @@ def test_locked_and_expired_accounts(alice: Guest, entry: tuple[str, str, str]) 
     assert ask(alice).state == SHADOW[entry]
 
 
+TODAY = int(FastClock().now() // 86400)
+# Days of /etc/shadow: last change, longest age, inactivity; UsePAM -> a word of the note, "" for none
+AGES = {
+    (f"{TODAY - 10}", "99999", "", "yes"): "",
+    ("0", "99999", "", "yes"): "at the next login",
+    ("0", "99999", "", "no"): "",
+    ("0", "99999", "", "default"): "at the next login",
+    ("", "90", "30", "yes"): "",
+    (f"{TODAY - 90}", "90", "", "yes"): "",
+    (f"{TODAY - 91}", "90", "", "yes"): "too old",
+    (f"{TODAY - 91}", "90", "", "no"): "",
+    (f"{TODAY - 91}", "90", "30", "yes"): "too old",
+    (f"{TODAY - 120}", "90", "30", "yes"): "too old",
+    (f"{TODAY - 121}", "90", "30", "yes"): "rejects the login",
+    (f"{TODAY - 121}", "90", "0", "yes"): "rejects the login",
+    (f"{TODAY - 121}", "90", "-1", "yes"): "too old",
+    (f"{TODAY - 121}", "-1", "30", "yes"): "",
+    (f"{TODAY - 121}", "", "30", "yes"): "",
+    (f"{TODAY + 500}", "90", "30", "yes"): "",
+    ("x", "90", "30", "yes"): "",
+}
+
+
+@pytest.mark.parametrize("entry", AGES)
+def test_the_age_of_the_password_is_a_note_where_pam_minds_it(alice: Guest, entry: tuple[str, str, str, str]) -> None:
+    changed, most, inactive, pam = entry
+    alice.put({"etc/shadow": BASE["etc/shadow"] + f"alice:*:{changed}:0:{most}:7:{inactive}::\n"})
+    alice.put({MAIN: "" if pam == "default" else f"UsePAM {pam}\n", "usr/lib/pam.d/sshd": ""})
+    alice.put({"etc/pam.d/sshd": "account required pam_unix.so\n"})
+    verdict = ask(alice)
+    assert (verdict.state, verdict.reason) == ("fine", "")
+    assert [AGES[entry] in note for note in verdict.notes] == [True] * bool(AGES[entry])
+    alice.put({"etc/pam.d/sshd": "account required pam_nologin.so\n"})
+    assert ask(alice).notes == ()
+
+
 @pytest.mark.parametrize(
     ("shell", "config", "state"),
     [

@@ -213,6 +213,19 @@ def _expired(person: Person) -> Iterator[Obstacle]:
     yield Obstacle(text, checks and day < _built(person.system.files) // _DAY, "usepam")
 
 
+def ageing_note(person: Person) -> Optional[str]:
+    """What PAM does at a login because of the password's age; None for nothing. Raises FileError."""
+    name = person.user.name
+    age = person.system.accounts.passwords.age(name)
+    if age is None or uses_pam(person) is False or not _pam_checks_accounts(person.system.files):
+        return None
+    if age == "to be changed":
+        return f"PAM asks {name} for a new password at the next login: run `chage -d -1 {name}` if it should not"
+    if age == "too old":
+        return f"the password of {name} is too old, so PAM asks for a new one at login: run `chage -M -1 {name}`"
+    return f"the password of {name} is so old that PAM rejects the login: run `chage -M -1 -I -1 {name}`"
+
+
 def _built(files: Files) -> int:
     """A time before which the image was not built, in seconds since 1970; 0 if unknown."""
     found = [files.stat(path) for path in _BUILT]

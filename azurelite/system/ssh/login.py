@@ -19,6 +19,7 @@ from azurelite.system.ssh.access import (
     Obstacle,
     Person,
     account_obstacles,
+    ageing_note,
     first_word,
     groups_by_system,
     has_other_groups,
@@ -297,4 +298,5 @@ def _circumstances(person: Person) -> list[str]:
     rules = re.search(r"(?m)^\s*[+-]\s*:", files.text("/etc/security/access.conf") or "")
     if re.search(r"(?m)^-?account\s.*pam_access", service) and rules:
         found.append("PAM's /etc/security/access.conf has rules: check that they let the account in")
-    return found
+    ageing = ageing_note(person)
+    return found if ageing is None else [*found, ageing]
