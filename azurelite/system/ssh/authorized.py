@@ -113,6 +113,14 @@ def files_of(setting: Optional[Setting], user: User) -> tuple[KeyFile, ...]:
     return tuple(_expand(word, user) for word in words if word.lower() != "none")
 
 
+def principals_files(system: System, user: User) -> tuple[KeyFile, ...]:
+    """The files that any line AuthorizedPrincipalsFile names for a user. Raises FileError."""
+    config = read_config(system.files)
+    groups = frozenset(system.accounts.groups_of(user.name))
+    lines = config.possible("authorizedprincipalsfile", user.name, groups) if config is not None else ()
+    return tuple(place for line in lines if line is not None for place in files_of(line, user))
+
+
 def _keys_barred(config: SshdConfig, name: str, groups: frozenset[str]) -> Optional[str]:
     """The setting that makes sshd reject all keys of the user, with file and line, or None."""
     barred = config.for_user("pubkeyauthentication", name, groups)
