@@ -356,7 +356,7 @@ def test_a_folder_that_others_may_write_is_refused_because_sshd_refuses_it(home:
 
 @pytest.mark.parametrize(
     ("words", "why"),
-    [("none", "reads no key file for azure"), ("/etc/ssh/all", "all users share /etc/ssh/all")],
+    [("none", "turns key files off for azure"), ("/etc/ssh/all", "all users share /etc/ssh/all")],
 )
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_without_a_key_file_per_user_it_is_an_error(
@@ -418,6 +418,24 @@ def test_a_link_below_the_home_is_a_note_if_the_password_works(home: Guest, cont
     assert len(notes) == 1
     assert notes[0].startswith("no key was installed, but the administrator can log in otherwise: ")
     assert not home.path("etc/authorized_keys").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "where"),
+    [
+        ("AuthorizedKeysFile none\n", "/etc/ssh/sshd_config line 1"),
+        ("# ours\nMatch User azure\nAuthorizedKeysFile none\n", "/etc/ssh/sshd_config line 3"),
+        ("Include /etc/ssh/x\nAuthorizedKeysFile .ssh/a\n", "/etc/ssh/x line 1"),
+    ],
+)
+def test_the_line_that_turns_key_files_off_is_named(home: Guest, context: Make, config: str, where: str) -> None:
+    home.put({CONFIG: config, "etc/ssh/x": "AuthorizedKeysFile none\n"})
+    with pytest.raises(MachineError) as caught:
+        apply(context(**given(ED25519)), Options())
+    assert caught.value.message == (
+        f"{where} has `AuthorizedKeysFile none`, which turns key files off for azure: change it to "
+        "`AuthorizedKeysFile .ssh/authorized_keys`, or remove the line"
+    )
 
 
 @pytest.mark.parametrize("line", ["AuthorizedKeysCommand /usr/bin/keys", "TrustedUserCAKeys /etc/ssh/ca.pub"])
@@ -589,13 +607,21 @@ def test_a_key_that_cannot_be_used_is_a_failure_only_without_a_password(
 @pytest.mark.parametrize("flag", [None, False])
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_without_keys_the_password_that_user_set_suffices(
-    guest: Guest, context: Make, notes: list[str], flag: object, dry_run: bool
+    guest: Guest,
+    context: Make,
+    notes: list[str],
+    caplog: pytest.LogCaptureFixture,
+    flag: object,
+    dry_run: bool,
 ) -> None:
     known = {"username": "azure", "password": PASSWORD, "disable_password_authentication": flag}
     ctx = context(dry_run=dry_run, **known)
     user.apply(ctx, user.Options())
     made = len(ctx.system.journal)
-    apply(ctx, Options())
+    with caplog.at_level("INFO"):
+        apply(ctx, Options())
+    said = "ssh_keys: no key is installed, but azure has Azure's password (Azure gave no SSH key)"
+    assert said in [record.getMessage() for record in caplog.records]
     assert len(ctx.system.journal) == made
     assert "canary" not in str(notes)
 

@@ -20,6 +20,7 @@ from azurelite.system.blocks import ended
 from azurelite.system.files import Files
 from azurelite.system.machine import System
 from azurelite.system.selinux import relabel
+from azurelite.system.ssh.access import quoted
 from azurelite.system.ssh.sshd_config import Setting, SshdConfig, read_config
 
 USUAL = (".ssh/authorized_keys", ".ssh/authorized_keys2")  # sshd's own default
@@ -66,7 +67,7 @@ def add_keys(
         return
     places = key_files(system, user, note=note)
     if path is None:
-        target = _choose(places, user)
+        target = _choose(places, user, _line_of(system, user, "authorizedkeysfile"))
         others = [place for place in places if place != target]
     else:
         target, others = _expand(path, user), []
@@ -129,6 +130,13 @@ def _keys_barred(config: SshdConfig, name: str, groups: frozenset[str]) -> Optio
     return f"{barred.place} has `PubkeyAuthentication no`"
 
 
+def _line_of(system: System, user: User, keyword: str) -> Optional[Setting]:
+    """The line of sshd's configuration that applies to a user from any address, or None. Raises FileError."""
+    config = read_config(system.files)
+    groups = frozenset(system.accounts.groups_of(user.name))
+    return None if config is None else config.for_user(keyword, user.name, groups)
+
+
 def _is_strict(system: System, user: User) -> bool:
     """Whether sshd checks owner and permissions (StrictModes), at least for some connections of the user."""
     config = read_config(system.files)
@@ -188,19 +196,21 @@ def _expand(word: str, user: User) -> KeyFile:
     return KeyFile(path, home if below else None, shared=not below and not used & {"h", "u", "U"})
 
 
-def _choose(places: tuple[KeyFile, ...], user: User) -> KeyFile:
+def _choose(places: tuple[KeyFile, ...], user: User, line: Optional[Setting]) -> KeyFile:
     """The first file inside the home, which the user can manage; else the first that belongs to this user only."""
     own = [place for place in places if place.home is not None] or [place for place in places if not place.shared]
     if own:
         return own[0]
     if places:
         raise MachineError(
-            f"no key written: all users share {places[0].path}, so {user.name} could log in as anyone: put %u or "
-            "%h into sshd's AuthorizedKeysFile",
+            f"all users share {places[0].path}, so a key in it would let {user.name} in as any of them: put %u or %h "
+            "into sshd's AuthorizedKeysFile",
             reason="failed to provision ssh keys",
         )
+    where = "sshd's configuration has `AuthorizedKeysFile none`" if line is None else quoted(line)
     raise MachineError(
-        f"sshd reads no key file for {user.name} because of `AuthorizedKeysFile none`: set a file there",
+        f"{where}, which turns key files off for {user.name}: change it to "
+        "`AuthorizedKeysFile .ssh/authorized_keys`, or remove the line",
         reason="failed to provision ssh keys",
     )
 

@@ -145,7 +145,8 @@ def _in_files(person: Person, line: Optional[Setting], wanted: Optional[set[tupl
         text = f"the options of {person.user.name}'s key, such as `from=`, decide when it works"
         return [Obstacle(text, certain=False, keyword=OPTIONS)]
     if not places and line is not None:
-        return [Obstacle(f"{quoted(line)}: set a file there", keyword="authorizedkeysfile")]
+        text = f"{quoted(line)}, which turns key files off: change it to `AuthorizedKeysFile .ssh/authorized_keys`"
+        return [Obstacle(text, keyword="authorizedkeysfile")]
     paths = ", ".join(place.path for place in places)
     text = f"no usable key of {person.user.name} is in {paths}: list `ssh_keys`, or change AuthorizedKeysFile"
     return [Obstacle(text, keyword="authorizedkeysfile")]
