@@ -48,6 +48,10 @@ PAM_RULES = (
     "echo '-:alice:ALL' > /etc/security/access.conf; "
     "printf 'account required pam_access.so\\n%s\\n' \"$(cat /etc/pam.d/sshd)\" > /etc/pam.d/sshd"
 )
+PAM_LIST = (
+    "echo bob > /etc/list; "
+    "sed -i '1i account required pam_listfile.so item=user sense=allow file=/etc/list' /etc/pam.d/sshd"
+)
 OLD_FILES = "/usr/sbin/sshd /usr/bin/passwd /usr/lib/os-release"
 ONLY_OPENSSH = "rm -f /usr/sbin/dropbear; "  # where another server is installed nothing is certain
 
@@ -97,6 +101,8 @@ FILES: Cases = {
         "mkdir /etc/ssh/keys; touch /etc/ssh/keys/alice; chmod 600 /etc/ssh/keys/alice",
         NO_PAM + "AuthorizedKeysFile /etc/ssh/keys/%u\n",
     ),
+    "unknown token": ("", NO_PAM + "AuthorizedKeysFile .ssh/%x .ssh/authorized_keys\n"),
+    "unknown token after the file": ("", NO_PAM + "AuthorizedKeysFile .ssh/authorized_keys .ssh/%x\n"),
     "several files": ("", NO_PAM + "AuthorizedKeysFile /etc/ssh/all .ssh/more .ssh/authorized_keys\n"),
     "tokens": ("", NO_PAM + "AuthorizedKeysFile %h/.config/%u-%%-key\n"),
     "no file": ("", NO_PAM + "AuthorizedKeysFile none\n"),
@@ -198,6 +204,15 @@ PEOPLE: Cases = {
     ),
     "key and password": ("", NO_PAM + "AuthenticationMethods publickey,password\n"),
     "key, or key and password": ("", NO_PAM + "AuthenticationMethods publickey,password publickey\n"),
+    "no sessions": ("", NO_PAM + "MaxSessions 0\n"),
+    "no tries": ("", NO_PAM + "Match User alice\nMaxAuthTries 0\n"),
+    "one try": ("", NO_PAM + "MaxAuthTries 1\n"),
+    "another root": ("mkdir /srv/jail", NO_PAM + "ChrootDirectory /srv/jail\n"),
+    "another root for others": ("mkdir /srv/jail", NO_PAM + "Match User bob\nChrootDirectory /srv/jail\n"),
+    "pam's list": (
+        PAM_LIST,
+        "UsePAM yes\n",
+    ),
     "two keys": ("", NO_PAM + "AuthenticationMethods publickey,publickey\n"),
     "any": ("", NO_PAM + "AuthenticationMethods any\n"),
     "password only": ("", NO_PAM + "AuthenticationMethods password\n"),
@@ -275,6 +290,8 @@ DOUBTFUL = {
     "/etc/nologin with pam": "the init system may remove it",
     "/run/nologin": "the init system removes it",
     "pam access": "PAM's rules are not evaluated",
+    "another root": "what is in it is not looked at",
+    "pam's list": "PAM's rules are not evaluated",
     "two keys": "the owner may have another key",
     "key and questions": "PAM may ask for something that the owner has",
     "key and password, passwords off": "the method hostbased cannot be checked",

@@ -136,6 +136,17 @@ CONFIGS = {
     "UsePAM yes\nAuthenticationMethods publickey,keyboard-interactive:pam": "doubt",
     "Match Address 10.0.0.0/8\nAuthenticationMethods password": "doubt",
     "RefuseConnection yes": "refused",
+    "MaxAuthTries 0": "refused",
+    "MaxAuthTries 1": "fine",
+    "MaxSessions 0": "refused",
+    "Match Address 10.0.0.0/8\nMaxSessions 0": "doubt",
+    "Match User alice\nMaxSessions 0": "refused",
+    "Match User bob\nMaxSessions 0": "fine",
+    "AuthorizedKeysFile %x": "refused",
+    "AuthorizedKeysFile keys%": "refused",
+    "AuthorizedKeysFile %x .ssh/authorized_keys": "refused",
+    "AuthorizedKeysFile .ssh/authorized_keys %x": "fine",
+    "AuthorizedKeysFile .ssh/other %%h .ssh/authorized_keys": "fine",
     "ForceCommand /bin/menu": "fine",
 }
 WITH_PASSWORD = {
@@ -337,6 +348,31 @@ def test_the_age_of_the_password_is_a_note_where_pam_minds_it(alice: Guest, entr
     assert ask(alice).notes == ()
 
 
+PAM_RULES: dict[str, dict[str, str]] = {  # a word of the note -> files
+    "": {"etc/pam.d/sshd": "account required pam_access.so\n", "etc/security/access.conf": "# -:ALL:ALL\n"},
+    "no module": {"etc/pam.d/sshd": "account required pam_unix.so\n", "etc/security/access.conf": "-:ALL:ALL\n"},
+    "another type": {"etc/pam.d/sshd": "auth required pam_access.so\n", "etc/security/access.conf": "-:ALL:ALL\n"},
+    "access.conf": {"etc/pam.d/sshd": "account required pam_access.so\n", "etc/security/access.conf": "-:ALL:ALL\n"},
+    "access.conf has": {
+        "etc/pam.d/sshd": "account include password-auth\n",
+        "etc/pam.d/password-auth": "account [default=ignore] pam_access.so\n",
+        "etc/security/access.d/x.conf": "+ : alice : ALL\n",
+    },
+    "time.conf": {"etc/pam.d/sshd": "account required pam_time.so\n", "etc/security/time.conf": "sshd;*;bob;!Al\n"},
+    "pam_listfile": {"etc/pam.d/sshd": "@include x\n", "etc/pam.d/x": "account required pam_listfile.so file=/x\n"},
+}
+
+
+@pytest.mark.parametrize("word", PAM_RULES)
+def test_rules_of_pam_are_notes(alice: Guest, word: str) -> None:
+    expected = 0 if word in ("", "no module", "another type") else 1
+    alice.put({MAIN: "UsePAM yes\n", **PAM_RULES[word]})
+    verdict = ask(alice)
+    assert (verdict.state, [word in note for note in verdict.notes]) == ("fine", [True] * expected)
+    alice.put({MAIN: "UsePAM no\n"})
+    assert ask(alice).notes == ()
+
+
 @pytest.mark.parametrize(
     ("shell", "config", "state"),
     [
@@ -345,7 +381,10 @@ def test_the_age_of_the_password_is_a_note_where_pam_minds_it(alice: Guest, entr
         ("/bin/false", "", "refused"),
         ("/bin/false", "ForceCommand internal-sftp\n", "doubt"),
         ("/bin/none", "", "doubt"),  # only certain on the running system
-        ("/bin/none", "ChrootDirectory /srv\n", "fine"),
+        ("/bin/none", "ChrootDirectory /srv\n", "doubt"),  # it is another one, in that folder
+        ("", "ChrootDirectory /srv\n", "doubt"),
+        ("", "ChrootDirectory none\n", "fine"),
+        ("", "Match User bob\nChrootDirectory /srv\n", "fine"),
     ],
 )
 def test_shells(alice: Guest, shell: str, config: str, state: str) -> None:

@@ -36,11 +36,13 @@ class KeyFile(Record):
         path: guest path.
         home: the user's home if the file is inside it.
         shared: all users share this file.
+        is_unreadable: its word in AuthorizedKeysFile has a token that sshd does not know.
     """
 
     path: str
     home: Optional[str]
     shared: bool
+    is_unreadable: bool
 
 
 def add_keys(
@@ -193,7 +195,8 @@ def _expand(word: str, user: User) -> KeyFile:
     path = "/" + path.lstrip("/")
     below = path.startswith(home.rstrip("/") + "/")
     used = {found[1] for found in re.finditer(_WORD, word)}
-    return KeyFile(path, home if below else None, shared=not below and not used & {"h", "u", "U"})
+    shared = not below and not used & {"h", "u", "U"}
+    return KeyFile(path, home if below else None, shared=shared, is_unreadable=not used <= {*values})
 
 
 def _choose(places: tuple[KeyFile, ...], user: User, line: Optional[Setting]) -> KeyFile:

@@ -123,7 +123,12 @@ def _in_files(person: Person, line: Optional[Setting], wanted: Optional[set[tupl
     problems: list[Obstacle] = []
     doubts: list[Obstacle] = []
     lines = []
+    broken: list[Obstacle] = []
     for place in places:
+        if place.is_unreadable and line is not None:  # sshd ends the connection, and comes to no later file
+            text = f"{quoted(line)}, where sshd does not know a token: use only %u, %h, %U and %%"
+            broken = [Obstacle(text, keyword="authorizedkeysfile")]
+            break
         entries = list(authorized_lines(_text(person, place)))
         held = opening(entries)
         if not (held if wanted is None else held & wanted):
@@ -138,8 +143,8 @@ def _in_files(person: Person, line: Optional[Setting], wanted: Optional[set[tupl
     open_keys = opening(lines)
     if open_keys if wanted is None else open_keys & wanted:
         return doubts
-    if problems:
-        return problems
+    if problems or broken:
+        return [*broken, *problems]
     limited = {entry.key.pair for entry in lines if entry.options}
     if limited if wanted is None else limited & wanted:
         text = f"the options of {person.user.name}'s key, such as `from=`, decide when it works"

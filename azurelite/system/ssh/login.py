@@ -8,7 +8,7 @@ not ready is lost for its owner.
 from __future__ import annotations
 
 import re
-from typing import Callable, Collection, Literal, Mapping, Optional, Sequence
+from typing import Callable, Collection, Iterator, Literal, Mapping, Optional, Sequence
 
 from azurelite.errors import CommandError, FileError
 from azurelite.keys.openssh import PublicKey
@@ -23,6 +23,7 @@ from azurelite.system.ssh.access import (
     first_word,
     groups_by_system,
     has_other_groups,
+    pam_account_modules,
     quoted,
     uses_pam,
 )
@@ -39,6 +40,7 @@ METHODS = "authenticationmethods"
 _BY_PASSWORD = ("password", "keyboard-interactive")
 _FILES = ("authorizedkeysfile", "strictmodes", "")
 _LOCAL = "/usr/local/etc/ssh/sshd_config"  # of a sshd that somebody compiled
+_ACCESS = "/etc/security/access.d"  # beside access.conf
 _TIMEOUT = 20.0  # seconds
 _ADDRESS = "192.0.2.1"  # for documentation (RFC 5737): no Match names it
 
@@ -287,6 +289,22 @@ def _ask_sshd(system: System, name: str, path: Optional[str] = None) -> Optional
     )
 
 
+def _pam_rules(person: Person) -> Iterator[str]:
+    """Rules of PAM about who may log in, and when. They are not evaluated."""
+    files = person.system.files
+    if uses_pam(person) is False:
+        return
+    modules = pam_account_modules(files)
+    texts = [files.text("/etc/security/access.conf") or ""]
+    texts += [files.text(f"{_ACCESS}/{name}") or "" for name in files.names(_ACCESS) if name.endswith(".conf")]
+    if "pam_access" in modules and any(re.search(r"(?m)^\s*[+-]\s*:", text) for text in texts):
+        yield "PAM's /etc/security/access.conf has rules: check that they let the account in"
+    if "pam_time" in modules and re.search(r"(?m)^\s*[^#\s]", files.text("/etc/security/time.conf") or ""):
+        yield "PAM's /etc/security/time.conf has rules: check that they let the account in"
+    if "pam_listfile" in modules:
+        yield "PAM compares the account with a list (pam_listfile): check that it lets the account in"
+
+
 def _circumstances(person: Person) -> list[str]:
     """What init systems or PAM may do to a login, and what no setting of sshd shows."""
     files, found = person.system.files, []
@@ -294,9 +312,6 @@ def _circumstances(person: Person) -> list[str]:
         found.append("/etc/nologin exists, which keeps everyone but root out: remove it")
     if files.exists("/run/nologin") and not files.exists("/run/systemd/system"):
         found.append("/run/nologin exists, which keeps everyone but root out: check that the init system removes it")
-    service = files.text("/etc/pam.d/sshd") or ""
-    rules = re.search(r"(?m)^\s*[+-]\s*:", files.text("/etc/security/access.conf") or "")
-    if re.search(r"(?m)^-?account\s.*pam_access", service) and rules:
-        found.append("PAM's /etc/security/access.conf has rules: check that they let the account in")
+    found += _pam_rules(person)
     ageing = ageing_note(person)
     return found if ageing is None else [*found, ageing]
