@@ -15,6 +15,7 @@ from azurelite.record import Record, replace
 from azurelite.system.files import Files
 from azurelite.system.ssh.sshd_config import Setting, SshdConfig, keyword_of, line_words
 
+PROGRAMS = ("sshd", "/usr/lib/ssh/sshd", "/usr/libexec/sshd", "/usr/lib/openssh/sshd")
 # Files with variables that hold arguments, and scripts. The last has those of a crypto policy.
 _FILES = (
     "/etc/default/ssh",

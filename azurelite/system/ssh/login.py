@@ -27,10 +27,9 @@ from azurelite.system.ssh.access import (
     quoted,
     uses_pam,
 )
-from azurelite.system.ssh.arguments import read_arguments
+from azurelite.system.ssh.arguments import PROGRAMS, read_arguments
 from azurelite.system.ssh.keyaccess import OPTIONS, key_obstacles
 from azurelite.system.ssh.sshd_config import Setting, SshdConfig, keyword_of, line_words, read_config
-from azurelite.system.ssh.starting import PROGRAMS, start_obstacle, ways_to_start
 
 State = Literal["fine", "doubt", "refused"]
 Ways = Mapping[str, Sequence[Obstacle]]
@@ -83,7 +82,7 @@ def can_log_in(
         unknown = _unknown_server(system, config)
         if unknown is not None or config is None:
             return Verdict("doubt", unknown or "", (unknown or "",))
-        trouble = start_obstacle(system, ways_to_start(system, config)) if starting and system.live else None
+        trouble = _start_trouble(system, config) if starting and system.live else None
         if trouble is not None and trouble.certain:
             return Verdict("refused", trouble.text)
         person = Person(system, user, frozenset(system.accounts.groups_of(user.name)), config)
@@ -103,6 +102,12 @@ def can_log_in(
     except FileError as error:
         text = f"the login of {user.name} cannot be checked: {error.message}"
         return Verdict("doubt", text, (text,))
+
+
+def _start_trouble(system: System, config: SshdConfig) -> Optional[Obstacle]:
+    from azurelite.system.ssh.starting import start_obstacle, ways_to_start
+
+    return start_obstacle(system, ways_to_start(system, config))
 
 
 def key_refusal(system: System, user: User, config: SshdConfig) -> Optional[str]:

@@ -16,10 +16,9 @@ from azurelite.system.machine import System
 from azurelite.system.scratch import scratch_folder
 from azurelite.system.ssh import hostkeys
 from azurelite.system.ssh.access import Obstacle
-from azurelite.system.ssh.arguments import read_arguments
+from azurelite.system.ssh.arguments import PROGRAMS, read_arguments
 from azurelite.system.ssh.sshd_config import SshdConfig
 
-PROGRAMS = ("sshd", "/usr/lib/ssh/sshd", "/usr/libexec/sshd", "/usr/lib/openssh/sshd")
 _TIMEOUT = 20.0  # seconds
 _SHOWN = 300  # characters
 _MOST = 64 * 1024  # bytes of its messages
