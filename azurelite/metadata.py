@@ -127,7 +127,7 @@ class Metadata(Record):
         provision_guest_proxy_agent: the platform expects azure-proxy-agent in the image.
         random_seed: bytes for the kernel's random pool, different at each boot.
         provenance: field name -> source ("firmware", "imds", "media", "certificates"; "resource": the VM's name).
-        raw: source -> its document, secrets removed.
+        raw: source -> its document, secrets removed; "ovf" is None if all drives were searched and there is no disc.
     """
 
     cloud_name: Optional[str] = None

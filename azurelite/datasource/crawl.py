@@ -13,7 +13,7 @@ from azurelite.errors import AzureliteError, CertificateError, CommandError, Doc
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.goalstate import GoalState
 from azurelite.hypervisor.identity import Identity
-from azurelite.media.find import MediaDocument, fetch_media
+from azurelite.media.find import AUTO, MediaDocument, fetch_media
 from azurelite.metadata import Metadata, Secret, SshKey
 from azurelite.record import Record, field
 from azurelite.system.machine import System
@@ -111,6 +111,7 @@ class _Crawler:
         self.media_setting = media
         self.media = given_media
         self.ovf = Ovf(Metadata())
+        self.is_without_disc = False
         self.refused: Optional[AzureliteError] = None
         self.parts = {"firmware": from_identity(identity)}
         self.failures: dict[str, FabricError] = {}
@@ -199,11 +200,12 @@ class _Crawler:
             self._find_media(self.system)
         for problem in self.ovf.problems:
             LOG.warning("media: %s", problem)
-        return self.ovf.metadata
+        return Metadata(raw={"ovf": None}) if self.is_without_disc else self.ovf.metadata
 
     def _find_media(self, system: System) -> None:
         """Find the first document that is Azure's. Raises DocumentError where there is only a damaged one."""
         wrong: list[FabricError] = []
+        unread: list[str] = []
 
         def accept(document: bytes) -> bool:
             try:
@@ -213,13 +215,14 @@ class _Crawler:
                 return False
             return True
 
-        self.media, skipped = fetch_media(system, self.media_setting, accept, vm_id=self.vm_id)
+        self.media, skipped = fetch_media(system, self.media_setting, accept, vm_id=self.vm_id, unread=unread)
         for place in skipped:
             LOG.info("media: %s", place)
         if self.media is None:
             damaged = [error for error in wrong if isinstance(error, DocumentError)]
             if damaged:
                 raise damaged[-1]
+            self.is_without_disc = self.media_setting == AUTO and not unread and not wrong
 
     def _wait_for_proxy_agent(self) -> None:
         """Wait for azure-proxy-agent where the platform expects it in this image: IMDS is reached through it."""

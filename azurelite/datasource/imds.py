@@ -63,17 +63,33 @@ def parse_imds(document: bytes, *, unreadable: Optional[dict[str, DocumentError]
 def resource_part(imds: Metadata) -> Metadata:
     """The name of the VM's resource as host name, for a document without `computerName`.
 
-    Old api-versions have no `osProfile`. In a complete document (`extended` is there) its absence means a specialised
-    disk, which keeps its host name; then nothing is returned.
+    A specialised disk keeps its host name; then nothing is returned.
 
     Args:
         imds: what `parse_imds` returned.
     """
-    tree = imds.raw.get("imds", {})
-    compute = tree.get("compute")
-    if not isinstance(compute, dict) or ("extended" in tree and compute.get("osProfile") is None):
+    compute = imds.raw.get("imds", {}).get("compute")
+    if not isinstance(compute, dict) or _lacks_profile(imds):
         return Metadata()
     return Metadata(local_hostname=_text(compute, "name", where="compute."))
+
+
+def is_specialised(metadata: Metadata) -> bool:
+    """Whether the VM's disk is certainly a specialised one: Azure provides neither a profile nor a provisioning disc.
+
+    False if a source could not be read, or was not read.
+    """
+    return _lacks_profile(metadata) and metadata.raw.get("ovf", "unknown") is None
+
+
+def _lacks_profile(metadata: Metadata) -> bool:
+    """Whether a complete IMDS document has no `osProfile`, as for a VM on a specialised disk.
+
+    Old api-versions never have one. Only those since 2020-10-01 are asked for `extended`, which they then have.
+    """
+    tree = metadata.raw.get("imds", {})
+    compute = tree.get("compute")
+    return isinstance(compute, dict) and "extended" in tree and compute.get("osProfile") is None
 
 
 def without_secrets(tree: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,10 @@
 VMs created from one image would all have the same identity, and anybody with the image would know their private keys.
 So new keys are created once per VM, by `ssh-keygen` or `dropbearkey`. The old keys are replaced only when all new
 ones exist. Certificates for host keys are not changed.
+
+A VM on a specialised disk continues an earlier VM, so it keeps its keys, and only missing ones are created. azurelite
+knows such a disk by two facts: IMDS has no `osProfile`, and there is no provisioning disc. If a drive or IMDS cannot be
+read, new keys are created.
 """
 
 from __future__ import annotations
@@ -56,6 +60,8 @@ def apply(ctx: Context, options: Options) -> None:
         CommandError: `ssh-keygen` or `dropbearkey` is not installed or failed; the old keys still exist.
         FileError: the keys could not be written.
     """
+    from azurelite.datasource.imds import is_specialised
+
     kind = hostkeys.server(ctx.system)
     if kind is None:
         ctx.note("no SSH server is installed: no host keys are created")
@@ -63,6 +69,9 @@ def apply(ctx: Context, options: Options) -> None:
     types = _types(ctx, kind, options)
     files = ctx.system.files
     keep = options.keep or ctx.memory.recall(_MADE) is not None
+    if not keep and is_specialised(ctx.metadata):
+        LOG.info("ssh_host_keys: the VM's disk is a specialised one: existing keys are kept")
+        keep = True
     paths = {key_type: hostkeys.path_of(kind, key_type) for key_type in types}
     wanted = [key_type for key_type in types if not (keep and files.exists(paths[key_type]))]
     if wanted:

@@ -95,7 +95,8 @@ def apply(ctx: Context, options: Options) -> None:
 def _require_password(ctx: Context, lacking: str, *, data: Optional[dict[str, str]] = None) -> None:
     """Check that the administrator can log in with Azure's password instead of a key. Raises HandlerError."""
     if password_works(ctx):
-        LOG.info("ssh_keys: %s: the administrator can log in with the password", lacking)
+        name = ctx.metadata.username
+        LOG.info("ssh_keys: no key is installed, but %s has Azure's password (%s)", name, lacking)
         return
     why, reason = "Azure gave no password", _REASON
     if ctx.metadata.disable_password_authentication is True:

@@ -31,7 +31,12 @@ _DISC_NAMES = (*(f"sr{number}" for number in range(10)), "cdrom", "cd0")  # cd0 
 _NEVER_DISCS = ("fd", "nbd", "ram", "zram")  # a floppy drive takes seconds to say that it is empty
 _SMALL = 1 << 30  # bytes; a larger fixed disk is never opened
 _DRIVE_STATUS, _CURRENT_SLOT = 0x5326, 0x7FFFFFFF  # CDROM_DRIVE_STATUS, CDSL_CURRENT of linux/cdrom.h
-_NOT_READY = {1: "the drive is empty", 2: "the drive's tray is open", 3: "the drive is not ready"}
+_EMPTY = {1: "the drive is empty", 2: "the drive's tray is open"}
+_NOT_READY = 3
+
+
+class EmptyDriveError(MediaError):
+    """There is no disc in the drive."""
 
 
 class MediaDocument(Record):
@@ -89,7 +94,12 @@ def _spellings(vm_id: Optional[str]) -> tuple[str, ...]:
 
 
 def fetch_media(
-    system: System, setting: str, accept: Callable[[bytes], bool], *, vm_id: Optional[str] = None
+    system: System,
+    setting: str,
+    accept: Callable[[bytes], bool],
+    *,
+    vm_id: Optional[str] = None,
+    unread: Optional[list[str]] = None,
 ) -> tuple[Optional[MediaDocument], list[str]]:
     """Find the first `ovf-env.xml` that `accept` accepts.
 
@@ -100,6 +110,7 @@ def fetch_media(
         setting: see `candidates`.
         accept: returns whether the bytes are Azure's document.
         vm_id: see `candidates`.
+        unread: receives the places that could not be read, so that they may hold the document.
 
     Returns:
         The document or None, and one line for each place that was skipped.
@@ -111,6 +122,8 @@ def fetch_media(
                 document = read()
             except MediaError as error:
                 skipped.append(f"{source}: {error}")
+                if unread is not None and not isinstance(error, EmptyDriveError):
+                    unread.append(source)
                 continue
             if document is not None and accept(document):
                 return MediaDocument(document, source, _device_of(system.root, candidate)), skipped
@@ -284,8 +297,16 @@ def _check_device(descriptor: int) -> None:
             status = fcntl.ioctl(descriptor, _DRIVE_STATUS, _CURRENT_SLOT)
         except OSError:
             return  # not an optical drive
-        if status in _NOT_READY:
-            raise MediaError(_NOT_READY[status])
+        trouble = trouble_of_drive(status)
+        if trouble is not None:
+            raise trouble
+
+
+def trouble_of_drive(status: int) -> Optional[MediaError]:
+    """Why a drive of this status (`CDS_*` of linux/cdrom.h) cannot be read; None if it may be."""
+    if status in _EMPTY:
+        return EmptyDriveError(_EMPTY[status])
+    return MediaError("the drive is not ready") if status == _NOT_READY else None
 
 
 def _hint(error: OSError) -> str:

@@ -131,7 +131,8 @@ def crawl_metadata(*, root: str, config: Optional[PathLike], clock: Optional[Clo
     session = open_session(root, config, clock)
     with session.open_fabric() as fabric:
         crawled = session.crawl(fabric, System(root, dry_run=True, search_path=os.environ.get("PATH")))
-    useful = set(crawled.metadata.provenance.values()) - {"firmware"} or crawled.metadata.raw
+    documents = [document for document in crawled.metadata.raw.values() if document is not None]
+    useful = set(crawled.metadata.provenance.values()) - {"firmware"} or documents
     if not useful and crawled.failures:
         raise next(iter(crawled.failures.values()))
     return crawled.metadata

@@ -100,6 +100,31 @@ def test_a_lost_key_is_created_again_and_the_others_kept(image: Guest, context: 
     assert "(ED25519)" in shown(image, "etc/ssh/ssh_host_ed25519_key")
 
 
+SPECIALISED: dict[str, Any] = {"imds": {"compute": {}, "extended": {}}, "ovf": None}
+
+
+@pytest.mark.spawns
+@KEYGEN
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        (SPECIALISED, True),
+        ({**SPECIALISED, "ovf": {}}, False),  # there is a disc
+        ({"imds": SPECIALISED["imds"]}, False),  # a drive could not be read
+        ({"imds": {"compute": {}}, "ovf": None}, False),  # an old api-version
+        ({"imds": {"compute": {"osProfile": {}}, "extended": {}}, "ovf": None}, False),
+        ({"ovf": None}, False),  # IMDS could not be read
+    ],
+)
+def test_a_specialised_disk_keeps_its_keys(image: Guest, context: Make, raw: dict[str, Any], kept: bool) -> None:
+    image.path("etc/ssh/ssh_host_ed25519_key").unlink()
+    for dry_run in (True, False):
+        apply(context(dry_run=dry_run, raw=raw), NO_RSA)
+    assert (image.text("etc/ssh/ssh_host_ecdsa_key") == "from the image\n") is kept
+    assert image.path("etc/ssh/ssh_host_dsa_key").exists() is kept
+    assert "(ED25519)" in shown(image, "etc/ssh/ssh_host_ed25519_key")
+
+
 @pytest.mark.spawns
 @KEYGEN
 def test_keep_makes_only_what_is_missing(image: Guest, context: Make) -> None:

@@ -356,7 +356,7 @@ def test_a_folder_that_others_may_write_is_refused_because_sshd_refuses_it(home:
 
 @pytest.mark.parametrize(
     ("words", "why"),
-    [("none", "reads no key file for azure"), ("/etc/ssh/all", "all users share /etc/ssh/all")],
+    [("none", "turns key files off for azure"), ("/etc/ssh/all", "all users share /etc/ssh/all")],
 )
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_without_a_key_file_per_user_it_is_an_error(
@@ -420,6 +420,24 @@ def test_a_link_below_the_home_is_a_note_if_the_password_works(home: Guest, cont
     assert not home.path("etc/authorized_keys").exists()
 
 
+@pytest.mark.parametrize(
+    ("config", "where"),
+    [
+        ("AuthorizedKeysFile none\n", "/etc/ssh/sshd_config line 1"),
+        ("# ours\nMatch User azure\nAuthorizedKeysFile none\n", "/etc/ssh/sshd_config line 3"),
+        ("Include /etc/ssh/x\nAuthorizedKeysFile .ssh/a\n", "/etc/ssh/x line 1"),
+    ],
+)
+def test_the_line_that_turns_key_files_off_is_named(home: Guest, context: Make, config: str, where: str) -> None:
+    home.put({CONFIG: config, "etc/ssh/x": "AuthorizedKeysFile none\n"})
+    with pytest.raises(MachineError) as caught:
+        apply(context(**given(ED25519)), Options())
+    assert caught.value.message == (
+        f"{where} has `AuthorizedKeysFile none`, which turns key files off for azure: change it to "
+        "`AuthorizedKeysFile .ssh/authorized_keys`, or remove the line"
+    )
+
+
 @pytest.mark.parametrize("line", ["AuthorizedKeysCommand /usr/bin/keys", "TrustedUserCAKeys /etc/ssh/ca.pub"])
 def test_no_file_is_a_note_if_keys_may_come_from_elsewhere(
     home: Guest, context: Make, notes: list[str], line: str
@@ -470,6 +488,49 @@ def test_a_home_that_belongs_to_another_user_is_noted(home: Guest, context: Make
     os.chown(home.path("home/azure"), 1700, 1700)
     apply(context(**given(ED25519)), Options())
     assert notes == ["azure does not own /home/azure, so sshd rejects its keys: run `chown azure /home/azure`"]
+
+
+# sshd_config, a folder and its mode -> the message, "" for none
+STRICT = {
+    ("", "home/azure", 0o757): "/home/azure is writable by others",
+    ("StrictModes yes\n", "home/azure", 0o757): "/home/azure is writable by others",
+    ("StrictModes no\n", "home/azure", 0o757): "",
+    ("Match User azure\nStrictModes no\n", "home/azure", 0o777): "",
+    ("Match User bob\nStrictModes no\n", "home/azure", 0o777): "/home/azure is writable by others",
+    ("Match Address 10.0.0.0/8\nStrictModes no\n", "home/azure", 0o777): "/home/azure is writable by others",
+    ("", "home/azure", 0o775): "",  # Debian's sshd accepts that for a group without other members
+    ("AuthorizedKeysFile /etc/keys/%u\n", "etc/keys", 0o757): "/etc/keys is writable by others",
+    ("AuthorizedKeysFile /etc/keys/%u\n", "etc", 0o775): "/etc is writable by others",
+    ("StrictModes no\nAuthorizedKeysFile /etc/keys/%u\n", "etc/keys", 0o757): "",
+    ("StrictModes no\nAuthorizedKeysFile /etc/keys/%u\n", "etc", 0o775): "",
+    ("StrictModes no\nAuthorizedKeysFile /etc/new/%u\n", "etc", 0o777): "",
+}
+
+
+@pytest.mark.parametrize("entry", STRICT)
+def test_open_folders_matter_only_to_strictmodes(
+    home: Guest, context: Make, notes: list[str], entry: tuple[str, str, int]
+) -> None:
+    config, folder, mode = entry
+    home.put({CONFIG: config, "etc/keys/x": ""}).path(folder).chmod(mode)
+    ctx = context(**given(ED25519))
+    if "keys" in config and STRICT[entry]:
+        with pytest.raises(FileError, match=STRICT[entry]):
+            apply(ctx, Options())
+        return
+    apply(ctx, Options())
+    assert [note.startswith(STRICT[entry]) for note in notes] == [True] * bool(STRICT[entry])
+    target = re.findall(r"File /(.*)/%u", config)
+    assert home.text(f"{target[0]}/azure" if target else FILE) == f"{ED25519}\n"
+
+
+def test_in_an_open_folder_no_link_is_followed(home: Guest, context: Make) -> None:
+    home.put({CONFIG: "StrictModes no\nAuthorizedKeysFile /etc/keys/%u\n", "etc/keys/x": "", "etc/precious": "kept\n"})
+    home.path("etc/keys").chmod(0o777)
+    home.path("etc/keys/azure").symlink_to("/etc/precious")
+    with pytest.raises(FileError, match="/etc/keys/azure"):
+        apply(context(**given(ED25519)), Options())
+    assert home.text("etc/precious") == "kept\n"
 
 
 def test_a_missing_home_is_an_error(home: Guest, context: Make) -> None:
@@ -546,13 +607,21 @@ def test_a_key_that_cannot_be_used_is_a_failure_only_without_a_password(
 @pytest.mark.parametrize("flag", [None, False])
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_without_keys_the_password_that_user_set_suffices(
-    guest: Guest, context: Make, notes: list[str], flag: object, dry_run: bool
+    guest: Guest,
+    context: Make,
+    notes: list[str],
+    caplog: pytest.LogCaptureFixture,
+    flag: object,
+    dry_run: bool,
 ) -> None:
     known = {"username": "azure", "password": PASSWORD, "disable_password_authentication": flag}
     ctx = context(dry_run=dry_run, **known)
     user.apply(ctx, user.Options())
     made = len(ctx.system.journal)
-    apply(ctx, Options())
+    with caplog.at_level("INFO"):
+        apply(ctx, Options())
+    said = "ssh_keys: no key is installed, but azure has Azure's password (Azure gave no SSH key)"
+    assert said in [record.getMessage() for record in caplog.records]
     assert len(ctx.system.journal) == made
     assert "canary" not in str(notes)
 

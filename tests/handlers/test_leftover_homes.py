@@ -97,6 +97,37 @@ def test_keys_found_there_are_renamed_and_named(
     assert f"/home/azure/{path} was renamed to {renamed.rpartition('/')[2]}" in note
 
 
+OTHER_FILES = {
+    ".ssh/rc": "sshd would use it at each login",
+    ".ssh/environment": "sshd would use it at each login",
+    ".ssh/authorized_principals": "it says who else may log in",
+    ".principals": "it says who else may log in",
+    ".rhosts": "it says who else may log in",
+    ".shosts": "it says who else may log in",
+    ".k5login": "it says who else may log in",
+    ".k5users": "it says who else may log in",
+    ".ssh/authorized_keys": "the keys in it are those of a removed account",
+    ".bashrc": "",
+    ".ssh/config": "",
+    ".ssh/known_hosts": "",
+}
+
+
+@pytest.mark.parametrize("path", OTHER_FILES)
+def test_what_lets_others_in_or_runs_at_a_login_is_renamed(
+    guest: Guest, context: Make, notes: list[str], path: str
+) -> None:
+    home = leave(guest, {path: "the former's\n"})
+    guest.put({"etc/ssh/sshd_config": "Match User az*\nAuthorizedPrincipalsFile %h/.principals\n"})
+    told = [str(change) for change in run(context, dry_run=True).system.journal.since(0)]
+    assert [str(change) for change in run(context).system.journal.since(0)] == told
+    renamed = bool(OTHER_FILES[path])
+    assert (home / (f"{path}.former" if renamed else path)).read_text() == "the former's\n"
+    assert not renamed or not (home / path).exists() or "the former's" not in (home / path).read_text()
+    reasons = {note.partition(", because ")[2] for note in notes if f"/{path} was renamed" in note}
+    assert [reason.startswith(OTHER_FILES[path]) for reason in reasons] == [True] * renamed
+
+
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_an_older_renamed_file_is_not_lost(guest: Guest, context: Make, dry_run: bool) -> None:
     home = leave(guest, {f".ssh/authorized_keys{end}": end for end in ("", ".former", ".former.2")})

@@ -48,6 +48,10 @@ PAM_RULES = (
     "echo '-:alice:ALL' > /etc/security/access.conf; "
     "printf 'account required pam_access.so\\n%s\\n' \"$(cat /etc/pam.d/sshd)\" > /etc/pam.d/sshd"
 )
+PAM_LIST = (
+    "echo bob > /etc/list; "
+    "sed -i '1i account required pam_listfile.so item=user sense=allow file=/etc/list' /etc/pam.d/sshd"
+)
 OLD_FILES = "/usr/sbin/sshd /usr/bin/passwd /usr/lib/os-release"
 ONLY_OPENSSH = "rm -f /usr/sbin/dropbear; "  # where another server is installed nothing is certain
 
@@ -97,6 +101,8 @@ FILES: Cases = {
         "mkdir /etc/ssh/keys; touch /etc/ssh/keys/alice; chmod 600 /etc/ssh/keys/alice",
         NO_PAM + "AuthorizedKeysFile /etc/ssh/keys/%u\n",
     ),
+    "unknown token": ("", NO_PAM + "AuthorizedKeysFile .ssh/%x .ssh/authorized_keys\n"),
+    "unknown token after the file": ("", NO_PAM + "AuthorizedKeysFile .ssh/authorized_keys .ssh/%x\n"),
     "several files": ("", NO_PAM + "AuthorizedKeysFile /etc/ssh/all .ssh/more .ssh/authorized_keys\n"),
     "tokens": ("", NO_PAM + "AuthorizedKeysFile %h/.config/%u-%%-key\n"),
     "no file": ("", NO_PAM + "AuthorizedKeysFile none\n"),
@@ -119,6 +125,23 @@ FILES: Cases = {
     "another type taken away": ("", NO_PAM + "PubkeyAcceptedAlgorithms -ssh-rsa\n"),
     "keys revoked": ("cut -d' ' -f1,2 /root/key.pub > /etc/ssh/revoked", NO_PAM + "RevokedKeys /etc/ssh/revoked\n"),
     "file of revoked keys is missing": ("", NO_PAM + "RevokedKeys /etc/ssh/revoked\n"),
+    "file of revoked keys is missing below /run": ("", NO_PAM + "RevokedKeys /run/revoked\n"),
+    "file of revoked keys is missing for others": ("", NO_PAM + "Match User bob\nRevokedKeys /etc/ssh/revoked\n"),
+    "file of revoked keys is a folder": ("mkdir /etc/ssh/revoked", NO_PAM + "RevokedKeys /etc/ssh/revoked\n"),
+    "revoked keys that are none": ("echo nonsense > /etc/ssh/revoked", NO_PAM + "RevokedKeys /etc/ssh/revoked\n"),
+    "binary list of revoked keys": (
+        "ssh-keygen -q -kf /etc/ssh/revoked /root/key.pub",
+        NO_PAM + "RevokedKeys /etc/ssh/revoked\n",
+    ),
+    "binary list of other keys": (
+        "ssh-keygen -q -t ed25519 -N '' -f /root/other; ssh-keygen -q -kf /etc/ssh/revoked /root/other.pub",
+        NO_PAM + "RevokedKeys /etc/ssh/revoked\n",
+    ),
+    "other keys revoked": (
+        "ssh-keygen -q -t rsa -N '' -f /root/other; cp /root/other.pub /etc/ssh/revoked",
+        NO_PAM + "RevokedKeys /etc/ssh/revoked\n",
+    ),
+    "no keys revoked": ("printf '# none\\n\\n' > /etc/ssh/revoked", NO_PAM + "RevokedKeys /etc/ssh/revoked\n"),
     "keys by a command": (
         OTHER_WAY,
         NO_PAM + "AuthorizedKeysCommand /usr/local/bin/keys\nAuthorizedKeysCommandUser nobody\n",
@@ -169,6 +192,9 @@ PEOPLE: Cases = {
     "false": (f"{ACCOUNT}; usermod -s /bin/false alice", NO_PAM),
     "missing shell": (f"{ACCOUNT}; usermod -s /bin/none alice", NO_PAM),
     "shell that is not listed": (f"{ACCOUNT}; cp /bin/sh /opt/sh; usermod -s /opt/sh alice", NO_PAM),
+    "password that must be changed": (f"{ACCOUNT}; chage -d 0 alice", NO_PAM),
+    "password that must be changed, with pam": (f"{ACCOUNT}; chage -d 0 alice", "UsePAM yes\n"),
+    "password that is too old, with pam": (f"{ACCOUNT}; chage -d 2020-01-01 -M 90 -I 30 alice", "UsePAM yes\n"),
     "/etc/nologin": ("echo closed > /etc/nologin", NO_PAM),
     "/etc/nologin with pam": ("echo closed > /etc/nologin", "UsePAM yes\n"),
     "/run/nologin": ("echo closed > /run/nologin", "UsePAM yes\n"),
@@ -178,6 +204,15 @@ PEOPLE: Cases = {
     ),
     "key and password": ("", NO_PAM + "AuthenticationMethods publickey,password\n"),
     "key, or key and password": ("", NO_PAM + "AuthenticationMethods publickey,password publickey\n"),
+    "no sessions": ("", NO_PAM + "MaxSessions 0\n"),
+    "no tries": ("", NO_PAM + "Match User alice\nMaxAuthTries 0\n"),
+    "one try": ("", NO_PAM + "MaxAuthTries 1\n"),
+    "another root": ("mkdir /srv/jail", NO_PAM + "ChrootDirectory /srv/jail\n"),
+    "another root for others": ("mkdir /srv/jail", NO_PAM + "Match User bob\nChrootDirectory /srv/jail\n"),
+    "pam's list": (
+        PAM_LIST,
+        "UsePAM yes\n",
+    ),
     "two keys": ("", NO_PAM + "AuthenticationMethods publickey,publickey\n"),
     "any": ("", NO_PAM + "AuthenticationMethods any\n"),
     "password only": ("", NO_PAM + "AuthenticationMethods password\n"),
@@ -210,20 +245,53 @@ BOTH: Cases = {  # Azure gave a password as well
         NO_PAM + "PubkeyAuthentication no\nMatch User alice\nPasswordAuthentication no\n",
     ),
 }
+BAD = "echo 'Foo yes' > /etc/ssh/other"
+UNIT = (
+    "mkdir -p /etc/systemd/system/ssh.service.d; "
+    "echo 'ExecStartPre=/usr/sbin/sshd -t -f /etc/ssh/other' > /etc/systemd/system/ssh.service.d/x.conf"
+)
+STARTING: Cases = {
+    "unknown keyword": ("", NO_PAM + "Foo yes\n"),
+    "wrong value": ("", NO_PAM + "LogLevel LOUD\n"),
+    "wrong value in a Match for another user": ("", NO_PAM + "Match User bob\nPermitRootLogin foo\n"),
+    "unknown criterion of a Match": ("", NO_PAM + "Match Colour blue\n"),
+    "old keyword": ("", NO_PAM + "UsePrivilegeSeparation yes\nKeyRegenerationInterval 3600\n"),
+    "keyword that is built in only elsewhere": ("", NO_PAM + "KerberosAuthentication no\n"),
+    "command without its user": ("", NO_PAM + "AuthorizedKeysCommand /bin/true\n"),
+    "methods that are turned off": (
+        "",
+        NO_PAM + "PasswordAuthentication no\nAuthenticationMethods publickey,password password\n",
+    ),
+    "drop-in that is not read": (DROP_IN.replace("AllowGroups remote", "Foo yes"), NO_PAM),
+    "bad drop-in": (DROP_IN.replace("AllowGroups remote", "Foo yes"), "Include sshd_config.d/*.conf\n" + NO_PAM),
+    "address without a name": ("", NO_PAM + "ListenAddress nothing.invalid\n"),
+    "another file, bad": (f"{BAD}; echo SSHD_OPTS=-f/etc/ssh/other > /etc/default/ssh", NO_PAM),
+    "another file is only tested": (
+        f"{BAD}; {UNIT}",
+        NO_PAM + "AllowUsers bob\n",
+    ),
+}
 # Refused by sshd, and yet Ready with a note.
 DOUBTFUL = {
     "no keys by the loopback": "a Match by address: other addresses may enter",
     "type taken away": "which types are left depends on sshd's version and the crypto policy",
-    "keys revoked": "the list of revoked keys is not read",
-    "file of revoked keys is missing": "the list of revoked keys is not read",
+    "address without a name": "the name may be known later",
+    "file of revoked keys is missing below /run": "it may be made later",
+    "binary list of revoked keys": "the binary list is not read",
+    "file of revoked keys is a folder": "an older sshd may take it for an empty list",
+    "revoked keys that are none": "an older sshd may skip the line",
     "command without the key": "a command may give the key",
     "user elsewhere": "other hosts may enter",
     "user denied here": "other hosts may enter",
     "expired after the image was built": "the clock may be wrong",
+    "password that must be changed, with pam": "PAM asks for a new password, which the owner may give",
+    "password that is too old, with pam": "PAM's rules are not evaluated, and the clock may be wrong",
     "/etc/nologin": "the init system may remove it",
     "/etc/nologin with pam": "the init system may remove it",
     "/run/nologin": "the init system removes it",
     "pam access": "PAM's rules are not evaluated",
+    "another root": "what is in it is not looked at",
+    "pam's list": "PAM's rules are not evaluated",
     "two keys": "the owner may have another key",
     "key and questions": "PAM may ask for something that the owner has",
     "key and password, passwords off": "the method hostbased cannot be checked",
@@ -276,6 +344,7 @@ HALVES = {
     "people 1": dict(list(PEOPLE.items())[::2]),
     "people 2": dict(list(PEOPLE.items())[1::2]),
     "both": BOTH,
+    "starting": STARTING,
 }
 
 
@@ -293,6 +362,9 @@ def test_ready_means_that_the_login_works(
     assert [text for text in wrong if text] == []
 
 
+ALL = {*HOMES, *FILES, *PEOPLE, *BOTH, *STARTING}
+
+
 def test_the_table_is_large_enough() -> None:
-    assert len({*HOMES, *FILES, *PEOPLE, *BOTH}) >= 60
-    assert {*DOUBTFUL} <= {*HOMES, *FILES, *PEOPLE, *BOTH}
+    assert len(ALL) >= 60
+    assert {*DOUBTFUL} <= ALL

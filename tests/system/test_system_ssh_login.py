@@ -10,7 +10,10 @@ from kit import BASE, ED25519, FastClock, Guest
 
 from azurelite.keys.openssh import PublicKey, parse_key
 from azurelite.system.machine import System
+from azurelite.system.ssh.access import Person
 from azurelite.system.ssh.login import Verdict, can_log_in
+from azurelite.system.ssh.revoked import revoked_obstacles
+from azurelite.system.ssh.sshd_config import Setting, SshdConfig
 
 MAIN = "etc/ssh/sshd_config"
 KEY_FILE = "home/alice/.ssh/authorized_keys"
@@ -109,6 +112,9 @@ CONFIGS = {
     "AuthorizedKeysFile none\nAuthorizedPrincipalsCommand /bin/p": "doubt",
     "AllowUsers bob\nAuthorizedKeysCommand /bin/keys": "refused",
     "RevokedKeys /etc/ssh/revoked": "doubt",
+    "RevokedKeys /dev/null": "fine",
+    "RevokedKeys relative": "doubt",
+    "Match User bob\nRevokedKeys /etc/ssh/revoked": "fine",
     "RevokedKeys none": "fine",
     "PubkeyAcceptedAlgorithms ssh-ed25519": "fine",
     "PubkeyAcceptedAlgorithms rsa-sha2-512,ssh-ed*": "fine",
@@ -130,6 +136,17 @@ CONFIGS = {
     "UsePAM yes\nAuthenticationMethods publickey,keyboard-interactive:pam": "doubt",
     "Match Address 10.0.0.0/8\nAuthenticationMethods password": "doubt",
     "RefuseConnection yes": "refused",
+    "MaxAuthTries 0": "refused",
+    "MaxAuthTries 1": "fine",
+    "MaxSessions 0": "refused",
+    "Match Address 10.0.0.0/8\nMaxSessions 0": "doubt",
+    "Match User alice\nMaxSessions 0": "refused",
+    "Match User bob\nMaxSessions 0": "fine",
+    "AuthorizedKeysFile %x": "refused",
+    "AuthorizedKeysFile keys%": "refused",
+    "AuthorizedKeysFile %x .ssh/authorized_keys": "refused",
+    "AuthorizedKeysFile .ssh/authorized_keys %x": "fine",
+    "AuthorizedKeysFile .ssh/other %%h .ssh/authorized_keys": "fine",
     "ForceCommand /bin/menu": "fine",
 }
 WITH_PASSWORD = {
@@ -171,6 +188,55 @@ def test_a_key_that_is_refused_is_noted_where_the_password_works(alice: Guest) -
     verdict = ask(alice, password=True)
     assert verdict.notes == ("/etc/ssh/sshd_config line 1 has `PubkeyAuthentication no`: change it to `yes`",)
     assert ask(alice, password=False).state == "refused"
+
+
+OTHER_KEY = f"{ECDSA.kind} {ECDSA.blob}"
+# The file of RevokedKeys -> the answer for the one key
+REVOKED: dict[str, tuple[bytes, str]] = {
+    "the key": (f"{ED25519}\n".encode(), "refused"),
+    "the key with another comment": (f"# ours\n\n  {KEY.kind} {KEY.blob} old".encode(), "refused"),
+    "the key, but with options": (f'from="x" {ED25519}\n'.encode(), "doubt"),
+    "the key in a comment": (f"#{ED25519}\n".encode(), "fine"),
+    "another key": (f"{OTHER_KEY}\n".encode(), "fine"),
+    "another key, then the key": (f"{OTHER_KEY}\n{ED25519}\n".encode(), "refused"),
+    "no key": (b"nonsense\n", "doubt"),
+    "a type that sshd may not know": (b"ssh-dss AAAA\n", "doubt"),
+    "an empty file": (b"", "fine"),
+    "a binary list": (b"SSHKRL\n\0\0\0\0\1", "doubt"),
+}
+
+
+@pytest.mark.parametrize("name", REVOKED)
+def test_revoked_keys(alice: Guest, name: str) -> None:
+    data, state = REVOKED[name]
+    alice.put({MAIN: "RevokedKeys /etc/ssh/revoked\n"}).path("etc/ssh/revoked").write_bytes(data)
+    assert ask(alice).state == state
+    assert ask(alice, keys=(ECDSA,)).state == "refused", "it is in no file"
+    alice.put({KEY_FILE: f"{ED25519}\n{OTHER_KEY}\n"})
+    expected = "fine" if name in ("the key", "the key with another comment") else state
+    assert ask(alice, keys=(KEY, ECDSA)).state == ("refused" if "another key, " in name else expected)
+    alice.put({MAIN: "Match Address 10.0.0.0/8\nRevokedKeys /etc/ssh/revoked\n"})
+    assert ask(alice).state == ("fine" if state == "fine" else "doubt")
+
+
+def test_a_folder_as_the_file_of_revoked_keys_is_a_doubt(alice: Guest) -> None:
+    alice.put({MAIN: "RevokedKeys /etc/ssh\n"})
+    assert ask(alice).state == "doubt"
+
+
+@pytest.mark.parametrize(
+    ("path", "live", "certain"),
+    [("/etc/missing", True, True), ("/etc/missing", False, False), ("/run/missing", True, False)],
+)
+def test_a_missing_file_of_revoked_keys_rejects_all(alice: Guest, path: str, live: bool, certain: bool) -> None:
+    """Certain only on the running system, and where no mount can bring the file."""
+    system = System("/" if live else alice.root, clock=FastClock())
+    user = System(alice.root).accounts.user("alice")
+    assert user is not None
+    config = SshdConfig("x", (Setting("revokedkeys", (path,), "x line 1"),))
+    (found,) = revoked_obstacles(Person(system, user, frozenset(), config), KEY)
+    assert found.certain is certain
+    assert "which does not exist, so sshd rejects all keys" in found.text
 
 
 # What is done to a file -> the answer with StrictModes and without.
@@ -246,6 +312,67 @@ def test_locked_and_expired_accounts(alice: Guest, entry: tuple[str, str, str]) 
     assert ask(alice).state == SHADOW[entry]
 
 
+TODAY = int(FastClock().now() // 86400)
+# Days of /etc/shadow: last change, longest age, inactivity; UsePAM -> a word of the note, "" for none
+AGES = {
+    (f"{TODAY - 10}", "99999", "", "yes"): "",
+    ("0", "99999", "", "yes"): "at the next login",
+    ("0", "99999", "", "no"): "",
+    ("0", "99999", "", "default"): "at the next login",
+    ("", "90", "30", "yes"): "",
+    (f"{TODAY - 90}", "90", "", "yes"): "",
+    (f"{TODAY - 91}", "90", "", "yes"): "too old",
+    (f"{TODAY - 91}", "90", "", "no"): "",
+    (f"{TODAY - 91}", "90", "30", "yes"): "too old",
+    (f"{TODAY - 120}", "90", "30", "yes"): "too old",
+    (f"{TODAY - 121}", "90", "30", "yes"): "rejects the login",
+    (f"{TODAY - 121}", "90", "0", "yes"): "rejects the login",
+    (f"{TODAY - 121}", "90", "-1", "yes"): "too old",
+    (f"{TODAY - 121}", "-1", "30", "yes"): "",
+    (f"{TODAY - 121}", "", "30", "yes"): "",
+    (f"{TODAY + 500}", "90", "30", "yes"): "",
+    ("x", "90", "30", "yes"): "",
+}
+
+
+@pytest.mark.parametrize("entry", AGES)
+def test_the_age_of_the_password_is_a_note_where_pam_minds_it(alice: Guest, entry: tuple[str, str, str, str]) -> None:
+    changed, most, inactive, pam = entry
+    alice.put({"etc/shadow": BASE["etc/shadow"] + f"alice:*:{changed}:0:{most}:7:{inactive}::\n"})
+    alice.put({MAIN: "" if pam == "default" else f"UsePAM {pam}\n", "usr/lib/pam.d/sshd": ""})
+    alice.put({"etc/pam.d/sshd": "account required pam_unix.so\n"})
+    verdict = ask(alice)
+    assert (verdict.state, verdict.reason) == ("fine", "")
+    assert [AGES[entry] in note for note in verdict.notes] == [True] * bool(AGES[entry])
+    alice.put({"etc/pam.d/sshd": "account required pam_nologin.so\n"})
+    assert ask(alice).notes == ()
+
+
+PAM_RULES: dict[str, dict[str, str]] = {  # a word of the note -> files
+    "": {"etc/pam.d/sshd": "account required pam_access.so\n", "etc/security/access.conf": "# -:ALL:ALL\n"},
+    "no module": {"etc/pam.d/sshd": "account required pam_unix.so\n", "etc/security/access.conf": "-:ALL:ALL\n"},
+    "another type": {"etc/pam.d/sshd": "auth required pam_access.so\n", "etc/security/access.conf": "-:ALL:ALL\n"},
+    "access.conf": {"etc/pam.d/sshd": "account required pam_access.so\n", "etc/security/access.conf": "-:ALL:ALL\n"},
+    "access.conf has": {
+        "etc/pam.d/sshd": "account include password-auth\n",
+        "etc/pam.d/password-auth": "account [default=ignore] pam_access.so\n",
+        "etc/security/access.d/x.conf": "+ : alice : ALL\n",
+    },
+    "time.conf": {"etc/pam.d/sshd": "account required pam_time.so\n", "etc/security/time.conf": "sshd;*;bob;!Al\n"},
+    "pam_listfile": {"etc/pam.d/sshd": "@include x\n", "etc/pam.d/x": "account required pam_listfile.so file=/x\n"},
+}
+
+
+@pytest.mark.parametrize("word", PAM_RULES)
+def test_rules_of_pam_are_notes(alice: Guest, word: str) -> None:
+    expected = 0 if word in ("", "no module", "another type") else 1
+    alice.put({MAIN: "UsePAM yes\n", **PAM_RULES[word]})
+    verdict = ask(alice)
+    assert (verdict.state, [word in note for note in verdict.notes]) == ("fine", [True] * expected)
+    alice.put({MAIN: "UsePAM no\n"})
+    assert ask(alice).notes == ()
+
+
 @pytest.mark.parametrize(
     ("shell", "config", "state"),
     [
@@ -254,7 +381,10 @@ def test_locked_and_expired_accounts(alice: Guest, entry: tuple[str, str, str]) 
         ("/bin/false", "", "refused"),
         ("/bin/false", "ForceCommand internal-sftp\n", "doubt"),
         ("/bin/none", "", "doubt"),  # only certain on the running system
-        ("/bin/none", "ChrootDirectory /srv\n", "fine"),
+        ("/bin/none", "ChrootDirectory /srv\n", "doubt"),  # it is another one, in that folder
+        ("", "ChrootDirectory /srv\n", "doubt"),
+        ("", "ChrootDirectory none\n", "fine"),
+        ("", "Match User bob\nChrootDirectory /srv\n", "fine"),
     ],
 )
 def test_shells(alice: Guest, shell: str, config: str, state: str) -> None:
@@ -287,11 +417,18 @@ ARGUMENTS = {
     "ExecStart=/usr/sbin/sshd -D -o PubkeyAuthentication=no": ("refused", "doubt"),
     "ExecStart=/usr/sbin/sshd -D -oAuthorizedKeysFile=/etc/ssh/k/%u": ("refused", "doubt"),
     "ExecStart=/usr/sbin/sshd -D -o 'AllowUsers bob'": ("refused", "doubt"),
+    "ExecStart=/usr/sbin/sshd -D -f /etc/ssh/sshd_config": ("refused", "fine"),
+    "ExecStart=/usr/sbin/sshd -D -f /etc/ssh/loose": ("doubt", "fine"),
+    "ExecStart=/usr/sbin/sshd -D -f /etc/ssh/closed": ("refused", "doubt"),
+    "ExecStart=/usr/sbin/sshd -D -f /etc/ssh/missing": ("refused", "fine"),
+    "ExecStartPre=/bin/rm -f /run/x\nExecStart=/usr/sbin/sshd -D": ("refused", "fine"),
+    "ExecStartPre=/usr/sbin/sshd -t -f /etc/ssh/loose\nExecStart=/usr/sbin/sshd -D": ("refused", "fine"),
 }
 
 
 @pytest.mark.parametrize("line", ARGUMENTS)
 def test_arguments_of_sshd_come_before_its_files(alice: Guest, line: str) -> None:
+    alice.put({"etc/ssh/loose": "StrictModes no\n", "etc/ssh/closed": "AllowUsers bob\n"})
     alice.put({"usr/lib/systemd/system/ssh.service": f"[Service]\n{line}\n"})
     kept = ask(alice).state
     alice.path("home/alice").chmod(0o777)

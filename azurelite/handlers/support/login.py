@@ -52,4 +52,5 @@ def administrators_login(ctx: Context, further: Sequence[str], *, planned: Seque
         keys=keys,
         password=(lambda: "user" in planned or password_works(ctx)) if with_password else None,
         installed="ssh_keys" not in planned,
+        starting=True,
     )

@@ -20,10 +20,11 @@ from azurelite.system.files import Files
 from azurelite.system.process import Commands, first_that_runs
 
 State = Literal["set", "locked", "none", "empty", "elsewhere"]
+Age = Literal["to be changed", "too old", "inactive"]
 
 _SHADOW = "/etc/shadow"
 _FIELDS = 9  # of a line of /etc/shadow
-_PASSWORD, _CHANGED, _INACTIVE, _EXPIRES = 1, 2, 6, 7
+_PASSWORD, _CHANGED, _MOST, _INACTIVE, _EXPIRES = 1, 2, 4, 6, 7
 _TIMEOUT = 60.0  # seconds
 _REASON = "failed to provision password"
 
@@ -74,6 +75,26 @@ class Passwords:
         fields = self._fields(name)
         day = as_number(fields[_EXPIRES]) if fields is not None else None
         return day if day and day < self._clock.now() // 86400 else None
+
+    def age(self, name: str) -> Optional[Age]:
+        """What PAM's pam_unix minds about the age of the password, also if somebody logs in with a key.
+
+        Returns:
+            "to be changed": at the next login, as an administrator has set it; "too old": older than its longest age,
+            so it must be changed, too; "inactive": even older, so nobody gets in; None: nothing. A day of the change
+            in the future counts as no age, as for PAM: the clock may be wrong.
+        """
+        fields = self._fields(name)
+        changed = as_number(fields[_CHANGED]) if fields is not None else None
+        if fields is None or changed is None or self._by_pw():
+            return None
+        if changed == 0:
+            return "to be changed"
+        most, inactive = as_number(fields[_MOST]), as_number(fields[_INACTIVE])
+        age = self._clock.now() // 86400 - changed
+        if most is None or age <= most:
+            return None
+        return "inactive" if inactive is not None and age > most + inactive else "too old"
 
     def obstacle(self) -> Optional[str]:
         """Why no password can be set in this guest, with the remedy, or None. Raises FileError."""

@@ -24,8 +24,11 @@ NAMES = {
     "authenticationmethods": "AuthenticationMethods",
     "authorizedkeysfile": "AuthorizedKeysFile",
     "denygroups": "DenyGroups",
+    "chrootdirectory": "ChrootDirectory",
     "denyusers": "DenyUsers",
     "kbdinteractiveauthentication": "KbdInteractiveAuthentication",
+    "maxauthtries": "MaxAuthTries",
+    "maxsessions": "MaxSessions",
     "passwordauthentication": "PasswordAuthentication",
     "pubkeyacceptedalgorithms": "PubkeyAcceptedAlgorithms",
     "pubkeyauthentication": "PubkeyAuthentication",
@@ -115,6 +118,7 @@ def account_obstacles(person: Person) -> Iterator[Obstacle]:
     refused = person.turned_off("refuseconnection", value="yes")
     if refused is not None:
         yield refused
+    yield from _nothing_allowed(person)
     yield from _denied(person, "denyusers", [person.user.name])
     yield from _not_allowed(person, "allowusers", [person.user.name])
     yield from _denied(person, "denygroups", sorted(person.groups))
@@ -155,6 +159,15 @@ def _held(pattern: str, names: Sequence[str], *, hosts: bool) -> Optional[bool]:
     if not any(matches_pattern(one, name if at else pattern) for one in names):
         return False
     return True if not at or host == "*" else None
+
+
+def _nothing_allowed(person: Person) -> Iterator[Obstacle]:
+    """Limits that no login keeps."""
+    for keyword in ("maxauthtries", "maxsessions"):
+        lines = person.possible(keyword)
+        none = [line for line in lines if first_word(line) == "0"]
+        for line in filter(None, none[:1]):
+            yield Obstacle(f"{quoted(line)}: set a larger number", len(none) == len(lines), keyword)
 
 
 def _denied(person: Person, keyword: str, names: Sequence[str]) -> Iterator[Obstacle]:
@@ -209,8 +222,21 @@ def _expired(person: Person) -> Iterator[Obstacle]:
         return
     text = f"the account {name} has expired (day {day} since 1970-01-01): run `usermod -e '' {name}`"
     pam = uses_pam(person)
-    checks = pam is False or _pam_checks_accounts(person.system.files)
+    checks = pam is False or "pam_unix" in pam_account_modules(person.system.files)
     yield Obstacle(text, checks and day < _built(person.system.files) // _DAY, "usepam")
+
+
+def ageing_note(person: Person) -> Optional[str]:
+    """What PAM does at a login because of the password's age; None for nothing. Raises FileError."""
+    name = person.user.name
+    age = person.system.accounts.passwords.age(name)
+    if age is None or uses_pam(person) is False or "pam_unix" not in pam_account_modules(person.system.files):
+        return None
+    if age == "to be changed":
+        return f"PAM asks {name} for a new password at the next login: run `chage -d -1 {name}` if it should not"
+    if age == "too old":
+        return f"the password of {name} is too old, so PAM asks for a new one at login: run `chage -M -1 {name}`"
+    return f"the password of {name} is so old that PAM rejects the login: run `chage -M -1 -I -1 {name}`"
 
 
 def _built(files: Files) -> int:
@@ -219,20 +245,21 @@ def _built(files: Files) -> int:
     return max([int(status.st_mtime) for status in found if status is not None], default=0)
 
 
-def _pam_checks_accounts(files: Files) -> bool:
-    """Whether sshd's PAM service checks accounts in /etc/shadow, so that an expired one is refused."""
+def pam_account_modules(files: Files) -> frozenset[str]:
+    """The modules that sshd's PAM service asks about accounts, as "pam_unix", also those of included services."""
     pending = ["sshd"]
     seen: set[str] = set()
+    modules: set[str] = set()
     while pending and len(seen) < 20:
         name = pending.pop()
         seen.add(name)
         for line in files.lines(f"/etc/pam.d/{name}"):
-            if re.match(r"-?account\s.*\bpam_unix\.so", line):
-                return True
             further = re.match(r"(?:@include|-?account\s+(?:include|substack))\s+([A-Za-z0-9_.-]+)", line)
             if further and further[1] not in seen:
                 pending.append(further[1])
-    return False
+            elif re.match(r"-?account\s", line):
+                modules.update(re.findall(r"\b(pam_[a-z0-9_]+)\.so", line))
+    return frozenset(modules)
 
 
 def _shell(person: Person) -> Iterator[Obstacle]:
@@ -242,8 +269,11 @@ def _shell(person: Person) -> Iterator[Obstacle]:
         forced = [first_word(s) for s in person.possible("forcecommand")]
         yield Obstacle(f"the shell of {name} is {shell}: run `usermod -s /bin/sh {name}`", set(forced) <= {"", "none"})
         return
-    if {first_word(s) for s in person.possible("chrootdirectory")} - {"", "none"}:
-        return  # the shell is another one, inside that folder
+    chroots = [s for s in person.possible("chrootdirectory") if s is not None and first_word(s) not in ("", "none")]
+    if chroots:  # the shell is another one, inside that folder
+        text = f"{quoted(chroots[0])}: check that the folder is root's and has the shell {shell}"
+        yield Obstacle(text, False, "chrootdirectory")
+        return
     if not person.system.files.is_executable(shell):
         # Below a foreign root it may come from a file system that is not mounted.
         certain = person.system.root.is_host

@@ -6,7 +6,6 @@ symbolic link is followed. Elsewhere it belongs to root, as sshd's StrictModes r
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 import stat
@@ -21,6 +20,7 @@ from azurelite.system.blocks import ended
 from azurelite.system.files import Files
 from azurelite.system.machine import System
 from azurelite.system.selinux import relabel
+from azurelite.system.ssh.access import quoted
 from azurelite.system.ssh.sshd_config import Setting, SshdConfig, read_config
 
 USUAL = (".ssh/authorized_keys", ".ssh/authorized_keys2")  # sshd's own default
@@ -36,11 +36,13 @@ class KeyFile(Record):
         path: guest path.
         home: the user's home if the file is inside it.
         shared: all users share this file.
+        is_unreadable: its word in AuthorizedKeysFile has a token that sshd does not know.
     """
 
     path: str
     home: Optional[str]
     shared: bool
+    is_unreadable: bool
 
 
 def add_keys(
@@ -67,14 +69,15 @@ def add_keys(
         return
     places = key_files(system, user, note=note)
     if path is None:
-        target = _choose(places, user)
+        target = _choose(places, user, _line_of(system, user, "authorizedkeysfile"))
         others = [place for place in places if place != target]
     else:
         target, others = _expand(path, user), []
         if target.path not in [place.path for place in places]:
             note(f"sshd does not read {target.path}, where the keys are written: add it to AuthorizedKeysFile")
     files = system.files
-    _check_home(files, user, target, note=note)
+    strict = _is_strict(system, user)
+    _check_home(files, user, target, note=note if strict else lambda _: None)
     present = {pair for place in others for pair in opening(_lines(files, place))}
     folder = posixpath.dirname(target.path)
     if target.home is not None:
@@ -84,7 +87,7 @@ def add_keys(
         errors="surrogateescape"
     )
     if target.home is None:
-        _write_outside(files, target.path, data, user)
+        _write_outside(files, target.path, data, user, strict=strict)
     elif files.write(target.path, data, mode=0o600, owner=user.owner, beneath=target.home):
         relabel(system, folder if folder != target.home else target.path)
     system.accounts.mended_key_files.add(target.path)
@@ -113,12 +116,34 @@ def files_of(setting: Optional[Setting], user: User) -> tuple[KeyFile, ...]:
     return tuple(_expand(word, user) for word in words if word.lower() != "none")
 
 
+def principals_files(system: System, user: User) -> tuple[KeyFile, ...]:
+    """The files that any line AuthorizedPrincipalsFile names for a user. Raises FileError."""
+    config = read_config(system.files)
+    groups = frozenset(system.accounts.groups_of(user.name))
+    lines = config.possible("authorizedprincipalsfile", user.name, groups) if config is not None else ()
+    return tuple(place for line in lines if line is not None for place in files_of(line, user))
+
+
 def _keys_barred(config: SshdConfig, name: str, groups: frozenset[str]) -> Optional[str]:
     """The setting that makes sshd reject all keys of the user, with file and line, or None."""
     barred = config.for_user("pubkeyauthentication", name, groups)
     if barred is None or "".join(barred.values[:1]).lower() != "no":
         return None
     return f"{barred.place} has `PubkeyAuthentication no`"
+
+
+def _line_of(system: System, user: User, keyword: str) -> Optional[Setting]:
+    """The line of sshd's configuration that applies to a user from any address, or None. Raises FileError."""
+    config = read_config(system.files)
+    groups = frozenset(system.accounts.groups_of(user.name))
+    return None if config is None else config.for_user(keyword, user.name, groups)
+
+
+def _is_strict(system: System, user: User) -> bool:
+    """Whether sshd checks owner and permissions (StrictModes), at least for some connections of the user."""
+    config = read_config(system.files)
+    lines = config.possible("strictmodes", user.name, frozenset(system.accounts.groups_of(user.name))) if config else ()
+    return not lines or any(line is None or "".join(line.values[:1]).lower() != "no" for line in lines)
 
 
 def has_other_source(system: System, user: User) -> bool:
@@ -161,12 +186,6 @@ def _line_with_options(text: str, key: PublicKey, has_shell: bool, note: Callabl
     return key.line + "\n"
 
 
-def _is_own(files: Files, user: User, found: os.stat_result) -> bool:
-    """Only the user and root may write there. The owner is not checked for a dry run's new user (uid -1)."""
-    whose = not files.privileged or user.uid == -1 or found.st_uid in (0, user.uid)
-    return whose and not found.st_mode & 0o022
-
-
 def _expand(word: str, user: User) -> KeyFile:
     """The file that a word of AuthorizedKeysFile means for a user."""
     values = {"%": "%", "h": user.home, "u": user.name, "U": str(user.uid)}
@@ -176,22 +195,25 @@ def _expand(word: str, user: User) -> KeyFile:
     path = "/" + path.lstrip("/")
     below = path.startswith(home.rstrip("/") + "/")
     used = {found[1] for found in re.finditer(_WORD, word)}
-    return KeyFile(path, home if below else None, shared=not below and not used & {"h", "u", "U"})
+    shared = not below and not used & {"h", "u", "U"}
+    return KeyFile(path, home if below else None, shared=shared, is_unreadable=not used <= {*values})
 
 
-def _choose(places: tuple[KeyFile, ...], user: User) -> KeyFile:
+def _choose(places: tuple[KeyFile, ...], user: User, line: Optional[Setting]) -> KeyFile:
     """The first file inside the home, which the user can manage; else the first that belongs to this user only."""
     own = [place for place in places if place.home is not None] or [place for place in places if not place.shared]
     if own:
         return own[0]
     if places:
         raise MachineError(
-            f"no key written: all users share {places[0].path}, so {user.name} could log in as anyone: put %u or "
-            "%h into sshd's AuthorizedKeysFile",
+            f"all users share {places[0].path}, so a key in it would let {user.name} in as any of them: put %u or %h "
+            "into sshd's AuthorizedKeysFile",
             reason="failed to provision ssh keys",
         )
+    where = "sshd's configuration has `AuthorizedKeysFile none`" if line is None else quoted(line)
     raise MachineError(
-        f"sshd reads no key file for {user.name} because of `AuthorizedKeysFile none`: set a file there",
+        f"{where}, which turns key files off for {user.name}: change it to "
+        "`AuthorizedKeysFile .ssh/authorized_keys`, or remove the line",
         reason="failed to provision ssh keys",
     )
 
@@ -212,11 +234,12 @@ def _check_home(files: Files, user: User, target: KeyFile, *, note: Callable[[st
             reason="failed to provision ssh keys",
         )
     found = files.stat(target.home, beneath=target.home)
-    if found is None or not stat.S_ISDIR(found.st_mode) or _is_own(files, user, found):
+    if found is None or not stat.S_ISDIR(found.st_mode):
         return
-    if found.st_mode & 0o022:
+    # Not every sshd minds that a group may write. Whether this one does, the check before Ready finds out.
+    if found.st_mode & 0o002:
         note(f"{target.home} is writable by others, so sshd rejects its keys: run `chmod go-w {target.home}`")
-    else:
+    elif files.privileged and user.uid != -1 and found.st_uid not in (0, user.uid):  # -1: a dry run's new user
         note(f"{user.name} does not own {target.home}, so sshd rejects its keys: run `chown {user.name} {target.home}`")
 
 
@@ -232,20 +255,23 @@ def _make_folders(files: Files, folder: str, *, home: str, owner: Owner) -> None
             files.mkdir(here, mode=0o700, owner=owner, beneath=home)
 
 
-def _check_folders(files: Files, folder: str) -> None:
-    """Raise FileError if others than root may write to a folder of the path, which StrictModes forbids."""
-    here = folder
+def _open_folder(files: Files, folder: str) -> Optional[str]:
+    """The topmost folder of the path that others than root may write to, None if there is none. Raises FileError."""
+    here, found = folder, None
     while here != "/":
-        found = files.stat(here)
-        if found is not None and stat.S_ISDIR(found.st_mode) and found.st_mode & 0o022:
-            raise FileError(f"{here} is writable by others, so sshd rejects its keys: run `chmod go-w {here}`")
+        status = files.stat(here)
+        if status is not None and stat.S_ISDIR(status.st_mode) and status.st_mode & 0o022:
+            found = here
         here = posixpath.dirname(here)
+    return found
 
 
-def _write_outside(files: Files, path: str, data: bytes, user: User) -> None:
+def _write_outside(files: Files, path: str, data: bytes, user: User, *, strict: bool) -> None:
     if not data:  # all keys are in another file
         return
-    _check_folders(files, posixpath.dirname(path))
+    beneath = _open_folder(files, posixpath.dirname(path))
+    if beneath is not None and strict:
+        raise FileError(f"{beneath} is writable by others, so sshd rejects its keys: run `chmod go-w {beneath}`")
     files.mkdirs(posixpath.dirname(path))
     found = files.stat(path)
     owner, mode = ROOT_OWNER, 0o644  # sshd reads it with the user's permissions
@@ -255,4 +281,4 @@ def _write_outside(files: Files, path: str, data: bytes, user: User) -> None:
             owner = user.owner
         else:
             mode |= 0o444
-    files.write(path, data, mode=mode, owner=owner)
+    files.write(path, data, mode=mode, owner=owner, beneath=beneath)  # others may plant links in an open folder

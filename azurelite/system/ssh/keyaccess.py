@@ -18,6 +18,7 @@ from azurelite.system.explain import explained
 from azurelite.system.files import Files
 from azurelite.system.ssh.access import Obstacle, Person, first_word, quoted
 from azurelite.system.ssh.authorized import OTHER_SOURCES, KeyFile, files_of
+from azurelite.system.ssh.revoked import revoked_obstacles
 from azurelite.system.ssh.sshd_config import Setting, matches_list
 
 _RSA_ALGORITHMS = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
@@ -48,26 +49,25 @@ def key_obstacles(
     if keys is not None and not usable:
         return [*found, *problems]
     found += [one for one in problems if not one.certain]
-    revoked = next((s for s in person.possible("revokedkeys") if first_word(s) not in ("", "none")), None)
-    if revoked is not None:
-        found.append(Obstacle(f"{quoted(revoked)}: check that it does not list the key", certain=False))
+    if keys is None:
+        found += revoked_obstacles(person, None)
     if not installed:
         return found
     return [*found, *_file_obstacles(person, None if keys is None else {key.pair for key in usable})]
 
 
 def _usable_algorithms(person: Person, keys: Optional[Collection[PublicKey]]) -> tuple[list[PublicKey], list[Obstacle]]:
-    """The keys whose type and size sshd accepts or may accept, and why others are not accepted."""
+    """The keys that sshd accepts or may accept by type, size and RevokedKeys, and why others are not accepted."""
     usable: list[PublicKey] = []
     problems: list[Obstacle] = []
+    one_is_fine = False
     for key in keys or ():
-        wrong = [*_type_obstacles(person, key), *_size_obstacles(person, key)]
+        wrong = [*_type_obstacles(person, key), *_size_obstacles(person, key), *revoked_obstacles(person, key)]
         problems += wrong
         if not any(one.certain for one in wrong):
             usable.append(key)
-            if not wrong:
-                return [key, *(other for other in keys or () if other is not key)], []
-    return usable, problems
+            one_is_fine = one_is_fine or not wrong
+    return usable, [] if one_is_fine else problems
 
 
 def _type_obstacles(person: Person, key: PublicKey) -> Iterator[Obstacle]:
@@ -123,7 +123,12 @@ def _in_files(person: Person, line: Optional[Setting], wanted: Optional[set[tupl
     problems: list[Obstacle] = []
     doubts: list[Obstacle] = []
     lines = []
+    broken: list[Obstacle] = []
     for place in places:
+        if place.is_unreadable and line is not None:  # sshd ends the connection, and comes to no later file
+            text = f"{quoted(line)}, where sshd does not know a token: use only %u, %h, %U and %%"
+            broken = [Obstacle(text, keyword="authorizedkeysfile")]
+            break
         entries = list(authorized_lines(_text(person, place)))
         held = opening(entries)
         if not (held if wanted is None else held & wanted):
@@ -138,14 +143,15 @@ def _in_files(person: Person, line: Optional[Setting], wanted: Optional[set[tupl
     open_keys = opening(lines)
     if open_keys if wanted is None else open_keys & wanted:
         return doubts
-    if problems:
-        return problems
+    if problems or broken:
+        return [*broken, *problems]
     limited = {entry.key.pair for entry in lines if entry.options}
     if limited if wanted is None else limited & wanted:
         text = f"the options of {person.user.name}'s key, such as `from=`, decide when it works"
         return [Obstacle(text, certain=False, keyword=OPTIONS)]
     if not places and line is not None:
-        return [Obstacle(f"{quoted(line)}: set a file there", keyword="authorizedkeysfile")]
+        text = f"{quoted(line)}, which turns key files off: change it to `AuthorizedKeysFile .ssh/authorized_keys`"
+        return [Obstacle(text, keyword="authorizedkeysfile")]
     paths = ", ".join(place.path for place in places)
     text = f"no usable key of {person.user.name} is in {paths}: list `ssh_keys`, or change AuthorizedKeysFile"
     return [Obstacle(text, keyword="authorizedkeysfile")]

@@ -8,7 +8,7 @@ not ready is lost for its owner.
 from __future__ import annotations
 
 import re
-from typing import Callable, Collection, Literal, Mapping, Optional, Sequence
+from typing import Callable, Collection, Iterator, Literal, Mapping, Optional, Sequence
 
 from azurelite.errors import CommandError, FileError
 from azurelite.keys.openssh import PublicKey
@@ -19,12 +19,15 @@ from azurelite.system.ssh.access import (
     Obstacle,
     Person,
     account_obstacles,
+    ageing_note,
     first_word,
     groups_by_system,
     has_other_groups,
+    pam_account_modules,
     quoted,
     uses_pam,
 )
+from azurelite.system.ssh.arguments import PROGRAMS, read_arguments
 from azurelite.system.ssh.keyaccess import OPTIONS, key_obstacles
 from azurelite.system.ssh.sshd_config import Setting, SshdConfig, keyword_of, line_words, read_config
 
@@ -32,24 +35,11 @@ State = Literal["fine", "doubt", "refused"]
 Ways = Mapping[str, Sequence[Obstacle]]
 
 _SERVERS = ("dropbear", "tinysshd", "/usr/lib/tinyssh/tinysshd", "lshd", "sshesame")
-_SSHD = ("sshd", "/usr/lib/ssh/sshd", "/usr/libexec/sshd", "/usr/lib/openssh/sshd")
-# Files with the arguments of sshd, which override its configuration.
-_ARGUMENTS = (
-    "/etc/default/ssh",
-    "/etc/default/sshd",
-    "/etc/sysconfig/sshd",
-    "/etc/sysconfig/ssh",
-    "/etc/conf.d/sshd",
-    "/etc/sv/sshd/run",
-    "/etc/sv/sshd/conf",
-    "/etc/crypto-policies/back-ends/opensshserver.config",
-)
-_UNITS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 METHODS = "authenticationmethods"
 _BY_PASSWORD = ("password", "keyboard-interactive")
 _FILES = ("authorizedkeysfile", "strictmodes", "")
 _LOCAL = "/usr/local/etc/ssh/sshd_config"  # of a sshd that somebody compiled
-_OPTION = r"""-o\s*["']?([A-Za-z0-9]+)[= ]["']?([^\s"']+)"""
+_ACCESS = "/etc/security/access.d"  # beside access.conf
 _TIMEOUT = 20.0  # seconds
 _ADDRESS = "192.0.2.1"  # for documentation (RFC 5737): no Match names it
 
@@ -75,6 +65,7 @@ def can_log_in(
     keys: Collection[PublicKey] = (),
     password: Optional[Callable[[], bool]] = None,
     installed: bool = True,
+    starting: bool = False,
 ) -> Verdict:
     """Whether the account can log in over SSH with one of the keys, or with the password.
 
@@ -84,26 +75,39 @@ def can_log_in(
         keys: the keys that should work.
         password: whether the account has the password that should work; None: there is none. Called only if needed.
         installed: whether the keys should be in the files already.
+        starting: also ask sshd whether it starts with its configuration.
     """
     try:
         config = read_config(system.files)
         unknown = _unknown_server(system, config)
         if unknown is not None or config is None:
             return Verdict("doubt", unknown or "", (unknown or "",))
+        trouble = _start_trouble(system, config) if starting and system.live else None
+        if trouble is not None and trouble.certain:
+            return Verdict("refused", trouble.text)
         person = Person(system, user, frozenset(system.accounts.groups_of(user.name)), config)
         verdict = judge(person, keys, password, installed=installed)
         if verdict.state == "refused":
             verdict = _confirmed(person, verdict, lambda one: judge(one, keys, password, installed=installed))
         elif verdict.state == "fine":
-            given = replace(person, config=_with_arguments(system, config))
-            other = judge(given, keys, password, installed=installed)
-            if other.state != "fine":
-                text = f"{other.reason} (if sshd is started with these arguments)"
-                verdict = Verdict("doubt", text, (*verdict.notes, text))
+            for given in _other_configs(person):
+                other = judge(replace(person, config=given), keys, password, installed=installed)
+                if other.state != "fine":
+                    text = f"{other.reason} (if sshd is started with these arguments)"
+                    verdict = Verdict("doubt", text, (*verdict.notes, text))
+        if trouble is not None:
+            verdict = replace(verdict, notes=(*verdict.notes, trouble.text))
+            verdict = replace(verdict, state="doubt", reason=trouble.text) if verdict.state == "fine" else verdict
         return replace(verdict, notes=(*verdict.notes, *_circumstances(person)))
     except FileError as error:
         text = f"the login of {user.name} cannot be checked: {error.message}"
         return Verdict("doubt", text, (text,))
+
+
+def _start_trouble(system: System, config: SshdConfig) -> Optional[Obstacle]:
+    from azurelite.system.ssh.starting import start_obstacle, ways_to_start
+
+    return start_obstacle(system, ways_to_start(system, config))
 
 
 def key_refusal(system: System, user: User, config: SshdConfig) -> Optional[str]:
@@ -222,7 +226,7 @@ def _unknown_server(system: System, config: Optional[SshdConfig]) -> Optional[st
     other = next((name for name in _SERVERS if system.installed(name)), None)
     if other is not None:
         return f"another SSH server is installed, whose settings are unknown: check the login by {other}"
-    if not system.installed(*_SSHD):
+    if not system.installed(*PROGRAMS):
         return "no OpenSSH server was found: check the login by SSH"
     if config is None:
         return "sshd has no configuration file: check the login by SSH"
@@ -234,17 +238,15 @@ def _unknown_server(system: System, config: Optional[SshdConfig]) -> Optional[st
 def _confirmed(person: Person, refused: Verdict, judged: Callable[[Person], Verdict]) -> Verdict:
     """The refusal, or a doubt if another source of the truth contradicts it."""
     system = person.system
-    again = replace(person, config=_without_overridden(system, person.config))
-    given = replace(person, config=_with_arguments(system, again.config))
-    if judged(again).state != "refused" or judged(given).state != "refused":
+    configs = [read_arguments(system.files).without_overridden(person.config), *_other_configs(person)]
+    if any(judged(replace(person, config=config)).state != "refused" for config in configs):
         return _doubtful(refused, "sshd is started with arguments that override it")
     if system.live:
-        again = replace(again, groups=person.groups | groups_by_system(person.user))
-        told = _ask_sshd(system, person.user.name)
-        if told is not None:
-            again = replace(again, config=told)
-        if judged(again).state != "refused":
-            return _doubtful(refused, "`sshd -T` does not confirm it" if told else "the system knows more groups")
+        known = replace(person, groups=person.groups | groups_by_system(person.user))
+        for path, config in {config.path: config for config in reversed(configs)}.items():
+            told = _ask_sshd(system, person.user.name, path if path != person.config.path else None)
+            if judged(replace(known, config=told or config)).state != "refused":
+                return _doubtful(refused, "`sshd -T` does not confirm it" if told else "the system knows more groups")
     elif has_other_groups(system.files) and _depends_on_groups(person.config):
         return _doubtful(refused, "groups may come from another source than /etc/group")
     return refused
@@ -260,48 +262,52 @@ def _depends_on_groups(config: SshdConfig) -> bool:
     return lists or any(word.startswith("group") for word in words)
 
 
-def _without_overridden(system: System, config: SshdConfig) -> SshdConfig:
-    """The configuration without the settings that arguments of sshd override. With `-f`: without any."""
-    text = "\n".join(system.files.text(path) or "" for path in _argument_files(system))
-    words = " ".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))
-    others = re.findall(r"""SSHD_CONFIG=["']?(/[^\s"']+)""", words)
-    others += [f"{path.rstrip('/')}/sshd_config" for path in re.findall(r"""SSHD_CONFDIR=["']?(/[^\s"']+)""", words)]
-    others += re.findall(r"""[\s"'=]-f\s*["']?(/[^\s"']+)""", words)
-    if any(path != config.path for path in others):
-        return replace(config, settings=())
-    over = {keyword_of(word) for word in re.findall(r"""[\s"'=]-o\s*["']?([A-Za-z]+)""", words)}
-    return replace(config, settings=tuple(s for s in config.settings if s.keyword not in over))
-
-
-def _with_arguments(system: System, config: SshdConfig) -> SshdConfig:
-    """The configuration with the settings that arguments of sshd give, which come first."""
-    lines = [line for path in _argument_files(system) for line in (system.files.text(path) or "").split("\n")]
-    found = [pair for line in lines if not line.lstrip().startswith("#") for pair in re.findall(_OPTION, line)]
-    given = [Setting(keyword_of(keyword), (value,), "sshd's arguments") for keyword, value in found]
-    return replace(config, settings=(*given, *config.settings))
-
-
-def _argument_files(system: System) -> list[str]:
-    found = list(_ARGUMENTS)
-    for folder in _UNITS:
-        for name in ("ssh", "sshd", "ssh@", "sshd@"):
-            found.append(f"{folder}/{name}.service")
-            inside = f"{folder}/{name}.service.d"
-            found += [f"{inside}/{one}" for one in system.files.names(inside) if one.endswith(".conf")]
+def _other_configs(person: Person) -> list[SshdConfig]:
+    """The configurations that sshd has if it is started with the arguments that were found. Raises FileError."""
+    arguments = read_arguments(person.system.files)
+    found = [arguments.before(person.config)] if arguments.settings else []
+    for path in arguments.files:
+        if path != person.config.path:
+            config = read_config(person.system.files, path=path)
+            # One that is not there says nothing: it may be made before sshd starts.
+            found.append(arguments.before(config if config is not None else SshdConfig(path, ())))
     return found
 
 
-def _ask_sshd(system: System, name: str) -> Optional[SshdConfig]:
-    """sshd's settings for a connection of that user; None if it cannot tell, as before host keys exist."""
+def _ask_sshd(system: System, name: str, path: Optional[str] = None) -> Optional[SshdConfig]:
+    """sshd's settings for a connection of that user; None if it cannot tell, as before host keys exist.
+
+    Args:
+        system: the machine.
+        name: the user.
+        path: a configuration in place of sshd's own.
+    """
     words = f"user={name},host={_ADDRESS},addr={_ADDRESS},laddr={_ADDRESS},lport=22"
     try:
-        text = system.commands.run(["sshd", "-T", "-C", words], timeout=_TIMEOUT)
+        given = [] if path is None else ["-f", path]
+        text = system.commands.run(["sshd", "-T", *given, "-C", words], timeout=_TIMEOUT)
     except CommandError:
         return None
     lines = [line_words(line) for line in text.split("\n")]
     return SshdConfig(
         "sshd -T", tuple(Setting(keyword_of(words[0]), tuple(words[1:]), "sshd -T") for words in lines if words)
     )
+
+
+def _pam_rules(person: Person) -> Iterator[str]:
+    """Rules of PAM about who may log in, and when. They are not evaluated."""
+    files = person.system.files
+    if uses_pam(person) is False:
+        return
+    modules = pam_account_modules(files)
+    texts = [files.text("/etc/security/access.conf") or ""]
+    texts += [files.text(f"{_ACCESS}/{name}") or "" for name in files.names(_ACCESS) if name.endswith(".conf")]
+    if "pam_access" in modules and any(re.search(r"(?m)^\s*[+-]\s*:", text) for text in texts):
+        yield "PAM's /etc/security/access.conf has rules: check that they let the account in"
+    if "pam_time" in modules and re.search(r"(?m)^\s*[^#\s]", files.text("/etc/security/time.conf") or ""):
+        yield "PAM's /etc/security/time.conf has rules: check that they let the account in"
+    if "pam_listfile" in modules:
+        yield "PAM compares the account with a list (pam_listfile): check that it lets the account in"
 
 
 def _circumstances(person: Person) -> list[str]:
@@ -311,8 +317,6 @@ def _circumstances(person: Person) -> list[str]:
         found.append("/etc/nologin exists, which keeps everyone but root out: remove it")
     if files.exists("/run/nologin") and not files.exists("/run/systemd/system"):
         found.append("/run/nologin exists, which keeps everyone but root out: check that the init system removes it")
-    service = files.text("/etc/pam.d/sshd") or ""
-    rules = re.search(r"(?m)^\s*[+-]\s*:", files.text("/etc/security/access.conf") or "")
-    if re.search(r"(?m)^-?account\s.*pam_access", service) and rules:
-        found.append("PAM's /etc/security/access.conf has rules: check that they let the account in")
-    return found
+    found += _pam_rules(person)
+    ageing = ageing_note(person)
+    return found if ageing is None else [*found, ageing]

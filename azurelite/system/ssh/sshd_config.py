@@ -120,22 +120,26 @@ class SshdConfig(Record):
         return tuple(s for s, held in answers if False not in held and None in held)
 
 
-def read_config(files: Files, overlay: Optional[Mapping[str, str]] = None) -> Optional[SshdConfig]:
+def read_config(
+    files: Files, overlay: Optional[Mapping[str, str]] = None, *, path: Optional[str] = None
+) -> Optional[SshdConfig]:
     """The configuration of the guest's sshd, or None if there is none.
 
     Args:
         files: the guest's files.
         overlay: guest path -> text that replaces the file's.
+        path: the main file, as sshd's option `-f` names it; None: sshd's own.
 
     Raises:
         FileError: a file cannot be read.
     """
     overlay = overlay or {}
-    for path in MAIN_FILES:
-        text = _text(files, path, overlay)
+    for main in MAIN_FILES if path is None else (path,):
+        text = _text(files, main, overlay)
         if text is not None:
-            reader = _Reader(files, overlay, "/etc/ssh" if path.startswith("/usr/etc/") else path.rpartition("/")[0])
-            return SshdConfig(path, tuple(reader.settings(path, text, (), 0)))
+            # Include looks for a relative path in the folder that sshd was built for, not in that of its main file.
+            folder = "/usr/local/etc/ssh" if main == MAIN_FILES[-1] else "/etc/ssh"
+            return SshdConfig(main, tuple(_Reader(files, overlay, folder).settings(main, text, (), 0)))
     return None
 
 
