@@ -122,7 +122,7 @@ def test_a_part_that_loses_everything_is_named() -> None:
     found = reading("runcmd: [one]", "runcmd: [two]", p1="list(append)")
     assert found.config.runcmd == ("one",)
     (problem,) = found.problems
-    assert problem.startswith("user_data/p1:1:1: skipped, because its merge type")
+    assert problem.startswith("user_data/p1:1:1: it is skipped, because its merge type")
     assert reading("runcmd: [one]", p0="list(append)").config.runcmd == ("one",)
 
 
