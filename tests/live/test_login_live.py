@@ -294,7 +294,6 @@ DOUBTFUL = {
     "pam's list": "PAM's rules are not evaluated",
     "two keys": "the owner may have another key",
     "key and questions": "PAM may ask for something that the owner has",
-    "key and password, passwords off": "the method hostbased cannot be checked",
 }
 
 
