@@ -1,7 +1,7 @@
 """azurelite: provisions Linux virtual machines on Azure, on any distribution.
 
-Nine functions for a distribution's own init code. Importing them is cheap: each call imports what it needs. They never
-print or exit: they return, or raise an `AzureliteError`.
+`Azure` is the object for a distribution's own init code; the functions here are its methods, one call each. Importing
+them is cheap: each call imports what it needs. They never print or exit: they return, or raise an `AzureliteError`.
 
 The public names are those in `__all__`, `azurelite.handlers.Context` with the attributes in its docstring, and
 `azurelite.simulator`. Everything else may change in any release.
@@ -15,8 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
-    from typing import Any
+    from typing import Any, Union
 
+    from azurelite.api import Azure
     from azurelite.clock import Clock
     from azurelite.errors import (
         AzureliteError,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         CertificateError,
         CommandError,
         ConfigError,
+        DisabledError,
         DocumentError,
         FabricError,
         FileError,
@@ -33,21 +35,27 @@ if TYPE_CHECKING:
         MachineError,
         MediaError,
         NotAzureError,
+        OutOfOrderError,
         ReportRefusedError,
         SkippedError,
         TransportError,
     )
     from azurelite.fabric.goalstate import GoalState
-    from azurelite.metadata import Secret
+    from azurelite.metadata import Metadata, Secret, redact
     from azurelite.outcome import Outcome
+
+    PathLike = Union[str, os.PathLike[str]]
+    Config = Union[PathLike, Mapping[str, Any], None]
 
 __version__ = VERSION
 __all__ = [
+    "Azure",
     "AzureliteError",
     "CannotRunError",
     "CertificateError",
     "CommandError",
     "ConfigError",
+    "DisabledError",
     "DocumentError",
     "FabricError",
     "FileError",
@@ -57,7 +65,9 @@ __all__ = [
     "IdentityError",
     "MachineError",
     "MediaError",
+    "Metadata",
     "NotAzureError",
+    "OutOfOrderError",
     "Outcome",
     "ReportRefusedError",
     "Secret",
@@ -69,12 +79,20 @@ __all__ = [
     "goal_state",
     "post_report",
     "provision",
+    "redact",
     "report_failure",
     "report_progress",
     "report_ready",
 ]
-# Class -> module; all other classes are errors.
-_HOMES = {"GoalState": "fabric.goalstate", "Outcome": "outcome", "Secret": "metadata"}
+# Name -> module; all others are errors.
+_HOMES = {
+    "Azure": "api",
+    "GoalState": "fabric.goalstate",
+    "Metadata": "metadata",
+    "Outcome": "outcome",
+    "Secret": "metadata",
+    "redact": "metadata",
+}
 
 
 if not TYPE_CHECKING:  # with this function, a type checker would accept any name
@@ -93,181 +111,201 @@ def __dir__() -> list[str]:
 
 
 def crawl(
-    *, root: str = "/", config: str | os.PathLike[str] | None = None, clock: Clock | None = None
-) -> dict[str, Any]:
-    """Read everything that Azure says about this VM. Changes nothing on the machine.
+    *,
+    root: PathLike = "/",
+    config: Config = None,
+    seconds: float | None = None,
+    clock: Clock | None = None,
+) -> Metadata:
+    """Read everything that Azure says about this VM, see `Azure.crawl`. Changes nothing on the machine.
 
     Args:
-        root: host path of the guest's `/`.
-        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
-        clock: time; for tests.
+        root, config, seconds, clock: see `Azure`.
 
     Returns:
-        The metadata dict: cloud_name, platform, instance_id, vm_id, local_hostname, region, availability_zone,
+        The metadata, a mapping: cloud_name, platform, instance_id, vm_id, local_hostname, region, availability_zone,
         fault_domain, vm_size, username (str or None); disable_password_authentication,
         provision_guest_proxy_agent (bool or None); public_ssh_keys (list of str or None); tags, network (dict or
-        None); pps_type (str or None); password, custom_data, user_data, random_seed (`azurelite.metadata.Secret` or
-        None); provenance (field -> source); raw (source -> document). `azurelite.metadata.redact` makes it JSON-ready.
+        None); pps_type (str or None); password, custom_data, user_data, random_seed (`Secret` or None); provenance
+        (field -> source); raw (source -> document). `redact` and `Metadata.to_json` make it JSON-ready.
 
     Raises:
         NotAzureError: the firmware does not prove Azure; no request was sent.
         ConfigError: the configuration is wrong.
         FabricError: no source answered in time.
     """
-    from azurelite.run.session import crawl_metadata
+    from azurelite.api import Azure
 
-    return crawl_metadata(root=root, config=config, clock=clock).as_dict()
+    with Azure(root=root, config=config, seconds=seconds, clock=clock) as azure:
+        return azure.crawl()
 
 
 def provision(
     *,
-    root: str = "/",
-    config: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
     force: bool = False,
+    root: PathLike = "/",
+    config: Config = None,
+    seconds: float | None = None,
     clock: Clock | None = None,
 ) -> Outcome:
-    """The main job: crawl, run the configured handlers in order, report to Azure.
+    """The main job: crawl, run the configured handlers in order, report to Azure, see `Azure.provision`.
 
     Args:
-        root: host path of the guest's `/`.
-        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
         dry_run: change nothing, send no report; the outcome lists what would change.
         force: provision again even if this VM is done.
-        clock: time; for tests.
+        root, config, seconds, clock: see `Azure`.
 
     Returns:
         The outcome, with `exit_code` (0, 1 or 3), the steps with their changes, and the report. A failure is not
-        raised: call `outcome.raise_for_status()`.
+        raised: call `outcome.check()`.
 
     Raises:
         ConfigError: the configuration is wrong.
     """
-    from azurelite.api import run_provision
+    from azurelite.api import Azure
 
-    return run_provision(root=root, config=config, dry_run=dry_run, force=force, clock=clock)
+    with Azure(root=root, config=config, seconds=seconds, clock=clock) as azure:
+        return azure.provision(dry_run=dry_run, force=force)
 
 
 def apply(
-    handlers: Sequence[str],
+    handlers: Sequence[str | Mapping[str, Any]],
     *,
     metadata: Mapping[str, Any] | None = None,
-    root: str = "/",
-    config: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
     sources: Sequence[str] | None = None,
+    root: PathLike = "/",
+    config: Config = None,
+    seconds: float | None = None,
     clock: Clock | None = None,
 ) -> Outcome:
-    """Run only these handlers, even if they ran before. Marks nothing as done.
+    """Run only these handlers, even if they ran before, see `Azure.apply`. Marks nothing as done.
 
     Args:
-        handlers: names in order; options come from their entries in the configuration.
-        metadata: a dict from `crawl`, to use instead of asking Azure.
-        root: host path of the guest's `/`.
-        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
+        handlers: in order: names, whose options come from the configuration; or `{name: options}`.
+        metadata: what `crawl` returned, to use instead of asking Azure.
         dry_run: change nothing.
         sources: "imds", "media", "wireserver": the sources to use instead of the configured ones. With "media" alone
             no request is sent, so it works before the network is up.
-        clock: time; for tests.
+        root, config, seconds, clock: see `Azure`.
 
     Returns:
-        The outcome; `exit_code` is 1 if a required handler failed, 3 if Azure was not reached. A failure is not raised:
-        call `outcome.raise_for_status()`.
+        The outcome; `exit_code` is 1 if a handler failed, 3 if Azure was not reached. A failure is not raised: call
+        `outcome.check()`.
 
     Raises:
         ConfigError: the configuration is wrong, or there is no such handler.
         NotAzureError: Azure has to be asked, but the firmware does not prove Azure.
+        MachineError: another run of azurelite did not end in time.
     """
-    from azurelite.api import run_apply
+    from azurelite.api import Azure
 
-    return run_apply(
-        handlers, metadata=metadata, root=root, config=config, dry_run=dry_run, sources=sources, clock=clock
-    )
+    with Azure(root=root, config=config, seconds=seconds, clock=clock) as azure:
+        return azure.apply(handlers, metadata, dry_run=dry_run, sources=sources)
 
 
-def report_ready(*, root: str = "/", config: str | os.PathLike[str] | None = None, clock: Clock | None = None) -> None:
-    """Tell Azure that this VM is ready, with the current goal state. Needs no user, key or handler.
+def report_ready(
+    *,
+    force: bool = False,
+    root: PathLike = "/",
+    config: Config = None,
+    seconds: float | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """Tell Azure that this VM is ready, with the current goal state, see `Azure.report_ready`.
 
     Args:
-        root: host path of the guest's `/`.
-        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
-        clock: time; for tests.
+        force: report it although a step of this boot has failed.
+        root, config, seconds, clock: see `Azure`.
 
     Raises:
-        NotAzureError: the firmware does not prove Azure; nothing was sent.
-        FabricError: Azure did not accept the report within `datasource.deadline`.
+        OutOfOrderError: a required step has failed in this boot.
+        DisabledError, NotAzureError: nothing was sent.
+        FabricError: Azure did not accept the report in time.
         ConfigError: the configuration is wrong.
     """
-    from azurelite.run.session import send_report
+    from azurelite.api import Azure
 
-    send_report("ready", "", root=root, config=config, clock=clock)
+    with Azure(root=root, config=config, seconds=seconds, clock=clock) as azure:
+        azure.report_ready(force=force)
 
 
 def report_failure(
-    reason: str, *, root: str = "/", config: str | os.PathLike[str] | None = None, clock: Clock | None = None
+    cause: AzureliteError | str,
+    *,
+    root: PathLike = "/",
+    config: Config = None,
+    seconds: float | None = None,
+    clock: Clock | None = None,
 ) -> None:
-    """Tell Azure that provisioning failed. Azure fails the deployment at once and shows the reason.
+    """Tell Azure that provisioning failed, see `Azure.report_failure`. Azure fails the deployment at once.
 
     Args:
-        reason: a text for the portal; never a secret.
-        root: host path of the guest's `/`.
-        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
-        clock: time; for tests.
+        cause: the error, or a text for the portal; never a secret.
+        root, config, seconds, clock: see `Azure`.
 
     Raises:
-        NotAzureError, FabricError, ConfigError: as `report_ready`.
+        OutOfOrderError, DisabledError, NotAzureError, FabricError, ConfigError: see `Azure.report_failure`.
     """
-    from azurelite.run.session import send_report
+    from azurelite.api import Azure
 
-    send_report("failure", reason, root=root, config=config, clock=clock)
+    with Azure(root=root, config=config, seconds=seconds, clock=clock) as azure:
+        azure.report_failure(cause)
 
 
 def report_progress(
     text: str = "provisioning continues",
     *,
-    root: str = "/",
-    config: str | os.PathLike[str] | None = None,
+    root: PathLike = "/",
+    config: Config = None,
+    seconds: float | None = None,
     clock: Clock | None = None,
-) -> None:
-    """Tell Azure that provisioning continues.
+) -> bool:
+    """Tell Azure that provisioning continues, see `Azure.report_progress`. Never after Ready.
 
     Args:
         text: what is being done.
-        root: host path of the guest's `/`.
-        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
-        clock: time; for tests.
+        root, config, seconds, clock: see `Azure`.
+
+    Returns:
+        Whether Azure was told; a report that fails is only logged.
 
     Raises:
-        NotAzureError, FabricError, ConfigError: as `report_ready`.
+        DisabledError, NotAzureError, ConfigError: as `report_ready`.
     """
-    from azurelite.run.session import send_report
+    from azurelite.api import Azure
 
-    send_report("progress", text, root=root, config=config, clock=clock)
+    with Azure(root=root, config=config, seconds=seconds, clock=clock) as azure:
+        return azure.report_progress(text)
 
 
 def goal_state(
-    *, root: str = "/", config: str | os.PathLike[str] | None = None, clock: Clock | None = None
+    *,
+    root: PathLike = "/",
+    config: Config = None,
+    seconds: float | None = None,
+    clock: Clock | None = None,
 ) -> GoalState:
     """Fetch this VM's goal state from WireServer: the first of the three steps of a report.
 
     `report_ready` does all three, and repeats them if the goal state has changed.
 
     Args:
-        root: host path of the guest's `/`.
-        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
-        clock: time; for tests.
+        root, config, seconds, clock: see `Azure`.
 
     Returns:
         The goal state: container_id, instance_id, incarnation (str), certificates_url (str or None).
 
     Raises:
         NotAzureError: the firmware does not prove Azure; no request was sent.
-        FabricError: no usable answer within `datasource.deadline`.
+        FabricError: no usable answer in time.
         ConfigError: the configuration is wrong.
     """
-    from azurelite.run.session import fetch_goal_state
+    from azurelite.api import Azure
 
-    return fetch_goal_state(root=root, config=config, clock=clock)
+    with Azure(root=root, config=config, seconds=seconds, clock=clock) as azure:
+        return azure.goal_state()
 
 
 def build_report(state: str, goal_state: GoalState, reason: str | None = None) -> bytes:
@@ -291,21 +329,25 @@ def build_report(state: str, goal_state: GoalState, reason: str | None = None) -
 
 
 def post_report(
-    document: bytes, *, root: str = "/", config: str | os.PathLike[str] | None = None, clock: Clock | None = None
+    document: bytes,
+    *,
+    root: PathLike = "/",
+    config: Config = None,
+    seconds: float | None = None,
+    clock: Clock | None = None,
 ) -> None:
     """Send a health report to WireServer: the third step. Failures that may pass are retried.
 
     Args:
         document: what `build_report` returned.
-        root: host path of the guest's `/`.
-        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml.
-        clock: time; for tests.
+        root, config, seconds, clock: see `Azure`.
 
     Raises:
         ReportRefusedError: Azure did not accept it. If `error.data["http_code"]` is "410", the goal state has changed:
             start again with `goal_state`.
-        NotAzureError, FabricError, ConfigError: as `goal_state`.
+        DisabledError, NotAzureError, FabricError, ConfigError: as `report_ready`.
     """
-    from azurelite.run.session import post_report as post
+    from azurelite.api import Azure
 
-    post(document, root=root, config=config, clock=clock)
+    with Azure(root=root, config=config, seconds=seconds, clock=clock) as azure:
+        azure.post_report(document)

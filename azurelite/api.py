@@ -1,169 +1,434 @@
-"""The implementation of the public functions and the verbs: one function each, typed values in and out."""
+"""`Azure`: the one object behind the public functions and the verbs, so that both follow the same rules."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-from typing import Any, Mapping, Optional, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Callable, Optional, Union
 
 from azurelite.clock import Clock
-from azurelite.config.load import HandlerEntry
-from azurelite.config.schema import unknown
-from azurelite.datasource.crawl import Crawl
-from azurelite.errors import ConfigError
-from azurelite.fabric.client import Fabric
-from azurelite.handlers import BUILTIN, REPORT_READY, Handler, ask_plugins, bind_handler, bind_handlers, known_names
-from azurelite.metadata import Metadata
-from azurelite.outcome import Outcome
-from azurelite.record import Record, replace
-from azurelite.run.plan import Step, due_later, foreseen, make_plan, wanted_sources
-from azurelite.run.provision import LATER_BOOT_SECONDS, Options, apply_steps, provision
-from azurelite.run.session import PathLike, Session, open_session
+from azurelite.errors import AzureliteError, ConfigError, DisabledError, FabricError, OutOfOrderError
+from azurelite.guard import guard
+from azurelite.metadata import Gaps, Metadata
+from azurelite.run.session import Session
 from azurelite.state import marker
-from azurelite.state.store import State
-from azurelite.system.machine import System
-from azurelite.system.root import Root
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from azurelite.fabric.goalstate import GoalState
+    from azurelite.outcome import Outcome
+    from azurelite.run.preview import Plan
+    from azurelite.state.store import State
 
-class Plan(Record):
-    """What `provision` would do.
-
-    Attributes:
-        headline: one line about the VM.
-        steps: in order.
-        login: whether the administrator could log in by SSH after these steps; None: nobody is expected.
-    """
-
-    headline: str
-    steps: tuple[Step, ...]
-    login: Optional[str] = None
-
-
+LOG = logging.getLogger(__name__)
+PathLike = Union[str, "os.PathLike[str]"]
 SOURCES = ("imds", "media", "wireserver")
 
 
-def run_provision(
-    *,
-    root: str,
-    config: Optional[PathLike],
-    dry_run: bool,
-    force: bool,
-    detach: bool = False,
-    clock: Optional[Clock] = None,
-) -> Outcome:
-    """See `azurelite.provision`. With `detach`, the calling process may end here and a new one return."""
-    file = os.fspath(config) if config is not None else None
-    return provision(
-        Options(
-            root=root,
-            config_file=file,
-            dry_run=dry_run,
-            force=force,
-            detach=detach and not dry_run,
-            search_path=os.environ.get("PATH"),
-            clock=clock,
-        )
-    )
+class Azure:
+    """One guest on Azure, for one run: one time budget, one connection per server, one goal state.
+
+    ::
+
+        with azurelite.Azure() as azure:
+            if azure.is_done():
+                return
+            metadata = azure.crawl()
+            azure.apply(["hostname", "user", "ssh_keys"], metadata).check()
+            azure.report_ready()
+            azure.mark_done()
+
+    `provision` does all of this, and more, in one call. Making the object does no I/O; the time budget begins with the
+    first request. No method prints. Ready is not reported if a required step failed, in this object or in another call
+    of this boot, nor if `provision` would not report it with the same metadata. The methods may be called from several
+    threads: one call waits for the other.
+
+    Args:
+        root: host path of the guest's `/`.
+        config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml; or a mapping as such a file holds
+            it, with which no file is read; None: the files of the guest.
+        seconds: time for all requests together; never more than `datasource.deadline`.
+        clock: time; for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: PathLike = "/",
+        config: Union[PathLike, Mapping[str, Any], None] = None,
+        seconds: Optional[float] = None,
+        clock: Optional[Clock] = None,
+    ) -> None:
+        given = config if config is None or isinstance(config, Mapping) else os.fspath(config)
+        self._root = os.fspath(root)
+        self._session = Session(self._root, config=given, seconds=seconds, clock=clock)
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> Azure:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. A later call opens them anew, with a new time budget."""
+        with self._lock:
+            self._session.close()
+
+    def vm_id(self) -> Optional[str]:
+        """The VM id that the firmware has, a lower-case UUID; None if it has none. Sends no request."""
+        with self._lock:
+            return self._session.identity.vm_id
+
+    def is_done(self) -> bool:
+        """Whether this VM is provisioned, and Azure was told so if `report_ready` is configured. Sends no request.
+
+        False if the firmware has no VM id: only IMDS can tell then, and `provision` asks it.
+
+        Raises:
+            ConfigError: the configuration is wrong.
+        """
+        with self._lock:
+            vm_id = self._session.identity.vm_id
+            return vm_id is not None and self._state(vm_id).is_provisioned(reporting=self._is_reporting())
+
+    def mark_done(self) -> None:
+        """Remember that this VM is provisioned, so that `provision` does nothing at the next boot.
+
+        Raises:
+            OutOfOrderError: Azure has not accepted Ready in this boot, or the VM id is unknown.
+            ConfigError: the configuration is wrong.
+        """
+        with self._lock:
+            session = self._session
+            vm_id = self._known_vm_id()
+            if vm_id is None:
+                raise OutOfOrderError("the VM cannot be marked as done: its id is unknown: crawl first")
+            state = self._state(vm_id)
+            if state.is_provisioned(reporting=True):
+                return
+            if not session.standing.ready:
+                raise OutOfOrderError(
+                    "the VM cannot be marked as done: Azure has not accepted Ready: call report_ready first"
+                )
+            from azurelite.handlers import bind_handlers
+
+            every_boot = any(handler.frequency == "boot" for handler in bind_handlers(session.config, session.root))
+            state.mark_provisioned(config_file=session.config_file, every_boot=every_boot, unreported=False)
+
+    def crawl(self, *, sources: Optional[Sequence[str]] = None) -> Metadata:
+        """Read everything that Azure says about this VM. Changes nothing on the machine.
+
+        Args:
+            sources: "imds", "media", "wireserver": those to read; None: the configured ones.
+
+        Returns:
+            The metadata. What could not be read is in its `missing`; what Azure does not have is None and not in it.
+
+        Raises:
+            NotAzureError: the firmware does not prove Azure; no request was sent.
+            ConfigError: the configuration is wrong, or there is no such source.
+            FabricError: no source answered in time.
+        """
+        with self._lock:
+            self._check_sources(sources)
+            session = self._session
+            metadata = session.crawl(session.fabric(), session.system(dry_run=True), sources=sources).metadata
+            if metadata.gaps != Gaps() or metadata.username is None or metadata.pps_type is not None:
+                from azurelite.run.obstacles import note_crawl
+
+                note_crawl(session)
+            documents = [document for document in metadata.raw.values() if document is not None]
+            useful = set(metadata.provenance.values()) - {"firmware"} or documents
+            if not useful and metadata.gaps.failures:
+                raise next(iter(metadata.gaps.failures.values()))
+            return metadata
+
+    def apply(
+        self,
+        handlers: Sequence[Union[str, Mapping[str, Any]]],
+        metadata: Optional[Mapping[str, Any]] = None,
+        *,
+        dry_run: bool = False,
+        sources: Optional[Sequence[str]] = None,
+        first_boot: bool = False,
+    ) -> Outcome:
+        """Run only these handlers, even if they ran before. Marks nothing as done.
+
+        A handler that was asked for by name runs whatever its `when` says, and if it fails, the outcome is "failed".
+        Whether its failure holds Ready back, its entry says (`required`), as in `provision`.
+
+        Args:
+            handlers: in order: names or ids, whose options come from the configuration; or `{name: options}`.
+            metadata: what `crawl` returned, or a document of it; None: ask Azure for what the handlers need.
+            dry_run: change nothing.
+            sources: as in `crawl`; only without metadata. With "media" alone no request is sent.
+            first_boot: do nothing if this VM was provisioned earlier.
+
+        Returns:
+            The outcome; `exit_code` is 1 if a handler failed, 3 if Azure was not reached. A failure is not raised: call
+            `outcome.check()`.
+
+        Raises:
+            ConfigError: the configuration, the handlers or the metadata are wrong.
+            NotAzureError: Azure has to be asked, but the firmware does not prove Azure.
+            MachineError: another run of azurelite did not end in time.
+        """
+        with self._lock:
+            session = self._session
+            from azurelite.run.apply import apply
+
+            self._check_sources(sources)
+            known = _as_metadata(metadata) if metadata is not None else None
+            return apply(session, handlers, known, dry_run=dry_run, sources=sources, first_boot=first_boot)
+
+    def provision(
+        self,
+        *,
+        metadata: Optional[Mapping[str, Any]] = None,
+        dry_run: bool = False,
+        force: bool = False,
+        detach: bool = False,
+    ) -> Outcome:
+        """The main job: crawl, run the configured handlers in order, report to Azure.
+
+        Args:
+            metadata: what `crawl` returned, or a document of it, to use instead of asking the sources.
+            dry_run: change nothing, send no report; the outcome lists what would change.
+            force: provision again even if this VM is done.
+            detach: once Azure has accepted Ready, end this process with 0 and return in a new one.
+
+        Returns:
+            The outcome, with `exit_code` (0, 1 or 3), the steps with their changes, and the report. A failure is not
+            raised: call `outcome.check()`.
+
+        Raises:
+            ConfigError: the configuration is wrong. On a running Azure VM, Azure is told first.
+        """
+        with self._lock:
+            from azurelite.run.provision import Options, provision
+
+            options = Options(
+                root=self._root,
+                config_file=self._session.config_file,
+                dry_run=dry_run,
+                force=force,
+                detach=detach and not dry_run,
+            )
+            return provision(options, self._session, _as_metadata(metadata) if metadata is not None else None)
+
+    def plan(self, *, force: bool = False) -> Plan:
+        """What `provision` would do, and why each step runs or is skipped. Asks Azure only for what the steps need.
+
+        Raises:
+            ConfigError: the configuration is wrong.
+            NotAzureError: this is not Azure.
+        """
+        with self._lock:
+            from azurelite.run.preview import preview
+
+            return preview(self._session, force=force)
+
+    def report_ready(self, *, force: bool = False, tell: Optional[Callable[[str], object]] = None) -> None:
+        """Tell Azure that this VM is ready, with the current goal state; then eject the disc as configured.
+
+        Without an earlier call it needs no user, key or handler. After a crawl, Ready is refused where `provision`
+        would not report it: a required step of the configuration lacks something that Azure has, the VM waits in a
+        pool for its owner, or the administrator cannot log in.
+
+        Args:
+            force: report Ready although a step has failed, because it was repaired by other means.
+            tell: gets each step of the report as one line of text.
+
+        Raises:
+            OutOfOrderError: a required step has failed; the message names it.
+            DisabledError: azurelite is switched off; nothing was sent.
+            NotAzureError: the firmware does not prove Azure; nothing was sent.
+            FabricError: Azure did not accept the report in time.
+            ConfigError: the configuration is wrong.
+        """
+        with self._lock, self._telling(tell):
+            self._refuse_if_disabled()
+            session = self._session
+            session.prove_azure()
+            held = None if force else self._obstacle()
+            if held is not None:
+                name, cause = held
+                raise OutOfOrderError(
+                    f"Ready is not reported, because {name} failed: {cause.message}: "
+                    "repair that and run it again, or report the failure",
+                    reason=cause.reason,
+                    data=cause.data,
+                )
+            session.reporter.ready(session.fabric().deadline)
+            session.standing.accept()
+            if session.crawled is not None and session.crawled.device is not None:
+                from azurelite.run.provision import eject_media
+
+                eject_media(session, session.system(), session.crawled.device)
+
+    def report_failure(
+        self, cause: Union[AzureliteError, str], *, tell: Optional[Callable[[str], object]] = None
+    ) -> None:
+        """Tell Azure that provisioning failed. Azure fails the deployment at once and shows the reason.
+
+        With a configuration that cannot be read, the built-in defaults are used, so that this can be reported too.
+
+        Args:
+            cause: the error, or a text for the portal; never a secret.
+            tell: gets each step of the report as one line of text.
+
+        Raises:
+            OutOfOrderError: Azure has accepted Ready before, and takes no failure after it.
+            ConfigError: the text is empty.
+            DisabledError, NotAzureError, FabricError: as `report_ready`.
+        """
+        with self._lock:
+            error = AzureliteError(cause) if isinstance(cause, str) else cause
+            if not error.reason.strip():
+                raise ConfigError("a failure needs a reason, which the portal shows: give one")
+            self._use_defaults_if_broken()
+            with self._telling(tell):
+                self._refuse_if_disabled()
+                session = self._session
+                session.prove_azure()
+                if self._is_ready():
+                    raise OutOfOrderError("no failure is reported: Azure has accepted Ready of this VM before")
+                session.standing.fail("report_failure", error)
+                session.reporter.not_ready(error, session.fabric().deadline)
+
+    def report_progress(
+        self,
+        text: str = "provisioning continues",
+        *,
+        seconds: float = 10,
+        tell: Optional[Callable[[str], object]] = None,
+    ) -> bool:
+        """Tell Azure that provisioning continues.
+
+        Args:
+            text: what is being done.
+            seconds: how long to try.
+            tell: gets each step of the report as one line of text.
+
+        Returns:
+            Whether Azure was told. After Ready or a failure was reported, nothing is sent. A report that fails is no
+            error: it is logged.
+
+        Raises:
+            DisabledError, NotAzureError, ConfigError: as `report_ready`.
+        """
+        with self._lock, self._telling(tell):
+            self._refuse_if_disabled()
+            session = self._session
+            session.prove_azure()
+            if session.standing.ready or "report_failure" in session.standing.failed or self._is_ready():
+                return False
+            deadline = session.fabric().deadline.within(seconds)
+            error = guard(lambda: session.reporter.progress(text, deadline))
+            if isinstance(error, FabricError):
+                LOG.warning("report_progress: Azure was not told that provisioning continues: %s", error)
+                return False
+            if isinstance(error, AzureliteError):
+                raise error
+            return True
+
+    def goal_state(self) -> GoalState:
+        """Fetch this VM's goal state from WireServer: the first of the three steps of a report.
+
+        Returns:
+            The goal state: container_id, instance_id, incarnation (str), certificates_url (str or None).
+
+        Raises:
+            NotAzureError: the firmware does not prove Azure; no request was sent.
+            FabricError: no usable answer in time.
+            ConfigError: the configuration is wrong.
+        """
+        with self._lock:
+            fabric = self._session.fabric()
+            return fabric.wireserver.fetch_goal_state(fabric.deadline)
+
+    def post_report(self, document: bytes) -> None:
+        """Send a health report to WireServer: the third step. Failures that may pass are retried.
+
+        Args:
+            document: what `azurelite.build_report` returned.
+
+        Raises:
+            ReportRefusedError: Azure did not accept it. If `error.data["http_code"]` is "410", the goal state has
+                changed: start again with `goal_state`.
+            DisabledError, NotAzureError, FabricError, ConfigError: as `report_ready`.
+        """
+        with self._lock:
+            self._refuse_if_disabled()
+            fabric = self._session.fabric()
+            fabric.wireserver.post(document, fabric.deadline)
+
+    def _obstacle(self) -> Optional[tuple[str, AzureliteError]]:
+        """The step that holds Ready back, and why."""
+        session = self._session
+        if session.crawled is None:
+            return next(iter(session.standing.failed.items()), None)
+        from azurelite.run.obstacles import what_holds_ready
+
+        return what_holds_ready(session)
+
+    def _check_sources(self, sources: Optional[Sequence[str]]) -> None:
+        from azurelite.config.schema import unknown
+
+        for source in sources or ():
+            if source not in SOURCES:
+                raise unknown("source", source, SOURCES, where="sources")
+
+    def _state(self, vm_id: str) -> State:
+        from azurelite.state.store import State
+
+        return State(self._session.system(), vm_id, self._session.clock)
+
+    def _known_vm_id(self) -> Optional[str]:
+        return self._session.identity.vm_id or self._session.crawled_vm_id
+
+    def _is_reporting(self) -> bool:
+        return any(entry.name == "report_ready" for entry in self._session.config.handlers)
+
+    def _is_ready(self) -> bool:
+        """Whether Azure has accepted Ready of this VM, as far as is recorded."""
+        session, vm_id = self._session, self._known_vm_id()
+        told = session.reporter.result
+        if session.standing.ready or (told is not None and told.is_ready):
+            return True
+        return vm_id is not None and marker.reported(session.root, vm_id)
+
+    def _refuse_if_disabled(self) -> None:
+        off = marker.switched_off(self._session.root)
+        if off is not None:
+            raise DisabledError(f"azurelite is disabled: {off}")
+
+    def _use_defaults_if_broken(self) -> None:
+        """Go on with the built-in defaults where the configuration cannot be read."""
+        session = self._session
+        broken = guard(lambda: session.config)
+        if isinstance(broken, ConfigError):
+            self._session = Session(self._root, config={}, seconds=session.seconds, clock=session.clock)
+
+    @contextlib.contextmanager
+    def _telling(self, tell: Optional[Callable[[str], object]]) -> Iterator[None]:
+        if tell is None:
+            yield
+            return
+        wireserver = self._session.fabric().wireserver
+        before, wireserver.tell = wireserver.tell, tell
+        try:
+            yield
+        finally:
+            wireserver.tell = before
 
 
-def run_apply(
-    names: Sequence[str],
-    *,
-    metadata: Optional[Mapping[str, Any]],
-    root: str,
-    config: Optional[PathLike],
-    dry_run: bool,
-    sources: Optional[Sequence[str]] = None,
-    first_boot: bool = False,
-    clock: Optional[Clock] = None,
-) -> Outcome:
-    """See `azurelite.apply`. With `first_boot`, nothing is done to a VM that was provisioned earlier."""
-    session = open_session(root, config, clock)
-    over = marker.done_before(session.root, session.identity.vm_id) if first_boot else None
-    if over is not None:
-        return Outcome("nothing to do", over, vm_id=session.identity.vm_id)
-    handlers = _named(names, session)
-    options = Options(root=root, dry_run=dry_run, search_path=os.environ.get("PATH"), clock=session.clock)
-    for source in sources or ():
-        if source not in SOURCES:
-            raise unknown("source", source, SOURCES, where="apply")
-    if metadata is None:
-        asked = tuple(sources) if sources else wanted_sources(handlers, session.config.datasource.sources)
-        return _apply_crawled(session, handlers, options, asked)
+def _as_metadata(given: Mapping[str, Any]) -> Metadata:
     try:
-        given = Metadata.from_dict(metadata)
+        return Metadata.from_dict(given)
     except ValueError as error:
         raise ConfigError(f"the metadata is not in the form that `azurelite metadata` prints: {error}") from error
-    talks = REPORT_READY in names and not dry_run
-    # Without a report no request may be sent, so the time budget is 0.
-    with session.open_fabric() if talks else Fabric(0, clock=session.clock) as fabric:
-        crawled = Crawl(given, {})
-        return apply_steps(session, make_plan(handlers, crawled, None), crawled, fabric, options)
-
-
-def _apply_crawled(session: Session, handlers: list[Handler], options: Options, sources: tuple[str, ...]) -> Outcome:
-    dials = any(handler.name in (REPORT_READY, "certificates") or handler.timeout for handler in handlers)
-    offline = not dials and not set(sources) - {"media"}
-    # Before the network is up no request may be sent, not even for certificates, so the time budget is 0.
-    with Fabric(0, clock=session.clock) if offline else session.open_fabric() as fabric:
-        system = System(options.root, dry_run=True, search_path=options.search_path)
-        crawled = session.crawl(fabric, system, sources=sources)
-        if sources == ("media",) and offline and crawled.media is None and not crawled.failures:
-            return Outcome("nothing to do", "no provisioning disc found")
-        return apply_steps(session, make_plan(handlers, crawled, None), crawled, fabric, options)
-
-
-def run_plan(*, root: str, config: Optional[PathLike], force: bool = False) -> Plan:
-    """What `provision` would do, and why each step runs or is skipped. Asks Azure only for what the steps need.
-
-    Raises:
-        ConfigError: the configuration is wrong.
-        NotAzureError: this is not Azure.
-    """
-    off = marker.switched_off(Root(root))
-    if off is not None:
-        return Plan(f"azurelite is disabled: {off}", ())
-    session = open_session(root, config, None)
-    handlers = bind_handlers(session.config, session.root)
-    system = System(root, dry_run=True, clock=session.clock)
-    vm_id = session.identity.vm_id
-    reporting = any(handler.name == REPORT_READY for handler in handlers)
-    done = State(system, vm_id, session.clock) if vm_id is not None and not force else None
-    later = done is not None and done.is_provisioned(reporting=reporting)
-    with session.open_fabric(seconds=LATER_BOOT_SECONDS if later else None) as fabric:
-        if later and done is not None:
-            said = f"VM {vm_id} was provisioned earlier; only the steps of every boot run"
-            owed = done.owed()
-            wanted = wanted_sources(due_later(handlers, owed), session.config.datasource.sources)
-            crawled = session.crawl(fabric, system, sources=wanted)
-            return Plan(said, make_plan(handlers, crawled, done, later_boot=True, owed=owed))
-        crawled = session.crawl(fabric, system)
-    vm_id = crawled.metadata.vm_id
-    state = State(system, vm_id, session.clock) if vm_id is not None and not force else None
-    plan = foreseen(make_plan(handlers, crawled, state))
-    from azurelite.run.login import foretell_login
-
-    return Plan(f"VM {vm_id}", plan, foretell_login(plan, crawled.metadata, system, fabric))
-
-
-def _named(names: Sequence[str], session: Session) -> list[Handler]:
-    """The handlers with these names or ids, with the options of their entries in the configuration."""
-    entries = [_entry(name, session) for name in names]
-    answers = ask_plugins(entries, session.root)
-    # A handler named on the command line runs whatever `when` says, and its failure fails the run.
-    bound = (bind_handler(entry, session.config, session.root, answers) for entry in entries)
-    return [replace(handler, required=True, when=()) for handler in bound]
-
-
-def _entry(name: str, session: Session) -> HandlerEntry:
-    config = session.config
-    entries = [entry for entry in config.handlers if entry.key == name]
-    entries = entries or [entry for entry in config.handlers if entry.name == name]
-    if len(entries) > 1:
-        raise ConfigError(
-            f"{name!r} has several entries: use one of their ids: {', '.join(entry.key for entry in entries)}"
-        )
-    known = bool(entries) or name in BUILTIN or ":" in name  # only otherwise look for plug-ins, which takes time
-    names = set() if known else {*known_names(session.root), *(entry.key for entry in config.handlers)}
-    if not known and name not in names:
-        raise unknown("handler", name, names, where="apply")
-    return entries[0] if entries else HandlerEntry(name)

@@ -6,6 +6,8 @@
     ├── ConfigError          the YAML or the command line is wrong                      exit 2
     │   └── ConfigProblemsError  several at once; defined in config/schema.py, which collects them
     ├── NotAzureError        the firmware does not prove Azure: no request is sent    exit 0 in `provision`
+    ├── DisabledError        azurelite is switched off on this machine                  exit 0
+    ├── OutOfOrderError      a call that comes too early or too late
     ├── FabricError          Azure's side gave no usable answer in time                 exit 3
     │   ├── TransportError     no complete HTTP answer: no connection, timeout, cut off, too large
     │   ├── HttpStatusError    an HTTP answer with a status outside 2xx
@@ -29,6 +31,10 @@ holds a secret.
 from __future__ import annotations
 
 from types import TracebackType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class AzureliteError(Exception):
@@ -57,6 +63,23 @@ class AzureliteError(Exception):
         self.data: dict[str, str] = dict(data or {})
         self.short = short
 
+    def as_dict(self) -> dict[str, object]:
+        """JSON-ready: message, reason and data; `read` makes an error of it."""
+        return {"message": self.message, "reason": self.reason, "data": self.data}
+
+    @classmethod
+    def read(cls, told: object) -> Self:
+        """An error that `as_dict` wrote; for this class and those that take the same arguments.
+
+        Raises:
+            ValueError: it is no such dict.
+        """
+        if not isinstance(told, dict) or not isinstance(told.get("message"), str):
+            raise ValueError("an error must be an object with a message")
+        reason, data = told.get("reason"), told.get("data")
+        plain = {str(key): str(value) for key, value in data.items()} if isinstance(data, dict) else {}
+        return cls(told["message"], reason=reason if isinstance(reason, str) else None, data=plain)
+
     def once(self, said: set[str]) -> str:
         """The text for one line of the log: the message, or `short` where an earlier line had the message.
 
@@ -78,6 +101,19 @@ class NotAzureError(AzureliteError):
     """Neither the firmware nor the configuration (`datasource.platform: azure`) says that this is Azure."""
 
     exit_code = 0
+
+
+class DisabledError(AzureliteError):
+    """azurelite is switched off on this machine: nothing is changed, and Azure is told nothing."""
+
+    exit_code = 0
+
+
+class OutOfOrderError(AzureliteError):
+    """A call that comes too early or too late, as a report of Ready after a required step has failed.
+
+    `reason` and `data` are those of what is in the way, so that `report_failure` can be given this error.
+    """
 
 
 class FabricError(AzureliteError):

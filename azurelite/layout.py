@@ -24,6 +24,7 @@ RUN_DIR = "/run/azurelite"
 METADATA = "/run/azurelite/metadata.json"
 METADATA_SENSITIVE = "/run/azurelite/metadata-sensitive.json"
 STATUS = "/run/azurelite/status.json"
+STANDING = "/run/azurelite/standing.json"
 LOCK = "/run/azurelite/lock"
 
 STATE_DIR = "/var/lib/azurelite"
@@ -32,6 +33,8 @@ MANIFEST = "/var/lib/azurelite/manifest.jsonl"
 ONCE_DIR = "/var/lib/azurelite/once"
 POOL_MARKER = "/var/lib/azurelite/waiting-in-pool"
 VMS_DIR = "/var/lib/azurelite/vms"
+NO_VM_ID = "00000000-0000-0000-0000-000000000000"  # in the records of older releases: a VM whose id was unknown
+UNKNOWN_VM = "/var/lib/azurelite/unknown-vm"
 
 # The files in which other agents record the VM that they provisioned: its UUID, in either byte order.
 OTHER_AGENTS = (
@@ -46,9 +49,9 @@ EFI_DEVICE = "/dev/efi"  # the BSDs
 RANDOM_SEED = "/sys/firmware/acpi/tables/OEM0"
 
 
-def vm_folder(vm_id: str) -> str:
-    """The folder with the records of a VM."""
-    return f"{VMS_DIR}/{vm_id}"
+def vm_folder(vm_id: str | None) -> str:
+    """The folder with the records of a VM; None: of a VM whose id is unknown, which no boot takes for its own."""
+    return UNKNOWN_VM if vm_id is None else f"{VMS_DIR}/{vm_id}"
 
 
 def saved_media(vm_id: str) -> str:

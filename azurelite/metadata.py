@@ -7,13 +7,73 @@ exist. This module does not know the sources or which source wins.
 from __future__ import annotations
 
 import base64
-from typing import Any, Callable, Mapping, Optional, Union
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable, Optional, Union
 
+from azurelite.errors import AzureliteError, FabricError
 from azurelite.record import Record, field, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Literal
+
+    from typing_extensions import TypedDict
+
     from azurelite.keys.openssh import PublicKey
+
+    class MetadataDict(TypedDict):
+        """The public dict, with the type of each value."""
+
+        cloud_name: Optional[str]
+        platform: Optional[str]
+        instance_id: Optional[str]
+        vm_id: Optional[str]
+        local_hostname: Optional[str]
+        region: Optional[str]
+        availability_zone: Optional[str]
+        fault_domain: Optional[str]
+        vm_size: Optional[str]
+        username: Optional[str]
+        password: Optional[Secret]
+        disable_password_authentication: Optional[bool]
+        public_ssh_keys: Optional[list[str]]
+        custom_data: Optional[Secret]
+        user_data: Optional[Secret]
+        tags: Optional[dict[str, str]]
+        network: Optional[dict[str, Any]]
+        pps_type: Optional[str]
+        provision_guest_proxy_agent: Optional[bool]
+        random_seed: Optional[Secret]
+        provenance: dict[str, str]
+        raw: dict[str, Any]
+
+    FieldName = Literal[
+        "cloud_name",
+        "platform",
+        "instance_id",
+        "vm_id",
+        "local_hostname",
+        "region",
+        "availability_zone",
+        "fault_domain",
+        "vm_size",
+        "username",
+        "password",
+        "disable_password_authentication",
+        "public_ssh_keys",
+        "custom_data",
+        "user_data",
+        "tags",
+        "network",
+        "pps_type",
+        "provision_guest_proxy_agent",
+        "random_seed",
+        "provenance",
+        "raw",
+    ]
+
+LOG = logging.getLogger(__name__)
 
 REDACTED = "redacted for non-root user"  # the same text as cloud-init's, for scripts that test for it
 
@@ -102,8 +162,57 @@ class SshKey(Record):
         return cls(key.line, path, key)
 
 
-class Metadata(Record):
+class Gaps(Record):
+    """What could not be read of a VM's metadata: a field without a value may be absent in Azure, or missing here.
+
+    Attributes:
+        failures: source -> why it could not be read.
+        missing: field -> why it has no value although Azure may have one.
+        lost: the fields of `missing` that Azure has, as far as is known. A step that uses one of them must not be
+            skipped as if it were absent.
+        damaged: the fields of `missing` for which a retry is useless: their source has them in a form that cannot be
+            read, or no longer has them.
+        refused: a value that makes provisioning fail, whatever else succeeds.
+    """
+
+    failures: Mapping[str, FabricError] = field(default_factory=dict)
+    missing: Mapping[str, FabricError] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+    refused: Optional[AzureliteError] = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready: what is not empty."""
+        found: dict[str, Any] = {
+            name: {key: error.as_dict() for key, error in errors.items()}
+            for name, errors in (("failures", self.failures), ("missing", self.missing))
+        }
+        found.update(lost=list(self.lost), damaged=list(self.damaged))
+        found["refused"] = self.refused.as_dict() if self.refused is not None else None
+        return {name: value for name, value in found.items() if value}
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Gaps:
+        """The gaps in a dict that `as_dict` made, with or without other keys. Raises ValueError."""
+        errors = {name: told.get(name) or {} for name in ("failures", "missing")}
+        for name, value in errors.items():
+            if not isinstance(value, dict):
+                raise ValueError(f"{name} must be a mapping of names to errors")
+        lists = {name: told.get(name) or [] for name in ("lost", "damaged")}
+        for name, value in lists.items():
+            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+                raise ValueError(f"{name} must be a list of text")
+        failures, missing = ({key: FabricError.read(one) for key, one in errors[name].items()} for name in errors)
+        lost, damaged = (tuple(one for one in lists[name] if one in missing) for name in lists)
+        refused = AzureliteError.read(told["refused"]) if told.get("refused") else None
+        return cls(failures, missing, lost, damaged, refused)
+
+
+class Metadata(Record, Mapping):  # type: ignore[type-arg]  # a subscript here costs time at each start
     """Everything that Azure says about a VM. A field that no source has is None, never an empty string.
+
+    It is a mapping as well: `metadata["username"]` is `metadata.username`, but SSH keys are text there. `as_dict`
+    makes a dict of it, `to_json` a text.
 
     Attributes:
         cloud_name: "azure".
@@ -128,6 +237,7 @@ class Metadata(Record):
         random_seed: bytes for the kernel's random pool, different at each boot.
         provenance: field name -> source ("firmware", "imds", "media", "certificates"; "resource": the VM's name).
         raw: source -> its document, secrets removed; "ovf" is None if all drives were searched and there is no disc.
+        gaps: what could not be read; no key of the mapping.
     """
 
     cloud_name: Optional[str] = None
@@ -152,43 +262,135 @@ class Metadata(Record):
     random_seed: Optional[Secret] = None
     provenance: Mapping[str, str] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict)
+    gaps: Gaps = field(default_factory=Gaps, repr=False)
 
-    def as_dict(self) -> dict[str, Any]:
+    @property
+    def missing(self) -> Mapping[str, FabricError]:
+        """Field -> why it has no value although Azure may have one. What is not in it, Azure does not have."""
+        return self.gaps.missing
+
+    @property
+    def refused(self) -> Optional[AzureliteError]:
+        """Something that Azure asks for and that cannot be done: this VM cannot be Ready. None if there is nothing."""
+        return self.gaps.refused
+
+    def __getitem__(self, name: FieldName) -> Any:
+        """The value of a field, as in `as_dict`. Raises KeyError."""
+        if name not in NAMES:
+            raise KeyError(name)
+        if name == "public_ssh_keys" and self.public_ssh_keys is not None:
+            return [key.key_data for key in self.public_ssh_keys]
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NAMES)
+
+    def __len__(self) -> int:
+        return len(NAMES)
+
+    def as_dict(self) -> MetadataDict:
         """The public dict: plain values, lists and dicts; SSH keys as text, secrets still as `Secret`."""
-        public = {f.name: getattr(self, f.name) for f in self.FIELDS}
+        public: Any = {name: getattr(self, name) for name in NAMES}
         if self.public_ssh_keys is not None:
             public["public_ssh_keys"] = [key.key_data for key in self.public_ssh_keys]
         for name in ("tags", "network", "provenance", "raw"):
             if public[name] is not None:
                 public[name] = dict(public[name])
-        return public
+        made: MetadataDict = public
+        return made
 
     @classmethod
     def from_dict(cls, public: Mapping[str, Any]) -> Metadata:
-        """Read back a public dict, as `metadata.json` holds it.
+        """Read back a public dict, or a document of any release.
 
-        Redacted values become None; unknown keys are skipped.
+        A secret that was redacted is missing, and `missing` says so. Unknown fields are logged and skipped.
 
         Raises:
             ValueError: a value has a wrong type.
         """
-        known = {f.name for f in cls.FIELDS}
-        values = {k: v for k, v in public.items() if k in known and v is not None and v != REDACTED}
-        for name, value in values.items():
-            if not isinstance(value, _PUBLIC_TYPES.get(name, str)):
-                raise ValueError(f"{name} must not be of type {type(value).__name__}")
-        if not all(isinstance(key, str) for key in values.get("public_ssh_keys", ())):
-            raise ValueError("public_ssh_keys must be a list of text")
-        if not all(isinstance(text, str) for pair in values.get("tags", {}).items() for text in pair):
-            raise ValueError("tags must be a mapping of text to text")
+        if isinstance(public, Metadata):
+            return public
+        values = {k: v for k, v in public.items() if k in NAMES and v is not None and v != REDACTED}
+        for name in sorted(map(str, public.keys() - {*NAMES, *_FURTHER})):
+            LOG.warning("metadata: the field %r is unknown and not used", name[:64])
+        _check_types(values)
         if "public_ssh_keys" in values:
-            values["public_ssh_keys"] = tuple(SshKey.read(key) for key in values["public_ssh_keys"])
+            values["public_ssh_keys"] = _keys_of(values["public_ssh_keys"], public.get(_KEY_PATHS))
         if "password" in values:
             values["password"] = _as_secret(values["password"])
         for name in ("custom_data", "user_data", "random_seed"):
             if isinstance(values.get(name), str):
                 values[name] = Secret.from_base64(values[name])
-        return replace(cls(), **values)
+        return replace(cls(), **values, gaps=_gaps_of(public))
+
+    def to_json(self, *, secrets: bool = False) -> str:
+        """The metadata as a JSON document, which `from_json` reads back.
+
+        Args:
+            secrets: with passwords and data in plain text; only where nobody else can read it. Without them, they are
+                missing after reading back.
+        """
+        import json
+
+        return json.dumps(self.document(secrets=secrets), indent=2)
+
+    @classmethod
+    def from_json(cls, text: Union[str, bytes]) -> Metadata:
+        """Read a document that `to_json` or `azurelite metadata` made.
+
+        Raises:
+            ValueError: it is no such document.
+        """
+        import json
+
+        try:
+            public = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+        if not isinstance(public, dict):
+            raise ValueError("not a JSON object")
+        return cls.from_dict(public)
+
+    def document(self, *, secrets: bool = False) -> dict[str, Any]:
+        """The public dict ready for JSON, with what is missing, see `to_json`."""
+        public = expose(self.as_dict()) if secrets else redact(self.as_dict())
+        paths = [key.path for key in self.public_ssh_keys or ()]
+        if any(paths):
+            public[_KEY_PATHS] = paths
+        return {**public, **self.gaps.as_dict()}
+
+
+NAMES = tuple(one.name for one in Metadata.FIELDS if one.name != "gaps")
+_KEY_PATHS = "public_ssh_key_paths"  # the file that the platform suggests for each key; only in JSON documents
+_FURTHER = (_KEY_PATHS, *(one.name for one in Gaps.FIELDS))
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    """Raises ValueError: a value has a wrong type."""
+    for name, value in values.items():
+        if not isinstance(value, _PUBLIC_TYPES.get(name, str)):
+            raise ValueError(f"{name} must not be of type {type(value).__name__}")
+    if not all(isinstance(key, str) for key in values.get("public_ssh_keys", ())):
+        raise ValueError("public_ssh_keys must be a list of text")
+    if not all(isinstance(text, str) for pair in values.get("tags", {}).items() for text in pair):
+        raise ValueError("tags must be a mapping of text to text")
+
+
+def _keys_of(keys: list[str], paths: Any) -> tuple[SshKey, ...]:
+    """The keys, with the paths of a JSON document where it has one for each."""
+    fits = isinstance(paths, list) and len(paths) == len(keys) and {*map(type, paths)} <= {str, type(None)}
+    return tuple(map(SshKey.read, keys, paths if fits else [None] * len(keys)))
+
+
+def _gaps_of(public: Mapping[str, Any]) -> Gaps:
+    """The gaps in a document, and the secrets that it was written without. Raises ValueError."""
+    gaps = Gaps.read(public)
+    hidden = tuple(name for name in NAMES if public.get(name) == REDACTED)
+    text = "the metadata document was written without the secret {}: write it with --show-secrets"
+    missing = {name: FabricError(text.format(name), reason=f"no {name}") for name in hidden}
+    return replace(
+        gaps, missing={**gaps.missing, **missing}, lost=(*gaps.lost, *hidden), damaged=(*gaps.damaged, *hidden)
+    )
 
 
 _PUBLIC_TYPES: dict[str, tuple[type, ...]] = {
@@ -210,12 +412,12 @@ def _as_secret(value: Union[str, Secret]) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)
 
 
-def redact(public: Mapping[str, Any]) -> dict[str, Any]:
+def redact(public: Mapping[str, Any] | MetadataDict) -> dict[str, Any]:
     """The public dict with every secret replaced by a fixed text: safe to show, ready for JSON."""
     return {key: REDACTED if isinstance(value, Secret) else value for key, value in public.items()}
 
 
-def expose(public: Mapping[str, Any]) -> dict[str, Any]:
+def expose(public: Mapping[str, Any] | MetadataDict) -> dict[str, Any]:
     """The public dict with every secret in plain text, bytes as base64: only for root, ready for JSON."""
     return {key: _clear(value) if isinstance(value, Secret) else value for key, value in public.items()}
 

@@ -121,7 +121,7 @@ class Outcome(Record):
         """The exit code of the process that ends with this outcome."""
         return EXIT_CODES[self.outcome]
 
-    def raise_for_status(self) -> None:
+    def check(self) -> None:
         """Raise if the run failed or Azure was not reached; without an error of its own, an AzureliteError.
 
         Raises:
@@ -129,6 +129,8 @@ class Outcome(Record):
         """
         if self.exit_code != 0:
             raise self.error or AzureliteError(self.reason or self.outcome)
+
+    raise_for_status = check
 
     @property
     def changes(self) -> tuple[Change, ...]:

@@ -1,4 +1,4 @@
-"""The library's examples: none goes on to Ready after a failure, and `raise_for_status` raises what failed."""
+"""The library's examples: none goes on to Ready after a failure, and `check` raises what failed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_readme_and_the_library_page_have_one() -> None:
 
 @pytest.mark.parametrize(("name", "text"), examples())
 def test_each_call_is_checked(name: str, text: str) -> None:
-    assert len(re.findall(CALLS, text)) == text.count(".raise_for_status()"), name
+    assert len(re.findall(CALLS, text)) == text.count(".check()"), name
 
 
 def play(text: str, guest: Guest) -> None:
@@ -70,10 +70,10 @@ def test_none_reports_ready_after_a_failure(
 def test_an_outcome_raises_if_its_exit_code_is_not_0(outcome: str, error: Any) -> None:
     made = Outcome(outcome, "the reason", error=error)
     if made.exit_code == 0:
-        made.raise_for_status()
+        made.check()
         return
     with pytest.raises(AzureliteError, match="it failed|no answer" if error else "the reason") as caught:
-        made.raise_for_status()
+        made.check()
     assert error is None or caught.value is error
 
 
@@ -82,4 +82,4 @@ def test_azure_that_cannot_be_reached_raises_its_error(guest: Guest) -> None:
     with Simulator(Scenario(scenario.vm, (Fault(endpoint="health", status=500),)), rate_limit=None) as fabric:
         guest.on_azure().configure(fabric, datasource={"deadline": 60})
         with pytest.raises(FabricError, match="500"):
-            azurelite.provision(root=guest.root, clock=FastClock()).raise_for_status()
+            azurelite.provision(root=guest.root, clock=FastClock()).check()

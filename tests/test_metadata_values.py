@@ -131,7 +131,7 @@ def test_a_field_that_no_source_has_is_none() -> None:
 
 
 def test_the_public_dict_holds_plain_values() -> None:
-    public = FULL.as_dict()
+    public: dict[str, Any] = {**FULL.as_dict()}
     assert public["public_ssh_keys"] == ["ssh-ed25519 AAAA one", "ssh-ed25519 BBBB two"]
     assert public["password"] == Secret(CANARY)
     public["tags"]["a"] = "changed"

@@ -13,7 +13,7 @@ import pytest
 from kit import VM_ID, FastClock, Guest
 
 from azurelite import layout, plugins
-from azurelite.api import run_apply
+from azurelite.api import Azure
 from azurelite.config.load import load_config
 from azurelite.config.schema import ConfigProblemsError
 from azurelite.describe.jsonschema import config_schema
@@ -267,9 +267,7 @@ def test_a_dry_run_tells_what_it_would_change(guest: Guest, fabric: Simulator, s
 
 def test_apply_runs_one_by_its_name(guest: Guest, shelf: Shelf) -> None:
     shelf.put("acme_greeting", GREETING, greeting="acme_greeting")
-    outcome = run_apply(
-        ["greeting"], metadata={"local_hostname": "vm"}, root=guest.on_azure().root, config=None, dry_run=False
-    )
+    outcome = Azure(root=guest.on_azure().root).apply(["greeting"], {"local_hostname": "vm"})
     assert outcome.exit_code == 0
     assert guest.text("etc/greeting") == "hello vm\n"
 

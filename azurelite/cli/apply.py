@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional, Sequence
 
-from azurelite.api import run_apply
+from azurelite.api import Azure
 from azurelite.cli.provision import print_outcome
 from azurelite.config.load import read_named
 from azurelite.errors import ConfigError, NotAzureError
@@ -68,15 +68,8 @@ def perform(
 ) -> int:
     """Like `run`, without the parser."""
     try:
-        outcome = run_apply(
-            handlers,
-            metadata=metadata,
-            root=root,
-            config=config,
-            dry_run=dry_run,
-            sources=sources,
-            first_boot=first_boot,
-        )
+        with Azure(root=root, config=config) as azure:
+            outcome = azure.apply(handlers, metadata, dry_run=dry_run, sources=sources, first_boot=first_boot)
     except NotAzureError as error:
         outcome = Outcome("not azure", error.message)
     print_outcome(outcome, as_json=as_json, dry_run=dry_run)

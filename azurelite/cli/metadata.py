@@ -9,13 +9,12 @@ import sys
 from typing import Any
 
 from azurelite import layout
+from azurelite.api import Azure
 from azurelite.cli.formats import as_cloud_init, as_env
 from azurelite.cli.parser import add_guest_arguments, add_secrets_argument, check_secrets_argument
 from azurelite.cli.shell import complain
 from azurelite.config.schema import unknown
 from azurelite.errors import ConfigError, NotAzureError
-from azurelite.metadata import expose, redact
-from azurelite.run.session import crawl_metadata
 from azurelite.state.records import read_saved
 from azurelite.system.root import Root
 
@@ -70,8 +69,8 @@ def _document(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.saved:
         path = layout.METADATA_SENSITIVE if arguments.show_secrets else layout.METADATA
         return read_saved(Root(arguments.root), path)
-    public = crawl_metadata(root=arguments.root, config=arguments.config).as_dict()
-    return expose(public) if arguments.show_secrets else redact(public)
+    with Azure(root=arguments.root, config=arguments.config) as azure:
+        return azure.crawl().document(secrets=arguments.show_secrets)
 
 
 def _cloud_init(document: dict[str, Any], root: str) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
-from azurelite.api import Plan, run_plan
+from azurelite.api import Azure
 from azurelite.cli.parser import add_guest_arguments
 from azurelite.config.load import OFTEN
 from azurelite.errors import NotAzureError
 from azurelite.run.plan import Step
+from azurelite.run.preview import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan. Returns 3 if a required step is blocked by a source that failed."""
     try:
-        plan = run_plan(root=arguments.root, config=arguments.config, force=arguments.force)
+        with Azure(root=arguments.root, config=arguments.config) as azure:
+            plan = azure.plan(force=arguments.force)
     except NotAzureError as error:
         plan = Plan(error.message, ())
     if arguments.json:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Optional
 
-from azurelite.api import run_provision
+from azurelite.api import Azure
 from azurelite.cli.later_boot import nothing_to_do
 from azurelite.errors import ConfigError
 from azurelite.outcome import Outcome
@@ -68,7 +68,8 @@ def perform(
             f"--detach excludes {'--dry-run' if dry_run else '--json'}, which needs the whole outcome: leave one out"
         )
     began = os.getpid()
-    outcome = run_provision(root=root, config=config, dry_run=dry_run, force=force, detach=detach)
+    with Azure(root=root, config=config) as azure:
+        outcome = azure.provision(dry_run=dry_run, force=force, detach=detach)
     if os.getpid() == began:
         try:
             print_outcome(outcome, as_json=as_json, dry_run=dry_run)

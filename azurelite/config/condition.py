@@ -22,12 +22,12 @@ import re
 from typing import Any, Literal, Mapping, Optional
 
 from azurelite.config.schema import unknown_text
-from azurelite.metadata import Metadata, Secret
+from azurelite.metadata import NAMES, Metadata, Secret
 from azurelite.record import Record
 
 Test = Literal["present", "absent", "==", "!=", "in", "not in"]
 
-FIELDS = tuple(field.name for field in Metadata.FIELDS)
+FIELDS = NAMES
 SECRETS = ("password", "custom_data", "user_data", "random_seed")
 # Document in Metadata.raw -> the source that it is from.
 RAW = {"imds": "imds", "goal_state": "wireserver", "ovf": "media"}
@@ -71,7 +71,7 @@ class Condition(Record):
 
     def holds(self, metadata: Metadata) -> bool:
         """Whether the condition holds for this metadata."""
-        value = _value(metadata.as_dict(), self.path)
+        value = _value(metadata, self.path)
         if self.test in ("present", "absent"):
             return _is_there(value) == (self.test == "present")
         same = any(_is_same(value, wanted) for wanted in self.values)

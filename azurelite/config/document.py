@@ -8,12 +8,14 @@ This module does not know what a key means. A `Problem` is a mistake with its pl
 from __future__ import annotations
 
 import codecs
+import os
 import re
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Mapping, Optional, Union
 
 import yaml
 
 from azurelite.errors import ConfigError
+from azurelite.metadata import Secret
 from azurelite.record import Record
 
 KeyPath = tuple[Union[str, int], ...]
@@ -36,14 +38,14 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Place(Record):
-    """The place of a value: a file, with line and column counted from 1."""
+    """The place of a value: a file, with line and column counted from 1; both are 0 where `file` is the whole place."""
 
     file: str
     line: int
     column: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
 class Document(Record):
@@ -92,6 +94,39 @@ class Problem(Record):
 
     def __str__(self) -> str:
         return f"{self.place}: {self.text}" if self.place else self.text
+
+
+def document_of(mapping: Mapping[str, Any], *, name: str) -> Document:
+    """A document from values that a program gives. The place of a value is its path, as `config.handlers[0].user`.
+
+    Args:
+        mapping: what a YAML file would hold; tuples count as lists.
+        name: the first part of each path.
+
+    Raises:
+        ConfigError: a value or key has a type that YAML has not.
+    """
+    places: dict[KeyPath, Place] = {}
+    return Document(_plain_value(mapping, (), name, places), places)
+
+
+def _plain_value(value: Any, path: KeyPath, name: str, places: dict[KeyPath, Place]) -> Any:
+    place = Place(dotted((name, *path) if name else path), 0, 0)
+    if len(path) > _MOST_DEPTH or len(places) > _MOST_NODES:
+        raise ConfigError(f"{name}: it is too large or too deeply nested: simplify it")
+    places[path] = place
+    if isinstance(value, Mapping):
+        odd = [key for key in value if not isinstance(key, str)]
+        if odd:
+            raise ConfigError(f"{place}: a key must be text, not {type(odd[0]).__name__}")
+        return {key: _plain_value(item, (*path, key), name, places) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain_value(item, (*path, number), name, places) for number, item in enumerate(value)]
+    if value is None or isinstance(value, (str, bool, int, float, bytes, Secret)):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise ConfigError(f"{place}: it must not be of type {type(value).__name__}: use text, numbers, lists and mappings")
 
 
 def dotted(path: KeyPath) -> str:

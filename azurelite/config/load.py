@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-from typing import Any, Literal, Optional, Union
+from typing import Any, Literal, Mapping, Optional, Sequence, Union
 
 from azurelite import layout
-from azurelite.config.document import Document, KeyPath, Problem, dotted, parse_document
+from azurelite.config.document import Document, KeyPath, Problem, document_of, dotted, parse_document
 from azurelite.config.layers import LIST, Layers, entry_id
 from azurelite.config.schema import Problems, bind
 from azurelite.errors import ConfigError
@@ -166,6 +166,34 @@ def load_config(root: Root, *, file: Optional[str] = None) -> Config:
     config = parse_config(layers.document, problems)
     problems.raise_if_any()
     return replace(config, warnings=tuple(problems.warnings))
+
+
+def config_of(mapping: Mapping[str, Any]) -> Config:
+    """The configuration that a program gives as a mapping; no file is read.
+
+    Raises:
+        ConfigError: it has mistakes, each with its path as `config.handlers[0].user.groups`.
+    """
+    problems = Problems()
+    config = parse_config(document_of(mapping, name="config"), problems)
+    problems.raise_if_any()
+    return replace(config, warnings=tuple(problems.warnings))
+
+
+def entries_of(listed: Sequence[Union[str, Mapping[str, Any]]]) -> tuple[tuple[HandlerEntry, ...], Document]:
+    """Entries that a program gives: names, or `{name: options}`.
+
+    Returns:
+        The entries, and the document with their places.
+
+    Raises:
+        ConfigError: as `config_of`, with paths as `handlers[0].user.groups`.
+    """
+    problems = Problems()
+    document = document_of({LIST: list(listed)}, name="")
+    entries = _entries(document.data[LIST], document, problems)
+    problems.raise_if_any()
+    return entries, document
 
 
 def read_layers(root: Root, *, file: Optional[str] = None, problems: Problems) -> list[Document]:

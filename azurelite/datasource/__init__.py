@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+from azurelite.errors import FabricError
 from azurelite.metadata import Metadata
 from azurelite.record import replace
 
@@ -41,6 +42,16 @@ def sources_of(name: str) -> tuple[str, ...]:
     return PRECEDENCE[name]
 
 
+def missing_by(metadata: Metadata, failures: Mapping[str, FabricError]) -> dict[str, FabricError]:
+    """The fields without a value that a failed source may have -> the failure of the strongest such source."""
+    found = {}
+    for name in PRECEDENCE:
+        failed = [failures[source] for source in sources_of(name) if source in failures]
+        if failed and getattr(metadata, name) is None:
+            found[name] = failed[0]
+    return found
+
+
 def merge(parts: Mapping[str, Metadata]) -> Metadata:
     """Merge the metadata of all sources into one.
 
@@ -52,7 +63,7 @@ def merge(parts: Mapping[str, Metadata]) -> Metadata:
     """
     values: dict[str, Any] = {}
     provenance: dict[str, str] = {}
-    for name in (field.name for field in Metadata.FIELDS if field.name not in ("provenance", "raw")):
+    for name in PRECEDENCE:
         for source in sources_of(name):
             value = getattr(parts.get(source), name, None)
             if value is not None and value != ():

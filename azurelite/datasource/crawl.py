@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import Callable, Mapping, Optional, Sequence
+from typing import Callable, Optional, Sequence
 
 from azurelite import layout
-from azurelite.datasource import merge, sources_of
+from azurelite.datasource import merge, missing_by
 from azurelite.datasource.imds import parse_imds, resource_part
 from azurelite.datasource.ovf import Ovf, parse_ovf
 from azurelite.errors import AzureliteError, CertificateError, CommandError, DocumentError, FabricError, MediaError
@@ -14,8 +14,8 @@ from azurelite.fabric.client import Fabric
 from azurelite.fabric.goalstate import GoalState
 from azurelite.hypervisor.identity import Identity
 from azurelite.media.find import AUTO, MediaDocument, fetch_media
-from azurelite.metadata import Metadata, Secret, SshKey
-from azurelite.record import Record, field
+from azurelite.metadata import Gaps, Metadata, Secret, SshKey
+from azurelite.record import Record, replace
 from azurelite.system.machine import System
 
 TYPE_CHECKING = False
@@ -42,34 +42,17 @@ class Crawl(Record):
     """The result of reading the sources.
 
     Attributes:
-        metadata: the merged fields.
-        failures: source name -> why it could not be read.
-        lost: field -> why it is missing although Azure has it. A step that uses such a field must not be skipped as if
-            the field were absent.
-        damaged: the fields of `lost` for which a retry is useless: their source has them in a form that cannot be read,
-            or no longer has them.
-        refused: a value that makes provisioning fail, whatever else succeeds.
+        metadata: the merged fields, and what is missing.
         media: the document on the media, and where it was found.
     """
 
     metadata: Metadata
-    failures: Mapping[str, FabricError] = field(default_factory=dict)
-    lost: Mapping[str, FabricError] = field(default_factory=dict)
-    damaged: tuple[str, ...] = ()
-    refused: Optional[AzureliteError] = None
     media: Optional[MediaDocument] = None
 
     @property
     def device(self) -> Optional[str]:
         """The drive that the document came from, which can be ejected; None for any other place."""
         return self.media.device if self.media is not None else None
-
-    def failure_for(self, name: str) -> Optional[FabricError]:
-        """Why a field may be missing: the failure of the first source in `PRECEDENCE` that failed; else None."""
-        for source in sources_of(name):
-            if source in self.failures:
-                return self.failures[source]
-        return None
 
 
 def crawl(
@@ -92,7 +75,7 @@ def crawl(
         given_media: a document to use in place of the media, as IMDS gives one to a VM that leaves a pool.
 
     Returns:
-        The merged metadata. A source that failed is in `failures`; the other sources are still read.
+        The merged metadata. A source that failed is in its `gaps`; the other sources are still read.
     """
     return _Crawler(fabric, identity, system, media, given_media).read(sources)
 
@@ -135,14 +118,14 @@ class _Crawler:
             self._try("certificates", self._read_certificates)
         metadata = merge(self.parts)
         self._miss_custom_data(metadata, sources)
+        return Crawl(replace(metadata, gaps=self._gaps(metadata)), self.media)
+
+    def _gaps(self, metadata: Metadata) -> Gaps:
         damaged = {name: error for name, error in self.unreadable.items() if getattr(metadata, name) is None}
-        return Crawl(
-            metadata,
-            self.failures,
-            lost={**self._lost(metadata), **damaged},
-            damaged=tuple(damaged),
-            refused=_refusal(self.ovf.refused) or self.refused,
-            media=self.media,
+        lost = {**self._lost(metadata), **damaged}
+        refused = _refusal(self.ovf.refused) or self.refused
+        return Gaps(
+            self.failures, {**missing_by(metadata, self.failures), **lost}, tuple(lost), tuple(damaged), refused
         )
 
     def _miss_custom_data(self, metadata: Metadata, sources: Sequence[str]) -> None:

@@ -81,7 +81,7 @@ def foretell_login(plan: Sequence[Step], metadata: Metadata, system: System, fab
         return None
     from azurelite.handlers.support.login import administrators_login
 
-    memory = Memory(system.files, metadata.vm_id or "")
+    memory = Memory(system.files, metadata.vm_id)
     ctx = Context(metadata, system, fabric, Outcome("dry run", ""), lambda _: None, lambda: None, memory)
     planned = [one.handler.name for one in plan if one.skip is None and one.blocked is None]
     verdict = guard(lambda: administrators_login(ctx, _further_keys(plan), planned=planned))

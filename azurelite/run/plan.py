@@ -6,10 +6,9 @@ from typing import Any, Collection, Iterable, Iterator, Mapping, Optional, Seque
 
 from azurelite.config.schema import fields_of, has_keys
 from azurelite.datasource import sources_of
-from azurelite.datasource.crawl import Crawl
 from azurelite.errors import AzureliteError, FabricError, HandlerError
 from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler
-from azurelite.metadata import Metadata, Secret
+from azurelite.metadata import Gaps, Metadata, Secret
 from azurelite.record import Record, replace
 from azurelite.state.store import State
 
@@ -49,7 +48,7 @@ class Step(Record):
 
 def make_plan(
     handlers: Sequence[Handler],
-    crawled: Crawl,
+    metadata: Metadata,
     state: Optional[State],
     *,
     force: bool = False,
@@ -60,7 +59,7 @@ def make_plan(
 
     Args:
         handlers: in the configuration's order.
-        crawled: what the sources returned.
+        metadata: what Azure says about the VM.
         state: the record of what is done; None: run everything and record nothing.
         force: ignore what is done.
         later_boot: this VM is provisioned: run only the steps of every boot and those in `owed`.
@@ -68,17 +67,23 @@ def make_plan(
     """
     steps = []
     if later_boot:  # the disc is gone then, and what it did not have was named at the first boot
-        found = {name: error for name, error in crawled.lost.items() if name not in crawled.damaged}
-        crawled = replace(crawled, lost=found, damaged=())
+        metadata = replace(metadata, gaps=_without_damaged(metadata.gaps))
     for handler in handlers:
         if later_boot and handler.frequency != "boot" and handler.key not in owed:
             steps.append(Step(handler, skip="this VM was provisioned earlier"))
             continue
         recorded = state is not None and handler.frequency != "boot"
-        inputs = inputs_of(handler, crawled.metadata) if recorded else None
-        step = _step(handler, crawled, None if force else state, inputs)
+        inputs = inputs_of(handler, metadata) if recorded else None
+        step = _step(handler, metadata, None if force else state, inputs)
         steps.append(step if inputs is None else replace(step, inputs=inputs))
     return tuple(steps)
+
+
+def _without_damaged(gaps: Gaps) -> Gaps:
+    """The gaps without the fields that no retry can read."""
+    missing = {name: error for name, error in gaps.missing.items() if name not in gaps.damaged}
+    lost = tuple(name for name in gaps.lost if name not in gaps.damaged)
+    return replace(gaps, missing=missing, lost=lost, damaged=())
 
 
 def foreseen(plan: tuple[Step, ...]) -> tuple[Step, ...]:
@@ -114,28 +119,29 @@ def wanted_sources(handlers: Iterable[Handler], configured: Sequence[str]) -> tu
     return tuple(source for source in configured if source in wanted)
 
 
-def _step(handler: Handler, crawled: Crawl, state: Optional[State], inputs: Optional[str]) -> Step:
+def _step(handler: Handler, metadata: Metadata, state: Optional[State], inputs: Optional[str]) -> Step:
     if state is not None and state.is_finished(handler.key, handler.frequency, inputs=inputs):
         done = "on this machine" if handler.frequency == "once" else "for this VM"
         return Step(handler, skip=f"done earlier {done}")
-    return _unmet(handler, crawled) or _unusable(handler, crawled) or Step(handler)
+    return _unmet(handler, metadata) or _unusable(handler, metadata) or Step(handler)
 
 
-def _unusable(handler: Handler, crawled: Crawl) -> Optional[Step]:
+def _unusable(handler: Handler, metadata: Metadata) -> Optional[Step]:
     """The step of a handler that is unusable or lacks metadata; None if it can run."""
     if handler.unusable is not None:
         return Step(handler, blocked=handler.unusable)
     for need in handler.needs:
-        if getattr(crawled.metadata, need) is None:
-            return _lacking(handler, need, crawled)
-    lost = [name for name in handler.uses if name in crawled.lost and _is_wanted(handler, name)]
+        if getattr(metadata, need) is None:
+            return _lacking(handler, need, metadata)
+    gaps = metadata.gaps
+    lost = [name for name in handler.uses if name in gaps.lost and _is_wanted(handler, name)]
     if not lost:
         return None
     others = [name for name in _ALTERNATIVES if name in handler.uses and name not in lost and _is_wanted(handler, name)]
-    if set(lost) <= set(_ALTERNATIVES) and not handler.required and any(getattr(crawled.metadata, o) for o in others):
-        return Step(handler, notes=tuple(f"continuing without {_words(name)}: {crawled.lost[name]}" for name in lost))
-    error = crawled.lost[lost[0]]
-    if lost[0] not in crawled.damaged:
+    if set(lost) <= set(_ALTERNATIVES) and not handler.required and any(getattr(metadata, o) for o in others):
+        return Step(handler, notes=tuple(f"continuing without {_words(name)}: {gaps.missing[name]}" for name in lost))
+    error = gaps.missing[lost[0]]
+    if lost[0] not in gaps.damaged:
         return Step(handler, blocked=error, again=True)
     return Step(handler, blocked=HandlerError(error.message, reason=error.reason, data=error.data, short=error.short))
 
@@ -149,14 +155,14 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _unmet(handler: Handler, crawled: Crawl) -> Optional[Step]:
+def _unmet(handler: Handler, metadata: Metadata) -> Optional[Step]:
     """The step of a handler with a condition that is false or cannot be checked; None if all are true."""
     open_ones = []
     for condition in handler.when:
-        failure = _missing(condition, crawled)
+        failure = _missing(condition, metadata)
         if failure is not None:
             open_ones.append((condition, failure))
-        elif not condition.holds(crawled.metadata):
+        elif not condition.holds(metadata):
             return Step(handler, skip=f"condition `{condition.text}` is false")
     if not open_ones:
         return None
@@ -167,28 +173,28 @@ def _unmet(handler: Handler, crawled: Crawl) -> Optional[Step]:
     return Step(handler, blocked=FabricError(text, reason=failure.reason, data=failure.data))
 
 
-def _missing(condition: Condition, crawled: Crawl) -> Optional[FabricError]:
+def _missing(condition: Condition, metadata: Metadata) -> Optional[FabricError]:
     """The error of the source that would have the condition's value; None if the condition can be checked."""
-    if condition.is_decidable(crawled.metadata):
+    if condition.is_decidable(metadata):
         return None
     if condition.source is not None:
-        return crawled.failures.get(condition.source)
+        return metadata.gaps.failures.get(condition.source)
     field = condition.path[0]
     if field in _NEVER_MISSING:
         return None
-    return crawled.lost.get(field) or crawled.failure_for(field)
+    return metadata.missing.get(field)
 
 
-def _lacking(handler: Handler, need: str, crawled: Crawl) -> Step:
+def _lacking(handler: Handler, need: str, metadata: Metadata) -> Step:
     """The step of a handler that lacks a field: failed if the handler is required, otherwise skipped."""
-    failure = crawled.failure_for(need)
+    failure = metadata.missing.get(need)
     if failure is None and not handler.required:
         return Step(handler, skip=f"Azure has no {need} for this VM")
     reason = _REASONS.get(need, f"no {need}")
     lacking = failure or AzureliteError(
         f"Azure has no {need} for this VM: deploy it with one, or set `required: false`", reason=reason
     )
-    return Step(handler, blocked=lacking, again=failure is not None)
+    return Step(handler, blocked=lacking, again=failure is not None and need not in metadata.gaps.damaged)
 
 
 def inputs_of(handler: Handler, metadata: Metadata) -> Optional[str]:

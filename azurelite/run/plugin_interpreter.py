@@ -19,14 +19,14 @@ from azurelite.clock import Clock, Deadline
 from azurelite.config.document import Document
 from azurelite.config.load import ENTRY_KEYS, Config, parse_config
 from azurelite.config.option_types import options_as_data, plain
-from azurelite.config.schema import ConfigProblemsError, Problems, bind, fields_of, has_keys
+from azurelite.config.schema import ConfigProblemsError, Problems, bind, has_keys
 from azurelite.errors import AzureliteError, HandlerError, TransportError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.exchange import Exchange
 from azurelite.fabric.settings import ImdsSettings, WireServerSettings
 from azurelite.guard import guard
 from azurelite.handlers import Context
-from azurelite.metadata import Metadata, SshKey
+from azurelite.metadata import NAMES, Gaps, Metadata, SshKey
 from azurelite.plugins import RUN_SECONDS
 from azurelite.state.store import State
 from azurelite.system.changes import Change
@@ -35,7 +35,7 @@ from azurelite.system.portable import pack, unpack
 from azurelite.system.wishes import adopt_wishes
 
 _FREQUENCIES = ("instance", "boot", "once")
-_FIELDS = frozenset(one.name for one in fields_of(Metadata))
+_FIELDS = frozenset(NAMES)
 
 
 def serve(given: Mapping[str, Any], answers: int) -> NoReturn:
@@ -228,7 +228,7 @@ def _fabric(given: Mapping[str, Any], system: System, clock: Clock) -> Fabric:
 def _metadata(values: dict[str, Any]) -> Metadata:
     keys = values["public_ssh_keys"]
     values["public_ssh_keys"] = None if keys is None else tuple(SshKey(**key) for key in keys)
-    return Metadata(**values)
+    return Metadata(**{**values, "gaps": Gaps.read(values["gaps"])})
 
 
 def _config(given: Mapping[str, Any]) -> Config:

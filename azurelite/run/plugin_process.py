@@ -65,7 +65,7 @@ def _given(handler: Handler, ctx: Context) -> dict[str, Any]:
         "limit": None if limit is None else limit.remaining(),
         "wishes": wishes_as_data(system) if system.dry_run else None,
         "vm_id": ctx.memory.vm_id,
-        "metadata": pack(ctx.metadata),
+        "metadata": pack({**vars(ctx.metadata), "gaps": ctx.metadata.gaps.as_dict()}),
         "outcome": _outcome(ctx),
         "media_device": ctx.media_device,
         "config": pack({"data": ctx.config.document.data, "file": ctx.config.document.file}),

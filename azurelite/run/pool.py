@@ -14,13 +14,13 @@ from typing import Any, Callable, Optional
 
 from azurelite import layout
 from azurelite.clock import Clock, Deadline, iso_utc
-from azurelite.datasource.crawl import Crawl
 from azurelite.datasource.imds import parse_imds
 from azurelite.datasource.ovf import parse_ovf
 from azurelite.errors import AzureliteError, DocumentError, FabricError, FileError, MediaError, TransportError
 from azurelite.fabric.client import Fabric
 from azurelite.hypervisor.identity import read_identity, swap_bytes
 from azurelite.media.find import MediaDocument
+from azurelite.metadata import Metadata
 from azurelite.run.reporter import Reporter
 from azurelite.system.machine import System
 from azurelite.system.network.interfaces import primary_interface
@@ -43,13 +43,13 @@ OpenFabric = Callable[[], Fabric]
 OpenWatch = Callable[[], LinkWatch]
 
 
-def pool_type(crawled: Crawl, system: System) -> Optional[str]:
+def pool_type(metadata: Metadata, system: System) -> Optional[str]:
     """The type of pool in which this VM waits for an owner, or None for an ordinary VM.
 
     A run that reported Ready to the pool and was then interrupted has left a marker: the VM is still waiting. The
     marker of another VM, which came with the image, counts only if Azure says that this VM is in a pool as well.
     """
-    kind = _kind(crawled)
+    kind = _kind(metadata)
     waiting = _waits_as(system)
     if waiting is None or (waiting and kind is None and not _is_this_vm(waiting, system)):
         return kind
@@ -87,9 +87,9 @@ def leave_pool(
             fabric.renew(fresh.deadline.remaining())
 
 
-def still_in_pool(crawled: Crawl) -> Optional[AzureliteError]:
+def still_in_pool(metadata: Metadata) -> Optional[AzureliteError]:
     """An error if the crawl after the pool must not be used: IMDS still describes the pool, with the pool's user."""
-    return _speaks_of_pool(_at(crawled.metadata.raw, "imds", "extended", "compute", "ppsType"))
+    return _speaks_of_pool(_at(metadata.raw, "imds", "extended", "compute", "ppsType"))
 
 
 def forget_pool(system: System) -> None:
@@ -102,16 +102,16 @@ def forget_pool(system: System) -> None:
         LOG.warning("%s", error)
 
 
-def _kind(crawled: Crawl) -> Optional[str]:
+def _kind(metadata: Metadata) -> Optional[str]:
     """The type of pool that media or IMDS names. An unknown name never hides a known one."""
-    said = {crawled.metadata.pps_type, _at(crawled.metadata.raw, "imds", "extended", "compute", "ppsType")}
+    said = {metadata.pps_type, _at(metadata.raw, "imds", "extended", "compute", "ppsType")}
     for kind in _BY_RANK:
         if kind in said:
             return kind
     unknown = sorted(str(kind) for kind in said if kind not in _NO_POOL)
     if not unknown:
         return None
-    flag = _at(crawled.metadata.raw, "ovf", "PreprovisionedVm")
+    flag = _at(metadata.raw, "ovf", "PreprovisionedVm")
     taken = RUNNING if flag is not None and flag.lower() in ("true", "1") else None
     LOG.warning(
         "pool: unknown pre-provisioning type %r; continuing as %s",

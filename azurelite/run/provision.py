@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from typing import Iterator, Optional, Sequence
 
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Clock
 from azurelite.datasource.crawl import Crawl
 from azurelite.datasource.ovf import redacted
 from azurelite.errors import AzureliteError, ConfigError, FabricError, IdentityError, MachineError
@@ -17,7 +16,7 @@ from azurelite.media.find import MediaDocument
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult, deciding_failure
 from azurelite.record import Record, replace
-from azurelite.run.plan import Step, due_later, make_plan, wanted_sources
+from azurelite.run.plan import due_later, make_plan, wanted_sources
 from azurelite.run.pool import forget_pool, leave_pool, pool_type, still_in_pool
 from azurelite.run.reporter import Progress
 from azurelite.run.session import Session
@@ -25,16 +24,13 @@ from azurelite.run.steps import Runner
 from azurelite.state import marker, records
 from azurelite.state.store import State
 from azurelite.system.machine import System
-from azurelite.system.network.interfaces import primary_interface
 from azurelite.system.root import Root
 from azurelite.system.runlock import run_lock
 
 LOG = logging.getLogger(__name__)
 
 LATER_BOOT_SECONDS = 10.0  # for all requests of a later boot
-_LEASE_SECONDS = 120.0
 _TURNS = 3  # later boots that retry a step: a cloud without IMDS must not be asked for ever
-_NO_VM_ID = "00000000-0000-0000-0000-000000000000"
 
 
 class Options(Record):
@@ -59,8 +55,13 @@ class Options(Record):
     clock: Optional[Clock] = None
 
 
-def provision(options: Options) -> Outcome:
+def provision(options: Options, session: Optional[Session] = None, metadata: Optional[Metadata] = None) -> Outcome:
     """Provision a guest.
+
+    Args:
+        options: of the run.
+        session: the guest, opened with the same root and configuration; None: open it.
+        metadata: what Azure says about the VM; None: ask Azure.
 
     Returns:
         The result; `exit_code` is the exit code of the process.
@@ -68,26 +69,33 @@ def provision(options: Options) -> Outcome:
     Raises:
         ConfigError: the configuration is wrong. On a running Azure VM, Azure is told first.
     """
-    clock = options.clock or Clock()
+    if session is not None:
+        return _provision(options, session, metadata)
+    with Session(options.root, config=options.config_file, clock=options.clock) as opened:
+        opened.search_path = options.search_path
+        return _provision(options, opened, metadata)
+
+
+def _provision(options: Options, session: Session, metadata: Optional[Metadata]) -> Outcome:
+    clock = session.clock
     started = clock.monotonic()
     off = marker.switched_off(Root(options.root))
     if off is not None:
         return Outcome("disabled", f"azurelite is disabled: {off}")
-    opened = guard(lambda: _open(options, clock))
-    if isinstance(opened, AzureliteError):
+    handlers = guard(lambda: bind_handlers(session.config, session.root))
+    if isinstance(handlers, AzureliteError):
         if not options.dry_run:
             from azurelite.run.reporter import tell_early_error
 
-            tell_early_error(opened, root=options.root, clock=clock)
-        raise opened
-    session, handlers = opened
+            tell_early_error(handlers, root=options.root, clock=clock)
+        raise handlers
     if not session.on_azure():
         return Outcome("not azure", "this machine is not on Azure: no request was sent and nothing was changed")
     known = session.identity.vm_id
     other = marker.other_agent(session.root, known) if known is not None else None
     if other is not None and not options.force:
         return Outcome("already provisioned", f"VM {known} was provisioned by {other}; nothing to do", vm_id=known)
-    system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=clock)
+    system = session.system(dry_run=options.dry_run)
     if system.live and not system.files.privileged:
         raise ConfigError("provision needs root: use sudo")
     # If the firmware has no VM id, only IMDS can say whether this is the VM that was provisioned here.
@@ -97,76 +105,30 @@ def provision(options: Options) -> Outcome:
     warnings = tuple(str(warning) for warning in session.config.warnings)
     for warning in warnings if seconds is None else ():
         LOG.warning("config: %s", warning)
-    with _network(session, system) as told, session.open_fabric(seconds=seconds, told_wireserver=told) as fabric:
-        system.commands.limit = fabric.reading
-        with run_lock(system, fabric.reading):
-            outcome = _whole_run(_Run(session, handlers, system, fabric, options))
-        if isinstance(outcome.error, ConfigError):
-            raise outcome.error
-        outcome = replace(
-            outcome,
-            seconds=clock.monotonic() - started,
-            exchanges=tuple(fabric.http.exchanges),
-            warnings=warnings,
-        )
+    fabric = session.fabric(seconds=seconds)
+    earlier = len(fabric.http.exchanges)
+    system.commands.limit = fabric.reading
+    with run_lock(system, fabric.reading):
+        run = _Run(session, handlers, system, fabric, options)
+        run.given = metadata
+        outcome = _whole_run(run)
+    if isinstance(outcome.error, ConfigError):
+        raise outcome.error
+    outcome = replace(
+        outcome,
+        seconds=clock.monotonic() - started,
+        exchanges=tuple(fabric.http.exchanges[earlier:]),
+        warnings=warnings,
+    )
     if not options.dry_run and outcome.outcome != "already provisioned":
         records.save_status(system.files, outcome)
     return outcome
-
-
-def _open(options: Options, clock: Clock) -> tuple[Session, tuple[Handler, ...]]:
-    session = Session(options.root, config_file=options.config_file, clock=clock)
-    return session, bind_handlers(session.config, session.root)
 
 
 def _whole_run(run: _Run) -> Outcome:
     """Run, and report an error outside of the steps to Azure as well."""
     outcome = guard(run.go)
     return run.give_up(outcome) if isinstance(outcome, AzureliteError) else outcome
-
-
-@contextlib.contextmanager
-def _network(session: Session, system: System) -> Iterator[Optional[str]]:
-    """Hold a DHCP lease during the run if `datasource.dhcp` asks for one. Yields WireServer's address in it, or None.
-
-    Without a lease the run continues: the network may be up already, and the disc needs no network.
-    """
-    name = session.config.datasource.interface
-    name = (primary_interface(system.root) or "eth0") if name == "auto" else name
-    if session.config.datasource.dhcp == "none" or not system.live:
-        yield None
-        return
-    from azurelite.system.network.dhcp import EphemeralDhcp
-
-    with contextlib.ExitStack() as stack:
-        told = None
-        try:
-            told = stack.enter_context(EphemeralDhcp(system, name, Deadline(session.clock, _LEASE_SECONDS))).wireserver
-        except MachineError as error:
-            LOG.warning("dhcp: %s", error)
-        yield told
-
-
-def apply_steps(session: Session, plan: tuple[Step, ...], crawled: Crawl, fabric: Fabric, options: Options) -> Outcome:
-    """Run only these steps and mark nothing as done. See `azurelite.apply`."""
-    started = fabric.clock.monotonic()
-    system = System(options.root, dry_run=options.dry_run, search_path=options.search_path, clock=fabric.clock)
-    metadata = crawled.metadata
-    runner = Runner(system, fabric, metadata.vm_id, session.config)
-    state = State(system, session.identity.vm_id or _NO_VM_ID, fabric.clock)
-    runner.said.update(error.message for error in (*crawled.failures.values(), *crawled.lost.values()))
-    with run_lock(system, fabric.deadline):
-        steps = runner.run(plan, metadata, state, remember=False, media_device=crawled.device)
-    outcome = Outcome(
-        "dry run" if options.dry_run else "applied",
-        "",
-        metadata.vm_id,
-        report=runner.reporter.result,
-        steps=tuple(steps),
-    )
-    return replace(
-        _with_failure(outcome), seconds=fabric.clock.monotonic() - started, exchanges=tuple(fabric.http.exchanges)
-    )
 
 
 class _Run:
@@ -181,8 +143,10 @@ class _Run:
         self.fabric = fabric
         self.options = options
         self.reporting = any(handler.name == REPORT_READY for handler in handlers)
-        self.runner = Runner(system, fabric, session.identity.vm_id, session.config)
+        self.given: Optional[Metadata] = None  # in place of what the sources say
+        self.runner = Runner(system, fabric, session.identity.vm_id, session.config, reporter=session.reporter)
         self.progress = Progress(self.runner.reporter, fabric)
+        self.standing = session.standing
 
     def go(self) -> Outcome:
         vm_id = self.session.identity.vm_id
@@ -206,19 +170,21 @@ class _Run:
         if self.options.force:
             state.forget()
         self._save(crawled, state)
-        plan = make_plan(self.handlers, crawled, state, force=self.options.force)
+        plan = make_plan(self.handlers, crawled.metadata, state, force=self.options.force)
         steps = self.runner.run(
             plan,
             crawled.metadata,
             state,
             remember=True,
-            refused=crawled.refused,
+            refused=crawled.metadata.refused,
             media_device=crawled.device,
             detach=self.options.detach,
         )
         owed = {step.handler.key: 0 for step in plan if step.again and not step.handler.required}
         owed.update({result.name: 0 for result in steps if result.again})
         outcome = self._conclude(steps, vm_id, state, owed)
+        if not self.system.dry_run:
+            self.standing.replace(steps)
         if outcome.outcome == "provisioned":
             forget_pool(self.system)
         if outcome.report is not None and outcome.report.is_ready:
@@ -241,12 +207,14 @@ class _Run:
     def _crawl(
         self, given: Optional[MediaDocument] = None, *, sources: Optional[Sequence[str]] = None
     ) -> tuple[Crawl, Optional[AzureliteError]]:
+        if self.given is not None:
+            return Crawl(self.given), None
         self.system.commands.limit = self.fabric.sources
         found = guard(lambda: self.session.crawl(self.fabric, self.system, given_media=given, sources=sources))
         self.system.commands.limit = self.fabric.reading
         if isinstance(found, AzureliteError):
-            return Crawl(Metadata(), {}), found
-        self.runner.said.update(error.message for error in (*found.failures.values(), *found.lost.values()))
+            return Crawl(Metadata()), found
+        self.runner.said.update(said_by(found.metadata))
         return found, None
 
     def _pool(self, crawled: Crawl) -> Optional[str]:
@@ -254,7 +222,7 @@ class _Run:
         vm_id = crawled.metadata.vm_id
         if self.system.dry_run or (vm_id is not None and marker.reported(self.system.root, vm_id)):
             return None
-        return pool_type(crawled, self.system)
+        return pool_type(crawled.metadata, self.system)
 
     def _leave_pool(self, kind: str, waiting: Crawl) -> tuple[Crawl, Optional[AzureliteError]]:
         """Wait for an owner, then crawl again with the owner's document and a new time budget."""
@@ -262,13 +230,13 @@ class _Run:
         given = guard(
             lambda: leave_pool(kind, system=self.system, fabric=self.fabric, open_fabric=self.session.open_fabric)
         )
-        self.fabric.renew(self.session.config.datasource.deadline)
+        self.fabric.renew(self.session.budget)
         self.system.commands.limit = self.fabric.reading
         if isinstance(given, AzureliteError):
             return Crawl(Metadata(vm_id=self.session.identity.vm_id)), given
         # The pool's own disc is still in the drive and must be ejected like any other.
         crawled, broken = self._crawl(replace(given, device=waiting.device))
-        return crawled, broken or still_in_pool(crawled)
+        return crawled, broken or still_in_pool(crawled.metadata)
 
     def _save(self, crawled: Crawl, state: State) -> None:
         records.save_metadata(self.system.files, crawled.metadata)
@@ -277,20 +245,13 @@ class _Run:
 
     def _tidy_up(self, crawled: Crawl) -> None:
         """Eject the disc. Call this only after Azure has accepted Ready."""
-        device = crawled.device
-        listed = any(handler.name == EJECT_MEDIA for handler in self.handlers)
-        if device is not None and self.system.live and self.session.config.datasource.media.eject and not listed:
-            from azurelite.system.disks.eject import eject
-
-            try:
-                eject(device)
-            except MachineError as error:
-                LOG.warning("eject_media: %s", error)
+        if not any(handler.name == EJECT_MEDIA for handler in self.handlers):
+            eject_media(self.session, self.system, crawled.device)
 
     def _nameless(self, crawled: Crawl) -> Optional[AzureliteError]:
         if crawled.metadata.vm_id is not None:
             return None
-        return crawled.failure_for("vm_id") or IdentityError(
+        return crawled.metadata.missing.get("vm_id") or IdentityError(
             "no VM id: neither the firmware nor IMDS has it", reason="failure to identify Azure VM ID"
         )
 
@@ -299,6 +260,8 @@ class _Run:
         maybe_done = self.session.identity.vm_id is None and marker.knows_some_vm(self.system.root)
         told = self.runner.reporter.result
         ready = told is not None and told.is_ready  # then Azure takes no other report
+        if not self.system.dry_run and not ready:
+            self.standing.fail("provision", cause)
         if not self.system.dry_run and self.reporting and not maybe_done and not ready:
             self.runner.reporter.tell(cause, self.runner.fabric.deadline, self.runner.said)
         brief = cause.once(self.runner.said)
@@ -307,7 +270,7 @@ class _Run:
     def _conclude(self, steps: list[StepResult], vm_id: str, state: State, owed: dict[str, int]) -> Outcome:
         outcome = Outcome("provisioned", "", vm_id=vm_id, report=self.runner.reporter.result, steps=tuple(steps))
         if deciding_failure(steps) is not None:
-            return _with_failure(outcome)
+            return with_failure(outcome)
         if self.system.dry_run:
             return replace(outcome, outcome="dry run", reason="nothing was changed and no report was sent")
         state.owe(owed)
@@ -327,7 +290,7 @@ class _Run:
         if due:
             self.fabric.sources = self.fabric.reading  # Azure is not waiting for the work on the machine
             crawled = self._crawl(sources=wanted_sources(due, self.session.config.datasource.sources))[0]
-            plan = make_plan(self.handlers, crawled, state, later_boot=True, owed=owed)
+            plan = make_plan(self.handlers, crawled.metadata, state, later_boot=True, owed=owed)
             self.system.commands.limit = None  # Azure is not waiting: each program has its own timeout
             steps = self.runner.run(plan, crawled.metadata, state, remember=False, detach=self.options.detach)
             again = {step.handler.key for step in plan if step.again} | {one.name for one in steps if one.again}
@@ -351,7 +314,25 @@ class _Run:
         return State(self.system, vm_id, self.fabric.clock)
 
 
-def _with_failure(outcome: Outcome) -> Outcome:
+def eject_media(session: Session, system: System, device: Optional[str]) -> None:
+    """Eject the disc as the configuration says; a failure is only logged."""
+    if device is not None and system.live and session.config.datasource.media.eject:
+        from azurelite.system.disks.eject import eject
+
+        try:
+            eject(device)
+        except MachineError as error:
+            LOG.warning("eject_media: %s", error)
+
+
+def said_by(metadata: Metadata) -> Iterator[str]:
+    """The messages that the crawl has logged."""
+    for error in (*metadata.gaps.failures.values(), *metadata.missing.values()):
+        yield error.message
+
+
+def with_failure(outcome: Outcome) -> Outcome:
+    """The outcome with the kind and the reason of the failure that decides it, if there is one."""
     failure = deciding_failure(outcome.steps)
     if failure is None or failure.error is None:
         return outcome

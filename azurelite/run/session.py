@@ -1,21 +1,25 @@
-"""A guest and its Azure endpoints for one run: identity, configuration, and whether requests are allowed."""
+"""A guest and its Azure endpoints for one run: identity, configuration, one time budget, one connection per server."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-from typing import Callable, Literal, Optional, Sequence, Union
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Iterator, Optional, Sequence, Union
 
-from azurelite.clock import Clock
+from azurelite.clock import Clock, Deadline
 from azurelite.config.load import Config, load_config
-from azurelite.errors import AzureliteError, NotAzureError, TransportError
+from azurelite.errors import MachineError, NotAzureError, TransportError
 from azurelite.fabric.client import Fabric
-from azurelite.fabric.health import check_reason
 from azurelite.fabric.settings import WireServerSettings
 from azurelite.hypervisor.firmware import identify
 from azurelite.hypervisor.identity import Identity
-from azurelite.metadata import Metadata
 from azurelite.run.reporter import Reporter
+from azurelite.run.standing import Standing
 from azurelite.system.machine import System
+from azurelite.system.network.interfaces import primary_interface
 from azurelite.system.network.leases import wireserver_from_leases
 from azurelite.system.process import Commands
 from azurelite.system.root import Root, check_root
@@ -23,60 +27,176 @@ from azurelite.system.root import Root, check_root
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from azurelite.datasource.crawl import Crawl
-    from azurelite.fabric.goalstate import GoalState
     from azurelite.media.find import MediaDocument
+    from azurelite.metadata import Metadata
+
+LOG = logging.getLogger(__name__)
+_LEASE_SECONDS = 120.0
 
 
 class Session:
-    """The state that every verb starts with.
+    """What every verb works with. Making one does no I/O: each part is made when it is first used, and kept.
 
     Args:
         root: host path of the guest's `/`.
-        config_file: host path of a file in place of /etc/azurelite/azurelite.yaml.
+        config: host path of a file in place of /etc/azurelite/azurelite.yaml, a mapping in place of all files, or None.
+        seconds: the time budget of all requests together; None: `datasource.deadline`.
         clock: time.
 
-    Raises:
-        ConfigError: the configuration cannot be read.
+    Attributes:
+        clock, seconds: as given.
+        config_file: the file, if one was given.
+        search_path: folders of programs, in the form of PATH.
+        crawled: what the sources said last, or a caller in their place; None before the first crawl.
+        asked: the sources that were asked; None: a caller gave it.
     """
 
-    def __init__(self, root: str, *, config_file: Optional[str] = None, clock: Optional[Clock] = None) -> None:
-        check_root(root)
-        self.root = Root(root)
+    def __init__(
+        self,
+        root: str,
+        *,
+        config: Union[str, Mapping[str, Any], None] = None,
+        seconds: Optional[float] = None,
+        clock: Optional[Clock] = None,
+    ) -> None:
+        self._root = root
+        self._given = config
+        self.config_file = config if isinstance(config, str) else None
+        self.seconds = seconds
         self.clock = clock or Clock()
-        self.identity: Identity = identify(self.root, Commands(os.environ.get("PATH")))
-        self.config: Config = load_config(self.root, file=config_file)
+        self.search_path = os.environ.get("PATH")
+        self.crawled: Optional[Crawl] = None
+        self.asked: Optional[tuple[str, ...]] = None
+        self._open = contextlib.ExitStack()
+        self._fabric: Optional[Fabric] = None
+
+    @cached_property
+    def root(self) -> Root:
+        """The guest's files. Raises ConfigError: there is no such folder."""
+        check_root(self._root)
+        return Root(self._root)
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What the firmware says."""
+        return identify(self.root, Commands(self.search_path))
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration. Raises ConfigError."""
+        if isinstance(self._given, Mapping):
+            from azurelite.config.load import config_of
+
+            return config_of(self._given)
+        return load_config(self.root, file=self.config_file)
+
+    def system(self, *, dry_run: bool = False) -> System:
+        """The guest as a machine that can be changed."""
+        return System(self._root, dry_run=dry_run, search_path=self.search_path, clock=self.clock)
 
     def on_azure(self) -> bool:
         """Whether the firmware proves Azure, or `datasource.platform: azure` says so."""
         return self.identity.on_azure or self.config.datasource.platform == "azure"
 
-    def open_fabric(self, *, seconds: Optional[float] = None, told_wireserver: Optional[str] = None) -> Fabric:
-        """Open the endpoints.
+    @property
+    def budget(self) -> float:
+        """Seconds that all requests together may take."""
+        most = self.config.datasource.deadline
+        return most if self.seconds is None else min(self.seconds, most)
+
+    def fabric(self, *, seconds: Optional[float] = None) -> Fabric:
+        """The endpoints of this session, opened on first use, with a DHCP lease if `datasource.dhcp` asks for one.
 
         Args:
-            seconds: the time budget, if it is shorter than `datasource.deadline`.
-            told_wireserver: WireServer's address in the lease of this run; None: look into the lease files.
+            seconds: on first use: a time budget shorter than the session's.
 
         Raises:
             NotAzureError: this is not Azure, so no request is allowed.
         """
+        if self._fabric is None:
+            self.prove_azure()
+            told = self._open.enter_context(self._network())
+            self._fabric = self._open.enter_context(self.open_fabric(seconds=seconds, told_wireserver=told))
+        return self._fabric
+
+    @property
+    def opened(self) -> Optional[Fabric]:
+        """The endpoints, if they were used."""
+        return self._fabric
+
+    @cached_property
+    def reporter(self) -> Reporter:
+        """Reports to Azure; it knows what was reported in this session."""
+        return Reporter(self.fabric(), self.system().files, self.identity.vm_id)
+
+    @cached_property
+    def standing(self) -> Standing:
+        """What stands between this VM and Ready, also by other calls of this boot."""
+        return Standing(self.system().files, self.identity.vm_id)
+
+    def close(self) -> None:
+        """Close the connections, and give the lease back."""
+        self._open.close()
+        self._fabric = None
+        self.__dict__.pop("reporter", None)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def prove_azure(self) -> None:
+        """Raises NotAzureError: this is not Azure, so no request is allowed."""
         if not self.on_azure():
             raise NotAzureError(
                 "this machine is not on Azure (its chassis asset tag is not Azure's). "
                 "If it is, set `datasource.platform: azure`"
             )
+
+    def open_fabric(self, *, seconds: Optional[float] = None, told_wireserver: Optional[str] = None) -> Fabric:
+        """Open endpoints with a time budget of their own.
+
+        Args:
+            seconds: the time budget, if it is shorter than the session's.
+            told_wireserver: WireServer's address in the lease of this run; None: look into the lease files.
+
+        Raises:
+            NotAzureError: this is not Azure, so no request is allowed.
+        """
+        self.prove_azure()
         datasource = self.config.datasource
-        budget = datasource.deadline if seconds is None else min(seconds, datasource.deadline)
-        told = told_wireserver or self._told_wireserver()
         return Fabric(
-            budget,
+            self.budget if seconds is None else min(seconds, self.budget),
             imds=datasource.imds,
             wireserver=datasource.wireserver,
             clock=self.clock,
             interface=None if datasource.interface == "auto" else datasource.interface,
             explain=self._explain,
-            told_wireserver=told,
+            told_wireserver=told_wireserver or self._told_wireserver(),
         )
+
+    @contextlib.contextmanager
+    def _network(self) -> Iterator[Optional[str]]:
+        """Hold a DHCP lease if the configuration asks for one. Yields WireServer's address in it, or None.
+
+        Without a lease the session continues: the network may be up already, and the disc needs no network.
+        """
+        datasource, system = self.config.datasource, self.system()
+        if datasource.dhcp == "none" or not system.live or not system.files.privileged:
+            yield None
+            return
+        from azurelite.system.network.dhcp import EphemeralDhcp
+
+        name = (primary_interface(system.root) or "eth0") if datasource.interface == "auto" else datasource.interface
+        with contextlib.ExitStack() as stack:
+            told = None
+            try:
+                lease = EphemeralDhcp(system, name, Deadline(self.clock, _LEASE_SECONDS))
+                told = stack.enter_context(lease).wireserver
+            except MachineError as error:
+                LOG.warning("dhcp: %s", error)
+            yield told
 
     def _explain(self, address: str, error: TransportError) -> str:
         from azurelite.system.network.reach import explain
@@ -107,70 +227,24 @@ class Session:
         """
         from azurelite.datasource.crawl import crawl
 
-        return crawl(
+        self.asked = self.config.datasource.sources if sources is None else tuple(sources)
+        self.crawled = crawl(
             fabric,
             identity=self.identity,
-            sources=self.config.datasource.sources if sources is None else sources,
+            sources=self.asked,
             system=system,
             media=self.config.datasource.media.device,
             given_media=given_media,
         )
+        return self.crawled
 
+    def take(self, metadata: Metadata) -> None:
+        """Use what a caller says about the VM, as if all sources had said it."""
+        from azurelite.datasource.crawl import Crawl
 
-PathLike = Union[str, "os.PathLike[str]"]
-Kind = Literal["ready", "failure", "progress"]
+        self.asked, self.crawled = None, Crawl(metadata, self.crawled.media if self.crawled is not None else None)
 
-
-def open_session(root: str, config: Optional[PathLike], clock: Optional[Clock]) -> Session:
-    """Open the guest for a public function. Raises ConfigError."""
-    return Session(root, config_file=os.fspath(config) if config is not None else None, clock=clock)
-
-
-def crawl_metadata(*, root: str, config: Optional[PathLike], clock: Optional[Clock] = None) -> Metadata:
-    """See `azurelite.crawl`."""
-    session = open_session(root, config, clock)
-    with session.open_fabric() as fabric:
-        crawled = session.crawl(fabric, System(root, dry_run=True, search_path=os.environ.get("PATH")))
-    documents = [document for document in crawled.metadata.raw.values() if document is not None]
-    useful = set(crawled.metadata.provenance.values()) - {"firmware"} or documents
-    if not useful and crawled.failures:
-        raise next(iter(crawled.failures.values()))
-    return crawled.metadata
-
-
-def fetch_goal_state(*, root: str, config: Optional[PathLike], clock: Optional[Clock] = None) -> GoalState:
-    """See `azurelite.goal_state`."""
-    with open_session(root, config, clock).open_fabric() as fabric:
-        return fabric.wireserver.fetch_goal_state(fabric.deadline)
-
-
-def post_report(document: bytes, *, root: str, config: Optional[PathLike], clock: Optional[Clock] = None) -> None:
-    """See `azurelite.post_report`."""
-    with open_session(root, config, clock).open_fabric() as fabric:
-        fabric.wireserver.post(document, fabric.deadline)
-
-
-def send_report(
-    kind: Kind,
-    text: str,
-    *,
-    root: str,
-    config: Optional[PathLike],
-    clock: Optional[Clock] = None,
-    tell: Optional[Callable[[str], object]] = None,
-) -> None:
-    """See `azurelite.report_ready`, `report_failure` and `report_progress`; `tell` gets each step as a text."""
-    if kind == "failure":
-        check_reason(text)
-    session = open_session(root, config, clock)
-    with session.open_fabric() as fabric:
-        if tell is not None:
-            fabric.wireserver.tell = tell
-        system = System(root, clock=session.clock)
-        reporter = Reporter(fabric, system.files, session.identity.vm_id, quiet=True)
-        if kind == "ready":
-            reporter.ready(fabric.deadline)
-        elif kind == "failure":
-            reporter.not_ready(AzureliteError(text), fabric.deadline)
-        else:
-            reporter.progress(text, fabric.deadline)
+    @property
+    def crawled_vm_id(self) -> Optional[str]:
+        """The VM id of the last crawl."""
+        return self.crawled.metadata.vm_id if self.crawled is not None else None

@@ -7,7 +7,7 @@ the steps after `report_ready` wait for a boot at which Azure accepts Ready.
 from __future__ import annotations
 
 import logging
-from typing import Callable, Optional
+from typing import Callable, Collection, Optional
 
 from azurelite.config.load import Config
 from azurelite.errors import AzureliteError, SkippedError
@@ -35,17 +35,32 @@ class Runner:
         fabric: Azure's endpoints.
         vm_id: the VM id, if the firmware has it.
         config: the configuration of the run.
+        reporter: reports to Azure; None: make one.
+        optional: keys of steps that fail the run, but without which the VM may be Ready.
+        held: an earlier failure -> the step and its error, which holds Ready back like one of this run.
 
     Attributes:
         reporter: reports to Azure, and holds the result.
         said: the error messages that the log already has; later lines refer to them in short.
     """
 
-    def __init__(self, system: System, fabric: Fabric, vm_id: Optional[str], config: Config) -> None:
+    def __init__(
+        self,
+        system: System,
+        fabric: Fabric,
+        vm_id: Optional[str],
+        config: Config,
+        *,
+        reporter: Optional[Reporter] = None,
+        optional: Collection[str] = (),
+        held: Callable[[Collection[str]], Optional[tuple[str, AzureliteError]]] = lambda _: None,
+    ) -> None:
         self.system = system
         self.config = config
         self.fabric = fabric
-        self.reporter = Reporter(fabric, system.files, vm_id)
+        self.reporter = reporter or Reporter(fabric, system.files, vm_id)
+        self.optional = optional
+        self.held = held
         self.said: set[str] = set()
 
     def run(
@@ -78,7 +93,7 @@ class Runner:
             self._say(results[0])
         ready = True  # False once Azure has not accepted Ready in the turn of `report_ready`
         for turn, step in enumerate(plan, 1):
-            failure = deciding_failure(results)
+            failure = self._obstacle(results)
             reporting = ready and step.handler.name == REPORT_READY and step.skip is None
             if reporting and step.blocked is None:
                 failure = failure or self._check_login(plan, results, metadata, state)
@@ -99,6 +114,14 @@ class Runner:
             if detach and step.handler.name == REPORT_READY and (step.skip is not None or result.status == "done"):
                 _detach(plan[turn:], metadata, failed=remember and deciding_failure(results) is not None)
         return results
+
+    def _obstacle(self, results: list[StepResult]) -> Optional[StepResult]:
+        """What holds Ready back: a failed step of this run or of an earlier one."""
+        failure = deciding_failure([one for one in results if one.name not in self.optional])
+        if failure is not None:
+            return failure
+        earlier = self.held({one.name for one in results if one.status == "done"})
+        return StepResult(earlier[0], "failed", required=True, error=earlier[1]) if earlier is not None else None
 
     def _check_login(
         self, plan: tuple[Step, ...], results: list[StepResult], metadata: Metadata, state: State

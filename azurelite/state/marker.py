@@ -112,11 +112,15 @@ def marker_text(root: Root, *, config_file: str | None, every_boot: bool = False
 
 
 def knows_some_vm(root: Root) -> bool:
-    """Whether the disk has the record of any VM."""
+    """Whether the disk has the record of a VM that is done.
+
+    An older release kept the records of a VM without a known id under zeros; they are of no VM.
+    """
     try:
-        return bool(root.names(layout.VMS_DIR))
+        names = [name for name in root.names(layout.VMS_DIR) if name != layout.NO_VM_ID]
     except OSError:
         return False
+    return any(exists(root, marker_path(name), unsure=True) for name in names)
 
 
 def exists(root: Root, path: str, *, unsure: bool) -> bool:

@@ -31,20 +31,19 @@ class State:
 
     Args:
         system: the guest.
-        vm_id: the VM.
+        vm_id: the VM; None if it is unknown: then only the manifest is kept.
         clock: for time stamps.
+
+    Attributes:
+        memory: what handlers remember about this VM.
     """
 
-    def __init__(self, system: System, vm_id: str, clock: Clock) -> None:
+    def __init__(self, system: System, vm_id: Optional[str], clock: Clock) -> None:
         self._system = system
         self._clock = clock
-        self._vm_id = marker.provisioned_as(system.root, vm_id) or vm_id
+        self._vm_id = vm_id and (marker.provisioned_as(system.root, vm_id) or vm_id)
         self._writable = not system.dry_run
-
-    @property
-    def memory(self) -> Memory:
-        """What handlers remember about this VM."""
-        return Memory(self._system.files, self._vm_id)
+        self.memory = Memory(system.files, self._vm_id)
 
     def is_provisioned(self, *, reporting: bool) -> bool:
         """Whether this VM is done.
@@ -52,8 +51,10 @@ class State:
         Args:
             reporting: whether `report_ready` is configured; if so, Azure must also have accepted Ready.
         """
-        root = self._system.root
-        return marker.reported(root, self._vm_id) if reporting else marker.provisioned_as(root, self._vm_id) is not None
+        root, vm_id = self._system.root, self._vm_id
+        if vm_id is None:
+            return False
+        return marker.reported(root, vm_id) if reporting else marker.provisioned_as(root, vm_id) is not None
 
     def is_finished(self, handler: str, frequency: Frequency, *, inputs: Optional[str]) -> bool:
         """Whether the handler is done for this VM or, with frequency "once", on this machine.
@@ -95,12 +96,14 @@ class State:
 
     def forget(self) -> None:
         """Forget that this VM and its handlers are done, so that everything runs again."""
-        folder = f"{layout.vm_folder(self._vm_id)}/handlers"
+        if self._vm_id is None:
+            return
+        folder, path = f"{layout.vm_folder(self._vm_id)}/handlers", marker.marker_path(self._vm_id)
         if self._writable and marker.provisioned_as(self._system.root, self._vm_id) is not None:
             self.memory.remember(KEPT_PASSWORD, "kept\n")  # the administrator may have changed it since
 
         def remove() -> None:
-            self._system.files.remove(marker.marker_path(self._vm_id))
+            self._system.files.remove(path)
             for name in self._system.files.names(folder):
                 self._system.files.remove(f"{folder}/{name}")
             memory = self.memory.vm_folder + "/memory"
@@ -115,6 +118,8 @@ class State:
         text = marker.marker_text(
             self._system.root, config_file=config_file, every_boot=every_boot, unreported=unreported
         )
+        if self._vm_id is None:
+            return
         path = marker.marker_path(self._vm_id)
 
         def write() -> None:
@@ -147,7 +152,9 @@ class State:
 
     def keep_media(self, document: bytes) -> None:
         """Keep a copy of ovf-env.xml without its secrets, because the disc exists at the first boot only."""
-        self._keep(lambda: self._put(layout.saved_media(self._vm_id), document.decode(errors="replace")))
+        if self._vm_id is not None:
+            path = layout.saved_media(self._vm_id)
+            self._keep(lambda: self._put(path, document.decode(errors="replace")))
 
     def note_change(self, change: Change) -> None:
         """Add a change to the manifest, so that it can be undone before an image is captured."""
@@ -188,21 +195,24 @@ class Memory:
 
     Args:
         files: the guest's files.
-        vm_id: the VM.
+        vm_id: the VM; None if it is unknown: then they are forgotten at the end.
 
     Attributes:
         vm_id: as given.
         vm_folder: guest path of the records of this VM.
     """
 
-    def __init__(self, files: Files, vm_id: str) -> None:
+    def __init__(self, files: Files, vm_id: Optional[str]) -> None:
         self._files = files
+        self._unknown: dict[str, str] = {}
         self.vm_id = vm_id
         self.vm_folder = layout.vm_folder(vm_id)
         self._folder = f"{self.vm_folder}/memory"
 
     def recall(self, name: str) -> Optional[str]:
         """The text with that name (letters, digits, `_`, `-`); None if there is none."""
+        if self.vm_id is None:
+            return self._unknown.get(name)
         try:
             return self._files.text(f"{self._folder}/{name}")
         except FileError as error:
@@ -216,6 +226,9 @@ class Memory:
             False if it cannot be stored (read-only file system), which is logged.
         """
         if self.recall(name) == text:
+            return True
+        if self.vm_id is None:
+            self._unknown[name] = text
             return True
         try:
             self._files.make_own_folder(self._folder)

@@ -38,7 +38,7 @@ class Run:
             wireserver = WireServerSettings(simulator.url, timeout=timeout)
             with Fabric(seconds, imds=imds, wireserver=wireserver, clock=self.clock) as self.fabric:
                 result = crawl(self.fabric, identity=identity, sources=sources)
-        self.crawl, self.metadata, self.failures = result, result.metadata, result.failures
+        self.crawl, self.metadata, self.failures = result, result.metadata, result.metadata.gaps.failures
         self.asked = [request.endpoint for request in simulator.requests]
 
 
@@ -128,13 +128,13 @@ def test_a_dead_imds_leaves_the_share_of_reporting() -> None:
 )
 def test_why_a_field_may_be_missing(field: str, source: str) -> None:
     run = Run({"endpoint": "any", "status": 400})
-    assert run.crawl.failure_for(field) is run.failures[source]
+    assert run.metadata.missing.get(field) is run.failures[source]
 
 
 def test_a_field_is_not_missing_because_of_a_source_that_cannot_have_it() -> None:
     run = Run({"endpoint": "goal_state", "status": 400})
-    assert run.crawl.failure_for("username") is None
-    assert run.crawl.failure_for("region") is None
+    assert run.metadata.missing.get("username") is None
+    assert run.metadata.missing.get("region") is None
 
 
 @pytest.mark.parametrize(

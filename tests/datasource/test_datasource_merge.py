@@ -42,7 +42,7 @@ def part(name: str, value: object) -> Metadata:
 
 
 def test_the_table_here_covers_every_field() -> None:
-    known = {field.name for field in Metadata.FIELDS} - {"cloud_name", "platform", "provenance", "raw"}
+    known = {field.name for field in Metadata.FIELDS} - {"cloud_name", "platform", "provenance", "raw", "gaps"}
     assert known == set(TABLE)
     assert {name: sources_of(name) for name in TABLE} == {name: sources for name, (sources, _) in TABLE.items()}
     assert set(PRECEDENCE) == {*TABLE, "cloud_name", "platform"}

@@ -63,7 +63,7 @@ def test_the_name_and_where_it_comes_from(
     result = read(guest, disc=disc, **vm)
     assert (result.metadata.local_hostname, result.metadata.provenance.get("local_hostname")) == (name, source)
     assert result.metadata.region == "westeurope"
-    assert dict(result.failures) == {}
+    assert dict(result.metadata.gaps.failures) == {}
 
 
 def test_a_name_of_a_wrong_type_is_named(guest: Guest, caplog: pytest.LogCaptureFixture) -> None:

@@ -62,7 +62,7 @@ def targets(simulator: Simulator) -> list[tuple[str, Any]]:
 def test_one_request_each_and_the_goal_state_is_taken(servers: Callable[..., TwoServers]) -> None:
     two = servers()
     found, fabric = two.crawl()
-    assert dict(found.failures) == {}
+    assert dict(found.metadata.gaps.failures) == {}
     assert (targets(two.imds), targets(two.wireserver)) == ([("imds", 200)], [("goal_state", 200)])
     assert fabric.wireserver.goal_state is not None
     starts = [exchange.started for exchange in fabric.http.exchanges]
@@ -86,7 +86,7 @@ def test_it_is_asked_while_imds_has_not_answered_yet(
         link.send(b"HTTP/1.1 403 X\r\nContent-Length: 0\r\n\r\n")
 
     found, _ = servers().crawl(imds=raw(imds).url, wireserver=raw(wireserver).url)
-    assert "imds" not in found.failures or "400" not in str(found.failures["imds"])
+    assert "imds" not in found.metadata.gaps.failures or "400" not in str(found.metadata.gaps.failures["imds"])
     assert arrived.is_set()
 
 
@@ -106,13 +106,13 @@ def test_its_failure_counts_as_the_first_try(
     found, _ = two.crawl()
     assert [status for _, status in targets(two.wireserver)] == asked
     assert len(two.clock.slept) == slept
-    assert ("wireserver" in found.failures) is (asked[-1] != 200)
+    assert ("wireserver" in found.metadata.gaps.failures) is (asked[-1] != 200)
 
 
 def test_one_server_is_asked_in_turn(servers: Callable[..., TwoServers]) -> None:
     two = servers()
     found, _ = two.crawl(wireserver=two.imds.url)
-    assert dict(found.failures) == {}
+    assert dict(found.metadata.gaps.failures) == {}
     assert targets(two.imds) == [("imds", 200), ("goal_state", 200)]
 
 

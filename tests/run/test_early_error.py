@@ -90,7 +90,7 @@ def test_a_first_boot_is_one_whatever_other_vms_left_on_the_disk(image: Guest, t
 def test_without_an_id_in_the_firmware_any_vm_may_be_this_one(guest: Guest) -> None:
     root = Root(guest.root)
     assert marker.done_before(root, None) is None
-    guest.put({f"var/lib/azurelite/vms/{OTHER_ID}/ovf-env.xml": ""})
+    guest.put({f"var/lib/azurelite/vms/{OTHER_ID}/provisioned": ""})
     assert "the record of a VM" in str(marker.done_before(root, None))
 
 

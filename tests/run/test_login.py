@@ -9,7 +9,7 @@ from typing import Any, Optional
 import pytest
 from kit import BASE, ED25519, VM_ID, FastClock, Guest
 
-from azurelite.api import run_plan
+from azurelite.api import Azure
 from azurelite.outcome import Outcome
 from azurelite.run.provision import Options, provision
 from azurelite.simulator import Scenario, Simulator
@@ -242,7 +242,7 @@ def test_the_plan_foretells_it(machine: Guest, config: str) -> None:
     with vm() as fabric:
         machine.configure(fabric, handlers=LISTED)
         before = machine.snapshot()
-        login = run_plan(root=machine.root, config=None).login
+        login = Azure(root=machine.root).plan().login
     assert machine.snapshot() == before
     assert login is not None
     assert login.startswith(PLANS[config])

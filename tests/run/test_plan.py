@@ -9,10 +9,10 @@ import pytest
 from kit import VM_ID, FastClock, Guest
 
 from azurelite.config.condition import parse_condition
-from azurelite.datasource.crawl import Crawl
+from azurelite.datasource import missing_by
 from azurelite.errors import FabricError
 from azurelite.handlers import Handler, user_data
-from azurelite.metadata import Metadata, Secret, SshKey
+from azurelite.metadata import Gaps, Metadata, Secret, SshKey
 from azurelite.record import replace
 from azurelite.run.plan import Step, inputs_of, make_plan
 from azurelite.state.store import State
@@ -51,8 +51,16 @@ def handler(*when: str, **changed: Any) -> Handler:
     return replace(base, **changed)
 
 
-def step(one: Handler, crawled: Crawl, **more: Any) -> Step:
-    return make_plan([one], crawled, more.pop("state", None), **more)[0]
+def known(
+    metadata: Metadata, failures: Mapping[str, FabricError], lost: Optional[Mapping[str, FabricError]] = None
+) -> Metadata:
+    """The metadata as a crawl returns it whose sources failed so."""
+    missing = {**missing_by(metadata, failures), **(lost or {})}
+    return replace(metadata, gaps=Gaps(failures, missing, lost=tuple(lost or ())))
+
+
+def step(one: Handler, metadata: Metadata, **more: Any) -> Step:
+    return make_plan([one], metadata, more.pop("state", None), **more)[0]
 
 
 LOST = FabricError("custom data is lost", reason="lost")
@@ -61,7 +69,7 @@ BOTH = ("custom_data", "user_data")
 
 
 @pytest.mark.parametrize(
-    ("sources", "known", "lost", "required", "runs"),
+    ("sources", "given", "lost", "required", "runs"),
     [
         (BOTH, {"user_data": DATA}, "custom_data", False, True),
         (BOTH, {"user_data": DATA}, "custom_data", True, False),
@@ -73,10 +81,10 @@ BOTH = ("custom_data", "user_data")
     ],
 )
 def test_user_data_is_run_where_custom_data_is_lost_unless_the_handler_is_required(
-    sources: Any, known: dict[str, Any], lost: str, required: bool, runs: bool
+    sources: Any, given: dict[str, Any], lost: str, required: bool, runs: bool
 ) -> None:
     one = handler(name="user_data", uses=user_data.USES, options=user_data.Options(sources=sources), required=required)
-    made = step(one, Crawl(replace(VM, **known), lost={lost: LOST}))
+    made = step(one, known(replace(VM, **given), {}, {lost: LOST}))
     assert (made.blocked is None) == runs
     assert made.again != runs
 
@@ -96,7 +104,7 @@ def test_user_data_is_run_where_custom_data_is_lost_unless_the_handler_is_requir
 )
 @pytest.mark.parametrize("required", [False, True])
 def test_a_step_whose_condition_does_not_hold_is_skipped(when: list[str], skip: str | None, required: bool) -> None:
-    made = step(handler(*when, required=required), Crawl(VM))
+    made = step(handler(*when, required=required), VM)
     assert (made.skip, made.blocked) == (skip, None)
 
 
@@ -111,8 +119,7 @@ def test_a_step_whose_condition_does_not_hold_is_skipped(when: list[str], skip: 
     ],
 )
 def test_a_condition_on_a_source_that_failed_is_not_known(when: list[str], unsure: str) -> None:
-    known = Metadata(vm_id=VM_ID, username="azureuser")
-    crawled = Crawl(known, {"imds": NO_IMDS})
+    crawled = known(Metadata(vm_id=VM_ID, username="azureuser"), {"imds": NO_IMDS})
     text = f"cannot check condition `{unsure}`: IMDS is silent"
     made = step(handler(*when), crawled)
     assert (made.skip, made.blocked) == (text, None)
@@ -128,33 +135,33 @@ def test_a_condition_on_a_source_that_failed_is_not_known(when: list[str], unsur
         # What is known decides, though something else is not.
         (
             ["vm_size == big", "username == other"],
-            Crawl(VM, {"imds": NO_IMDS}),
+            known(VM, {"imds": NO_IMDS}),
             "condition `username == other` is false",
         ),
         # A field that is there needs no source any more; nor does one that the failed source never gives.
-        (["tags.role == web"], Crawl(VM, {"imds": NO_IMDS}), None),
-        (["tags.nothing"], Crawl(VM, {"imds": NO_IMDS}), "condition `tags.nothing` is false"),
-        (["password"], Crawl(VM, {"imds": NO_IMDS}), "condition `password` is false"),
-        (["raw.goal_state.x"], Crawl(VM, {"imds": NO_IMDS}), "condition `raw.goal_state.x` is false"),
-        (["raw"], Crawl(Metadata(), {"imds": NO_IMDS}), "condition `raw` is false"),
+        (["tags.role == web"], known(VM, {"imds": NO_IMDS}), None),
+        (["tags.nothing"], known(VM, {"imds": NO_IMDS}), "condition `tags.nothing` is false"),
+        (["password"], known(VM, {"imds": NO_IMDS}), "condition `password` is false"),
+        (["raw.goal_state.x"], known(VM, {"imds": NO_IMDS}), "condition `raw.goal_state.x` is false"),
+        (["raw"], known(Metadata(), {"imds": NO_IMDS}), "condition `raw` is false"),
         (
             ["provenance.region == imds"],
-            Crawl(Metadata(), {"imds": NO_IMDS}),
+            known(Metadata(), {"imds": NO_IMDS}),
             "condition `provenance.region == imds` is",
         ),
         (
             ["public_ssh_keys"],
-            Crawl(VM, lost={"public_ssh_keys": FabricError("the keys are lost")}),
+            known(VM, {}, {"public_ssh_keys": FabricError("the keys are lost")}),
             "cannot check condition `public_ssh_keys`: the keys are lost",
         ),
         (
             ["raw.goal_state.x"],
-            Crawl(VM, {"wireserver": FabricError("no answer")}),
+            known(VM, {"wireserver": FabricError("no answer")}),
             "cannot check condition `raw.goal_state.x`: no answer",
         ),
     ],
 )
-def test_what_is_known_decides(when: list[str], crawled: Crawl, skip: str | None) -> None:
+def test_what_is_known_decides(when: list[str], crawled: Metadata, skip: str | None) -> None:
     made = step(handler(*when), crawled)
     assert made.blocked is None
     assert made.skip == skip if skip is None else (made.skip or "").startswith(skip)
@@ -162,15 +169,15 @@ def test_what_is_known_decides(when: list[str], crawled: Crawl, skip: str | None
 
 def test_the_conditions_come_ahead_of_what_is_needed() -> None:
     one = handler("tags.role == db", needs=("password",), required=True)
-    assert step(one, Crawl(VM)).skip == "condition `tags.role == db` is false"
-    assert step(handler("tags.role == web", needs=("password",)), Crawl(VM)).skip == "Azure has no password for this VM"
+    assert step(one, VM).skip == "condition `tags.role == db` is false"
+    assert step(handler("tags.role == web", needs=("password",)), VM).skip == "Azure has no password for this VM"
 
 
 def test_what_is_done_is_done_whatever_the_conditions_say(guest: Guest) -> None:
     state = State(System(guest.root), VM_ID, FastClock())
     one = handler("vm_size == big", required=True, id="mine")
     state.finish("mine", "instance", inputs=inputs_of(one, VM))
-    made = step(one, Crawl(VM, {"imds": NO_IMDS}), state=state)
+    made = step(one, known(VM, {"imds": NO_IMDS}), state=state)
     assert made.skip == "done earlier for this VM"
 
 
@@ -178,13 +185,13 @@ def test_records_go_by_the_id(guest: Guest) -> None:
     state = State(System(guest.root), VM_ID, FastClock())
     first, second = handler(id="first"), handler(id="second")
     state.finish(first.key, "instance", inputs=inputs_of(first, VM))
-    made = make_plan([first, second], Crawl(VM), state)
+    made = make_plan([first, second], VM, state)
     assert [one.skip for one in made] == ["done earlier for this VM", None]
 
 
 def test_a_later_boot_judges_conditions_of_what_runs_then() -> None:
     boot, once = handler("tags.role == db", frequency="boot"), handler("tags.role == db")
-    made = make_plan([boot, once], Crawl(VM), None, later_boot=True)
+    made = make_plan([boot, once], VM, None, later_boot=True)
     assert [one.skip for one in made] == ["condition `tags.role == db` is false", "this VM was provisioned earlier"]
 
 

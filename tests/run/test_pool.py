@@ -12,13 +12,13 @@ import pytest
 from kit import ED25519, SWAPPED_VM_ID, VM_ID, FastClock, Guest
 
 from azurelite.datasource import merge
-from azurelite.datasource.crawl import Crawl
 from azurelite.datasource.imds import parse_imds
 from azurelite.datasource.ovf import parse_ovf
 from azurelite.errors import AzureliteError, FabricError, MachineError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.settings import ImdsSettings, WireServerSettings
 from azurelite.media.find import MediaDocument
+from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
 from azurelite.run.pool import forget_pool, leave_pool, pool_type
 from azurelite.run.provision import Options, provision
@@ -105,7 +105,7 @@ class TestType:
         "document", [{}, {"extended": "Running"}, {"extended": {"compute": {"ppsType": ["Running"]}}}]
     )
     def test_a_document_of_another_shape_is_an_ordinary_vm(self, guest: Guest, document: dict[str, Any]) -> None:
-        found = Crawl(merge({"imds": parse_imds(json.dumps({"compute": {}, **document}).encode())}))
+        found = merge({"imds": parse_imds(json.dumps({"compute": {}, **document}).encode())})
         assert pool_type(found, System(guest.root)) is None
 
     @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ class TestType:
         assert "waiting-in-pool" in caplog.text
 
 
-def crawled(**vm: Any) -> Crawl:
+def crawled(**vm: Any) -> Metadata:
     """What the sources say about a VM, through their own documents; `pps_type` None: IMDS does not answer."""
     asked = vm.pop("pps_type", "None")
     machine = Scenario.from_dict({"vm": {**vm, "pps_type": asked or "None"}}).vm
@@ -142,7 +142,7 @@ def crawled(**vm: Any) -> Crawl:
     if asked is not None:
         document = instance_document(machine, api_version="2021-08-01", extended=True)
         parts["imds"] = parse_imds(json.dumps(document).encode())
-    return Crawl(merge(parts))
+    return merge(parts)
 
 
 def link_message(kind: int, name: str, state: int) -> bytes:
@@ -498,10 +498,10 @@ def test_a_crawl_that_still_speaks_of_the_pool_is_not_used() -> None:
     from azurelite.metadata import Metadata
     from azurelite.run.pool import still_in_pool
 
-    pool = Crawl(Metadata(raw={"imds": {"extended": {"compute": {"ppsType": "Running"}}}}))
+    pool = Metadata(raw={"imds": {"extended": {"compute": {"ppsType": "Running"}}}})
     trouble = still_in_pool(pool)
     assert trouble is not None
     assert trouble.reason == "invalid IMDS metadata for key=extended.compute.ppsType"
     for kind in ("None", "Unknown", None):
-        assert still_in_pool(Crawl(Metadata(raw={"imds": {"extended": {"compute": {"ppsType": kind}}}}))) is None
-    assert still_in_pool(Crawl(Metadata())) is None
+        assert still_in_pool(Metadata(raw={"imds": {"extended": {"compute": {"ppsType": kind}}}})) is None
+    assert still_in_pool(Metadata()) is None

@@ -9,7 +9,7 @@ import pytest
 from kit import ED25519, SWAPPED_VM_ID, VM_ID, FastClock, Guest
 
 import azurelite
-from azurelite.api import run_plan
+from azurelite.api import Azure
 from azurelite.errors import ConfigError
 from azurelite.outcome import Outcome
 from azurelite.run.provision import Options, provision
@@ -346,7 +346,7 @@ class TestImport:
         guest.on_azure().configure(fabric)
         azurelite.report_progress("half way", root=guest.root)
         azurelite.report_failure("the disk is <full>", root=guest.root)
-        azurelite.report_ready(root=guest.root)
+        azurelite.report_ready(root=guest.root, force=True)
         assert [(r.state, r.substatus) for r in fabric.reports] == [
             ("NotReady", "Provisioning"),
             ("NotReady", "ProvisioningFailed"),
@@ -415,7 +415,7 @@ class TestWhatIsAsked:
     def test_at_a_later_boot(self, guest: Guest, fabric: Simulator, entry: str, asked: set[str]) -> None:
         run(guest.on_azure().configure(fabric, handlers=["user", "ssh_keys", entry, "report_ready"]))
         before = len(fabric.requests)
-        assert "provisioned earlier" in run_plan(root=guest.root, config=None).headline
+        assert "provisioned earlier" in Azure(root=guest.root).plan().headline
         assert self.asked(fabric, since=before) == asked
         before = len(fabric.requests)
         assert run(guest).outcome == "already provisioned"

@@ -37,29 +37,29 @@ def asked(search_path: Path, wanted: Any, *, root: str = "/") -> Crawl:
 @pytest.mark.spawns
 def test_it_is_waited_for(tmp_path: Path) -> None:
     log = shim(tmp_path, "azure-proxy-agent")
-    assert asked(tmp_path, True).refused is None
+    assert asked(tmp_path, True).metadata.refused is None
     assert log.read_text() == "--status\n--wait\n120\n--\n"
 
 
 @pytest.mark.spawns
 def test_its_bad_word_is_told(tmp_path: Path) -> None:
     shim(tmp_path, "azure-proxy-agent", exit_code=3)
-    refused = asked(tmp_path, True).refused
+    refused = asked(tmp_path, True).metadata.refused
     assert refused is not None
     assert refused.reason == "azure-proxy-agent status failure"
     assert "status 3" in refused.message
 
 
 def test_its_absence_is_told(tmp_path: Path) -> None:
-    refused = asked(tmp_path, True).refused
+    refused = asked(tmp_path, True).metadata.refused
     assert refused is not None
     assert refused.reason == "azure-proxy-agent not found"
 
 
 @pytest.mark.parametrize("wanted", [False, None])
 def test_nobody_waits_for_it_unasked(tmp_path: Path, wanted: Any) -> None:
-    assert asked(tmp_path, wanted).refused is None
+    assert asked(tmp_path, wanted).metadata.refused is None
 
 
 def test_in_a_foreign_root_it_is_not_ours_to_ask(guest: Guest, tmp_path: Path) -> None:
-    assert asked(tmp_path, True, root=guest.root).refused is None
+    assert asked(tmp_path, True, root=guest.root).metadata.refused is None

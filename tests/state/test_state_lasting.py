@@ -11,7 +11,6 @@ import pytest
 from kit import VM_ID, FastClock, Guest
 
 from azurelite.config.load import load_config
-from azurelite.datasource.crawl import Crawl
 from azurelite.fabric.client import Fabric
 from azurelite.handlers import bind_handlers
 from azurelite.metadata import Metadata
@@ -78,11 +77,9 @@ def test_the_record_of_a_handler_that_runs_programs_lasts(
     state, system, noted = remembered
     guest.configure(handlers=[handler])
     config = load_config(system.root)
-    crawled = Crawl(Metadata(vm_id=VM_ID, local_hostname="web-1"))
-    plan = make_plan(bind_handlers(config, system.root), crawled, state)
-    (result,) = Runner(system, Fabric(60, clock=FastClock()), VM_ID, config).run(
-        plan, crawled.metadata, state, remember=True
-    )
+    metadata = Metadata(vm_id=VM_ID, local_hostname="web-1")
+    plan = make_plan(bind_handlers(config, system.root), metadata, state)
+    (result,) = Runner(system, Fabric(60, clock=FastClock()), VM_ID, config).run(plan, metadata, state, remember=True)
     assert result.status == "done", result
     assert ("/var/lib/azurelite/vms/ID/handlers" in noted.synced) == lasts
 

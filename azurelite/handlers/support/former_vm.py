@@ -8,7 +8,7 @@ from typing import Iterator
 from azurelite.errors import FileError
 from azurelite.handlers import Context
 from azurelite.hypervisor.identity import swap_bytes
-from azurelite.layout import MANIFEST
+from azurelite.layout import MANIFEST, NO_VM_ID
 
 _RULES = ("/etc/sudoers", "/etc/doas", "/usr/local/etc/sudoers", "/usr/local/etc/doas")
 
@@ -53,7 +53,7 @@ def _what(ctx: Context, administrator: str, kind: str, target: str, detail: str)
 
 def _changes_of_others(ctx: Context) -> Iterator[tuple[str, str, str]]:
     """The changes in the manifest that are not this VM's. Damaged lines are skipped."""
-    own = (ctx.memory.vm_id, swap_bytes(ctx.memory.vm_id))
+    own = (ctx.memory.vm_id, ctx.memory.vm_id and swap_bytes(ctx.memory.vm_id), NO_VM_ID, None)
     try:
         lines = ctx.system.files.lines(MANIFEST)
     except FileError:
