@@ -141,6 +141,8 @@ class Azure:
                 from azurelite.run.obstacles import note_crawl
 
                 note_crawl(session)
+            else:
+                session.standing.forgive("datasource")
             documents = [document for document in metadata.raw.values() if document is not None]
             useful = set(metadata.provenance.values()) - {"firmware"} or documents
             if not useful and metadata.gaps.failures:
@@ -370,6 +372,8 @@ class Azure:
     def _obstacle(self) -> Optional[tuple[str, AzureliteError]]:
         """The step that holds Ready back, and why."""
         session = self._session
+        if session.standing.ready:
+            return None
         if session.crawled is None:
             return next(iter(session.standing.failed.items()), None)
         from azurelite.run.obstacles import what_holds_ready

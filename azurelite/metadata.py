@@ -194,11 +194,11 @@ class Gaps(Record):
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Gaps:
         """The gaps in a dict that `as_dict` made, with or without other keys. Raises ValueError."""
-        errors = {name: told.get(name) or {} for name in ("failures", "missing")}
+        errors = {name: {} if told.get(name) is None else told[name] for name in ("failures", "missing")}
         for name, value in errors.items():
             if not isinstance(value, dict):
                 raise ValueError(f"{name} must be a mapping of names to errors")
-        lists = {name: told.get(name) or [] for name in ("lost", "damaged")}
+        lists = {name: [] if told.get(name) is None else told[name] for name in ("lost", "damaged")}
         for name, value in lists.items():
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
                 raise ValueError(f"{name} must be a list of text")

@@ -180,20 +180,25 @@ def config_of(mapping: Mapping[str, Any]) -> Config:
     return replace(config, warnings=tuple(problems.warnings))
 
 
-def entries_of(listed: Sequence[Union[str, Mapping[str, Any]]]) -> tuple[tuple[HandlerEntry, ...], Document]:
+def entries_of(
+    listed: Sequence[Union[str, Mapping[str, Any]]],
+) -> tuple[tuple[Optional[HandlerEntry], ...], Document]:
     """Entries that a program gives: names, or `{name: options}`.
 
     Returns:
-        The entries, and the document with their places.
+        For each item its entry, None for a name; and the document with their places.
 
     Raises:
         ConfigError: as `config_of`, with paths as `handlers[0].user.groups`.
     """
     problems = Problems()
     document = document_of({LIST: list(listed)}, name="")
-    entries = _entries(document.data[LIST], document, problems)
+    found: list[Optional[HandlerEntry]] = []
+    for number, item in enumerate(document.data[LIST]):
+        with problems.collecting():
+            found.append(None if isinstance(item, str) else _entry(item, document, (LIST, number), problems))
     problems.raise_if_any()
-    return entries, document
+    return tuple(found), document
 
 
 def read_layers(root: Root, *, file: Optional[str] = None, problems: Problems) -> list[Document]:

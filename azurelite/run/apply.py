@@ -16,7 +16,7 @@ from azurelite.handlers import BUILTIN, REPORT_READY, Handler, ask_plugins, bind
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult
 from azurelite.record import replace
-from azurelite.run.obstacles import in_pool, what_holds_ready
+from azurelite.run.obstacles import in_pool, note_crawl, note_login, what_holds_ready
 from azurelite.run.plan import make_plan, wanted_sources
 from azurelite.run.provision import said_by, with_failure
 from azurelite.run.session import Session
@@ -54,11 +54,12 @@ def apply(
 def _bind(session: Session, handlers: Sequence[Union[str, Mapping[str, Any]]]) -> list[Handler]:
     """The handlers of these names or entries, with their options checked."""
     config = session.config
-    given = [item for item in handlers if not isinstance(item, str)]
-    entries, document = entries_of(given)
-    rest = iter(entries)
+    entries, document = entries_of(handlers)
     inline = replace(config, document=document)
-    asked = [(_entry(session, item), config) if isinstance(item, str) else (next(rest), inline) for item in handlers]
+    asked = [
+        (_entry(session, str(name)), config) if entry is None else (entry, inline)
+        for name, entry in zip(handlers, entries)
+    ]
     answers = ask_plugins([entry for entry, _ in asked], session.root)
     bound = [bind_handler(entry, source, session.root, answers) for entry, source in asked]
     return [replace(handler, when=()) for handler in bound]
@@ -145,7 +146,9 @@ def _note_results(
     session: Session, results: Sequence[StepResult], optional: Collection[str], *, accepted: bool
 ) -> None:
     standing = session.standing
-    standing.forgive("datasource")  # it is in the results if it still fails
     standing.add(results, optional=optional)
     if accepted:
         standing.accept()
+        return
+    note_crawl(session)
+    note_login(session, applied={one.name for one in results if one.status == "done"})

@@ -8,14 +8,16 @@ from typing import Any, Optional
 from azurelite.errors import AzureliteError
 from azurelite.guard import guard
 from azurelite.handlers import REPORT_READY, Context, bind_handlers
-from azurelite.metadata import Metadata
+from azurelite.metadata import Gaps, Metadata
 from azurelite.outcome import Outcome, StepResult
+from azurelite.run.login import KEYS, check_login
 from azurelite.run.plan import Step, make_plan, wanted_sources
 from azurelite.run.pool import pool_type
 from azurelite.run.session import Session
 from azurelite.state.store import State
 from azurelite.system.machine import System
 
+LOGIN = "login"  # what `note_login` notes
 Obstacle = tuple[str, AzureliteError]  # the step, and why it failed or will fail
 
 
@@ -26,7 +28,8 @@ def what_holds_ready(session: Session, done: Collection[str] = ()) -> Optional[O
         done: the steps that this call has done.
     """
     standing = session.standing
-    failed = next(((name, why) for name, why in standing.failed.items() if name not in done), None)
+    stale = {*done, LOGIN} if _whole(session) is not None else done  # the login is checked again
+    failed = next(((name, why) for name, why in standing.failed.items() if name not in stale), None)
     return failed or foreseen_failure(session, {*done, *standing.done})
 
 
@@ -47,8 +50,6 @@ def foreseen_failure(session: Session, done: Collection[str], *, login: bool = T
 
 
 def _refused_login(session: Session, plan: tuple[Step, ...], known: Metadata, system: System) -> Optional[Obstacle]:
-    from azurelite.run.login import check_login
-
     if known.username is None:
         return None
     memory = State(system, known.vm_id, session.clock).memory
@@ -71,14 +72,32 @@ def _whole(session: Session) -> Optional[Metadata]:
 
 def note_crawl(session: Session) -> None:
     """Note what the last crawl tells about Ready, so that another call of this boot knows it."""
-    found = guard(lambda: [_whole(session), foreseen_failure(session, (), login=False)])
-    if isinstance(found, AzureliteError) or found[0] is None:
-        return  # the configuration is wrong, which the next call says
-    held: Any = found[1]
+    metadata = session.crawled.metadata if session.crawled is not None else Metadata()
+    suspect = metadata.gaps != Gaps() or metadata.username is None or metadata.pps_type is not None
+    held = None
+    if suspect:
+        found: Any = guard(lambda: [_whole(session), foreseen_failure(session, session.standing.done, login=False)])
+        if isinstance(found, AzureliteError) or found[0] is None:
+            return  # the configuration is wrong, which the next call says; or nobody asked for what Ready needs
+        held = found[1]
     if held is not None:
         session.standing.fail("datasource", held[1])
     else:
         session.standing.forgive("datasource")
+
+
+def note_login(session: Session, *, applied: Collection[str]) -> None:
+    """Note whether the administrator can log in, once `ssh_keys` was applied, so that another process knows it."""
+    known, standing = _whole(session), session.standing
+    if known is None or not ({KEYS} & set(applied) or LOGIN in standing.failed):
+        return
+    system = session.system()
+    plan = make_plan(bind_handlers(session.config, session.root), known, None)
+    refused = _refused_login(session, plan, known, system)
+    if refused is not None:
+        standing.fail(LOGIN, refused[1])
+    else:
+        standing.forgive(LOGIN)
 
 
 def in_pool(metadata: Metadata, system: System) -> Optional[AzureliteError]:

@@ -169,6 +169,7 @@ class _Run:
         self._tell_progress(vm_id)
         if self.options.force:
             state.forget()
+        state.heal()
         self._save(crawled, state)
         plan = make_plan(self.handlers, crawled.metadata, state, force=self.options.force)
         steps = self.runner.run(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any, Callable, Collection, Optional, Sequence
+from typing import Any, Callable, Collection, Mapping, Optional, Sequence
 
 from azurelite import layout
 from azurelite.errors import AzureliteError, FileError
@@ -26,18 +26,28 @@ class Standing:
         vm_id: the VM; the notes of another VM do not count.
 
     Attributes:
-        failed: step -> why it failed; a step that was done since is not in it.
-        ready: whether Azure accepted Ready.
         done: the steps that were done by this process.
     """
 
     def __init__(self, files: Files, vm_id: Optional[str]) -> None:
         self._files = files
         self._vm_id = vm_id
-        self.failed: dict[str, AzureliteError] = {}
-        self.ready = False
         self.done: set[str] = set()
+        self._failed: dict[str, AzureliteError] = {}
+        self._ready = False
+        self._stored = True  # else only this process knows it
+
+    @property
+    def failed(self) -> Mapping[str, AzureliteError]:
+        """Step -> why it failed; a step that was done since is not in it. Other processes may have changed it."""
         self._read()
+        return self._failed
+
+    @property
+    def ready(self) -> bool:
+        """Whether Azure accepted Ready."""
+        self._read()
+        return self._ready
 
     def add(self, results: Sequence[StepResult], *, optional: Collection[str] = ()) -> None:
         """Note the results of steps.
@@ -46,58 +56,62 @@ class Standing:
             results: in order.
             optional: steps without which the VM may be Ready.
         """
+        self._read()
         for result in results:
             if result.status == "done":
                 self.done.add(result.name)
-                self.failed.pop(result.name, None)
+                self._failed.pop(result.name, None)
             elif result.status == "failed" and result.required and result.name not in optional:
                 self.done.discard(result.name)
-                self.failed[result.name] = result.error or AzureliteError(f"{result.name} failed")
+                self._failed[result.name] = result.error or AzureliteError(f"{result.name} failed")
         self._write()
 
     def replace(self, results: Sequence[StepResult]) -> None:
         """Note the results of a whole run, which leaves nothing of what was before it."""
-        self.failed, self.ready = {}, False  # the record of the VM says whether it is Ready
+        self._read()
+        self._failed, self._ready = {}, False  # the record of the VM says whether it is Ready
+        self._write()
         self.add(results)
 
     def fail(self, step: str, cause: AzureliteError) -> None:
         """Note a failure."""
-        self.failed[step] = cause
+        self._read()
+        self._failed[step] = cause
         self._write()
 
     def forgive(self, step: str) -> None:
         """Note that a failure does not count any more."""
-        if self.failed.pop(step, None) is not None:
+        self._read()
+        if self._failed.pop(step, None) is not None:
             self._write()
 
     def accept(self) -> None:
         """Note that Azure has accepted Ready."""
-        self.failed, self.ready = {}, True
+        self._failed, self._ready = {}, True
         self._write()
 
     def _read(self) -> None:
-        told = self._guarded(lambda: json.loads(self._files.read(layout.STANDING) or b"{}"))
-        if not isinstance(told, dict) or told.get("vm_id") != self._vm_id:
+        if not self._stored:
             return
-        self.ready = told.get("ready") is True
-        failed = told.get("failed")
-        if isinstance(failed, dict):
-            found = self._guarded(lambda: {str(name): AzureliteError.read(one) for name, one in failed.items()})
-            self.failed = found or {}
+        told = self._guarded(lambda: json.loads(self._files.read(layout.STANDING) or b"{}"))
+        own = isinstance(told, dict) and told.get("vm_id") == self._vm_id
+        failed = told.get("failed") if own else None
+        self._ready = own and told.get("ready") is True
+        errors = failed.items() if isinstance(failed, dict) else ()
+        self._failed = self._guarded(lambda: {str(name): AzureliteError.read(one) for name, one in errors}) or {}
 
     def _write(self) -> None:
         """Write the file; remove it where nothing is to be told."""
-        if self._files.dry_run:
-            return
-        failed = {name: error.as_dict() for name, error in self.failed.items()}
-        text = json.dumps({"vm_id": self._vm_id, "ready": self.ready, "failed": failed}) + "\n"
+        failed = {name: error.as_dict() for name, error in self._failed.items()}
+        text = json.dumps({"vm_id": self._vm_id, "ready": self._ready, "failed": failed}) + "\n"
         try:
-            if not failed and not self.ready:
+            if not failed and not self._ready:
                 self._files.remove(layout.STANDING)
             elif self._files.read(layout.STANDING) != text.encode():
                 self._files.make_own_folder(layout.RUN_DIR, mode=0o755, lasting=False)
                 self._files.put(layout.STANDING, text.encode(), mode=0o600, owner=None, lasting=False)
         except FileError as error:  # this process knows it, others do not
+            self._stored = False
             LOG.debug("standing: %s", error)
 
     def _guarded(self, read: Callable[[], Any]) -> Any:

@@ -113,6 +113,13 @@ class State:
 
         self._keep(remove)
 
+    def heal(self) -> None:
+        """Remove the marker that an older release kept for a VM whose id was unknown, as an image may bring it."""
+        path = marker.marker_path(layout.NO_VM_ID)
+        if self._writable and marker.exists(self._system.root, path, unsure=False):
+            LOG.warning("state: %s is of no VM: it came with the image and is removed", path)
+            self._keep(lambda: self._system.files.remove(path))
+
     def mark_provisioned(self, *, config_file: Optional[str], every_boot: bool, unreported: bool) -> None:
         """Remember that this VM is done: after Azure has accepted Ready, or if `report_ready` is not configured."""
         text = marker.marker_text(
