@@ -88,8 +88,9 @@ def note_crawl(session: Session) -> None:
 
 def note_login(session: Session, *, applied: Collection[str]) -> None:
     """Note whether the administrator can log in, once `ssh_keys` was applied, so that another process knows it."""
-    known, standing = _whole(session), session.standing
-    if known is None or not ({KEYS} & set(applied) or LOGIN in standing.failed):
+    standing = session.standing
+    known = _whole(session) if KEYS in applied or LOGIN in standing.failed else None
+    if known is None:
         return
     system = session.system()
     plan = make_plan(bind_handlers(session.config, session.root), known, None)
