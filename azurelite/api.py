@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from azurelite.fabric.goalstate import GoalState
     from azurelite.outcome import Outcome
     from azurelite.run.preview import Plan
+    from azurelite.run.reporter import Reporter
     from azurelite.state.store import State
 
 LOG = logging.getLogger(__name__)
@@ -265,7 +266,7 @@ class Azure:
                     reason=cause.reason,
                     data=cause.data,
                 )
-            session.reporter.ready(session.fabric().deadline)
+            self._reporter().ready(session.fabric().deadline)
             session.standing.accept()
             if session.crawled is not None and session.crawled.device is not None:
                 from azurelite.run.provision import eject_media
@@ -290,8 +291,9 @@ class Azure:
         """
         with self._lock:
             error = AzureliteError(cause) if isinstance(cause, str) else cause
-            if not error.reason.strip():
-                raise ConfigError("a failure needs a reason, which the portal shows: give one")
+            from azurelite.fabric.health import check_reason
+
+            check_reason(error.reason)
             self._use_defaults_if_broken()
             with self._telling(tell):
                 self._refuse_if_disabled()
@@ -300,7 +302,7 @@ class Azure:
                 if self._is_ready():
                     raise OutOfOrderError("no failure is reported: Azure has accepted Ready of this VM before")
                 session.standing.fail("report_failure", error)
-                session.reporter.not_ready(error, session.fabric().deadline)
+                self._reporter().not_ready(error, session.fabric().deadline)
 
     def report_progress(
         self,
@@ -330,7 +332,7 @@ class Azure:
             if session.standing.ready or "report_failure" in session.standing.failed or self._is_ready():
                 return False
             deadline = session.fabric().deadline.within(seconds)
-            error = guard(lambda: session.reporter.progress(text, deadline))
+            error = guard(lambda: self._reporter().progress(text, deadline))
             if isinstance(error, FabricError):
                 LOG.warning("report_progress: Azure was not told that provisioning continues: %s", error)
                 return False
@@ -386,6 +388,11 @@ class Azure:
         for source in sources or ():
             if source not in SOURCES:
                 raise unknown("source", source, SOURCES, where="sources")
+
+    def _reporter(self) -> Reporter:
+        """The session's reporter, for a report that the caller tells of."""
+        self._session.reporter.quiet = True
+        return self._session.reporter
 
     def _state(self, vm_id: str) -> State:
         from azurelite.state.store import State

@@ -30,17 +30,17 @@ class Reporter:
         fabric: the endpoints.
         files: the guest's files, for the KVP pool.
         vm_id: the VM id; None if it is unknown.
-        quiet: log accepted reports for debugging only, because the caller says it.
 
     Attributes:
+        quiet: log accepted reports for debugging only, because the caller says it.
         result: the last report of Ready or NotReady; None before the first.
         told: whether a report of Ready or NotReady was tried, which Azure may have received.
     """
 
-    def __init__(self, fabric: Fabric, files: Files, vm_id: Optional[str], *, quiet: bool = False) -> None:
+    def __init__(self, fabric: Fabric, files: Files, vm_id: Optional[str]) -> None:
         self._fabric = fabric
         self._files = files
-        self._level = logging.DEBUG if quiet else logging.INFO
+        self.quiet = False
         self.vm_id = vm_id
         self.result: Optional[ReportResult] = None
         self.told = False
@@ -60,7 +60,7 @@ class Reporter:
             self.result = ReportResult("Ready", accepted=False, error=error.message)
             raise
         self.result = ReportResult("Ready", accepted=True)
-        LOG.log(self._level, "report_ready: Azure accepted Ready")
+        LOG.log(logging.DEBUG if self.quiet else logging.INFO, "report_ready: Azure accepted Ready")
 
     def not_ready(self, cause: AzureliteError, deadline: Deadline, *, step: Optional[str] = None) -> None:
         """Report that provisioning failed, and why. Azure then fails the deployment at once, with that text.
@@ -82,7 +82,11 @@ class Reporter:
             self.result = ReportResult("NotReady", accepted=False, description=text, error=error.message)
             raise
         self.result = ReportResult("NotReady", accepted=True, description=text)
-        LOG.log(self._level, "report_ready: Azure was told that provisioning failed: %s", cause.reason)
+        LOG.log(
+            logging.DEBUG if self.quiet else logging.INFO,
+            "report_ready: Azure was told that provisioning failed: %s",
+            cause.reason,
+        )
 
     def tell(self, cause: AzureliteError, deadline: Deadline, said: set[str], *, step: Optional[str] = None) -> None:
         """Report a failure as `not_ready` does. If that fails too, log it; `said` as in `AzureliteError.once`."""

@@ -59,6 +59,7 @@ class Runner:
         self.config = config
         self.fabric = fabric
         self.reporter = reporter or Reporter(fabric, system.files, vm_id)
+        self.reporter.quiet = False
         self.optional = optional
         self.held = held
         self.said: set[str] = set()
