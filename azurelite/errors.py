@@ -45,9 +45,15 @@ class AzureliteError(Exception):
         reason: the phrase reported to Azure; the message when left out.
         data: supporting data for the report, in the order in which they should appear.
         short: what later lines of the log say in place of the message, as "IMDS unreachable"; None: the message.
+
+    Attributes:
+        message, data, short: as given.
+        reason: as given, or the message.
+        remedy: what helps in general, one sentence; the message has the remedy of the single case.
     """
 
     exit_code = 1
+    remedy = "Remove the cause that the message names, then run azurelite again."
 
     def __init__(
         self,
@@ -95,18 +101,21 @@ class ConfigError(AzureliteError):
     """The configuration or the command line is wrong; the message names file, line and key."""
 
     exit_code = 2
+    remedy = "Correct the place that the message names; `azurelite config check` checks the files."
 
 
 class NotAzureError(AzureliteError):
     """Neither the firmware nor the configuration (`datasource.platform: azure`) says that this is Azure."""
 
     exit_code = 0
+    remedy = "If this machine is on Azure, set `datasource.platform: azure`."
 
 
 class DisabledError(AzureliteError):
     """azurelite is switched off on this machine: nothing is changed, and Azure is told nothing."""
 
     exit_code = 0
+    remedy = "Remove the switch that the message names, if azurelite should work here."
 
 
 class OutOfOrderError(AzureliteError):
@@ -115,11 +124,14 @@ class OutOfOrderError(AzureliteError):
     `reason` and `data` are those of what is in the way, so that `report_failure` can be given this error.
     """
 
+    remedy = "Repair what the message names and run it again, or report the failure."
+
 
 class FabricError(AzureliteError):
     """Azure's side could not be reached or gave no usable answer in time."""
 
     exit_code = 3
+    remedy = "Check that this VM reaches 169.254.169.254 and 168.63.129.16; the next boot tries again."
 
 
 NO_TIME = "the deadline has passed"  # the detail of a TransportError when nothing was asked
@@ -184,17 +196,25 @@ class DocumentError(FabricError):
 class MediaError(FabricError):
     """The provisioning media cannot be read, or its content is not in the form that Azure writes."""
 
+    remedy = "Check the provisioning disc; a redeployed VM gets a new one."
+
 
 class CertificateError(FabricError):
     """The VM's certificates cannot be fetched, decrypted or read."""
+
+    remedy = "Check that `openssl` is installed and that this VM reaches 168.63.129.16."
 
 
 class ReportRefusedError(FabricError):
     """Azure did not accept the health report; never treat this as a success."""
 
+    remedy = "Run azurelite again: it fetches a new goal state and reports once more."
+
 
 class IdentityError(AzureliteError):
     """Neither the firmware nor IMDS gives a VM id."""
+
+    remedy = "Check that this VM reaches 169.254.169.254, or that its firmware has an id."
 
 
 class MachineError(AzureliteError):
@@ -204,17 +224,25 @@ class MachineError(AzureliteError):
 class FileError(MachineError):
     """A file operation failed; the message holds the guest path and the system's reason."""
 
+    remedy = "Check that the file system is writable and has room."
+
 
 class CommandError(MachineError):
     """A command failed, timed out or is not installed."""
+
+    remedy = "Run the command by hand to see what it lacks, or install the program that the message names."
 
 
 class CannotRunError(CommandError):
     """A program is not installed, or this machine cannot run it: another program may do its work."""
 
+    remedy = "Install the program for this machine, or another that does its work."
+
 
 class HandlerError(AzureliteError):
     """A handler refuses a value, or cannot do its work."""
+
+    remedy = "Correct the value that the message names."
 
 
 class SkippedError(HandlerError):
@@ -222,6 +250,8 @@ class SkippedError(HandlerError):
 
     Its step is not done: it is skipped, and a later boot does it. If the step is required, it has failed.
     """
+
+    remedy = "Nothing is to be done: a later boot of the system does it."
 
 
 def place_of(traceback: TracebackType | None) -> str:
