@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, Optional, Union
 
 from azurelite.clock import Clock
+from azurelite.config.load import REPORT_READY
 from azurelite.errors import AzureliteError, ConfigError, DisabledError, FabricError, OutOfOrderError
 from azurelite.guard import guard
 from azurelite.metadata import Gaps, Metadata
@@ -403,7 +404,7 @@ class Azure:
         return self._session.identity.vm_id or self._session.crawled_vm_id
 
     def _is_reporting(self) -> bool:
-        return any(entry.name == "report_ready" for entry in self._session.config.handlers)
+        return any(entry.name == REPORT_READY for entry in self._session.config.handlers)
 
     def _is_ready(self) -> bool:
         """Whether Azure has accepted Ready of this VM, as far as is recorded."""

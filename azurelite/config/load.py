@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
 Frequency = Literal["instance", "boot", "once"]
 OFTEN = {"instance": "once per VM", "boot": "at every boot", "once": "once on this machine"}
-DEFAULT_HANDLERS = ("hostname", "user", "ssh_keys", "sshd", "report_ready", "user_data")
+REPORT_READY = "report_ready"  # the handler
+DEFAULT_HANDLERS = ("hostname", "user", "ssh_keys", "sshd", REPORT_READY, "user_data")
 ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"  # it is also the name of the file that records the entry as done
 _FILE_LIMIT = 1024 * 1024  # bytes
 _UNTOLD = " and Azure is not told that the VM is Ready"
 # Entries that nearly every list needs -> what happens without them.
 _EXPECTED = {
-    "report_ready": f"so{_UNTOLD[4:]}: add it, unless another program reports",
+    REPORT_READY: f"so{_UNTOLD[4:]}: add it, unless another program reports",
     "user": "so no administrator is created: add it, unless the image has one",
 }
 _TIMES: tuple[KeyPath, ...] = (
@@ -284,7 +285,7 @@ def _warn_of_long_times(config: Config, document: Document, problems: Problems) 
     whole: KeyPath = ("datasource", "deadline")
     pairs = [(path, whole) for path in _TIMES] + [(_TIMES[1], _TIMES[0])]
     for entry in config.handlers:
-        if entry.name == "report_ready":
+        if entry.name == REPORT_READY:
             break
         pairs.append(((*entry.path, "timeout"), whole))
     for part, limit in pairs:

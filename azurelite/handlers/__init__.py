@@ -14,6 +14,7 @@ from typing import Any, Callable, Iterable, Mapping, Optional, Union
 
 from azurelite import plugins
 from azurelite.config.load import ENTRY_KEYS, Config, Frequency, HandlerEntry
+from azurelite.config.load import REPORT_READY as REPORT_READY
 from azurelite.config.schema import Problems, bind, unknown
 from azurelite.errors import ConfigError, HandlerError
 from azurelite.fabric.client import Fabric
@@ -61,7 +62,6 @@ _NAMES = (
 )
 _RUNNING = ("run", "user_data")
 BUILTIN = {name: f"azurelite.handlers.{name}" for name in _NAMES}
-REPORT_READY = "report_ready"
 EJECT_MEDIA = "eject_media"
 PROGRAM_TIMEOUT = "timeout"  # the option that azurelite itself reads of an executable's entry
 MOST_SECONDS = 7 * 86400  # for a program

@@ -185,7 +185,8 @@ class _Run:
         owed.update({result.name: 0 for result in steps if result.again})
         outcome = self._conclude(steps, vm_id, state, owed)
         if not self.system.dry_run:
-            self.standing.replace(steps)
+            ready = outcome.report is not None and outcome.report.is_ready
+            self.standing.replace([] if ready else steps)
         if outcome.outcome == "provisioned":
             forget_pool(self.system)
         if outcome.report is not None and outcome.report.is_ready:

@@ -11,6 +11,7 @@ import logging
 from typing import Any, Callable, Collection, Mapping, Optional, Sequence
 
 from azurelite import layout
+from azurelite.config.load import REPORT_READY
 from azurelite.errors import AzureliteError, FileError
 from azurelite.outcome import StepResult
 from azurelite.system.files import Files
@@ -50,7 +51,7 @@ class Standing:
         return self._ready
 
     def add(self, results: Sequence[StepResult], *, optional: Collection[str] = ()) -> None:
-        """Note the results of steps.
+        """Note the results of steps. A report that failed does not hold the next one back.
 
         Args:
             results: in order.
@@ -61,7 +62,7 @@ class Standing:
             if result.status == "done":
                 self.done.add(result.name)
                 self._failed.pop(result.name, None)
-            elif result.status == "failed" and result.required and result.name not in optional:
+            elif result.status == "failed" and result.required and result.name not in {REPORT_READY, *optional}:
                 self.done.discard(result.name)
                 self._failed[result.name] = result.error or AzureliteError(f"{result.name} failed")
         self._write()

@@ -123,6 +123,22 @@ def test_force_reports_what_somebody_repaired_by_hand(guest: Guest) -> None:
     assert here.states == ["Ready", "Ready"]
 
 
+@pytest.mark.parametrize("way", ["provision", "apply", "report_ready"])
+def test_a_report_that_azure_did_not_take_is_sent_again(guest: Guest, way: str) -> None:
+    once = Case({}, ready=False, faults=(Fault(endpoint="health", status=400, requests=1),))
+    with serve(guest, once) as here, here.azure() as azure:
+        if way == "provision":
+            assert azure.provision().exit_code == 3
+        elif way == "apply":
+            assert azure.apply(["user", "ssh_keys", "report_ready"]).exit_code == 3
+        else:
+            with pytest.raises(FabricError):
+                azure.report_ready()
+        here.azure().report_ready()
+        azure.report_ready()
+    assert here.states == ["Ready"] * 3
+
+
 @pytest.mark.parametrize("reason", ["", "  ", AzureliteError("")])
 def test_a_failure_without_a_reason_is_refused(guest: Guest, reason: Any) -> None:
     with serve(guest) as here, here.azure() as azure, pytest.raises(ConfigError, match="reason"):
