@@ -1,4 +1,4 @@
-"""Time and random numbers as arguments: the Clock, and deadlines made from it.
+"""Time and random numbers as arguments: a Clock, the system's one, and deadlines made from a clock.
 
 Deadlines are monotonic: a clock step by NTP at boot does not change them.
 """
@@ -8,9 +8,31 @@ from __future__ import annotations
 import os
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object  # `typing` would cost time at each start
 
-class Clock:
-    """The real clock. Tests pass a subclass whose `sleep` moves its own time."""
+
+class Clock(Protocol):
+    """What azurelite needs of a clock: any object with these methods is one, as `azurelite.simulator.FastClock`."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never steps."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for that many seconds."""
+
+    def now(self) -> float:
+        """Seconds since 1970, UTC. May be wrong early in boot, so use it only for time stamps that people read."""
+
+    def jitter(self) -> float:
+        """A random number, 0 ≤ n < 1."""
+
+
+class SystemClock:
+    """The real clock."""
 
     def monotonic(self) -> float:
         """Seconds on a clock that never steps."""
@@ -21,7 +43,7 @@ class Clock:
         time.sleep(seconds)
 
     def now(self) -> float:
-        """Seconds since 1970, UTC. May be wrong early in boot, so use it only for time stamps that people read."""
+        """Seconds since 1970, UTC."""
         return time.time()
 
     def jitter(self) -> float:

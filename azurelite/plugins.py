@@ -16,7 +16,7 @@ import sys
 from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence
 
 from azurelite import layout
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Deadline, SystemClock
 from azurelite.config.document import KeyPath
 from azurelite.config.load import Frequency
 from azurelite.errors import HandlerError, MachineError
@@ -138,7 +138,7 @@ def _ask_once(asked: Sequence[Asked]) -> list[Answer]:
         with start({"task": "describe", "plugins": plugins}, name=asked[0].name, secrets=secrets) as child:
             for one in asked:
                 child.what = f"plug-in {one.name}"
-                answers.append(_answer(one, child.answer(Deadline(Clock(), _ANSWER_SECONDS))))
+                answers.append(_answer(one, child.answer(Deadline(SystemClock(), _ANSWER_SECONDS))))
     except MachineError as error:  # of the plug-in that was to answer next
         answers.append(Answer(error=HandlerError(error.message)))
     return answers

@@ -12,7 +12,9 @@ from typing import Any, Iterator
 import pytest
 from kit import BASE, FastClock, Guest
 
-from azurelite.simulator import Scenario, Simulator
+from azurelite.simulator import Simulator
+
+pytest_plugins = ["azurelite.simulator.pytest_plugin"]
 
 _SPAWNING = ("subprocess.Popen", "os.system", "os.posix_spawn", "os.fork", "os.exec")
 _permitted = {"spawn": True, "watch": False}
@@ -142,9 +144,9 @@ def quick_openssl(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def clock() -> FastClock:
+def clock(azure_clock: FastClock) -> FastClock:
     """A clock whose sleeps take no time."""
-    return FastClock()
+    return azure_clock
 
 
 @pytest.fixture
@@ -158,7 +160,6 @@ def guest(tmp_path: Path) -> Guest:
 
 
 @pytest.fixture
-def fabric() -> Iterator[Simulator]:
+def fabric(azure_simulator: Simulator) -> Simulator:
     """A fabric that behaves."""
-    with Simulator(Scenario.default(), rate_limit=None) as simulator:
-        yield simulator
+    return azure_simulator

@@ -7,10 +7,10 @@ import time
 import pytest
 from kit import FastClock
 
-from azurelite.clock import Clock, Deadline, iso_utc
+from azurelite.clock import Deadline, SystemClock, iso_utc
 
 
-class StillClock(Clock):
+class StillClock(SystemClock):
     """Time moves only by sleeping."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class StillClock(Clock):
 
 
 def test_the_real_clock_is_the_systems() -> None:
-    clock = Clock()
+    clock = SystemClock()
     assert clock.monotonic() == pytest.approx(time.monotonic(), abs=1)
     assert clock.now() == pytest.approx(time.time(), abs=1)
     before = clock.monotonic()
@@ -33,7 +33,7 @@ def test_the_real_clock_is_the_systems() -> None:
 
 
 def test_jitter_is_at_least_0_and_below_1_and_varies() -> None:
-    drawn = {Clock().jitter() for _ in range(300)}
+    drawn = {SystemClock().jitter() for _ in range(300)}
     assert all(0 <= jitter < 1 for jitter in drawn)
     assert len(drawn) > 50
 

@@ -13,13 +13,13 @@ from typing import Any
 import azurelite
 from azurelite.cli.console import Console, Waiting
 from azurelite.cli.metadata import render
-from azurelite.cli.scratch import make_scratch_root, snapshot
 from azurelite.cli.simulate import load_scenario
+from azurelite.errors import ConfigError
 from azurelite.handlers import REPORT_READY
 from azurelite.outcome import Outcome, StepResult
 from azurelite.record import Record
 from azurelite.run import provision
-from azurelite.simulator import Report, Request, Scenario, Simulator, config_text
+from azurelite.simulator import Guest, Report, Request, Scenario, Simulator, config_text, make_guest
 
 _IMPATIENT = "  deadline: 60   # seconds; a person is waiting\n"
 _BAR = 40  # characters of the time line
@@ -50,12 +50,11 @@ def _show(scenario: Scenario, folder: Path, *, as_json: bool) -> int:
     # The page has everything that the log would say.
     logging.getLogger("azurelite").setLevel(logging.CRITICAL)
     with Simulator(scenario) as fabric:
-        make_scratch_root(folder, scenario.vm, config=config_text(fabric.url) + _IMPATIENT)
-        before = snapshot(folder)
+        guest = _make_guest(folder, fabric)
+        before = guest.snapshot()
         with Waiting(console, f"provisioning {folder} against {fabric.url}"):
             outcome = provision.provision(provision.Options(root=str(folder)))
-        after = snapshot(folder)
-        written = {name: after[name] for name in sorted(after) if after[name] != before.get(name)}
+        written = {name[1:]: now for name, now in sorted(guest.snapshot().items()) if now != before.get(name)}
         shown = DemoRun(
             outcome, _saved_metadata(folder), list(fabric.requests), list(fabric.reports), written, fabric.url
         )
@@ -64,6 +63,14 @@ def _show(scenario: Scenario, folder: Path, *, as_json: bool) -> int:
     else:
         _page(console, shown)
     return outcome.exit_code
+
+
+def _make_guest(folder: Path, fabric: Simulator) -> Guest:
+    config = config_text(fabric.url) + _IMPATIENT
+    try:
+        return make_guest(folder, fabric, files={"etc/azurelite/azurelite.yaml": config})
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}: give an empty or a new folder") from error
 
 
 def _saved_metadata(folder: Path) -> dict[str, object]:
@@ -80,7 +87,7 @@ class DemoRun(Record):
         metadata: the redacted metadata that the run saved.
         requests: the requests that the simulator received.
         reports: the health reports that the simulator received.
-        written: file below the root -> (mode, size, content).
+        written: file below the root -> (mode, uid, gid, content).
         url: the simulator's address.
     """
 
@@ -88,7 +95,7 @@ class DemoRun(Record):
     metadata: dict[str, Any]
     requests: list[Request]
     reports: list[Report]
-    written: dict[str, tuple[int, int, bytes]]
+    written: dict[str, tuple[int, int, int, bytes]]
     url: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -102,7 +109,8 @@ class DemoRun(Record):
                 "reports": [dict(vars(report)) for report in self.reports],
             },
             "files": {
-                name: {"mode": stat.filemode(mode), "size": size} for name, (mode, size, _) in self.written.items()
+                name: {"mode": stat.filemode(mode), "size": len(content)}
+                for name, (mode, _, _, content) in self.written.items()
             },
         }
 
@@ -186,8 +194,8 @@ def _reports(console: Console, run: DemoRun) -> None:
 
 def _files(console: Console, run: DemoRun) -> None:
     console.heading("What was written below the root")
-    for name, (mode, size, _) in run.written.items():
-        console.line(f"  {stat.filemode(mode)} {size:7} {name}")
+    for name, (mode, _, _, content) in run.written.items():
+        console.line(f"  {stat.filemode(mode)} {len(content):7} {name}")
 
 
 def _short(text: str, width: int = 72) -> str:

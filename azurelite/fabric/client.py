@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Clock, Deadline, SystemClock
 from azurelite.fabric.http import Explain, HttpClient
 from azurelite.fabric.imds import Imds
 from azurelite.fabric.settings import ImdsSettings, WireServerSettings
@@ -52,7 +52,7 @@ class Fabric:
         explain: Optional[Explain] = None,
         told_wireserver: Optional[str] = None,
     ) -> None:
-        self.clock = clock or Clock()
+        self.clock = clock or SystemClock()
         self.opened = self.clock.monotonic()
         self._start(seconds)
         self.imds_settings = imds or ImdsSettings()

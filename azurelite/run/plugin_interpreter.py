@@ -15,7 +15,7 @@ import sys
 from typing import Any, Mapping, NoReturn, Optional
 
 from azurelite import errors, outcome
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Clock, Deadline, SystemClock
 from azurelite.config.document import Document
 from azurelite.config.load import ENTRY_KEYS, Config, parse_config
 from azurelite.config.option_types import options_as_data, plain
@@ -157,7 +157,7 @@ def _checked(cls: Any, options: Any, path: tuple[Any, ...]) -> Any:
 
 def _run(given: Mapping[str, Any]) -> dict[str, Any]:
     """Run one plug-in. Returns its changes, its notes and its failure."""
-    clock = Clock()
+    clock = SystemClock()
     system = System(given["root"], dry_run=given["dry_run"], clock=clock)
     system.commands.search_path = given["search_path"]
     if given["limit"] is not None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Iterator, Optional, Sequence, Union
 
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Clock, Deadline, SystemClock
 from azurelite.config.load import Config, load_config
 from azurelite.errors import MachineError, NotAzureError, TransportError
 from azurelite.fabric.client import Fabric
@@ -63,7 +63,7 @@ class Session:
         self._given = config
         self.config_file = config if isinstance(config, str) else None
         self.seconds = seconds
-        self.clock = clock or Clock()
+        self.clock = clock or SystemClock()
         self.search_path = os.environ.get("PATH")
         self.crawled: Optional[Crawl] = None
         self.asked: Optional[tuple[str, ...]] = None

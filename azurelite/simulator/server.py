@@ -122,6 +122,11 @@ class Simulator:
         return f"http://{_host_port(self.address)}"
 
     @property
+    def datasource(self) -> dict[str, dict[str, str]]:
+        """The section `datasource` of a configuration that makes azurelite use this simulator."""
+        return {name: {"endpoint": self.url} for name in ("imds", "wireserver")}
+
+    @property
     def requests(self) -> list[Request]:
         """Every request so far, in order of arrival; a copy."""
         return self._fabric.requests

@@ -7,7 +7,7 @@ import os
 import socket
 from typing import Iterator, Mapping, Optional, Sequence
 
-from azurelite.clock import Clock
+from azurelite.clock import Clock, SystemClock
 from azurelite.errors import MachineError
 from azurelite.metadata import Secret
 from azurelite.system.changes import Change, Journal
@@ -52,7 +52,7 @@ class System:
         self.commands = Commands(search_path)
         self.files = Files(self.root, self.journal, dry_run=dry_run, privileged=os.geteuid() == 0)
         self.lock: Optional[int] = None
-        self.clock = clock or Clock()
+        self.clock = clock or SystemClock()
         self._accounts: Optional[Accounts] = None
 
     @property

@@ -9,7 +9,7 @@ import signal
 import subprocess
 from typing import Callable, Mapping, Optional, Sequence, TypeVar
 
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Clock, Deadline, SystemClock
 from azurelite.errors import CannotRunError, CommandError
 from azurelite.metadata import Secret
 
@@ -117,7 +117,7 @@ class Commands:
             raise CannotRunError(f"{argv[0]} cannot be started: {error.strerror}") from error
         try:
             given = secret_input.reveal_bytes() if secret_input is not None else plain_input
-            output, complaint = self._communicate(process, given, Deadline(Clock(), timeout))
+            output, complaint = self._communicate(process, given, Deadline(SystemClock(), timeout))
         except subprocess.TimeoutExpired as error:
             _kill(process)
             raise CommandError(f"{argv[0]} timed out after {timeout:g} s and was killed") from error

@@ -14,7 +14,7 @@ import tempfile
 from contextlib import ExitStack
 from typing import IO, Callable, Mapping, Optional, Sequence, Union
 
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Deadline, SystemClock
 from azurelite.errors import CommandError, MachineError
 from azurelite.metadata import Secret
 from azurelite.system.accounts.users import User
@@ -127,7 +127,7 @@ class Scripts:
 
     def _wait(self, process: Held, name: str, *, timeout: float, output: int) -> int:
         limit = self._system.commands.limit
-        deadline = Deadline(Clock(), timeout if limit is None else min(timeout, limit.remaining()))
+        deadline = Deadline(SystemClock(), timeout if limit is None else min(timeout, limit.remaining()))
         while True:
             status = process.wait(deadline.within(_SLICE))
             if status is not None:

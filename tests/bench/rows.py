@@ -14,8 +14,7 @@ from bench.build import ARTICLE, HERE, Tools
 from bench.fabric import Door
 from bench.figures import Target
 
-from azurelite.cli.scratch import make_scratch_root
-from azurelite.simulator import Scenario
+from azurelite.simulator import Scenario, make_guest
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/"}
 CURL = ("curl", "--silent", "--fail", "--output", "/dev/null")
@@ -57,11 +56,8 @@ class Guest:
     def make(self, folder: Path, door: Door) -> None:
         """A fresh root in the place of whatever is there."""
         shutil.rmtree(folder, ignore_errors=True)
-        make_scratch_root(folder, Scenario.from_dict(dict(self.scenario)).vm, config=self.config(door))
-        for name, text in self.files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+        files = {"etc/azurelite/azurelite.yaml": self.config(door), **self.files}
+        make_guest(folder, vm=Scenario.from_dict(dict(self.scenario)).vm, files=files)
 
 
 @dataclass(frozen=True)

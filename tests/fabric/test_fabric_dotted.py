@@ -14,10 +14,10 @@ SCRIPT = """
 import sys
 looked_up = []
 sys.addaudithook(lambda event, _: looked_up.append(event) if event == "socket.getaddrinfo" else None)
-from azurelite.clock import Clock
+from azurelite.clock import SystemClock
 from azurelite.fabric.connection import BoundedPool, Limit
-limit = Limit(Clock())
-limit.deadline = limit.deadline.__class__(Clock(), 10)
+limit = Limit(SystemClock())
+limit.deadline = limit.deadline.__class__(SystemClock(), 10)
 pool = BoundedPool(sys.argv[1], int(sys.argv[2]), limit)
 answer = pool.urlopen("GET", "/?comp=versions", retries=False, timeout=10)
 print(answer.status, len(looked_up), "encodings.idna" in sys.modules)

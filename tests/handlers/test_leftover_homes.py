@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional
 import pytest
 from kit import BASE, ED25519, Guest
 
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Deadline, SystemClock
 from azurelite.errors import MachineError
 from azurelite.handlers import Context, ssh_keys, user, users
 from azurelite.handlers.support.entries import Account
@@ -283,7 +283,7 @@ def test_without_time_the_rest_is_named(guest: Guest) -> None:
     leave(guest, {"a": ""})
     files = System(guest.root).files
     left = Leftover("/home/azure", uid=FORMER, gid=FORMER, mode=0o755)
-    skipped = take_over(files, left, Owner("azure", 1000, 1000), mode=None, wait=Deadline(Clock(), 0))
+    skipped = take_over(files, left, Owner("azure", 1000, 1000), mode=None, wait=Deadline(SystemClock(), 0))
     assert skipped == ["/home/azure/a and what follows (no time is left)"]
     assert owner_of(guest.path("home/azure")) == 1000  # without it nobody could log in
 
@@ -347,4 +347,4 @@ def test_a_home_that_cannot_be_given_fails_with_its_name(guest: Guest) -> None:
     files = System(guest.root).files
     left = Leftover("/home/gone/azure", uid=FORMER, gid=FORMER, mode=0o755)
     with pytest.raises(MachineError, match="/home/gone/azure"):
-        take_over(files, left, Owner("azure", 1000, 1000), mode=None, wait=Deadline(Clock(), 5))
+        take_over(files, left, Owner("azure", 1000, 1000), mode=None, wait=Deadline(SystemClock(), 5))

@@ -32,8 +32,8 @@ from azurelite.system.machine import System
 job = json.loads(sys.stdin.read())
 system = System("/", dry_run=job.get("dry", False))
 if "wait" in job:
-    from azurelite.clock import Clock, Deadline
-    system.commands.limit = Deadline(Clock(), job["wait"])
+    from azurelite.clock import Deadline, SystemClock
+    system.commands.limit = Deadline(SystemClock(), job["wait"])
 notes, errors = [], []
 memory = Memory(system.files, "2bf2d4c1-6f0c-4c5e-9f3a-51a7d0b2e8c4")
 known = Metadata.from_dict(job["metadata"])

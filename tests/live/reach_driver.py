@@ -16,7 +16,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, Callable
 
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Deadline, SystemClock
 from azurelite.errors import AzureliteError, TransportError
 from azurelite.fabric.exchange import Request
 from azurelite.fabric.http import HttpClient
@@ -32,10 +32,10 @@ TIMEOUT = 1.5
 def ask(address: str, interface: str = "", uid: str = "0") -> dict[str, Any]:
     if uid != "0":
         os.setresuid(int(uid), int(uid), int(uid))
-    http = HttpClient(Clock(), interface=interface or None)
+    http = HttpClient(SystemClock(), interface=interface or None)
     try:
         request = Request(f"http://{address}/", {}, TIMEOUT)
-        answer = http.ask(request, table=RetryTable({}), deadline=Deadline(Clock(), TIMEOUT))
+        answer = http.ask(request, table=RetryTable({}), deadline=Deadline(SystemClock(), TIMEOUT))
     except TransportError as error:
         return {"failed": str(error), "why": explain(Root("/"), address, error, uid=os.getuid())}
     except AzureliteError as error:
@@ -70,7 +70,7 @@ def lease(interface: str, seconds: str, how: str = "") -> dict[str, Any]:
     told: dict[str, Any] = {}
     during: dict[str, str] = {}
     try:
-        with EphemeralDhcp(system, interface, Deadline(Clock(), float(seconds))) as taken:
+        with EphemeralDhcp(system, interface, Deadline(SystemClock(), float(seconds))) as taken:
             told = {"address": taken.address, "prefix": taken.prefix, "wireserver": taken.wireserver}
             told["routes"] = [[route.destination, route.gateway] for route in taken.routes]
             during = look()

@@ -13,7 +13,7 @@ import pytest
 from kit import ED25519, VM_ID, FastClock, Guest
 
 import azurelite
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Clock, Deadline, SystemClock
 from azurelite.errors import CommandError
 from azurelite.outcome import Outcome
 from azurelite.run.provision import Options, provision
@@ -156,7 +156,7 @@ class TestLoops:
         code = "import os, sys, time; time.sleep(0.8); os.write(int(sys.argv[1]), b'told\\n')"
         words = [sys.executable, "-c", code]
         with Child(words, b"", what="it", say=lambda line: None) as child:
-            assert child.answer(Deadline(Clock(), 20), waiting=lambda: calls.append(None)) == b"told"
+            assert child.answer(Deadline(SystemClock(), 20), waiting=lambda: calls.append(None)) == b"told"
         assert calls
 
 

@@ -11,7 +11,7 @@ from typing import Optional
 
 import pytest
 
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Deadline, SystemClock
 from azurelite.errors import MachineError
 from azurelite.system.child import Child
 
@@ -21,7 +21,7 @@ ANSWER = "import os, sys\ndef answer(data): os.write(int(sys.argv[1]), data)\n"
 
 
 def soon(seconds: float = 20.0) -> Deadline:
-    return Deadline(Clock(), seconds)
+    return Deadline(SystemClock(), seconds)
 
 
 def start(script: str, said: list[str], *, given: bytes = b"") -> Child:

@@ -14,7 +14,7 @@ import pytest
 from kit import FastClock, Guest
 
 import azurelite
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Deadline, SystemClock
 from azurelite.errors import FileError
 from azurelite.hypervisor.kvp import rewrite_shared
 from azurelite.system.machine import System
@@ -34,7 +34,7 @@ UNSHARE = [
 # Runs in the namespace: mounts, tries one verb, and prints what became of it and what lies on the mount.
 SCRIPT = """
 import json, os, subprocess, sys
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Deadline, SystemClock
 from azurelite.errors import FileError
 from azurelite.system.machine import System
 from azurelite.hypervisor.kvp import rewrite_shared
@@ -52,7 +52,7 @@ acts = {
     "write": lambda: files.write("/disk/f", b"x" * size, mode=0o600),
     "mkdir": lambda: files.mkdir("/disk/d", mode=0o700),
     "append": lambda: files.append_line("/disk/f", "x" * size),
-    "rewrite": lambda: rewrite_shared(files, "/disk/f", lambda before: before + b"x" * size, wait=Deadline(Clock(), 5)),
+    "rewrite": lambda: rewrite_shared(files, "/disk/f", lambda old: old + b"x" * size, wait=Deadline(SystemClock(), 5)),
     "own": lambda: files.make_own_folder("/disk/a/b", mode=0o700),
 }
 error = None
@@ -151,7 +151,7 @@ with open(sys.argv[1], "r+b") as file:
 
 
 def soon() -> Deadline:
-    return Deadline(Clock(), 10)
+    return Deadline(SystemClock(), 10)
 
 
 class TestRewriteShared:

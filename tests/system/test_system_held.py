@@ -12,7 +12,7 @@ from typing import Any, Iterator
 
 import pytest
 
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Deadline, SystemClock
 from azurelite.system.held import Held, Identity
 
 pytestmark = pytest.mark.spawns
@@ -31,7 +31,7 @@ def held(null: int, *argv: str, **more: Any) -> Held:
 
 
 def soon() -> Deadline:
-    return Deadline(Clock(), 20)
+    return Deadline(SystemClock(), 20)
 
 
 def is_there(path: Path, *, within: float = 5.0) -> bool:
@@ -43,7 +43,7 @@ def is_there(path: Path, *, within: float = 5.0) -> bool:
 
 def test_it_runs_when_it_is_released_and_not_before(null: int, tmp_path: Path) -> None:
     with held(null, "/bin/sh", "-c", "touch ran; exit 3", cwd=str(tmp_path)) as process:
-        assert process.wait(Deadline(Clock(), 0.2)) is None
+        assert process.wait(Deadline(SystemClock(), 0.2)) is None
         assert not (tmp_path / "ran").exists()
         process.release()
         assert process.wait(soon()) == 3

@@ -10,7 +10,7 @@ from typing import Any, Optional
 import pytest
 from kit import FastClock, Guest, shim
 
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Deadline, SystemClock
 from azurelite.errors import CommandError, FileError, MachineError
 from azurelite.metadata import Secret
 from azurelite.system.accounts.users import User
@@ -89,7 +89,7 @@ def test_too_slow_is_killed_with_its_children(tmp_path: Path) -> None:
 
 def test_while_azure_waits_nothing_takes_longer_than_azure(tmp_path: Path) -> None:
     system = System("/")
-    system.commands.limit = Deadline(Clock(), 0.3)
+    system.commands.limit = Deadline(SystemClock(), 0.3)
     with pytest.raises(CommandError, match="timed out"):
         Scripts(system).run(["/bin/sleep", "60"], name="it", timeout=600, log=None)
 
