@@ -74,6 +74,9 @@ if TYPE_CHECKING:
     ]
 
 LOG = logging.getLogger(__name__)
+# Without a handler, Python prints warnings to standard error, and a library must not print. Every public call imports
+# this module; the package itself does not import `logging`, which takes time.
+logging.getLogger("azurelite").addHandler(logging.NullHandler())
 
 REDACTED = "redacted for non-root user"  # the same text as cloud-init's, for scripts that test for it
 

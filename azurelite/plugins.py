@@ -228,7 +228,7 @@ def _say(child: Child, line: str, hidden: Sequence[str]) -> None:
 
 
 def _search_path() -> list[str]:
-    """This process's `sys.path` as absolute paths, without the current folder unless PYTHONPATH names it.
+    """This process's `sys.path` as absolute paths, without the current folder that Python has put first for `-m`.
 
     azurelite's own folder is always in it, so that the interpreter runs the same azurelite.
     """
@@ -237,9 +237,10 @@ def _search_path() -> list[str]:
         here = os.getcwd()
     except FileNotFoundError:  # it was removed: relative entries lead nowhere
         return [own, *(entry for entry in sys.path if os.path.isabs(entry) and entry != own)]
-    named = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     entries = [os.path.abspath(entry) for entry in sys.path if entry]
-    entries = [entry for entry in entries if entry != here or entry in named or _belongs_to_python(entry)]
+    safe = sys.flags.isolated or getattr(sys.flags, "safe_path", False)  # nothing was put there
+    if sys.path[:1] == [here] and not safe and not _belongs_to_python(here):
+        del entries[0]
     return entries if own in entries else [own, *entries]
 
 

@@ -511,6 +511,18 @@ def test_the_current_folder_is_never_searched(guest: Guest, tmp_path: Path, how:
     assert "cannot import module 'stray'" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("how", ["-c", "-m"])
+def test_the_current_folder_is_searched_where_it_is_named(guest: Guest, tmp_path: Path, how: str) -> None:
+    (tmp_path / "stray.py").write_text("SUMMARY = 'it was found'\ndef apply(ctx, options): pass\n")
+    words = ["-m", "azurelite"] if how == "-m" else ["-c", "from azurelite.cli import command; command()"]
+    named = os.pathsep.join([str(tmp_path), *(path for path in sys.path if path)])
+    done = subprocess.run(
+        [sys.executable, *words, "handlers", "stray:apply", "--root", guest.root],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "PYTHONPATH": named},
+    )  # fmt: skip
+    assert "it was found" in done.stdout + done.stderr
+
+
 def test_no_connection_of_the_run_is_open_in_a_plug_in(guest: Guest, fabric: Simulator, shelf: Shelf) -> None:
     """Two processes that speak on one connection take each other's answers."""
     shelf.put(
