@@ -94,8 +94,8 @@ class Runner:
             self._say(results[0])
         ready = True  # False once Azure has not accepted Ready in the turn of `report_ready`
         for turn, step in enumerate(plan, 1):
-            failure = self._obstacle(results)
             reporting = ready and step.handler.name == REPORT_READY and step.skip is None
+            failure = self._obstacle(results) if reporting else None
             if reporting and step.blocked is None:
                 failure = failure or self._check_login(plan, results, metadata, state)
             if not ready:
