@@ -33,27 +33,39 @@ SOURCES = ("imds", "media", "wireserver")
 class Azure:
     """One guest on Azure, for one run: one time budget, one connection per server, one goal state.
 
-    ::
+    All of a first boot in one call, with the handlers of the configuration::
 
         with azurelite.Azure() as azure:
-            if azure.is_done():
+            azure.provision().check()
+
+    Or step by step, in a distribution's own init code::
+
+        with azurelite.Azure() as azure:
+            if azure.is_done():  # at each boot after the first
                 return
             metadata = azure.crawl()
-            azure.apply(["hostname", "user", "ssh_keys"], metadata).check()
-            azure.report_ready()
+            try:
+                azure.apply(["hostname", "user", "ssh_keys"], metadata).check()
+                azure.report_ready()
+            except azurelite.FabricError:
+                raise  # no answer in time: the next boot tries again
+            except azurelite.AzureliteError as error:
+                azure.report_failure(error)  # Azure ends the deployment, and shows the reason
+                raise
             azure.mark_done()
 
-    `provision` does all of this, and more, in one call. Making the object does no I/O; the time budget begins with the
-    first request. No method prints. Ready is not reported if a required step failed, in this object or in another call
-    of this boot, nor if `provision` would not report it with the same metadata. The methods may be called from several
-    threads: one call waits for the other.
+    Ready is not reported if a required step failed, in this object or in another call of this boot, nor if `provision`
+    would not report it with the same metadata. `azurelite handlers` lists the handlers and their options.
+
+    Making the object does no I/O; the time budget begins with the first request. No method prints or exits; each error
+    is an `AzureliteError`. The methods may be called twice, and from several threads: one call waits for the other.
 
     Args:
         root: host path of the guest's `/`.
         config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml; or a mapping as such a file holds
-            it, with which no file is read; None: the files of the guest.
+            it, with which no file is read: `{"handlers": ["hostname", "report_ready"]}`; None: the files of the guest.
         seconds: time for all requests together; never more than `datasource.deadline`.
-        clock: time; for tests.
+        clock: for tests: any object with the methods of `azurelite.clock.Clock`, as `azurelite.simulator.FastClock`.
     """
 
     def __init__(
@@ -98,7 +110,9 @@ class Azure:
             return vm_id is not None and self._state(vm_id).is_provisioned(reporting=self._is_reporting())
 
     def mark_done(self) -> None:
-        """Remember that this VM is provisioned, so that `provision` does nothing at the next boot.
+        """Remember that this VM is provisioned: `is_done` is then True, and `provision` does nothing at the next boot.
+
+        `provision` marks it itself. A captured image of this VM is another VM, which is not done.
 
         Raises:
             OutOfOrderError: Azure has not accepted Ready in this boot, or the VM id is unknown.
@@ -128,7 +142,8 @@ class Azure:
             sources: "imds", "media", "wireserver": those to read; None: the configured ones.
 
         Returns:
-            The metadata. What could not be read is in its `missing`; what Azure does not have is None and not in it.
+            The metadata, see `azurelite.Metadata`: `metadata.username`, or `metadata["username"]`. What could not be
+            read is in its `missing`; what Azure does not have is None and not in it.
 
         Raises:
             NotAzureError: the firmware does not prove Azure; no request was sent.
@@ -166,15 +181,17 @@ class Azure:
         Whether its failure holds Ready back, its entry says (`required`), as in `provision`.
 
         Args:
-            handlers: in order: names or ids, whose options come from the configuration; or `{name: options}`.
-            metadata: what `crawl` returned, or a document of it; None: ask Azure for what the handlers need.
+            handlers: in order: names or ids, whose options come from the configuration; or `{name: options}`, as
+                `{"timezone": {"zone": "Etc/UTC"}}`.
+            metadata: what `crawl` returned, or a document of it; `{}` sends no request, also elsewhere than on Azure;
+                None: ask Azure for what the handlers need.
             dry_run: change nothing.
             sources: as in `crawl`; only without metadata. With "media" alone no request is sent.
             first_boot: do nothing if this VM was provisioned earlier.
 
         Returns:
             The outcome; `exit_code` is 1 if a handler failed, 3 if Azure was not reached. A failure is not raised: call
-            `outcome.check()`.
+            `outcome.check()`. Where azurelite is switched off, nothing is done: `outcome.outcome` is "disabled".
 
         Raises:
             ConfigError: the configuration, the handlers or the metadata are wrong.
