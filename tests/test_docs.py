@@ -16,6 +16,7 @@ import yaml
 import azurelite
 from azurelite.cli.parser import VERBS
 from azurelite.handlers import BUILTIN
+from azurelite.metadata import NAMES
 
 CHECKOUT = Path(__file__).parents[1]
 README = CHECKOUT / "README.md"
@@ -155,11 +156,16 @@ def test_documented_files_are_the_shipped_ones(name: str) -> None:
     assert shipped in blocks_of(CHECKOUT / "docs/configuration.md", "yaml"), f"copy contrib/{name} into the page"
 
 
-def test_the_library_page_describes_every_function() -> None:
+def test_the_library_page_describes_every_function_method_and_error() -> None:
     page = text_of(CHECKOUT / "docs/library.md")
-    functions = [name for name in azurelite.__all__ if name[0].islower()]
-    assert len(functions) == 9
-    assert [name for name in functions if f"| `{name}(" not in page] == []
+    cells = set(re.findall(r"`(\w+)(?:\([^`]*\))?`", "\n".join(re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE))))
+    functions = {name for name in azurelite.__all__ if name[0].islower()}
+    methods = {name for name in vars(azurelite.Azure) if not name.startswith("_")}
+    assert (len(functions), methods - functions) == (10, {"close", "is_done", "mark_done", "plan", "vm_id"})
+    assert (functions | methods) - cells == set()
+    assert {"root", "config", "seconds", "clock", *NAMES} - cells == set()
+    errors = {kind.__name__ for kind in azurelite.AzureliteError.__subclasses__()}
+    assert (errors & set(azurelite.__all__)) - cells == set()
 
 
 def test_headings_about_handlers_name_handlers() -> None:
