@@ -11,7 +11,7 @@ from typing import Optional
 import pytest
 from kit import shim
 
-from azurelite.clock import Clock, Deadline
+from azurelite.clock import Deadline, SystemClock
 from azurelite.errors import CommandError
 from azurelite.metadata import Secret
 from azurelite.system.disks.filesystems import _MAKERS
@@ -173,7 +173,7 @@ class TestRun:
         assert os.listdir("/proc/self/fd") == before
 
 
-class Standing(Clock):
+class Standing(SystemClock):
     def monotonic(self) -> float:
         return 100.0
 
