@@ -17,9 +17,10 @@ from azurelite.system.services.power import switch
 
 # Both run in a process of their own, for the machine goes down when the asking process has ended.
 ASK = """
-    import sys, time
+    import logging, sys, time
     from azurelite.system.machine import System
     from azurelite.system.services.power import switch
+    logging.basicConfig(format="%(message)s")
     system = System("/")
     system.commands.search_path = sys.argv[1]
     only_if = None if len(sys.argv) == 6 else lambda: open(sys.argv[5]).read() == sys.argv[6]
