@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from azurelite.api import Azure
     from azurelite.clock import Clock
+    from azurelite.datasource.others import Guest
     from azurelite.errors import (
         AzureliteError,
         CannotRunError,
@@ -60,6 +61,7 @@ __all__ = [
     "FabricError",
     "FileError",
     "GoalState",
+    "Guest",
     "HandlerError",
     "HttpStatusError",
     "IdentityError",
@@ -88,6 +90,7 @@ __all__ = [
 _HOMES = {
     "Azure": "api",
     "GoalState": "fabric.goalstate",
+    "Guest": "datasource.others",
     "Metadata": "metadata",
     "Outcome": "outcome",
     "Secret": "metadata",

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 PathLike = Union[str, "os.PathLike[str]"]
-SOURCES = ("imds", "media", "wireserver")
 
 
 class Azure:
@@ -139,7 +138,8 @@ class Azure:
         """Read everything that Azure says about this VM. Changes nothing on the machine.
 
         Args:
-            sources: "imds", "media", "wireserver": those to read; None: the configured ones.
+            sources: "imds", "media", "wireserver", the name of a plug-in or `module:function`: those to read; None: the
+                configured ones. Azure is not needed where they are plug-ins only.
 
         Returns:
             The metadata, see `azurelite.Metadata`: `metadata.username`, or `metadata["username"]`. What could not be
@@ -153,7 +153,7 @@ class Azure:
         with self._lock:
             self._check_sources(sources)
             session = self._session
-            metadata = session.crawl(session.fabric(), session.system(dry_run=True), sources=sources).metadata
+            metadata = session.crawl_alone(sources).metadata
             if metadata.gaps != Gaps() or metadata.username is None or metadata.pps_type is not None:
                 from azurelite.run.obstacles import note_crawl
 
@@ -183,8 +183,8 @@ class Azure:
         Args:
             handlers: in order: names or ids, whose options come from the configuration; or `{name: options}`, as
                 `{"timezone": {"zone": "Etc/UTC"}}`.
-            metadata: what `crawl` returned, or a document of it; `{}` sends no request, also elsewhere than on Azure;
-                None: ask Azure for what the handlers need.
+            metadata: what `crawl` returned, or a document of it; `{}` for none. Without `report_ready` no request is
+                sent then, also elsewhere than on Azure; None: ask Azure for what the handlers need.
             dry_run: change nothing.
             sources: as in `crawl`; only without metadata. With "media" alone no request is sent.
             first_boot: do nothing if this VM was provisioned earlier.
@@ -217,7 +217,8 @@ class Azure:
         """The main job: crawl, run the configured handlers in order, report to Azure.
 
         Args:
-            metadata: what `crawl` returned, or a document of it, to use instead of asking the sources.
+            metadata: what `crawl` returned, or a document of it, to use instead of asking the sources. Where
+                `report_ready` is not listed, no request is sent then, and the machine need not be on Azure.
             dry_run: change nothing, send no report; the outcome lists what would change.
             force: provision again even if this VM is done.
             detach: once Azure has accepted Ready, end this process with 0 and return in a new one.
@@ -401,11 +402,10 @@ class Azure:
         return what_holds_ready(session)
 
     def _check_sources(self, sources: Optional[Sequence[str]]) -> None:
-        from azurelite.config.schema import unknown
+        from azurelite.config.document import document_of
 
-        for source in sources or ():
-            if source not in SOURCES:
-                raise unknown("source", source, SOURCES, where="sources")
+        document = document_of({"sources": list(sources or ())}, name="")
+        self._session.check_sources(sources or (), document, ("sources",))
 
     def _reporter(self) -> Reporter:
         """The session's reporter, for a report that the caller tells of."""

@@ -306,7 +306,8 @@ class Metadata(Record, Mapping):  # type: ignore[type-arg]  # a subscript here c
     def from_dict(cls, public: Mapping[str, Any]) -> Metadata:
         """Read back a public dict, or a document of any release.
 
-        A secret that was redacted is missing, and `missing` says so. Unknown fields are logged and skipped.
+        A secret that was redacted is missing, and `missing` says so. Unknown fields are logged and skipped. Text of
+        `custom_data`, `user_data` and `random_seed` is base64, as JSON holds it; bytes are used as they are.
 
         Raises:
             ValueError: a value has a wrong type.
@@ -319,11 +320,9 @@ class Metadata(Record, Mapping):  # type: ignore[type-arg]  # a subscript here c
         _check_types(values)
         if "public_ssh_keys" in values:
             values["public_ssh_keys"] = _keys_of(values["public_ssh_keys"], public.get(_KEY_PATHS))
-        if "password" in values:
-            values["password"] = _as_secret(values["password"])
-        for name in ("custom_data", "user_data", "random_seed"):
-            if isinstance(values.get(name), str):
-                values[name] = Secret.from_base64(values[name])
+        for name in SECRETS:
+            if name in values:
+                values[name] = _as_secret(name, values[name])
         return replace(cls(), **values, gaps=_gaps_of(public))
 
     def to_json(self, *, secrets: bool = False) -> str:
@@ -363,6 +362,7 @@ class Metadata(Record, Mapping):  # type: ignore[type-arg]  # a subscript here c
         return {**public, **self.gaps.as_dict()}
 
 
+SECRETS = ("password", "custom_data", "user_data", "random_seed")  # the fields that hold a Secret
 NAMES = tuple(one.name for one in Metadata.FIELDS if one.name != "gaps")
 _KEY_PATHS = "public_ssh_key_paths"  # the file that the platform suggests for each key; only in JSON documents
 _FURTHER = (_KEY_PATHS, *(one.name for one in Gaps.FIELDS))
@@ -397,10 +397,7 @@ def _gaps_of(public: Mapping[str, Any]) -> Gaps:
 
 
 _PUBLIC_TYPES: dict[str, tuple[type, ...]] = {
-    "password": (str, Secret),
-    "custom_data": (str, Secret),
-    "user_data": (str, Secret),
-    "random_seed": (str, Secret),
+    **dict.fromkeys(SECRETS, (str, bytes, Secret)),
     "disable_password_authentication": (bool,),
     "provision_guest_proxy_agent": (bool,),
     "public_ssh_keys": (list, tuple),
@@ -411,8 +408,15 @@ _PUBLIC_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def _as_secret(value: Union[str, Secret]) -> Secret:
-    return value if isinstance(value, Secret) else Secret(value)
+def _as_secret(name: str, value: Union[str, bytes, Secret]) -> Secret:
+    """The secret of a field. Raises ValueError, which does not quote it."""
+    plain = value.reveal() if isinstance(value, Secret) else value
+    try:
+        if name == "password":
+            return Secret(plain.decode() if isinstance(plain, bytes) else plain)
+        return Secret.from_base64(value) if isinstance(value, str) else Secret(plain)
+    except ValueError:
+        raise ValueError(f"{name} must be {'UTF-8 text' if name == 'password' else 'base64 or bytes'}") from None
 
 
 def redact(public: Mapping[str, Any] | MetadataDict) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Finds and describes handlers that are not part of azurelite: plug-ins, and executables.
+"""Finds and describes what is not part of azurelite: handlers (plug-ins and executables), and sources of metadata.
 
-There are three ways to add one: an entry point of the group `azurelite.handlers` in an installed package,
-`module:function` in the YAML, and an executable in /etc/azurelite/handlers.d, which needs no Python packaging. This
-process never imports foreign code: a separate interpreter does (azurelite/run/plugin_interpreter.py), one for all
-plug-ins.
+There are three ways to add a handler: an entry point of the group `azurelite.handlers` in an installed package,
+`module:function` in the YAML, and an executable in /etc/azurelite/handlers.d, which needs no Python packaging. For a
+source there are the first two, with the group `azurelite.datasources`. This process never imports foreign code: a
+separate interpreter does (azurelite/run/plugin_interpreter.py), one for all handlers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequenc
 
 from azurelite import layout
 from azurelite.clock import Deadline, SystemClock
-from azurelite.config.document import KeyPath
-from azurelite.config.load import Frequency
+from azurelite.config.document import Document, KeyPath
+from azurelite.config.load import OWN_SOURCES, SOURCES, Frequency
 from azurelite.errors import HandlerError, MachineError
 from azurelite.metadata import Secret
 from azurelite.record import Record, field
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 GROUP = "azurelite.handlers"
+SOURCE_GROUP = "azurelite.datasources"
 RUN_SECONDS = 300.0
 DAMAGED = "{} damaged its answer: remove code from it that writes to file descriptors it did not open"
+FETCH_SECONDS = 60.0  # for a source that has no TIMEOUT
 PROGRAM_SECONDS = RUN_SECONDS - 10  # for an executable whose entry has no `timeout`
 _LEAST_MASKED = 4  # characters: shorter secrets would mask half of every line
 _ANSWER_SECONDS = 10.0  # to import a plug-in, describe it and check its options
@@ -110,9 +112,32 @@ class Answer(Record):
     problems: tuple[tuple[KeyPath, str], ...] = ()
 
 
-def place_of(name: str) -> Optional[str]:
+def place_of(name: str, group: str = GROUP) -> Optional[str]:
     """`module` or `module:object` of a plug-in, from an entry point's name or from such a place; None if unknown."""
-    return name if ":" in name else entry_points().get(name)
+    return name if ":" in name else entry_points(group).get(name)
+
+
+def check_sources(names: Sequence[str], document: Document, path: KeyPath) -> None:
+    """Raises ConfigProblemsError: there is no source of such a name. Without a plug-in among them it looks for none.
+
+    Args:
+        names: of sources.
+        document: with the list of the names, for messages.
+        path: of the list in it.
+    """
+    from azurelite.config.schema import Problems, unknown_text
+
+    problems = Problems()
+    for i, name in enumerate(names):
+        if name not in SOURCES and ":" not in name and name not in plugged_sources():
+            text = unknown_text("source", name, (*SOURCES, *plugged_sources()))
+            problems.add(document, (*path, i), f"{text} (a plug-in must be installed)")
+    problems.raise_if_any()
+
+
+def plugged_sources() -> list[str]:
+    """The names of the sources in installed packages. azurelite's own names are not theirs to take."""
+    return sorted(name for name in entry_points(SOURCE_GROUP) if name not in OWN_SOURCES)
 
 
 def ask(asked: Sequence[Asked]) -> list[Answer]:
@@ -254,14 +279,14 @@ def _elsewhere(ctx: Any, options: Any) -> None:
     raise HandlerError("a plug-in cannot be called directly: list it under `handlers`, and call azurelite.apply")
 
 
-def entry_points() -> dict[str, str]:
-    """Name -> `module` or `module:object`, of the handlers in installed packages."""
+def entry_points(group: str = GROUP) -> dict[str, str]:
+    """Name -> `module` or `module:object`, of the handlers, or another group, in installed packages."""
     from importlib import metadata
 
     found: Any = metadata.entry_points()
     # Python 3.9 has a dict of lists; later ones have a selection.
-    group = found.select(group=GROUP) if hasattr(found, "select") else found.get(GROUP, [])
-    return {entry.name: entry.value for entry in group}
+    chosen = found.select(group=group) if hasattr(found, "select") else found.get(group, [])
+    return {entry.name: entry.value for entry in chosen}
 
 
 def executables(root: Root) -> list[str]:

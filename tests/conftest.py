@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
-from kit import BASE, FastClock, Guest
+from kit import BASE, FastClock, Guest, Shelf
 
 from azurelite.simulator import Simulator
 
@@ -163,3 +163,16 @@ def guest(tmp_path: Path) -> Guest:
 def fabric(azure_simulator: Simulator) -> Simulator:
     """A fabric that behaves."""
     return azure_simulator
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    sys.path.insert(0, str(folder))
+    before = set(sys.modules)
+    yield Shelf(folder)
+    sys.path.remove(str(folder))
+    for name in set(sys.modules) - before:
+        if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]

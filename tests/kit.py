@@ -61,3 +61,21 @@ def shim(folder: Path, name: str, *, exit_code: int = 0, script: str = "") -> Pa
     )
     program.chmod(0o755)
     return log
+
+
+class Shelf:
+    """A folder on sys.path that holds plug-ins for the length of a test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, name: str, text: str, group: str = "azurelite.handlers", **entries: str) -> Shelf:
+        """A module, and entry points of the group to it."""
+        (self.folder / f"{name}.py").write_text(text)
+        if entries:
+            info = self.folder / f"{name}-1.0.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+            rows = "".join(f"{key} = {value}\n" for key, value in entries.items())
+            (info / "entry_points.txt").write_text(f"[{group}]\n{rows}")
+        return self

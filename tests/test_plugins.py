@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
-from kit import VM_ID, FastClock, Guest
+from kit import VM_ID, FastClock, Guest, Shelf
 
 from azurelite import layout, plugins
 from azurelite.api import Azure
@@ -77,37 +77,6 @@ def apply(ctx, options):
         try: os.write(fd, b"not JSON\\n")
         except OSError: pass
 """
-
-
-class Shelf:
-    """A folder on sys.path that holds plug-ins for the length of a test."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def put(self, name: str, text: str, **entries: str) -> Shelf:
-        """A module, and entry points to it."""
-        (self.folder / f"{name}.py").write_text(text)
-        if entries:
-            info = self.folder / f"{name}-1.0.dist-info"
-            info.mkdir()
-            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-            rows = "".join(f"{key} = {value}\n" for key, value in entries.items())
-            (info / "entry_points.txt").write_text(f"[azurelite.handlers]\n{rows}")
-        return self
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    folder = tmp_path / "shelf"
-    folder.mkdir()
-    sys.path.insert(0, str(folder))
-    before = set(sys.modules)
-    yield Shelf(folder)
-    sys.path.remove(str(folder))
-    for name in set(sys.modules) - before:
-        if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
 
 
 def provisioned(guest: Guest, fabric: Simulator, *entries: Any, **options: Any) -> Outcome:

@@ -89,5 +89,5 @@ def _schema(arguments: argparse.Namespace) -> int:
     from azurelite.describe.jsonschema import config_schema
 
     known = catalog(None if arguments.builtin else Root(arguments.root))
-    print(json.dumps(config_schema(known), indent=2))
+    print(json.dumps(config_schema(known, plugins=not arguments.builtin), indent=2))
     return 0

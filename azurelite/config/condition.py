@@ -22,13 +22,12 @@ import re
 from typing import Any, Literal, Mapping, Optional
 
 from azurelite.config.schema import unknown_text
-from azurelite.metadata import NAMES, Metadata, Secret
+from azurelite.metadata import NAMES, SECRETS, Metadata, Secret
 from azurelite.record import Record
 
 Test = Literal["present", "absent", "==", "!=", "in", "not in"]
 
 FIELDS = NAMES
-SECRETS = ("password", "custom_data", "user_data", "random_seed")
 # Document in Metadata.raw -> the source that it is from.
 RAW = {"imds": "imds", "goal_state": "wireserver", "ovf": "media"}
 _WITH_PARTS = ("tags", "network", "raw", "provenance", "public_ssh_keys")

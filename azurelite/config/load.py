@@ -36,6 +36,10 @@ _EXPECTED = {
     REPORT_READY: f"so{_UNTOLD[4:]}: add it, unless another program reports",
     "user": "so no administrator is created: add it, unless the image has one",
 }
+# azurelite's own sources that a configuration can list; all names of its own, which no other source can have.
+SOURCES = ("imds", "media", "wireserver")
+OWN_SOURCES = (*SOURCES, "certificates", "firmware", "resource")
+SOURCES_PATH: KeyPath = ("datasource", "sources")
 _TIMES: tuple[KeyPath, ...] = (
     ("datasource", "imds", "deadline"),
     ("datasource", "imds", "timeout"),
@@ -50,7 +54,9 @@ class DatasourceConfig(Record):
         platform: "auto": send requests to Azure's link-local addresses only when the firmware proves Azure;
             "azure": the administrator asserts that this is Azure.
         deadline: seconds for everything that Azure waits for; Azure gives a VM 20 minutes.
-        sources: the sources to read; which source wins is fixed per field.
+        sources: the sources to read: imds, media, wireserver, the name of an installed plug-in, or `module:function`.
+            Plug-ins win over Azure's sources, in the order of the list; which of Azure's sources wins is fixed per
+            field.
         imds: requests to the Instance Metadata Service.
         wireserver: requests and reports to WireServer.
         media: the provisioning disc: where it is, and whether to eject it.
@@ -61,7 +67,7 @@ class DatasourceConfig(Record):
 
     platform: Literal["auto", "azure"] = "auto"
     deadline: float = 1200.0
-    sources: tuple[Literal["imds", "media", "wireserver"], ...] = ("imds", "media", "wireserver")
+    sources: tuple[str, ...] = SOURCES
     imds: ImdsSettings = field(default_factory=ImdsSettings)
     wireserver: WireServerSettings = field(default_factory=WireServerSettings)
     media: MediaSettings = field(default_factory=MediaSettings)

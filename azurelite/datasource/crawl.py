@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import Callable, Optional, Sequence
+from typing import Callable, Mapping, Optional, Sequence
 
 from azurelite import layout
-from azurelite.datasource import merge, missing_by
+from azurelite.datasource import OTHER, merge, missing_by, others_in
 from azurelite.datasource.imds import parse_imds, resource_part
 from azurelite.datasource.ovf import Ovf, parse_ovf
 from azurelite.errors import AzureliteError, CertificateError, CommandError, DocumentError, FabricError, MediaError
@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 # the report fetches it again, with a longer deadline.
 _GOAL_STATE_WAIT = 10.0
 _CERTIFICATES_WAIT = 20.0  # seconds that IMDS leaves for the goal state and the certificates
-# Seconds for IMDS when the media has named the administrator already: some hosts have no IMDS at all.
+# Seconds for IMDS when another source has named the administrator already: some hosts have no IMDS at all.
 _IMDS_WAIT_BESIDE_MEDIA = 60.0
 _UNREADABLE_TRIES = 5  # for a document that cannot be read: a host that is starting may send half of one
 _UNREADABLE_PAUSE = 1.0  # seconds
@@ -63,6 +63,7 @@ def crawl(
     system: Optional[System] = None,
     media: str = "none",
     given_media: Optional[MediaDocument] = None,
+    others: Optional[Mapping[str, Callable[[], Metadata]]] = None,
 ) -> Crawl:
     """Read all sources.
 
@@ -70,6 +71,7 @@ def crawl(
         fabric: the endpoints; its `sources` deadline bounds everything.
         identity: what the firmware said.
         sources: which to read: "imds", "media", "wireserver".
+        others: the readers of other sources, strongest first; each may raise an AzureliteError.
         system: the guest whose discs are read and whose `openssl` decrypts certificates; None: do neither.
         media: where the provisioning media is, see `fetch_media`.
         given_media: a document to use in place of the media, as IMDS gives one to a VM that leaves a pool.
@@ -77,7 +79,7 @@ def crawl(
     Returns:
         The merged metadata. A source that failed is in its `gaps`; the other sources are still read.
     """
-    return _Crawler(fabric, identity, system, media, given_media).read(sources)
+    return _Crawler(fabric, identity, system, media, given_media).read(sources, others or {})
 
 
 class _Crawler:
@@ -101,8 +103,9 @@ class _Crawler:
         self.unreadable: dict[str, DocumentError] = {}
         self.vm_id = identity.vm_id
 
-    def read(self, sources: Sequence[str]) -> Crawl:
+    def read(self, sources: Sequence[str], others: Mapping[str, Callable[[], Metadata]]) -> Crawl:
         readers: dict[str, Callable[[], Metadata]] = {
+            **others,
             "media": self._read_media,  # before IMDS: it takes no time
             "imds": self._read_imds,
             "wireserver": self._read_goal_state,
@@ -112,8 +115,10 @@ class _Crawler:
                 self.fabric.sources.within(_GOAL_STATE_WAIT), beside=self.fabric.imds.endpoint
             )
         for source, reader in readers.items():
-            if source in sources:
+            if source in sources or source in others:
                 self._try(source, reader)
+        for source in others:
+            self._miss_hidden(source)
         if self.ovf.fingerprints and merge(self.parts).public_ssh_keys is None:
             self._try("certificates", self._read_certificates)
         metadata = merge(self.parts)
@@ -141,6 +146,12 @@ class _Crawler:
             self.unreadable["custom_data"] = DocumentError("media", text, reason="custom data is lost")
             self.unreadable["custom_data"].short = "custom data is lost"
 
+    def _miss_hidden(self, source: str) -> None:
+        """What the document of another source says without its value, as a saved one without its secrets."""
+        part = self.parts.get(source)
+        for name, error in part.missing.items() if part is not None else ():
+            self.unreadable.setdefault(name, DocumentError(source, error.message, reason=error.reason))
+
     def _is_copy(self) -> bool:
         """Whether the document is azurelite's copy without secrets, from an earlier boot that read the disc."""
         return self.media is not None and self.media.source.startswith(layout.VMS_DIR)
@@ -152,7 +163,8 @@ class _Crawler:
         also keys that the failed source may have named. User data and custom data: where neither was found.
         """
         lost: dict[str, FabricError] = {}
-        unread = self.failures.get("imds") or self.failures.get("media")
+        others = others_in(self.failures)  # any of them may have had any field
+        unread = self._failure_of(*others, "imds", "media")
         if metadata.public_ssh_keys is None:
             error = self.failures.get("certificates")
             if error is None and metadata.disable_password_authentication:
@@ -160,11 +172,16 @@ class _Crawler:
             if error is not None:
                 lost["public_ssh_keys"] = error
         if metadata.custom_data is None:
-            if "media" in self.failures:
-                lost["custom_data"] = self.failures["media"]
+            error = self._failure_of(*others, "media")
+            if error is not None:
+                lost["custom_data"] = error
             if metadata.user_data is None and unread is not None:
                 lost["user_data"] = unread
         return lost
+
+    def _failure_of(self, *sources: str) -> Optional[FabricError]:
+        """Why the first of these sources that failed did."""
+        return next((self.failures[source] for source in sources if source in self.failures), None)
 
     def _try(self, source: str, reader: Callable[[], Metadata]) -> None:
         try:
@@ -174,7 +191,8 @@ class _Crawler:
             failure = error if isinstance(error, FabricError) else failure
             failure.short = failure.short or failure.reason
             self.failures[source] = failure
-            LOG.warning("%s: %s", source, error.message[len(_IMDS) :] if error.message.startswith(_IMDS) else error)
+            named = _IMDS if source == "imds" else OTHER.format(source)
+            LOG.warning("%s: %s", source, error.message[len(named) :] if error.message.startswith(named) else error)
 
     def _read_media(self) -> Metadata:
         if self.media is not None:
@@ -223,7 +241,7 @@ class _Crawler:
         deadline = self.fabric.sources
         if self.ovf.fingerprints:  # the SSH keys are in the certificates: WireServer needs time as well
             deadline = deadline.before(min(_CERTIFICATES_WAIT, deadline.remaining() / 2))
-        if self.ovf.metadata.username is not None:
+        if merge(self.parts).username is not None:
             deadline = deadline.within(_IMDS_WAIT_BESIDE_MEDIA)
         tries = 0
         while True:

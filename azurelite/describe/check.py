@@ -6,9 +6,10 @@ from typing import Optional, Sequence
 
 from azurelite.config.document import Document, Problem
 from azurelite.config.layers import Layers
-from azurelite.config.load import DEFAULT_HANDLERS, parse_config, read_document, read_layers
+from azurelite.config.load import DEFAULT_HANDLERS, SOURCES_PATH, parse_config, read_document, read_layers
 from azurelite.config.schema import Problems
 from azurelite.handlers import bind_handlers
+from azurelite.plugins import check_sources
 from azurelite.record import Record
 from azurelite.system.root import Root
 
@@ -77,6 +78,8 @@ def check_guest(root: Root, file: Optional[str]) -> list[Verdict]:
 
 def _check(document: Document, root: Root, problems: Problems) -> None:
     config = parse_config(document, problems)
+    with problems.collecting():
+        check_sources(config.datasource.sources, document, SOURCES_PATH)
     with problems.collecting():
         bind_handlers(config, root)
 

@@ -11,12 +11,12 @@ from typing import Any, Literal, Mapping, Union, get_args, get_origin, get_type_
 
 from azurelite.config.condition import FIELDS
 from azurelite.config.layers import POSITIONS
-from azurelite.config.load import ID, DatasourceConfig, EntryKeys
+from azurelite.config.load import ID, SOURCES, DatasourceConfig, EntryKeys
 from azurelite.config.schema import choice_of, fields_of, has_keys
 from azurelite.describe.options import attribute_texts, default_of
 from azurelite.handlers import MOST_SECONDS, PROGRAM_TIMEOUT, REPORT_READY
 from azurelite.metadata import Secret
-from azurelite.plugins import Plugin
+from azurelite.plugins import Plugin, plugged_sources
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -30,12 +30,16 @@ _CONDITION_TEXT: dict[str, Any] = {"type": "string", "pattern": _CONDITION}
 Json = dict[str, Any]
 
 
-def config_schema(handlers: Mapping[str, Plugin]) -> Json:
+def config_schema(handlers: Mapping[str, Plugin], *, plugins: bool = False) -> Json:
     """The schema of a configuration file.
 
     Args:
         handlers: name -> description.
+        plugins: include the sources of installed packages.
     """
+    sources = [*SOURCES, *(plugged_sources() if plugins else ())]
+    datasource = _of_class(DatasourceConfig)
+    datasource["properties"]["sources"]["items"] = {"anyOf": [{"enum": sources}, _PLUGIN_NAME]}
     definitions = {name: _handler(known, fixed=name == REPORT_READY) for name, known in handlers.items()}
     return {
         "$schema": DIALECT,
@@ -44,7 +48,7 @@ def config_schema(handlers: Mapping[str, Plugin]) -> Json:
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            "datasource": {"description": "Where metadata comes from.", **_of_class(DatasourceConfig)},
+            "datasource": {"description": "Where metadata comes from.", **datasource},
             "handlers": {
                 "description": "The handlers to run, in this order.",
                 "type": "array",

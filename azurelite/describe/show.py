@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Any, Optional, Sequence
 
 from azurelite.config.document import KeyPath, dotted
-from azurelite.config.load import Config
+from azurelite.config.load import SOURCES_PATH, Config
 from azurelite.config.option_types import plain
 from azurelite.describe.handlers import yaml_of
 from azurelite.handlers import REPORT_READY, Handler
 from azurelite.metadata import Secret
+from azurelite.plugins import check_sources
 from azurelite.record import Record
 
 _DEFAULT = "default"
@@ -49,7 +50,11 @@ def show_config(config: Config, handlers: Sequence[Handler]) -> Shown:
     Args:
         config: the merged configuration.
         handlers: its entries, as handlers.
+
+    Raises:
+        ConfigError: it lists a source that does not exist.
     """
+    check_sources(config.datasource.sources, config.document, SOURCES_PATH)
     origins = {path: f"{place.file}:{place.line}" for path, place in config.document.places.items() if path}
     entries = []
     for handler, entry in zip(handlers, config.handlers):

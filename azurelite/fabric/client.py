@@ -32,11 +32,12 @@ class Fabric:
         interface: the NIC for all requests; None: the routing table decides.
         explain: returns why an address is unreachable, see HttpClient.
         told_wireserver: WireServer's address from DHCP; if it does not answer, the address in the settings is used.
+        offline: the run has no need of Azure, or this is not Azure: every request fails at once and is not sent.
 
     Attributes:
         deadline: when all requests must be done.
         opened: monotonic seconds when it was opened.
-        imds_settings, wireserver_settings, interface, told_wireserver: as given.
+        imds_settings, wireserver_settings, interface, told_wireserver, offline: as given.
         sources: when the sources must have answered; the time after it is reserved for the work on the machine.
         reading: when that work must be done; the time after it is reserved for reporting.
     """
@@ -51,14 +52,15 @@ class Fabric:
         interface: Optional[str] = None,
         explain: Optional[Explain] = None,
         told_wireserver: Optional[str] = None,
+        offline: bool = False,
     ) -> None:
         self.clock = clock or SystemClock()
         self.opened = self.clock.monotonic()
         self._start(seconds)
         self.imds_settings = imds or ImdsSettings()
         self.wireserver_settings = wireserver or WireServerSettings()
-        self.interface, self.told_wireserver = interface, told_wireserver
-        self.http = HttpClient(self.clock, interface=interface, explain=explain)
+        self.interface, self.told_wireserver, self.offline = interface, told_wireserver, offline
+        self.http = HttpClient(self.clock, interface=interface, explain=explain, offline=offline)
         self.imds = Imds(self.http, self.imds_settings)
         self.wireserver = WireServer(self.http, self.wireserver_settings, told_address=told_wireserver)
 

@@ -30,6 +30,7 @@ LOG = logging.getLogger(__name__)
 SIZE_CAP = 4 * 1024 * 1024  # bytes; a genuine response (64 KiB of user data and the list of NICs) is far smaller
 _CHUNK = 65536
 _NO_NETWORK = os.strerror(errno.ENETUNREACH)
+_NO_REQUESTS = "no request is sent in a run without Azure"
 Explain = Callable[[str, TransportError], str]
 _WORDS = {
     "RemoteDisconnected": "the connection was closed without an answer",
@@ -75,13 +76,22 @@ class HttpClient:
         clock: time, pauses and jitter.
         interface: the NIC for all requests; None: the routing table decides.
         explain: returns the likely cause and remedy of a failure to reach an address, in one sentence.
+        offline: send no request at all: each one fails at once.
 
     Attributes:
         waiting: called before each pause between two tries; None: nobody wants to know.
     """
 
-    def __init__(self, clock: Clock, *, interface: Optional[str] = None, explain: Optional[Explain] = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        interface: Optional[str] = None,
+        explain: Optional[Explain] = None,
+        offline: bool = False,
+    ) -> None:
         self._clock = clock
+        self._offline = offline
         self._explain = explain
         self.waiting: Optional[Callable[[], None]] = None
         self._interface = interface
@@ -104,7 +114,7 @@ class HttpClient:
             deadline: as for `ask`.
             beside: the URL of the other request. For the same server nothing happens: it has only one connection.
         """
-        if self._place(request.url) == self._place(beside):
+        if self._offline or self._place(request.url) == self._place(beside):
             return
         with contextlib.suppress(RuntimeError):  # the thread cannot be started: `ask` sends the request later
             self._ahead[request.url] = _Ahead(lambda: self._exchange(request, deadline))
@@ -125,6 +135,8 @@ class HttpClient:
             HttpStatusError: a final status, or a retryable one until the deadline.
             TransportError: no complete response until the deadline, or one over the size limit.
         """
+        if self._offline:
+            raise TransportError("connection error", url=request.url, detail=_NO_REQUESTS)
         said: Optional[str] = None
         tries: dict[Optional[int], int] = {}  # status -> how often it came
         while True:

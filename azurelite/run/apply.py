@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Optional, Union
 
@@ -12,12 +11,12 @@ from azurelite.config.schema import unknown
 from azurelite.datasource.crawl import Crawl
 from azurelite.errors import ConfigError
 from azurelite.fabric.client import Fabric
-from azurelite.handlers import BUILTIN, REPORT_READY, Handler, ask_plugins, bind_handler, known_names
+from azurelite.handlers import BUILTIN, Handler, ask_plugins, bind_handler, known_names
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult
 from azurelite.record import replace
 from azurelite.run.obstacles import in_pool, note_crawl, note_login, what_holds_ready
-from azurelite.run.plan import make_plan, wanted_sources
+from azurelite.run.plan import is_offline, make_plan, wanted_sources
 from azurelite.run.provision import said_by, with_failure
 from azurelite.run.session import Session
 from azurelite.run.steps import Runner
@@ -81,20 +80,14 @@ def _entry(session: Session, name: str) -> HandlerEntry:
 
 
 def _apply_given(session: Session, handlers: list[Handler], metadata: Metadata, *, dry_run: bool) -> Outcome:
-    talks = any(handler.name == REPORT_READY for handler in handlers) and not dry_run
-    if talks:
-        return _apply_steps(session, handlers, Crawl(metadata), session.fabric(), dry_run=dry_run)
-    # Without a report no request may be sent, so the time budget is 0.
-    with Fabric(0, clock=session.clock) as fabric:
+    offline = is_offline(handlers, None, on_azure=session.on_azure(), dry_run=dry_run)
+    with session.endpoints(offline=offline) as fabric:
         return _apply_steps(session, handlers, Crawl(metadata), fabric, dry_run=dry_run)
 
 
 def _apply_crawled(session: Session, handlers: list[Handler], sources: tuple[str, ...], *, dry_run: bool) -> Outcome:
-    dials = any(one.name in (REPORT_READY, "certificates") or one.timeout for one in handlers)
-    offline = not dials and not set(sources) - {"media"}
-    with contextlib.ExitStack() as stack:
-        # Before the network is up no request may be sent, not even for certificates, so the time budget is 0.
-        fabric = stack.enter_context(Fabric(0, clock=session.clock)) if offline else session.fabric()
+    offline = is_offline(handlers, sources, on_azure=session.on_azure(), early=True)
+    with session.endpoints(offline=offline) as fabric:
         crawled = session.crawl(fabric, session.system(dry_run=True), sources=sources)
         if sources == ("media",) and offline and crawled.media is None and not crawled.metadata.gaps.failures:
             return Outcome("nothing to do", "no provisioning disc found")

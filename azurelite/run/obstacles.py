@@ -55,8 +55,9 @@ def _refused_login(session: Session, plan: tuple[Step, ...], known: Metadata, sy
     memory = State(system, known.vm_id, session.clock).memory
     results = [StepResult(step.handler.key, "done", step.handler.required) for step in plan]
     outcome = Outcome("provisioned", "so far")
-    ctx = Context(known, system, session.fabric(), outcome, lambda _: None, lambda: None, memory)
-    failed = check_login(plan, results, ctx)
+    with session.endpoints(offline=True) as fabric:  # the check sends no request
+        ctx = Context(known, system, fabric, outcome, lambda _: None, lambda: None, memory)
+        failed = check_login(plan, results, ctx)
     return (failed.name, failed.error) if failed is not None and failed.error is not None else None
 
 

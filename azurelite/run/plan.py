@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Collection, Iterable, Iterator, Mapping, Optional, Sequence
 
 from azurelite.config.schema import fields_of, has_keys
-from azurelite.datasource import sources_of
+from azurelite.datasource import needs_azure, others_in, sources_of
 from azurelite.errors import AzureliteError, FabricError, HandlerError
 from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler
 from azurelite.metadata import Gaps, Metadata, Secret
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _REASONS = {"username": "failed to determine username"}
 _ALTERNATIVES = ("user_data", "custom_data")  # a handler of both continues with one if the other is lost
+_ASKING = (REPORT_READY, "certificates")  # handlers that cannot work without Azure
 _NEVER_MISSING = ("raw", "provenance")  # fields that are never missing as a whole
 # PBKDF2 rounds for a digest of secrets: guessing a password from a record must cost more than from /etc/shadow.
 _ROUNDS = 20_000
@@ -110,13 +111,41 @@ def due_later(handlers: Sequence[Handler], owed: Collection[str]) -> list[Handle
 def wanted_sources(handlers: Iterable[Handler], configured: Sequence[str]) -> tuple[str, ...]:
     """The configured sources that these handlers use, so that no other source is asked."""
     wanted: set[str] = set()
+    others = others_in(configured)
     for handler in handlers:
         # A condition or a plug-in may use any field, and ejecting the disc means finding it.
         if handler.when or handler.timeout is not None or handler.name == EJECT_MEDIA:
             return tuple(configured)
         for field in (*handler.needs, *handler.uses):
-            wanted.update(sources_of(field))
+            wanted.update(sources_of(field, others))
     return tuple(source for source in configured if source in wanted)
+
+
+def is_offline(
+    handlers: Iterable[Handler],
+    sources: Optional[Iterable[str]],
+    *,
+    on_azure: bool,
+    dry_run: bool = False,
+    early: bool = False,
+) -> bool:
+    """Whether a run takes place without Azure, so that it sends no request, and this machine may be anywhere.
+
+    Args:
+        handlers: of the run.
+        sources: that are read; None: the metadata is given.
+        on_azure: whether requests would be allowed.
+        dry_run: then nothing is reported.
+        early: see `datasource.needs_azure`.
+    """
+    names = {handler.name for handler in handlers}
+    if REPORT_READY in names and not dry_run:
+        return False
+    if sources is None:
+        return True
+    # A plug-in or program may ask Azure, where there is one.
+    asks = bool(names & {*_ASKING}) or (on_azure and any(one.timeout for one in handlers))
+    return not asks and not needs_azure(sources, on_azure=on_azure, early=early)
 
 
 def _step(handler: Handler, metadata: Metadata, state: Optional[State], inputs: Optional[str]) -> Step:

@@ -27,7 +27,7 @@ from azurelite.fabric.settings import ImdsSettings, WireServerSettings
 from azurelite.guard import guard
 from azurelite.handlers import Context
 from azurelite.metadata import NAMES, Gaps, Metadata, SshKey
-from azurelite.plugins import RUN_SECONDS
+from azurelite.plugins import FETCH_SECONDS, RUN_SECONDS
 from azurelite.state.store import State
 from azurelite.system.changes import Change
 from azurelite.system.machine import System
@@ -54,7 +54,7 @@ def serve(given: Mapping[str, Any], answers: int) -> NoReturn:
             _send(answers, _describe(place, options, tuple(path)))
     else:
         own = os.getpid()
-        told = _run(given)
+        told = _run(given) if given["task"] == "run" else _fetch(given, answers)
         if os.getpid() != own:  # a child that the plug-in has forked and that came back from `apply`
             os._exit(1)
         _send(answers, told)
@@ -96,7 +96,7 @@ def _describe(place: str, options: Any, path: tuple[Any, ...]) -> dict[str, Any]
 
 def _load(place: str) -> tuple[Any, Any]:
     """The module (or another holder of a handler's names) and its function, checked. Raises HandlerError."""
-    module, apply = _imported(place)
+    module, apply = _imported(place, "apply")
     if not callable(apply):
         raise HandlerError("it has no function `apply(ctx, options)`: define one")
     strange = sorted({*_tuple(module, "NEEDS"), *_tuple(module, "USES")} - _FIELDS)
@@ -107,14 +107,23 @@ def _load(place: str) -> tuple[Any, Any]:
     options = getattr(module, "Options", None)
     if options is not None and not (isinstance(options, type) and has_keys(options)):
         raise HandlerError("its Options must be a frozen dataclass or a Record")
-    try:
-        float(getattr(module, "TIMEOUT", RUN_SECONDS))
-    except (TypeError, ValueError) as error:
-        raise HandlerError("its TIMEOUT must be a number of seconds") from error
+    _seconds(module, RUN_SECONDS)
     return module, apply
 
 
-def _imported(place: str) -> tuple[Any, Any]:
+def _seconds(module: Any, default: float) -> float:
+    """The TIMEOUT of a plug-in. Raises HandlerError."""
+    try:
+        seconds = float(getattr(module, "TIMEOUT", default))
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not seconds > 0:  # also what is no number
+        raise HandlerError("its TIMEOUT must be a number of seconds above 0")
+    return seconds
+
+
+def _imported(place: str, function: str) -> tuple[Any, Any]:
+    """The module (or another holder of names) at a place, and its function of that name, or the one at the place."""
     module_name, _, path = place.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -125,8 +134,8 @@ def _imported(place: str) -> tuple[Any, Any]:
         if not hasattr(found, part):
             raise HandlerError(f"{module_name} has no {path!r}")
         found = getattr(found, part)
-    if hasattr(found, "apply") or found is module:
-        return found, getattr(found, "apply", None)
+    if hasattr(found, function) or found is module:
+        return found, getattr(found, function, None)
     return module, found
 
 
@@ -140,7 +149,7 @@ def _as_data(module: Any, apply: Any, *, with_options: bool = True) -> dict[str,
         "uses": _tuple(module, "USES"),
         "frequency": getattr(module, "FREQUENCY", "instance"),
         "required": bool(getattr(module, "REQUIRED", False)),
-        "timeout": float(getattr(module, "TIMEOUT", RUN_SECONDS)),
+        "timeout": _seconds(module, RUN_SECONDS),
         "options": None if options is None else options_as_data(options),
         "text": str(module.__doc__ or "").strip(),
         "example": str(getattr(module, "EXAMPLE", "")),
@@ -197,6 +206,26 @@ def _apply(place: str, options: Any, ctx: Context) -> None:
         apply(ctx, options)
 
 
+def _fetch(given: Mapping[str, Any], answers: int) -> dict[str, Any]:
+    """Ask one source: send its timeout, then return its answer or its failure."""
+    from azurelite.datasource.others import Guest
+
+    told: dict[str, Any] = {}
+
+    def fetch() -> None:
+        module, function = _imported(given["place"], "fetch")
+        if not callable(function):
+            raise HandlerError("it has no function `fetch(guest)`: define one")
+        seconds = _seconds(module, FETCH_SECONDS)
+        _send(answers, {"timeout": seconds})
+        deadline = Deadline(SystemClock(), min(seconds, given["guest"]["seconds"]))
+        guest = {name: value for name, value in given["guest"].items() if name != "seconds"}
+        told["found"] = pack(function(Guest(**guest, deadline=deadline)))
+
+    error = guard(fetch)
+    return told if error is None else {"failure": _failure(error)}
+
+
 def _failure(error: AzureliteError) -> list[Any]:
     """The failure as text, because a plug-in may put any type into an error."""
     return [str(error.message), str(error.reason), {str(key): str(value) for key, value in error.data.items()}]
@@ -220,6 +249,7 @@ def _fabric(given: Mapping[str, Any], system: System, clock: Clock) -> Fabric:
         interface=given["interface"],
         explain=explain,
         told_wireserver=given["told_wireserver"],
+        offline=given["offline"],
     )
     fabric.reading = Deadline(clock, given["reading"])
     return fabric

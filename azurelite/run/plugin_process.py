@@ -76,6 +76,7 @@ def _given(handler: Handler, ctx: Context) -> dict[str, Any]:
             "wireserver": pack(fabric.wireserver_settings),
             "interface": fabric.interface,
             "told_wireserver": fabric.told_wireserver,
+            "offline": fabric.offline,
         },
     }
 

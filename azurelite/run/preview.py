@@ -7,7 +7,7 @@ from typing import Optional
 from azurelite.handlers import REPORT_READY, bind_handlers
 from azurelite.record import Record
 from azurelite.run.login import foretell_login
-from azurelite.run.plan import Step, due_later, foreseen, make_plan, wanted_sources
+from azurelite.run.plan import Step, due_later, foreseen, is_offline, make_plan, wanted_sources
 from azurelite.run.provision import LATER_BOOT_SECONDS
 from azurelite.run.session import Session
 from azurelite.state import marker
@@ -38,14 +38,15 @@ def preview(session: Session, *, force: bool) -> Plan:
     vm_id = session.identity.vm_id
     done = State(system, vm_id, session.clock) if vm_id is not None and not force else None
     later = done is not None and done.is_provisioned(reporting=any(one.name == REPORT_READY for one in handlers))
-    fabric = session.fabric(seconds=LATER_BOOT_SECONDS if later else None)
-    if later and done is not None:
-        said = f"VM {vm_id} was provisioned earlier; only the steps of every boot run"
-        owed = done.owed()
-        wanted = wanted_sources(due_later(handlers, owed), session.config.datasource.sources)
-        metadata = session.crawl(fabric, system, sources=wanted).metadata
-        return Plan(said, make_plan(handlers, metadata, done, later_boot=True, owed=owed))
-    metadata = session.crawl(fabric, system).metadata
-    state = State(system, metadata.vm_id, session.clock) if metadata.vm_id is not None and not force else None
-    plan = foreseen(make_plan(handlers, metadata, state))
-    return Plan(f"VM {metadata.vm_id}", plan, foretell_login(plan, metadata, system, fabric))
+    offline = is_offline(handlers, session.config.datasource.sources, on_azure=session.on_azure())
+    with session.endpoints(offline=offline, seconds=LATER_BOOT_SECONDS if later else None) as fabric:
+        if later and done is not None:
+            said = f"VM {vm_id} was provisioned earlier; only the steps of every boot run"
+            owed = done.owed()
+            wanted = wanted_sources(due_later(handlers, owed), session.config.datasource.sources)
+            metadata = session.crawl(fabric, system, sources=wanted).metadata
+            return Plan(said, make_plan(handlers, metadata, done, later_boot=True, owed=owed))
+        metadata = session.crawl(fabric, system).metadata
+        state = State(system, metadata.vm_id, session.clock) if metadata.vm_id is not None and not force else None
+        plan = foreseen(make_plan(handlers, metadata, state))
+        return Plan(f"VM {metadata.vm_id}", plan, foretell_login(plan, metadata, system, fabric))

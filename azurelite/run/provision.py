@@ -16,7 +16,7 @@ from azurelite.media.find import MediaDocument
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult, deciding_failure
 from azurelite.record import Record, replace
-from azurelite.run.plan import due_later, make_plan, wanted_sources
+from azurelite.run.plan import due_later, is_offline, make_plan, wanted_sources
 from azurelite.run.pool import forget_pool, leave_pool, pool_type, still_in_pool
 from azurelite.run.reporter import Progress
 from azurelite.run.session import Session
@@ -89,7 +89,9 @@ def _provision(options: Options, session: Session, metadata: Optional[Metadata])
 
             tell_early_error(handlers, root=options.root, clock=clock)
         raise handlers
-    if not session.on_azure():
+    sources = None if metadata is not None else session.config.datasource.sources
+    offline = is_offline(handlers, sources, on_azure=session.on_azure(), dry_run=options.dry_run)
+    if not offline and not session.on_azure():
         return Outcome("not azure", "this machine is not on Azure: no request was sent and nothing was changed")
     known = session.identity.vm_id
     other = marker.other_agent(session.root, known) if known is not None else None
@@ -105,13 +107,13 @@ def _provision(options: Options, session: Session, metadata: Optional[Metadata])
     warnings = tuple(str(warning) for warning in session.config.warnings)
     for warning in warnings if seconds is None else ():
         LOG.warning("config: %s", warning)
-    fabric = session.fabric(seconds=seconds)
-    earlier = len(fabric.http.exchanges)
-    system.commands.limit = fabric.reading
-    with run_lock(system, fabric.reading):
-        run = _Run(session, handlers, system, fabric, options)
-        run.given = metadata
-        outcome = _whole_run(run)
+    with session.endpoints(offline=offline, seconds=seconds) as fabric:
+        earlier = len(fabric.http.exchanges)
+        system.commands.limit = fabric.reading
+        with run_lock(system, fabric.reading):
+            run = _Run(session, handlers, system, fabric, options)
+            run.given = metadata
+            outcome = _whole_run(run)
     if isinstance(outcome.error, ConfigError):
         raise outcome.error
     outcome = replace(
@@ -144,7 +146,8 @@ class _Run:
         self.options = options
         self.reporting = any(handler.name == REPORT_READY for handler in handlers)
         self.given: Optional[Metadata] = None  # in place of what the sources say
-        self.runner = Runner(system, fabric, session.identity.vm_id, session.config, reporter=session.reporter)
+        reporter = None if fabric.offline else session.reporter
+        self.runner = Runner(system, fabric, session.identity.vm_id, session.config, reporter=reporter)
         self.progress = Progress(self.runner.reporter, fabric)
         self.standing = session.standing
 
@@ -210,7 +213,7 @@ class _Run:
         self, given: Optional[MediaDocument] = None, *, sources: Optional[Sequence[str]] = None
     ) -> tuple[Crawl, Optional[AzureliteError]]:
         if self.given is not None:
-            return Crawl(self.given), None
+            return Crawl(replace(self.given, vm_id=self.given.vm_id or self.session.identity.vm_id)), None
         self.system.commands.limit = self.fabric.sources
         found = guard(lambda: self.session.crawl(self.fabric, self.system, given_media=given, sources=sources))
         self.system.commands.limit = self.fabric.reading
@@ -228,6 +231,9 @@ class _Run:
 
     def _leave_pool(self, kind: str, waiting: Crawl) -> tuple[Crawl, Optional[AzureliteError]]:
         """Wait for an owner, then crawl again with the owner's document and a new time budget."""
+        if self.fabric.offline:
+            text = "this VM waits in a pool for its owner: list `report_ready`, so that azurelite waits as well"
+            return waiting, AzureliteError(text)
         self._wait_with(None)  # the pool's Ready comes now
         given = guard(
             lambda: leave_pool(kind, system=self.system, fabric=self.fabric, open_fabric=self.session.open_fabric)

@@ -7,10 +7,10 @@ import logging
 import os
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Iterator, Optional, Sequence, Union
+from typing import Any, Callable, Iterator, Optional, Sequence, Union
 
 from azurelite.clock import Clock, Deadline, SystemClock
-from azurelite.config.load import Config, load_config
+from azurelite.config.load import SOURCES, SOURCES_PATH, Config, load_config
 from azurelite.errors import MachineError, NotAzureError, TransportError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.settings import WireServerSettings
@@ -26,6 +26,7 @@ from azurelite.system.root import Root, check_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from azurelite.config.document import Document, KeyPath
     from azurelite.datasource.crawl import Crawl
     from azurelite.media.find import MediaDocument
     from azurelite.metadata import Metadata
@@ -87,8 +88,19 @@ class Session:
         if isinstance(self._given, Mapping):
             from azurelite.config.load import config_of
 
-            return config_of(self._given)
-        return load_config(self.root, file=self.config_file)
+            config = config_of(self._given)
+        else:
+            config = load_config(self.root, file=self.config_file)
+        self.check_sources(config.datasource.sources, config.document, SOURCES_PATH)
+        return config
+
+    @staticmethod
+    def check_sources(names: Sequence[str], document: Document, path: KeyPath) -> None:
+        """Raises ConfigError: there is no source of such a name. See `plugins.check_sources`."""
+        if not set(names) <= set(SOURCES):
+            from azurelite.plugins import check_sources
+
+            check_sources(names, document, path)
 
     def system(self, *, dry_run: bool = False) -> System:
         """The guest as a machine that can be changed."""
@@ -118,6 +130,21 @@ class Session:
             told = self._open.enter_context(self._network())
             self._fabric = self._open.enter_context(self.open_fabric(seconds=seconds, told_wireserver=told))
         return self._fabric
+
+    @contextlib.contextmanager
+    def endpoints(self, *, offline: bool, seconds: Optional[float] = None) -> Iterator[Fabric]:
+        """The endpoints of this session; offline: ones that send nothing, with a time budget of their own.
+
+        Args:
+            offline: for a run without Azure, see `plan.is_offline`.
+            seconds: as in `fabric`.
+        """
+        if not offline:
+            yield self.fabric(seconds=seconds)
+            return
+        budget = self.budget if seconds is None else min(seconds, self.budget)
+        with Fabric(budget, clock=self.clock, offline=True) as fabric:
+            yield fabric
 
     @property
     def opened(self) -> Optional[Fabric]:
@@ -225,6 +252,7 @@ class Session:
             given_media: a document to use instead of the disc's.
             sources: the sources to read instead of the configured ones.
         """
+        from azurelite.datasource import others_in
         from azurelite.datasource.crawl import crawl
 
         self.asked = self.config.datasource.sources if sources is None else tuple(sources)
@@ -235,8 +263,23 @@ class Session:
             system=system,
             media=self.config.datasource.media.device,
             given_media=given_media,
+            others=self._others(fabric, system) if others_in(self.asked) else None,
         )
         return self.crawled
+
+    def crawl_alone(self, sources: Optional[Sequence[str]]) -> Crawl:
+        """Read the sources outside of a run, as `crawl` does. Raises NotAzureError: one of them needs Azure."""
+        from azurelite.datasource import needs_azure
+
+        asked = self.config.datasource.sources if sources is None else sources
+        with self.endpoints(offline=not needs_azure(asked, on_azure=self.on_azure())) as fabric:
+            return self.crawl(fabric, self.system(dry_run=True), sources=asked)
+
+    def _others(self, fabric: Fabric, system: System) -> dict[str, Callable[[], Metadata]]:
+        from azurelite.run.sources import readers_of
+
+        names, on_azure = self.asked or (), self.on_azure()
+        return readers_of(names, identity=self.identity, on_azure=on_azure, system=system, fabric=fabric)
 
     def take(self, metadata: Metadata) -> None:
         """Use what a caller says about the VM, as if all sources had said it."""

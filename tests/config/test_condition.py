@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from azurelite.config.condition import FIELDS, RAW, SECRETS, parse_condition
-from azurelite.metadata import Metadata, Secret, SshKey
+from azurelite.config.condition import FIELDS, RAW, parse_condition
+from azurelite.metadata import SECRETS, Metadata, Secret, SshKey
 
 CANARY = "hunter2-canary"
 VM = Metadata(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kit import ED25519
 
-from azurelite.datasource import PRECEDENCE, merge, sources_of
+from azurelite.datasource import PRECEDENCE, merge, needs_azure, sources_of
 from azurelite.metadata import Metadata, Secret, SshKey
 from azurelite.record import replace
 
@@ -32,7 +32,7 @@ TABLE: dict[str, tuple[tuple[str, ...], object]] = {
     "fault_domain": (("imds",), "0"),
     "vm_size": (("imds",), "Standard_B2s"),
 }
-ALL = ("firmware", "imds", "media", "resource", "certificates", "wireserver", "stranger")
+ALL = ("firmware", "imds", "media", "resource", "certificates", "wireserver")
 FIRMWARE_FIRST = ("instance_id", "vm_id")
 
 
@@ -63,6 +63,45 @@ def test_the_stronger_source_wins_and_the_next_one_steps_in(name: str) -> None:
     for i, winner in enumerate(sources):
         merged = merge({source: part(name, value) for source in reversed(sources[i:])})
         assert merged.provenance == {name: winner}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_of_other_sources_the_first_wins_over_azures_and_the_firmware_over_it(name: str) -> None:
+    sources, value = TABLE[name]
+    parts = {source: part(name, value) for source in ("my_lab", "acme:fetch", *sources)}
+    firm = "firmware" in sources
+    assert merge(parts).provenance == {name: "firmware" if firm else "my_lab"}
+    parts.pop("firmware", None)
+    assert merge(parts).provenance == {name: "my_lab"}
+    del parts["my_lab"]
+    assert merge(parts).provenance == {name: "acme:fetch"}
+
+
+@pytest.mark.parametrize("name", ["cloud_name", "platform"])
+def test_only_another_source_can_name_another_cloud(name: str) -> None:
+    assert getattr(merge({"imds": part(name, "lab")}), name) == "azure"
+    merged = merge({"my_lab": part(name, "lab")})
+    assert (getattr(merged, name), merged.provenance) == ("lab", {name: "my_lab"})
+
+
+@pytest.mark.parametrize(
+    ("sources", "on_azure", "needed"),
+    [
+        (["imds", "media", "wireserver"], False, True),
+        (["imds", "my_lab"], False, True),
+        (["my_lab", "wireserver"], False, True),
+        (["media"], False, True),  # an image that is not on Azure is left alone, unless a plug-in is listed
+        ([], False, True),
+        (["media", "my_lab"], False, False),
+        (["media", "my_lab"], True, True),
+        (["my_lab"], False, False),
+        (["my_lab"], True, False),
+        (["acme:fetch", "my_lab"], True, False),
+    ],
+)
+def test_azure_is_needed_unless_plug_ins_are_all_that_is_read(sources: list[str], on_azure: bool, needed: bool) -> None:
+    assert needs_azure(sources, on_azure=on_azure) is needed
+    assert needs_azure(sources, on_azure=on_azure, early=True) is bool({*sources} & {"imds", "wireserver"})
 
 
 @pytest.mark.parametrize("name", FIRMWARE_FIRST)

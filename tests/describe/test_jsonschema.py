@@ -20,6 +20,7 @@ from azurelite.describe.jsonschema import config_schema
 from azurelite.errors import ConfigError
 from azurelite.handlers import bind_handlers
 from azurelite.metadata import Secret
+from azurelite.plugins import check_sources
 
 REPO = Path(__file__).parents[2]
 HANDLERS = catalog(None)
@@ -37,6 +38,7 @@ def is_bound(text: str) -> bool:
         problems = Problems()
         config = parse_config(parse_document(text.encode(), file="f"), problems)
         problems.raise_if_any()
+        check_sources(config.datasource.sources, config.document, ("datasource", "sources"))
         bind_handlers(config)
     except ConfigError:
         return False
@@ -92,6 +94,7 @@ def test_every_handler_has_an_example() -> None:
         "datasource:",
         "datasource: {imds: , media: {}}",
         "datasource: {deadline: 5, sources: []}",
+        "datasource: {sources: [imds, 'my_lab:fetch']}",
         "handlers: []",
         "handlers: [user, {hostname: }, {ssh_keys: {}}]",
         "handlers: [{run: {id: x, argv: [a], when: tags.role == web, frequency: boot, required: true}}]",
