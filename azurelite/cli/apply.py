@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sources",
         metavar="LIST",
-        help="use only these sources, for example `imds,media`; `media` alone needs no network",
+        help="use only these sources, for example `imds,media`; `media` alone, or with plug-ins, needs no network",
     )
     parser.add_argument(
         "--first-boot",

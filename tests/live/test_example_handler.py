@@ -1,4 +1,4 @@
-"""The example of a handler of one's own: installed as a user would install it, and used by its name."""
+"""The examples of one's own handler and source: installed as a user would install them, and used by their names."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ import sys
 from pathlib import Path
 
 import pytest
-from kit import Guest
+from kit import VM_ID, Guest
 
-EXAMPLE = Path(__file__).parents[2] / "contrib" / "example-handler"
+CONTRIB = Path(__file__).parents[2] / "contrib"
+EXAMPLES = ("example-handler", "example-datasource")
 
-# It is built by pip in a place of its own, which takes seconds: one environment is enough.
+# They are built by pip in a place of their own, which takes seconds: one environment is enough.
 pytestmark = [pytest.mark.spawns, pytest.mark.namespaces, pytest.mark.xdist_group("example")]
 
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the example installed."""
+    """A folder with the examples installed."""
     folder = tmp_path_factory.mktemp("shelf")
-    source = tmp_path_factory.mktemp("source") / "example"
-    subprocess.run(["cp", "-r", EXAMPLE, source], check=True)  # pip builds beside the source
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), str(source)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=300)
+    for name in EXAMPLES:
+        source = tmp_path_factory.mktemp("source") / name
+        subprocess.run(["cp", "-r", CONTRIB / name, source], check=True)  # pip builds beside the source
+        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), str(source)]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=300)
     return folder
 
 
@@ -62,3 +64,18 @@ def test_a_wrong_option_is_named_with_its_place(shelf: Path, guest: Guest) -> No
     assert told.returncode == 2
     assert "azurelite.yaml:" in told.stderr
     assert "did you mean 'greeting'?" in told.stderr
+
+
+def test_a_source_provisions_a_machine_that_is_not_on_azure(shelf: Path, guest: Guest) -> None:
+    guest.put({"sys/class/dmi/id/product_uuid": VM_ID, "etc/azurelite/lab.json": json.dumps({"local_hostname": "lab"})})
+    guest.configure(datasource={"sources": ["json_file"]}, handlers=["hostname"])
+    # Without any network, so that not one packet can leave.
+    command = ["unshare", "--net", sys.executable, "-m", "azurelite", "provision", "--json", "--root", guest.root]
+    env = {**os.environ, "PYTHONPATH": str(shelf)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["outcome"], told["requests"]) == ("provisioned", [])
+    assert guest.text("etc/hostname") == "lab\n"
+    read = azurelite(shelf, "metadata", "--saved", "provenance.local_hostname", "--root", guest.root)
+    assert read.stdout == "json_file\n"
