@@ -60,7 +60,7 @@ def _fetched(name: str, place: str, guest: Mapping[str, Any], system: System, li
     except MachineError as error:
         raise _failed(name, error) from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise failure(name, "unreadable answer") from error
+        raise _failed(name, MachineError(plugins.DAMAGED.format(f"datasource {name}"))) from error
 
 
 def _failed(name: str, cause: AzureliteError) -> FabricError:

@@ -342,16 +342,16 @@ BAD = {
     "answers itself": (
         ("import os\ndef fetch(guest):\n    for fd in range(3, 100):\n        try: os.write(fd, b'{}\\n')\n"
          "        except OSError: pass\n    return {}\n"),
-        "unreadable answer",
+        "gave more than one answer",
     ),
     "writes no JSON": (
         "import os\nfor fd in range(3, 100):\n    try: os.write(fd, b'[}\\n')\n    except OSError: pass\n",
-        "unreadable answer",
+        "damaged its answer",
     ),
     "forges a deep answer": (
         ("import os\ndeep = b'{\"tuple\": [' * 2000\nanswer = b'{\"found\": ' + deep + b']}' * 2000 + b'}\\n'\n"
          "for fd in range(3, 100):\n    try: os.write(fd, answer)\n    except OSError: pass\nos._exit(0)\n"),
-        "unreadable answer",
+        "damaged its answer",
     ),
     "closes its descriptors": ("import os\ndef fetch(guest): os.closerange(3, 200)\n", "ended without an answer"),
 }  # fmt: skip
