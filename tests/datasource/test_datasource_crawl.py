@@ -124,7 +124,7 @@ def test_a_dead_imds_leaves_the_share_of_reporting() -> None:
 
 @pytest.mark.parametrize(
     ("field", "source"),
-    [("username", "imds"), ("public_ssh_keys", "imds"), ("vm_id", "imds"), ("region", "imds")],
+    [("username", "imds"), ("public_ssh_keys", "imds"), ("local_hostname", "imds"), ("region", "imds")],
 )
 def test_why_a_field_may_be_missing(field: str, source: str) -> None:
     run = Run({"endpoint": "any", "status": 400})
