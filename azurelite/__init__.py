@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from azurelite.fabric.goalstate import GoalState
     from azurelite.metadata import Metadata, Secret, redact
     from azurelite.outcome import Outcome
+    from azurelite.run.events import Event
 
     PathLike = Union[str, os.PathLike[str]]
     Config = Union[PathLike, Mapping[str, Any], None]
@@ -58,6 +59,7 @@ __all__ = [
     "ConfigError",
     "DisabledError",
     "DocumentError",
+    "Event",
     "FabricError",
     "FileError",
     "GoalState",
@@ -89,6 +91,7 @@ __all__ = [
 # Name -> module; all others are errors.
 _HOMES = {
     "Azure": "api",
+    "Event": "run.events",
     "GoalState": "fabric.goalstate",
     "Guest": "datasource.others",
     "Metadata": "metadata",

@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from azurelite.fabric.goalstate import GoalState
     from azurelite.outcome import Outcome
+    from azurelite.run.events import Event
     from azurelite.run.preview import Plan
     from azurelite.run.reporter import Reporter
     from azurelite.state.store import State
@@ -65,6 +66,9 @@ class Azure:
             it, with which no file is read: `{"handlers": ["hostname", "report_ready"]}`; None: the files of the guest.
         seconds: time for all requests together; never more than `datasource.deadline`.
         clock: for tests: any object with the methods of `azurelite.clock.Clock`, as `azurelite.simulator.FastClock`.
+        on_event: gets an `Event` for each step, change, request and wait, while it happens. It is called in the thread
+            of the call that causes it, which goes on when it returns. An error that it raises is logged, and then it
+            gets no more events.
     """
 
     def __init__(
@@ -74,10 +78,16 @@ class Azure:
         config: Union[PathLike, Mapping[str, Any], None] = None,
         seconds: Optional[float] = None,
         clock: Optional[Clock] = None,
+        on_event: Optional[Callable[[Event], object]] = None,
     ) -> None:
+        events = None
+        if on_event is not None:
+            from azurelite.run.events import Events
+
+            events = Events(on_event)
         given = config if config is None or isinstance(config, Mapping) else os.fspath(config)
         self._root = os.fspath(root)
-        self._session = Session(self._root, config=given, seconds=seconds, clock=clock)
+        self._session = Session(self._root, config=given, seconds=seconds, clock=clock, events=events)
         self._lock = threading.RLock()
 
     def __enter__(self) -> Azure:
@@ -441,7 +451,9 @@ class Azure:
         session = self._session
         broken = guard(lambda: session.config)
         if isinstance(broken, ConfigError):
-            self._session = Session(self._root, config={}, seconds=session.seconds, clock=session.clock)
+            self._session = Session(
+                self._root, config={}, seconds=session.seconds, clock=session.clock, events=session.events
+            )
 
     @contextlib.contextmanager
     def _telling(self, tell: Optional[Callable[[str], object]]) -> Iterator[None]:

@@ -18,7 +18,7 @@ def test_the_names_are_there_and_listed() -> None:
     assert (azurelite.Outcome, azurelite.Secret, azurelite.ConfigError) == (Outcome, Secret, errors.ConfigError)
     tree = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
     assert tree <= set(azurelite.__all__)
-    values = {"Azure", "GoalState", "Guest", "Metadata", "Outcome", "Secret"}
+    values = {"Azure", "Event", "GoalState", "Guest", "Metadata", "Outcome", "Secret"}
     functions = {name for name in azurelite.__all__ if name[0].islower()}
     assert (len(functions), set(azurelite.__all__)) == (10, tree | values | functions)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Optional, Sequence
 
 from azurelite.api import Azure
-from azurelite.cli.provision import print_outcome
+from azurelite.cli.provision import check_diff, print_outcome
 from azurelite.config.load import read_named
 from azurelite.errors import ConfigError, NotAzureError
 from azurelite.outcome import Outcome
@@ -38,11 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="do nothing if this VM was provisioned earlier, so that later changes are kept",
     )
     parser.add_argument("--dry-run", action="store_true", help="change nothing; list the changes")
+    parser.add_argument("--diff", action="store_true", help="with --dry-run: also show how the text of files changes")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the handlers, and print the outcome."""
+    check_diff(arguments)
     return perform(
         handlers=arguments.handlers,
         root=arguments.root,
@@ -52,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         first_boot=arguments.first_boot,
         dry_run=arguments.dry_run,
         as_json=arguments.json,
+        diff=arguments.diff,
     )
 
 
@@ -65,6 +68,7 @@ def perform(
     first_boot: bool = False,
     dry_run: bool = False,
     as_json: bool = False,
+    diff: bool = False,
 ) -> int:
     """Like `run`, without the parser."""
     try:
@@ -72,7 +76,7 @@ def perform(
             outcome = azure.apply(handlers, metadata, dry_run=dry_run, sources=sources, first_boot=first_boot)
     except NotAzureError as error:
         outcome = Outcome("not azure", error.message)
-    print_outcome(outcome, as_json=as_json, dry_run=dry_run)
+    print_outcome(outcome, as_json=as_json, dry_run=dry_run, diff=diff)
     return outcome.exit_code
 
 

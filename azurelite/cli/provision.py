@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_guest_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="change nothing and send no report; list the changes")
+    parser.add_argument("--diff", action="store_true", help="with --dry-run: also show how the text of files changes")
     parser.add_argument("--force", action="store_true", help="provision again even if this VM is done")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     parser.add_argument(
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Provision, and print the outcome."""
+    check_diff(arguments)
     usual = not (arguments.dry_run or arguments.force or arguments.json)
     said = nothing_to_do("provision", arguments.root, config=arguments.config) if usual else None
     if said is not None:
@@ -50,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         as_json=arguments.json,
         detach=arguments.detach,
+        diff=arguments.diff,
     )
 
 
@@ -61,6 +64,7 @@ def perform(
     force: bool = False,
     as_json: bool = False,
     detach: bool = False,
+    diff: bool = False,
 ) -> int:
     """Like `run`, without the parser."""
     if detach and (dry_run or as_json):
@@ -72,7 +76,7 @@ def perform(
         outcome = azure.provision(dry_run=dry_run, force=force, detach=detach)
     if os.getpid() == began:
         try:
-            print_outcome(outcome, as_json=as_json, dry_run=dry_run)
+            print_outcome(outcome, as_json=as_json, dry_run=dry_run, diff=diff)
             print(end="", flush=True)
         except OSError as error:  # the exit code stays that of the outcome
             LOG.warning("cannot write to standard output: %s", error.strerror)
@@ -82,16 +86,30 @@ def perform(
     return outcome.exit_code
 
 
-def print_outcome(outcome: Outcome, *, as_json: bool, dry_run: bool) -> None:
-    """Print one line, in a dry run after the changes if the log does not show them; or all of the outcome as JSON."""
+def check_diff(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError for a --diff that would print nothing, or no JSON."""
+    if arguments.diff and not arguments.dry_run:
+        raise ConfigError("--diff shows what a dry run would change: add --dry-run")
+    if arguments.diff and arguments.json:
+        raise ConfigError("--diff excludes --json, whose output is one document: leave one out")
+
+
+def print_outcome(outcome: Outcome, *, as_json: bool, dry_run: bool, diff: bool = False) -> None:
+    """Print one line, in a dry run after the changes if the log does not show them; or all of the outcome as JSON.
+
+    With `diff` each change of a text file is followed by its diff.
+    """
     if as_json:
         import json
 
         print(json.dumps(outcome.as_dict(), indent=2))
         return
-    if dry_run and not _log_is_seen():
-        for change in outcome.changes:
+    told = not dry_run or _log_is_seen()
+    for change in outcome.changes if diff or not told else ():
+        if not told:
             print(f"would {change}")
+        if diff:
+            print(change.diff(), end="")
     print(_in_one_line(outcome))
 
 

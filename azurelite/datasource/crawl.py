@@ -252,7 +252,7 @@ class _Crawler:
                 if tries == _UNREADABLE_TRIES or deadline.remaining() <= _UNREADABLE_PAUSE:
                     raise
                 LOG.info("imds: %s; retrying", error)
-                self.fabric.clock.sleep(_UNREADABLE_PAUSE)
+                self.fabric.http.pause(_UNREADABLE_PAUSE, str(error))
             else:
                 if read.local_hostname is None:
                     self.parts["resource"] = resource_part(read)

@@ -79,7 +79,9 @@ class HttpClient:
         offline: send no request at all: each one fails at once.
 
     Attributes:
-        waiting: called before each pause between two tries; None: nobody wants to know.
+        waiting: called before each pause between two tries, with the reason; None: nobody wants to know.
+        listener: gets the record of each request after its end, in the thread of `ask`; of successive tries without a
+            network only the first. None: nobody wants to know.
     """
 
     def __init__(
@@ -93,7 +95,9 @@ class HttpClient:
         self._clock = clock
         self._offline = offline
         self._explain = explain
-        self.waiting: Optional[Callable[[], None]] = None
+        self.waiting: Optional[Callable[[str], None]] = None
+        self.listener: Optional[Callable[[Exchange], None]] = None
+        self._told = 0  # records that the listener has
         self._interface = interface
         self._opened = clock.monotonic()
         self._pools: dict[tuple[str, int], BoundedPool] = {}
@@ -169,15 +173,27 @@ class HttpClient:
             if error.reason != said:  # once per kind of failure; not a warning, because a later try may succeed
                 said = error.reason
                 LOG.info("http: %s; retrying", error)
-            if self.waiting is not None:
-                self.waiting()
-            self._clock.sleep(pause)
+            self.pause(pause, str(error))
+
+    def pause(self, seconds: float, what: str) -> None:
+        """Sleep before another try, because of `what`."""
+        if self.waiting is not None:
+            self.waiting(what)
+        self._clock.sleep(seconds)
 
     def _try(self, request: Request, deadline: Deadline) -> Response:
         """One try, or the result of the request that `ask_ahead` has sent."""
-        ahead = self._ahead.pop(request.url, None)
-        answer = ahead.answer() if ahead is not None else None
-        return answer if answer is not None else self._exchange(request, deadline)
+        try:
+            ahead = self._ahead.pop(request.url, None)
+            answer = ahead.answer() if ahead is not None else None
+            return answer if answer is not None else self._exchange(request, deadline)
+        finally:
+            self._tell()
+
+    def _tell(self) -> None:
+        while self.listener is not None and self._told < len(self._exchanges):
+            self._told += 1
+            self.listener(self._exchanges[self._told - 1])
 
     def _explained(self, error: FabricError) -> FabricError:
         """The failure with its likely cause, unless the server is on this machine (a simulator)."""
@@ -197,6 +213,7 @@ class HttpClient:
             pool.close()
         self._pools.clear()
         self._ahead.clear()
+        self._tell()
 
     def _exchange(self, request: Request, deadline: Deadline) -> Response:
         method, url = request.method, request.url

@@ -105,7 +105,7 @@ class WireServer:
                     continue
                 if not error.transient or tries >= _INSTANCE_TRIES or deadline.remaining() <= _INSTANCE_PAUSE:
                     raise
-                deadline.clock.sleep(_INSTANCE_PAUSE)
+                self._http.pause(_INSTANCE_PAUSE, str(error))
             except FabricError as error:
                 if not self._leave_told_address(error) or deadline.remaining() <= 0:
                     raise
@@ -144,7 +144,7 @@ class WireServer:
                 return
             if not _may_pass(error) or deadline.remaining() <= _AGAIN_PAUSE:
                 raise error
-            deadline.clock.sleep(_AGAIN_PAUSE)
+            self._http.pause(_AGAIN_PAUSE, str(error))
 
     def post(self, document: bytes, deadline: Deadline) -> None:
         """Send a report in XML that was built from a goal state, as it is.
@@ -188,7 +188,7 @@ class WireServer:
                 LOG.info("wireserver: the goal state is outdated (HTTP %d); fetching it again", error.status)
                 fresh = self.fetch_goal_state(deadline, table=self._table(retry.GOAL_STATE))
                 if fresh == goal_state or stale > 0:
-                    deadline.clock.sleep(min(_AGAIN_PAUSE, deadline.remaining()))
+                    self._http.pause(min(_AGAIN_PAUSE, deadline.remaining()), str(error))
                 if deadline.remaining() <= 0:
                     raise _refused(error) from error
             else:

@@ -209,7 +209,7 @@ class _Work:
 
         def write(path: str) -> None:
             files.mkdirs(path.rpartition("/")[0] or "/")
-            files.write(path, data, mode=0o600)
+            files.write(path, data, mode=0o600, secret=True)
 
         if save is not None:
             self.take(guard(lambda: write(save)))
@@ -316,7 +316,8 @@ class _Work:
             else:
                 handler.apply(self.ctx, handler.options)
 
-        error = guard(apply_handler)
+        with self.ctx.system.files.all_secret():  # as the document that the options come from
+            error = guard(apply_handler)
         if isinstance(error, ConfigProblemsError):  # each problem begins with its file and line
             self.failed += [
                 str(replace(problem, text=_in_their_words(problem.text, step))) for problem in error.problems

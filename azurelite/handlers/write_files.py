@@ -138,7 +138,7 @@ def _write(ctx: Context, file: File, budget: Optional[Budget]) -> None:
                 owner = Owner(owner.name, found.st_uid, found.st_gid)
             if file.permissions is None:
                 mode = found.st_mode & _MOST
-    if files.write(file.path, data, mode=mode, owner=owner, beneath=beneath):
+    if files.write(file.path, data, mode=mode, owner=owner, beneath=beneath, secret=True):
         knows = ctx.system.root.is_host and ctx.system.commands.find("restorecon") is not None
         if knows or file.path.startswith("/home/"):  # without restorecon only the SELinux labels of homes are known
             relabel(ctx.system, made or file.path)

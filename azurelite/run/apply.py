@@ -113,6 +113,7 @@ def _apply_steps(
         optional=optional,
         held=lambda done: what_holds_ready(session, done),
     )
+    runner.events = session.events
     runner.said.update(said_by(metadata))
     refused = metadata.refused or in_pool(metadata, system)
     with run_lock(system, fabric.deadline if own else Deadline(session.clock, session.budget)):

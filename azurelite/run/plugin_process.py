@@ -82,7 +82,10 @@ def _given(handler: Handler, ctx: Context) -> dict[str, Any]:
 
 
 def _outcome(ctx: Context) -> Any:
-    steps = [{**vars(step), "error": _error(step.error)} for step in ctx.outcome.steps]
+    steps = [
+        {**vars(step), "changes": [one.as_dict() for one in step.changes], "error": _error(step.error)}
+        for step in ctx.outcome.steps
+    ]
     return pack({**vars(replace(ctx.outcome, steps=())), "steps": steps, "error": _error(ctx.outcome.error)})
 
 

@@ -143,6 +143,8 @@ def _wait_in_pool(kind: str, *, system: System, fabric: Fabric, open_watch: Open
             _report_ready(system, fabric, fabric.deadline)
         _mark(kind, system, fabric.clock)
         LOG.info("pool: Azure keeps this VM ready for a future owner (type %s): waiting without a time limit", kind)
+        if system.commands.waiting is not None:
+            system.commands.waiting("an owner of this VM")
         if kind == SAVABLE:
             LOG.info("pool: the network link was replaced by %s", await_replacement(watch.events()) or "another one")
         else:

@@ -148,6 +148,7 @@ class _Run:
         self.given: Optional[Metadata] = None  # in place of what the sources say
         reporter = None if fabric.offline else session.reporter
         self.runner = Runner(system, fabric, session.identity.vm_id, session.config, reporter=reporter)
+        self.runner.events = session.events
         self.progress = Progress(self.runner.reporter, fabric)
         self.standing = session.standing
 
@@ -206,8 +207,8 @@ class _Run:
                 return
         self._wait_with(self.progress)
 
-    def _wait_with(self, waiting: Optional[Progress]) -> None:
-        self.fabric.http.waiting = self.system.commands.waiting = waiting
+    def _wait_with(self, progress: Optional[Progress]) -> None:
+        self.fabric.http.waiting = self.system.commands.waiting = self.session.waiting(progress)
 
     def _crawl(
         self, given: Optional[MediaDocument] = None, *, sources: Optional[Sequence[str]] = None

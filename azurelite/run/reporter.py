@@ -127,8 +127,8 @@ class Progress:
         self._next = fabric.clock.monotonic() + self._pause
         self._sending = False
 
-    def __call__(self) -> None:
-        """Report, if it is time. Call it as often as you like."""
+    def __call__(self, _: str = "") -> None:
+        """Report, if it is time. Call it as often as you like, with what is waited for."""
         clock = self._fabric.clock
         if self._sending or self._reporter.told or clock.monotonic() < self._next:
             return

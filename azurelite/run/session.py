@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from azurelite.datasource.crawl import Crawl
     from azurelite.media.find import MediaDocument
     from azurelite.metadata import Metadata
+    from azurelite.run.events import Events
 
 LOG = logging.getLogger(__name__)
 _LEASE_SECONDS = 120.0
@@ -43,9 +44,10 @@ class Session:
         config: host path of a file in place of /etc/azurelite/azurelite.yaml, a mapping in place of all files, or None.
         seconds: the time budget of all requests together; None: `datasource.deadline`.
         clock: time.
+        events: tells a listener what is done; None: there is no listener.
 
     Attributes:
-        clock, seconds: as given.
+        clock, seconds, events: as given.
         config_file: the file, if one was given.
         search_path: folders of programs, in the form of PATH.
         crawled: what the sources said last, or a caller in their place; None before the first crawl.
@@ -59,12 +61,14 @@ class Session:
         config: Union[str, Mapping[str, Any], None] = None,
         seconds: Optional[float] = None,
         clock: Optional[Clock] = None,
+        events: Optional[Events] = None,
     ) -> None:
         self._root = root
         self._given = config
         self.config_file = config if isinstance(config, str) else None
         self.seconds = seconds
         self.clock = clock or SystemClock()
+        self.events = events
         self.search_path = os.environ.get("PATH")
         self.crawled: Optional[Crawl] = None
         self.asked: Optional[tuple[str, ...]] = None
@@ -104,7 +108,25 @@ class Session:
 
     def system(self, *, dry_run: bool = False) -> System:
         """The guest as a machine that can be changed."""
-        return System(self._root, dry_run=dry_run, search_path=self.search_path, clock=self.clock)
+        system = System(self._root, dry_run=dry_run, search_path=self.search_path, clock=self.clock)
+        events = self.events
+        system.journal.keeps_contents = dry_run or events is not None
+        if events is not None:
+            system.journal.watcher = lambda change: events.change(change, dry_run=dry_run)
+            system.commands.waiting = events.wait
+        return system
+
+    def waiting(self, also: Optional[Callable[[str], None]]) -> Optional[Callable[[str], None]]:
+        """What the loops that wait call with what they wait for: it tells the listener, and calls `also`."""
+        events = self.events
+        if events is None or also is None:
+            return also if events is None else events.wait
+
+        def both(what: str) -> None:
+            events.wait(what)
+            also(what)
+
+        return both
 
     def on_azure(self) -> bool:
         """Whether the firmware proves Azure, or `datasource.platform: azure` says so."""
@@ -193,7 +215,7 @@ class Session:
         """
         self.prove_azure()
         datasource = self.config.datasource
-        return Fabric(
+        fabric = Fabric(
             self.budget if seconds is None else min(seconds, self.budget),
             imds=datasource.imds,
             wireserver=datasource.wireserver,
@@ -202,6 +224,9 @@ class Session:
             explain=self._explain,
             told_wireserver=told_wireserver or self._told_wireserver(),
         )
+        if self.events is not None:
+            fabric.http.listener, fabric.http.waiting = self.events.request, self.events.wait
+        return fabric
 
     @contextlib.contextmanager
     def _network(self) -> Iterator[Optional[str]]:
@@ -216,6 +241,8 @@ class Session:
         from azurelite.system.network.dhcp import EphemeralDhcp
 
         name = (primary_interface(system.root) or "eth0") if datasource.interface == "auto" else datasource.interface
+        if self.events is not None:
+            self.events.wait(f"a DHCP lease on {name}")
         with contextlib.ExitStack() as stack:
             told = None
             try:

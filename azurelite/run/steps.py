@@ -22,6 +22,10 @@ from azurelite.run.reporter import Reporter
 from azurelite.state.store import State
 from azurelite.system.machine import System
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from azurelite.run.events import Events
+
 LOG = logging.getLogger(__name__)
 
 _NOTHING_WITHOUT_DATA = ("user_data", "custom_data")
@@ -42,6 +46,7 @@ class Runner:
     Attributes:
         reporter: reports to Azure, and holds the result.
         said: the error messages that the log already has; later lines refer to them in short.
+        events: tells a listener of the steps; None: there is no listener.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Runner:
         self.optional = optional
         self.held = held
         self.said: set[str] = set()
+        self.events: Optional[Events] = None
 
     def run(
         self,
@@ -90,10 +96,12 @@ class Runner:
             self.system.journal.listener = state.note_change
         results: list[StepResult] = []
         if refused is not None:
+            self._begin("datasource")
             results.append(StepResult("datasource", "failed", required=True, error=refused))
-            self._say(results[0])
+            self._end(results[0])
         ready = True  # False once Azure has not accepted Ready in the turn of `report_ready`
         for turn, step in enumerate(plan, 1):
+            self._begin(step.handler.key)
             reporting = ready and step.handler.name == REPORT_READY and step.skip is None
             failure = self._obstacle(results) if reporting else None
             if reporting and step.blocked is None:
@@ -111,7 +119,7 @@ class Runner:
                 one = step.handler
                 state.finish(one.key, one.frequency, inputs=step.inputs, lasting=one.runs_programs)
             results.append(result)
-            self._say(result, ran=step.blocked is None)
+            self._end(result, ran=step.blocked is None)
             if detach and step.handler.name == REPORT_READY and (step.skip is not None or result.status == "done"):
                 _detach(plan[turn:], metadata, failed=remember and deciding_failure(results) is not None)
         return results
@@ -195,7 +203,12 @@ class Runner:
             self.reporter.tell(cause, self.fabric.deadline, self.said, step=failure.name)
         return StepResult(REPORT_READY, "skipped", step.handler.required, reason=f"{failure.name} failed")
 
-    def _say(self, result: StepResult, *, ran: bool = True) -> None:
+    def _begin(self, name: str) -> None:
+        if self.events is not None:
+            self.events.begin(name)
+
+    def _end(self, result: StepResult, *, ran: bool = True) -> None:
+        """Write the result to the log, and tell the listener."""
         for change in result.changes:
             LOG.info("%s: %s%s", result.name, "would " if self.system.dry_run else "", change)
         for note in result.notes:
@@ -206,6 +219,8 @@ class Runner:
             LOG.error("%s: %s%s", result.name, "skipped: " if in_short and not ran else "", text)
         elif result.status == "skipped":
             LOG.info("%s: skipped: %s", result.name, result.reason)
+        if self.events is not None:
+            self.events.end(result)
 
 
 def _waiting(step: Step) -> StepResult:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Callable, Iterable
+from typing import Callable, Iterable, Optional
 
-from azurelite.record import Record
+from azurelite.record import Record, field
 
 # How a kind of change reads; what the sentence does not use of the detail follows in brackets.
 _SENTENCES = {
@@ -33,7 +33,7 @@ class Change(Record):
     """One change to the machine.
 
     As text it is a sentence that "would " can be put before: `Change("group", "wheel", "create")` is
-    "create group wheel".
+    "create group wheel". Contents do not count when changes are compared: a dry run's are equal to the real ones.
 
     Attributes:
         kind: "write", "mkdir", "mode", "delete", "link", "rename", "user", "group", "hostname", or what a program runs
@@ -42,15 +42,33 @@ class Change(Record):
         target: the guest path, user, group or name that changes.
         detail: how, in a few words; never a secret and never a file's content. For a user, group, service, disk,
             swap file or package it begins with the verb, as "create, home /home/bob".
+        before, after: a file's content; None where there is no file. Both are None if the content is not known: it
+            was not wanted, may be secret, is larger than 256 KiB, or it is not about the content of one file.
     """
 
     kind: str
     target: str
     detail: str
+    before: Optional[bytes] = field(default=None, repr=False)
+    after: Optional[bytes] = field(default=None, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        return self.as_dict() == other.as_dict() if isinstance(other, Change) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.target, self.detail))
 
     def as_dict(self) -> dict[str, str]:
-        """JSON-ready."""
-        return dict(vars(self))
+        """JSON-ready, without contents."""
+        return {"kind": self.kind, "target": self.target, "detail": self.detail}
+
+    def diff(self) -> str:
+        """A unified diff of the file; "" if its content is not known, does not change, or is no plain text."""
+        if self.before == self.after:
+            return ""
+        from azurelite.system.contents import diff
+
+        return diff(self.target, self.before, self.after)
 
     def __str__(self) -> str:
         if self.kind in _SENTENCES:
@@ -66,24 +84,34 @@ class Change(Record):
 
 
 class Journal:
-    """Collects changes in order, and hands each to a listener before it is made.
+    """Collects changes in order, and hands each to its listeners before it is made.
 
     Before, so that a power cut between the two leaves a record too many rather than one too few.
+
+    Attributes:
+        listener: gets the changes of this process.
+        watcher: gets also those of other processes, afterwards.
+        keeps_contents: somebody wants the contents of changed files, which costs memory.
     """
 
     def __init__(self) -> None:
         self.listener: Callable[[Change], None] | None = None
+        self.watcher: Callable[[Change], None] | None = None
+        self.keeps_contents = False
         self._changes: list[Change] = []
 
     def record(self, change: Change) -> None:
         """Note a change that is about to be made."""
         if self.listener is not None:
             self.listener(change)
-        self._changes.append(change)
+        self.adopt((change,))
 
     def adopt(self, changes: Iterable[Change]) -> None:
         """Add changes that another process of this run made and already gave to its listener."""
-        self._changes.extend(changes)
+        for change in changes:
+            if self.watcher is not None:
+                self.watcher(change)
+            self._changes.append(change)
 
     def since(self, mark: int) -> tuple[Change, ...]:
         """The changes recorded after the first `mark` ones."""

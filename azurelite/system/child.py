@@ -74,15 +74,15 @@ class Child:
         self._selector.register(self._stdout, selectors.EVENT_READ, self._hear)
         self._selector.register(self._reading, selectors.EVENT_READ, self._take)
 
-    def answer(self, deadline: Deadline, *, waiting: Optional[Callable[[], None]] = None) -> bytes:
-        """The next line of its answer; `waiting` is called now and then until it comes.
+    def answer(self, deadline: Deadline, *, waiting: Optional[Callable[[str], None]] = None) -> bytes:
+        """The next line of its answer; `waiting` is called now and then until it comes, with its name.
 
         Raises:
             MachineError: it was too slow, or ended without one.
         """
         while b"\n" not in self._got:
             if waiting is not None:
-                waiting()
+                waiting(self.what)
             if deadline.remaining() <= 0:
                 raise MachineError(f"{self.what} timed out and was killed")
             ended = self._process.poll() is not None  # asked first: all that it wrote is in the pipes then

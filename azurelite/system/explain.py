@@ -34,14 +34,18 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def lock(attempt: Callable[[], None], wait: Deadline) -> None:
-    """Retry to take a lock every 0.1 s. Raises BlockingIOError (EAGAIN) at the deadline."""
+def lock(attempt: Callable[[], None], wait: Deadline, *, waiting: Callable[[], object] = lambda: None) -> None:
+    """Retry to take a lock every 0.1 s. Raises BlockingIOError (EAGAIN) at the deadline.
+
+    `waiting` is called before each retry.
+    """
     while True:
         try:
             return attempt()
         except (BlockingIOError, PermissionError):
             if wait.remaining() <= 0:
                 raise OSError(errno.EAGAIN, "another program holds the lock") from None
+            waiting()
             wait.clock.sleep(0.1)
 
 

@@ -50,6 +50,8 @@ class Files:
         self._wished_folders: dict[str, int] = {}
         self._wished_links: dict[str, str] = {}
         self._own_folders: set[tuple[str, int]] = set()  # that were created or checked
+        self._secret = False
+        self._secret_files: set[str] = set()  # whose content was not shown, and so is not later either
 
     def read(self, path: str, *, beneath: Optional[str] = None) -> Optional[bytes]:
         """The content of a guest file, or None if there is none. Raises FileError."""
@@ -117,7 +119,14 @@ class Files:
         return found is not None and stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o111)
 
     def write(
-        self, path: str, data: bytes, *, mode: int, owner: Owner = ROOT_OWNER, beneath: Optional[str] = None
+        self,
+        path: str,
+        data: bytes,
+        *,
+        mode: int,
+        owner: Owner = ROOT_OWNER,
+        beneath: Optional[str] = None,
+        secret: bool = False,
     ) -> bool:
         """Write `data` with that mode and owner, unless the file is already like that.
 
@@ -127,6 +136,7 @@ class Files:
             mode: permission bits, as 0o644.
             owner: its owner.
             beneath: no link is followed below this folder (see `Root.host_path`).
+            secret: the content is a secret, whatever the mode is: the record of the change does not get it.
 
         Returns:
             True if something changed.
@@ -136,7 +146,8 @@ class Files:
         """
         if self._same(path, data, mode=mode, owner=owner, beneath=beneath):
             return False
-        self.journal.record(Change("write", path, _rights(mode, owner)))
+        contents = self._contents(path, data, mode=mode, beneath=beneath, secret=secret)
+        self.journal.record(Change("write", path, _rights(mode, owner), *contents))
         if self.dry_run:
             self._check_folder(path, beneath=beneath)
             self._wished[path] = data
@@ -167,7 +178,7 @@ class Files:
             raise FileError(f"{path} is a folder, which azurelite does not delete: remove it by hand")
         if found is None and path not in self._wished:
             return False
-        self.journal.record(Change("delete", path, ""))
+        self.journal.record(Change("delete", path, "", *self._contents(path, None, beneath=path)))
         if self.dry_run:
             self._wished[path] = None
             return True
@@ -242,6 +253,35 @@ class Files:
         else:
             self._make_folder(path, mode=mode, owner=owner, beneath=beneath)
         return True
+
+    @contextlib.contextmanager
+    def all_secret(self) -> Iterator[None]:
+        """In this block every content that is written is a secret."""
+        before, self._secret = self._secret, True
+        try:
+            yield
+        finally:
+            self._secret = before
+
+    def _contents(
+        self, path: str, after: Optional[bytes], *, mode: int = 0o644, beneath: Optional[str], secret: bool = False
+    ) -> tuple[Optional[bytes], Optional[bytes]]:
+        """The content before and after a change if somebody wants it, and (None, None) if it may be secret."""
+        if not self.journal.keeps_contents:
+            return None, None
+        from azurelite.system.contents import LIMIT, is_harmless, is_public
+
+        made = [bits for folder, bits in self._wished_folders.items() if path.startswith(f"{folder}/")]
+        public = mode & 0o004 and all(bits & 0o001 for bits in made) and is_public(self.root, path, beneath=beneath)
+        secret = secret or self._secret or path in self._secret_files or not public
+        with contextlib.suppress(FileError):  # what cannot be read is not shown
+            found = None if secret or path in self._wished else self.stat(path, beneath=beneath)
+            if not secret and (found is None or found.st_size <= LIMIT):
+                before = self.read(path, beneath=beneath)
+                if is_harmless(path, before, after):
+                    return before, after
+        self._secret_files.add(path)
+        return None, None
 
     def _gone(self, path: str) -> bool:
         """Whether a dry run would have deleted or renamed it, or the link that its folder is."""

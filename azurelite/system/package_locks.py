@@ -75,14 +75,16 @@ LOCKS = {
 }
 
 
-def wait_for_locks(root: Root, manager: str, wait: Deadline, *, waiting: Optional[Callable[[], None]] = None) -> None:
+def wait_for_locks(
+    root: Root, manager: str, wait: Deadline, *, waiting: Optional[Callable[[str], None]] = None
+) -> None:
     """Wait until no other program holds a lock of this manager; the log says what is waited for.
 
     Args:
         root: the running system.
         manager: the manager's program.
         wait: the longest wait.
-        waiting: called now and then during the wait.
+        waiting: called now and then during the wait, with what is waited for.
 
     Raises:
         CommandError: a lock is still held at the deadline.
@@ -98,7 +100,7 @@ def wait_for_locks(root: Root, manager: str, wait: Deadline, *, waiting: Optiona
         if wait.remaining() <= 0:
             raise CommandError(f"{manager} was not run: {held}: let that end, or stop it")
         if waiting is not None:
-            waiting()
+            waiting(f"{manager}: {held}")
         wait.clock.sleep(_PAUSE)
 
 

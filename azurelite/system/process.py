@@ -41,12 +41,12 @@ class Commands:
 
     Attributes:
         limit: the deadline of the whole run: no command runs longer.
-        waiting: called now and then while a program runs; None: nobody wants to know.
+        waiting: called now and then while a program runs, with its name; None: nobody wants to know.
     """
 
     def __init__(self, search_path: Optional[str] = None) -> None:
         self.limit: Optional[Deadline] = None
-        self.waiting: Optional[Callable[[], None]] = None
+        self.waiting: Optional[Callable[[str], None]] = None
         self.search_path = f"{search_path}:{STANDARD_PATH}" if search_path else STANDARD_PATH
 
     def within(self, clock: Clock, seconds: float) -> Deadline:
@@ -117,7 +117,7 @@ class Commands:
             raise CannotRunError(f"{argv[0]} cannot be started: {error.strerror}") from error
         try:
             given = secret_input.reveal_bytes() if secret_input is not None else plain_input
-            output, complaint = self._communicate(process, given, Deadline(SystemClock(), timeout))
+            output, complaint = self._communicate(process, given, Deadline(SystemClock(), timeout), argv[0])
         except subprocess.TimeoutExpired as error:
             _kill(process)
             raise CommandError(f"{argv[0]} timed out after {timeout:g} s and was killed") from error
@@ -130,7 +130,7 @@ class Commands:
         return output.decode(errors="replace")
 
     def _communicate(
-        self, process: subprocess.Popen[bytes], given: Optional[bytes], deadline: Deadline
+        self, process: subprocess.Popen[bytes], given: Optional[bytes], deadline: Deadline, name: str
     ) -> tuple[bytes, bytes]:
         """Its standard output and error output at its end. Raises TimeoutExpired at the deadline."""
         while True:
@@ -141,7 +141,7 @@ class Commands:
                     raise
             given = None  # the first call has it
             if self.waiting is not None:
-                self.waiting()
+                self.waiting(name)
 
 
 def first_that_runs(attempts: Sequence[Callable[[], _T]], *, done: Callable[[], bool] = bool) -> _T:

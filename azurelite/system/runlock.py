@@ -40,7 +40,11 @@ def run_lock(system: System, wait: Deadline) -> Iterator[None]:
         return
     try:
         try:
-            lock(lambda: fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB), wait)
+            lock(
+                lambda: fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB),
+                wait,
+                waiting=lambda: system.commands.waiting and system.commands.waiting("another run of azurelite"),
+            )
         except OSError as error:
             raise MachineError(
                 f"another azurelite run still holds {layout.LOCK}: find it with `fuser {layout.LOCK}`"

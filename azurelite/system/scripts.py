@@ -136,7 +136,7 @@ class Scripts:
                 os.ftruncate(output, 0)
                 os.write(output, _DROPPED)
             if self._system.commands.waiting is not None:
-                self._system.commands.waiting()
+                self._system.commands.waiting(name)
             if deadline.remaining() <= 0:
                 process.kill()
                 raise CommandError(f"{name} timed out and was killed: set a longer timeout, or fix the program")

@@ -121,9 +121,14 @@ def world(request: pytest.FixtureRequest, guest: Guest, kind: str, tmp_path: Pat
     return [guest, Guest(tmp_path / "twin")]
 
 
-def run(steps: list[tuple[ModuleType, Any]], root: str, *, dry_run: bool) -> tuple[tuple[Change, ...], list[str]]:
-    """Apply the handlers in order on one machine. Returns the changes, and the notes and errors."""
-    return contractkit.run(KNOWN, steps, System(root, dry_run=dry_run, clock=FastClock()))
+def run(
+    steps: list[tuple[ModuleType, Any]], root: str, *, dry_run: bool
+) -> tuple[tuple[Change, ...], list[str], list[Any]]:
+    """Apply the handlers in order on one machine. Returns the changes, the notes and errors, and the contents."""
+    system = System(root, dry_run=dry_run, clock=FastClock())
+    system.journal.keeps_contents = True
+    changes, said = contractkit.run(KNOWN, steps, system)
+    return changes, said, [(change.before, change.after) for change in changes]
 
 
 @pytest.mark.parametrize("name", BUILTIN)

@@ -127,7 +127,7 @@ class TestLoops:
     def test_a_command(self) -> None:
         commands = Commands()
         calls: list[float] = []
-        commands.waiting = lambda: calls.append(time.monotonic())
+        commands.waiting = lambda _: calls.append(time.monotonic())
         script = "cat; sleep 2.3; echo end; echo complaint >&2"
         assert commands.run(["sh", "-c", script], timeout=20, plain_input=b"given\n") == "given\nend\n"
         assert len(calls) >= 2
@@ -136,27 +136,27 @@ class TestLoops:
 
     def test_a_script(self) -> None:
         system = System("/")
-        calls: list[None] = []
-        system.commands.waiting = lambda: calls.append(None)
+        calls: list[str] = []
+        system.commands.waiting = calls.append
         assert Scripts(system).run(["/bin/sleep", "0.8"], name="it", timeout=20, log=None) == 0
         assert calls
 
     def test_the_lock_of_a_package_manager(self, guest: Guest) -> None:
-        calls: list[None] = []
+        calls: list[str] = []
         guest.put({"var/lib/dpkg/lock": ""})
         deadline = Deadline(FastClock(), 5)
         with guest.path("var/lib/dpkg/lock").open("r+") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             with pytest.raises(CommandError, match="was not run"):
-                wait_for_locks(Root(guest.root), "apt-get", deadline, waiting=lambda: calls.append(None))
+                wait_for_locks(Root(guest.root), "apt-get", deadline, waiting=calls.append)
         assert calls
 
     def test_a_plug_in(self) -> None:
-        calls: list[None] = []
+        calls: list[str] = []
         code = "import os, sys, time; time.sleep(0.8); os.write(int(sys.argv[1]), b'told\\n')"
         words = [sys.executable, "-c", code]
         with Child(words, b"", what="it", say=lambda line: None) as child:
-            assert child.answer(Deadline(SystemClock(), 20), waiting=lambda: calls.append(None)) == b"told"
+            assert child.answer(Deadline(SystemClock(), 20), waiting=calls.append) == b"told"
         assert calls
 
 
