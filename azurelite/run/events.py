@@ -27,7 +27,8 @@ class Event(Record):
     Attributes:
         kind: "step_begins"; "change": the machine is about to be changed, or would be in a dry run; "request": a
             request to Azure has ended; "waiting": once per wait, which may take a while; "step_ends". Every step of
-            the outcome begins and ends, also one that is skipped.
+            the outcome begins and ends, also one that is skipped. `ssh_keys` ends once more where the check of the
+            login before Ready adds to its result.
         step: the handler; None outside of the steps.
         text: what is done, for people.
         change: of "change".
@@ -71,10 +72,12 @@ class Events:
         self._tell("step_begins", "begins")
 
     def end(self, result: StepResult) -> None:
-        """The step has ended."""
+        """The step has ended, or a later step has changed its result."""
         text = {"skipped": f"skipped: {result.reason}", "failed": f"failed: {result.error}"}
+        running = self._step if self._step != result.name else None
+        self._step = result.name
         self._tell("step_ends", text.get(result.status, f"done in {result.seconds:.3f} s"), result=result)
-        self._step = None
+        self._step = running
 
     def change(self, change: Change, *, dry_run: bool) -> None:
         """A change is about to be made."""

@@ -140,7 +140,11 @@ class Runner:
             return None
         from azurelite.run.login import check_login, keys_step
 
+        before = list(results)
         failed = check_login(plan, results, self._context(metadata, results, state, None, lambda _: None))
+        if self.events is not None:
+            for result in (new for old, new in zip(before, results) if new is not old):
+                self.events.end(result)
         step = keys_step(plan)
         if failed is not None and step is not None:
             state.reopen(step.handler.key, step.handler.frequency)

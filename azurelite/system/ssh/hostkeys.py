@@ -96,9 +96,7 @@ def put(system: System, path: str, key: HostKey) -> None:
     """Write a private key, for OpenSSH also `PATH.pub`, replacing the old ones. Raises FileError."""
     system.files.write(path, key.private, mode=0o600, secret=True)
     if path.startswith(_OPENSSH):
-        system.files.write(
-            f"{path}.pub", f"{key.public}\n".encode(), mode=0o644, secret=True
-        )  # a dry run does not know it
+        system.files.write(f"{path}.pub", f"{key.public}\n".encode(), mode=0o644)
 
 
 def fingerprint(public: str) -> Optional[str]:
