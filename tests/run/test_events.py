@@ -127,6 +127,8 @@ def test_no_event_holds_a_secret(guest: Guest, dry_run: bool, capsys: Any) -> No
         outcome = provision(guest, events.append, dry_run=dry_run)
         assert "/etc/d" in {change.target for change in outcome.changes}
         assert "/etc/c" in {change.target for change in outcome.changes}
+        theirs = next(step for step in outcome.steps if step.name == "custom_data").changes
+        assert [(one.before, one.after) for one in theirs if one.target == "/etc/hostname"] == [(None, None)]
         assert main(["provision", "--root", guest.root, "--dry-run", "--diff"]) == 0
     assert [everything(event) for event in events if "canary" in everything(event).replace("canary-name", "")] == []
     assert "PRIVATE" not in "".join(map(everything, events))
