@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable, Optional
 
 import pytest
@@ -296,6 +299,21 @@ def test_a_lock_is_waited_for_with_a_word() -> None:
 
     lock(attempt, Deadline(FastClock(), 5), waiting=lambda: calls.append(None))
     assert len(calls) == 3
+
+
+def test_the_examples_of_the_page_print_events_and_diffs(guest: Guest, capsys: Any) -> None:
+    page = (Path(__file__).parents[2] / "docs/library.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Events\n")[2].partition("\n## ")[0]
+    first, second = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    with scenario() as fabric:
+        guest.on_azure().configure(fabric)
+        module = SimpleNamespace(Azure=partial(Azure, root=guest.root, clock=FastClock()))
+        for text, expected in [
+            (second, "would write /etc/hostname (0644)\n--- /etc/hostname\n"),
+            (first, "hostname: begins\nhostname: write /etc/hostname (0644)\n"),
+        ]:
+            exec(text.replace("import azurelite\n", ""), {"azurelite": module})
+            assert expected in capsys.readouterr().out
 
 
 class TestDiff:
