@@ -129,6 +129,8 @@ def _options(words: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def _words(line: str) -> list[str]:
     """The words of a line as a shell and systemd split them; without quotes if these do not match."""
+    if not re.search(r"""["'\\]""", line):
+        return line.split()
     import shlex
 
     try:
@@ -138,6 +140,8 @@ def _words(line: str) -> list[str]:
 
 
 def _quoted(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9@%+=:,./_-]+", text):
+        return text
     import shlex
 
     return shlex.quote(text)
