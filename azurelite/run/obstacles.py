@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Optional
 
-from azurelite.errors import AzureliteError
+from azurelite.errors import AzureliteError, HandlerError
 from azurelite.guard import guard
 from azurelite.handlers import REPORT_READY, Context, bind_handlers
 from azurelite.metadata import Gaps, Metadata
 from azurelite.outcome import Outcome, StepResult
-from azurelite.run.login import KEYS, check_login
+from azurelite.run.login import KEYS, check_login, keys_step
 from azurelite.run.plan import Step, make_plan, wanted_sources
 from azurelite.run.pool import pool_type
 from azurelite.run.session import Session
@@ -50,8 +50,16 @@ def foreseen_failure(session: Session, done: Collection[str], *, login: bool = T
 
 
 def _refused_login(session: Session, plan: tuple[Step, ...], known: Metadata, system: System) -> Optional[Obstacle]:
-    if known.username is None:
-        return None
+    step = keys_step(plan)
+    if known.username is None or step is None:
+        return None  # nobody is expected, or the program lets its administrator in itself
+    with_password = bool(known.password) and known.disable_password_authentication is not True
+    given = known.public_ssh_keys or step.handler.options.keys or with_password
+    if not given and step.handler.required and step.skip is None:
+        text = "Azure gave no SSH key and no password that may be used, so nobody could log in"
+        return step.handler.key, HandlerError(
+            f"{text}: set `required: false` if there is another way", reason="failed to provision ssh keys"
+        )
     memory = State(system, known.vm_id, session.clock).memory
     results = [StepResult(step.handler.key, "done", step.handler.required) for step in plan]
     outcome = Outcome("provisioned", "so far")
