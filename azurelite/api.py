@@ -13,7 +13,7 @@ from azurelite.clock import Clock
 from azurelite.config.load import REPORT_READY
 from azurelite.errors import AzureliteError, ConfigError, DisabledError, FabricError, OutOfOrderError
 from azurelite.guard import guard
-from azurelite.metadata import Gaps, Metadata
+from azurelite.metadata import Metadata
 from azurelite.run.session import Session
 from azurelite.state import marker
 
@@ -161,15 +161,16 @@ class Azure:
             FabricError: no source answered in time.
         """
         with self._lock:
-            self._check_sources(sources)
             session = self._session
-            metadata = session.crawl_alone(sources).metadata
-            if metadata.gaps != Gaps() or metadata.username is None or metadata.pps_type is not None:
+            asked = self._checked_sources(sources)
+            metadata = session.crawl_alone(asked).metadata
+            usual = metadata.gaps.is_clean and metadata.username is not None and metadata.pps_type is None
+            if usual and asked is None:
+                session.standing.forgive("datasource", "provision")
+            else:
                 from azurelite.run.obstacles import note_crawl
 
                 note_crawl(session)
-            else:
-                session.standing.forgive("datasource")
             documents = [document for document in metadata.raw.values() if document is not None]
             useful = set(metadata.provenance.values()) - {"firmware"} or documents
             if not useful and metadata.gaps.failures:
@@ -212,7 +213,7 @@ class Azure:
             session = self._session
             from azurelite.run.apply import apply
 
-            self._check_sources(sources)
+            sources = self._checked_sources(sources)
             known = _as_metadata(metadata) if metadata is not None else None
             return apply(session, handlers, known, dry_run=dry_run, sources=sources, first_boot=first_boot)
 
@@ -283,9 +284,7 @@ class Azure:
             ConfigError: the configuration is wrong.
         """
         with self._lock, self._telling(tell):
-            self._refuse_if_disabled()
             session = self._session
-            session.prove_azure()
             held = None if force else self._obstacle()
             if held is not None:
                 name, cause = held
@@ -318,20 +317,23 @@ class Azure:
             ConfigError: the text is empty.
             DisabledError, NotAzureError, FabricError: as `report_ready`.
         """
-        with self._lock:
-            error = AzureliteError(cause) if isinstance(cause, str) else cause
-            from azurelite.fabric.health import check_reason
+        from azurelite.fabric.health import check_reason
 
+        with self._lock:
+            error = cause if isinstance(cause, AzureliteError) else AzureliteError(str(cause or ""))
             check_reason(error.reason)
-            self._use_defaults_if_broken()
-            with self._telling(tell):
-                self._refuse_if_disabled()
-                session = self._session
-                session.prove_azure()
-                if self._is_ready():
-                    raise OutOfOrderError("no failure is reported: Azure has accepted Ready of this VM before")
-                session.standing.fail("report_failure", error)
-                self._reporter().not_ready(error, session.fabric().deadline)
+            configured = self._session
+            self._session = self._or_defaults()
+            try:
+                with self._telling(tell):
+                    if self._is_ready():
+                        raise OutOfOrderError("no failure is reported: Azure has accepted Ready of this VM before")
+                    self._reporter().not_ready(error, self._session.fabric().deadline)
+                    self._session.standing.fail("report_failure", error)
+            finally:
+                if self._session is not configured:
+                    self._session.close()
+                self._session = configured
 
     def report_progress(
         self,
@@ -355,9 +357,7 @@ class Azure:
             DisabledError, NotAzureError, ConfigError: as `report_ready`.
         """
         with self._lock, self._telling(tell):
-            self._refuse_if_disabled()
             session = self._session
-            session.prove_azure()
             if session.standing.ready or "report_failure" in session.standing.failed or self._is_ready():
                 return False
             deadline = session.fabric().deadline.within(seconds)
@@ -403,19 +403,24 @@ class Azure:
     def _obstacle(self) -> Optional[tuple[str, AzureliteError]]:
         """The step that holds Ready back, and why."""
         session = self._session
-        if session.standing.ready:
-            return None
-        if session.crawled is None:
-            return next(iter(session.standing.failed.items()), None)
+        if not session.heard:
+            return None if session.standing.ready else next(iter(session.standing.failed.items()), None)
         from azurelite.run.obstacles import what_holds_ready
 
         return what_holds_ready(session)
 
-    def _check_sources(self, sources: Optional[Sequence[str]]) -> None:
+    def _checked_sources(self, sources: Optional[Sequence[str]]) -> Optional[tuple[str, ...]]:
+        """Raises ConfigError: there is no such source, or it is no name."""
+        if sources is None:
+            return None
         from azurelite.config.document import document_of
 
-        document = document_of({"sources": list(sources or ())}, name="")
-        self._session.check_sources(sources or (), document, ("sources",))
+        named = tuple(sources)
+        document = document_of({"sources": named}, name="")
+        if isinstance(sources, str) or not all(isinstance(name, str) for name in named):
+            raise ConfigError("`sources` must be a list of names")
+        self._session.check_sources(named, document, ("sources",))
+        return named
 
     def _reporter(self) -> Reporter:
         """The session's reporter, for a report that the caller tells of."""
@@ -428,7 +433,7 @@ class Azure:
         return State(self._session.system(), vm_id, self._session.clock)
 
     def _known_vm_id(self) -> Optional[str]:
-        return self._session.identity.vm_id or self._session.crawled_vm_id
+        return self._session.identity.vm_id or self._session.told_vm_id
 
     def _is_reporting(self) -> bool:
         return any(entry.name == REPORT_READY for entry in self._session.config.handlers)
@@ -446,17 +451,18 @@ class Azure:
         if off is not None:
             raise DisabledError(f"azurelite is disabled: {off}")
 
-    def _use_defaults_if_broken(self) -> None:
-        """Go on with the built-in defaults where the configuration cannot be read."""
+    def _or_defaults(self) -> Session:
+        """The session, or one with the built-in defaults where the configuration cannot be read."""
         session = self._session
-        broken = guard(lambda: session.config)
-        if isinstance(broken, ConfigError):
-            self._session = Session(
-                self._root, config={}, seconds=session.seconds, clock=session.clock, events=session.events
-            )
+        if not isinstance(guard(lambda: session.config), ConfigError):
+            return session
+        return Session(self._root, config={}, seconds=session.seconds, clock=session.clock, events=session.events)
 
     @contextlib.contextmanager
     def _telling(self, tell: Optional[Callable[[str], object]]) -> Iterator[None]:
+        """Check that a report may be sent, and hand its steps to the caller."""
+        self._refuse_if_disabled()
+        self._session.prove_azure()
         if tell is None:
             yield
             return

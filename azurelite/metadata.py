@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable, Optional, Union
 
@@ -78,6 +79,8 @@ LOG = logging.getLogger(__name__)
 # this module; the package itself does not import `logging`, which takes time.
 logging.getLogger("azurelite").addHandler(logging.NullHandler())
 
+_VM_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # it is also the name of a folder
+_VM_ID_EXAMPLE = "00000000-0000-0000-0000-000000000000"
 REDACTED = "redacted for non-root user"  # the same text as cloud-init's, for scripts that test for it
 
 
@@ -176,6 +179,7 @@ class Gaps(Record):
         damaged: the fields of `missing` for which a retry is useless: their source has them in a form that cannot be
             read, or no longer has them.
         refused: a value that makes provisioning fail, whatever else succeeds.
+        sources: the sources that were asked; None: not known, as for a plain dict of a program.
     """
 
     failures: Mapping[str, FabricError] = field(default_factory=dict)
@@ -183,6 +187,12 @@ class Gaps(Record):
     lost: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
     refused: Optional[AzureliteError] = None
+    sources: Optional[tuple[str, ...]] = None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is missing or refused."""
+        return not self.failures and not self.missing and self.refused is None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: what is not empty."""
@@ -190,7 +200,7 @@ class Gaps(Record):
             name: {key: error.as_dict() for key, error in errors.items()}
             for name, errors in (("failures", self.failures), ("missing", self.missing))
         }
-        found.update(lost=list(self.lost), damaged=list(self.damaged))
+        found.update(lost=list(self.lost), damaged=list(self.damaged), sources=list(self.sources or ()))
         found["refused"] = self.refused.as_dict() if self.refused is not None else None
         return {name: value for name, value in found.items() if value}
 
@@ -201,14 +211,14 @@ class Gaps(Record):
         for name, value in errors.items():
             if not isinstance(value, dict):
                 raise ValueError(f"{name} must be a mapping of names to errors")
-        lists = {name: [] if told.get(name) is None else told[name] for name in ("lost", "damaged")}
+        lists = {name: [] if told.get(name) is None else told[name] for name in ("lost", "damaged", "sources")}
         for name, value in lists.items():
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
                 raise ValueError(f"{name} must be a list of text")
         failures, missing = ({key: FabricError.read(one) for key, one in errors[name].items()} for name in errors)
-        lost, damaged = (tuple(one for one in lists[name] if one in missing) for name in lists)
+        lost, damaged = (tuple(one for one in lists[name] if one in missing) for name in ("lost", "damaged"))
         refused = AzureliteError.read(told["refused"]) if told.get("refused") else None
-        return cls(failures, missing, lost, damaged, refused)
+        return cls(failures, missing, lost, damaged, refused, tuple(lists["sources"]) or None)
 
 
 class Metadata(Record, Mapping):  # type: ignore[type-arg]  # a subscript here costs time at each start
@@ -315,6 +325,8 @@ class Metadata(Record, Mapping):  # type: ignore[type-arg]  # a subscript here c
         if isinstance(public, Metadata):
             return public
         values = {k: v for k, v in public.items() if k in NAMES and v is not None and v != REDACTED}
+        if isinstance(values.get("vm_id"), str):
+            values["vm_id"] = values["vm_id"].lower()
         for name in sorted(map(str, public.keys() - {*NAMES, *_FURTHER})):
             LOG.warning("metadata: the field %r is unknown and not used", name[:64])
         _check_types(values)
@@ -373,6 +385,8 @@ def _check_types(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if not isinstance(value, _PUBLIC_TYPES.get(name, str)):
             raise ValueError(f"{name} must not be of type {type(value).__name__}")
+    if not re.fullmatch(_VM_ID, values.get("vm_id", _VM_ID_EXAMPLE)):
+        raise ValueError("vm_id must be a UUID")
     if not all(isinstance(key, str) for key in values.get("public_ssh_keys", ())):
         raise ValueError("public_ssh_keys must be a list of text")
     if not all(isinstance(text, str) for pair in values.get("tags", {}).items() for text in pair):

@@ -111,7 +111,7 @@ def document_of(mapping: Mapping[str, Any], *, name: str) -> Document:
 
 
 def _plain_value(value: Any, path: KeyPath, name: str, places: dict[KeyPath, Place]) -> Any:
-    place = Place(dotted((name, *path) if name else path), 0, 0)
+    place = Place(quotable_path((name, *path) if name else path), 0, 0)
     if len(path) > _MOST_DEPTH or len(places) > _MOST_NODES:
         raise ConfigError(f"{name}: it is too large or too deeply nested: simplify it")
     places[path] = place

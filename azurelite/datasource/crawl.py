@@ -123,15 +123,14 @@ class _Crawler:
             self._try("certificates", self._read_certificates)
         metadata = merge(self.parts)
         self._miss_custom_data(metadata, sources)
-        return Crawl(replace(metadata, gaps=self._gaps(metadata)), self.media)
+        return Crawl(replace(metadata, gaps=self._gaps(metadata, sources)), self.media)
 
-    def _gaps(self, metadata: Metadata) -> Gaps:
+    def _gaps(self, metadata: Metadata, sources: Sequence[str]) -> Gaps:
         damaged = {name: error for name, error in self.unreadable.items() if getattr(metadata, name) is None}
         lost = {**self._lost(metadata), **damaged}
         refused = _refusal(self.ovf.refused) or self.refused
-        return Gaps(
-            self.failures, {**missing_by(metadata, self.failures), **lost}, tuple(lost), tuple(damaged), refused
-        )
+        missing = {**missing_by(metadata, self.failures), **lost}
+        return Gaps(self.failures, missing, tuple(lost), tuple(damaged), refused, tuple(sources))
 
     def _miss_custom_data(self, metadata: Metadata, sources: Sequence[str]) -> None:
         """Say so if Azure has custom data for this VM and the disc, its only source, does not have it."""

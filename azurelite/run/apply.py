@@ -44,7 +44,8 @@ def apply(
         return Outcome("nothing to do", over, vm_id=vm_id)
     bound = _bind(session, handlers)
     if metadata is not None:
-        session.take(metadata)
+        if not dry_run:
+            session.take(metadata)
         return _apply_given(session, bound, metadata, dry_run=dry_run)
     asked = tuple(sources) if sources else wanted_sources(bound, session.config.datasource.sources)
     return _apply_crawled(session, bound, asked, dry_run=dry_run)
@@ -125,9 +126,9 @@ def _apply_steps(
             refused=refused,
             media_device=crawled.device,
         )
-    report = runner.reporter.result
-    if not dry_run:
-        _note_results(session, results, optional, accepted=report is not None and report.is_ready)
+        report = runner.reporter.result
+        if not dry_run:
+            _note_results(session, results, optional, accepted=report is not None and report.is_ready)
     outcome = Outcome("dry run" if dry_run else "applied", "", vm_id, report=report, steps=tuple(results))
     return replace(
         with_failure(outcome),
@@ -144,5 +145,6 @@ def _note_results(
     if accepted:
         standing.accept()
         return
-    note_crawl(session)
+    if session.heard and (not session.heard[-1].gaps.is_clean or "datasource" in standing.failed):
+        note_crawl(session)
     note_login(session, applied={one.name for one in results if one.status == "done"})

@@ -8,12 +8,13 @@ from typing import Any, Optional
 from azurelite.errors import AzureliteError, HandlerError
 from azurelite.guard import guard
 from azurelite.handlers import REPORT_READY, Context, bind_handlers
-from azurelite.metadata import Gaps, Metadata
+from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult
 from azurelite.run.login import KEYS, check_login, keys_step
 from azurelite.run.plan import Step, make_plan, wanted_sources
 from azurelite.run.pool import pool_type
 from azurelite.run.session import Session
+from azurelite.state import marker
 from azurelite.state.store import State
 from azurelite.system.machine import System
 
@@ -28,25 +29,40 @@ def what_holds_ready(session: Session, done: Collection[str] = ()) -> Optional[O
         done: the steps that this call has done.
     """
     standing = session.standing
+    if standing.ready or _was_reported(session, session.identity.vm_id or session.told_vm_id):
+        return None
     stale = {*done, LOGIN} if _whole(session) is not None else done  # the login is checked again
     failed = next(((name, why) for name, why in standing.failed.items() if name not in stale), None)
     return failed or foreseen_failure(session, {*done, *standing.done})
 
 
 def foreseen_failure(session: Session, done: Collection[str], *, login: bool = True) -> Optional[Obstacle]:
-    """What `provision` would fail with, as far as the last crawl tells; `login`: and the login that it checks."""
-    known = _whole(session)
-    if known is None:
+    """What `provision` would fail with, as far as the crawls tell; `login`: and the login that it checks."""
+    whole, system = _whole(session), session.system()
+    if _was_reported(session, session.identity.vm_id or session.told_vm_id):
         return None
-    system = session.system()
-    refused = known.refused or in_pool(known, system)
-    if refused is not None:
-        return "datasource", refused
-    plan = _before_report(make_plan(bind_handlers(session.config, session.root), known, None))
-    for step in plan:
-        if step.blocked is not None and step.handler.required and step.handler.key not in done:
-            return step.handler.key, step.blocked
-    return _refused_login(session, plan, known, system) if login else None
+    for metadata in reversed(session.heard):
+        refused = metadata.refused or in_pool(metadata, system)
+        if refused is not None:
+            return "datasource", refused
+        plan = _before_report(make_plan(bind_handlers(session.config, session.root), metadata, None))
+        for step in plan:
+            certain = metadata is whole or _lacks(step, metadata.gaps.lost)
+            if step.blocked is not None and step.handler.required and certain and step.handler.key not in done:
+                return step.handler.key, step.blocked
+        if metadata is whole:
+            return _refused_login(session, plan, metadata, system) if login else None
+    return None
+
+
+def _lacks(step: Step, lost: Collection[str]) -> bool:
+    """Whether a step needs a field that Azure has, as far as is known, and that could not be read."""
+    return bool(set(lost) & {*step.handler.needs, *step.handler.uses})
+
+
+def _was_reported(session: Session, vm_id: Optional[str]) -> bool:
+    """Whether an earlier boot or run has reported this VM Ready."""
+    return vm_id is not None and marker.reported(session.root, vm_id)
 
 
 def _refused_login(session: Session, plan: tuple[Step, ...], known: Metadata, system: System) -> Optional[Obstacle]:
@@ -70,29 +86,24 @@ def _refused_login(session: Session, plan: tuple[Step, ...], known: Metadata, sy
 
 
 def _whole(session: Session) -> Optional[Metadata]:
-    """What the last crawl said, if it read all that the required steps need."""
-    crawled, asked = session.crawled, session.asked
-    if crawled is None or asked is None:
-        return crawled.metadata if crawled is not None else None
+    """The last crawl that read all that the required steps need."""
+    if not session.heard:
+        return None
     required = [one for one in bind_handlers(session.config, session.root) if one.required]
-    needed = wanted_sources(required, session.config.datasource.sources)
-    return crawled.metadata if set(needed) <= set(asked) else None
+    needed = set(wanted_sources(required, session.config.datasource.sources))
+    return next((one for one in reversed(session.heard) if needed <= set(one.gaps.sources or ())), None)
 
 
 def note_crawl(session: Session) -> None:
     """Note what the last crawl tells about Ready, so that another call of this boot knows it."""
-    metadata = session.crawled.metadata if session.crawled is not None else Metadata()
-    suspect = metadata.gaps != Gaps() or metadata.username is None or metadata.pps_type is not None
-    held = None
-    if suspect:
-        found: Any = guard(lambda: [_whole(session), foreseen_failure(session, session.standing.done, login=False)])
-        if isinstance(found, AzureliteError) or found[0] is None:
-            return  # the configuration is wrong, which the next call says; or nobody asked for what Ready needs
-        held = found[1]
+    found: Any = guard(lambda: [_whole(session), foreseen_failure(session, session.standing.done, login=False)])
+    if isinstance(found, AzureliteError):
+        return  # the configuration is wrong, which the next call says
+    whole, held = found
     if held is not None:
         session.standing.fail("datasource", held[1])
-    else:
-        session.standing.forgive("datasource")
+    elif whole is not None and whole is session.heard[-1]:
+        session.standing.forgive("datasource", "provision")
 
 
 def note_login(session: Session, *, applied: Collection[str]) -> None:
@@ -112,7 +123,8 @@ def note_login(session: Session, *, applied: Collection[str]) -> None:
 
 def in_pool(metadata: Metadata, system: System) -> Optional[AzureliteError]:
     """Why nothing is done for the pool in which a VM waits: the user of the pool is not its owner."""
-    if system.dry_run or pool_type(metadata, system) is None:
+    reported = metadata.vm_id is not None and marker.reported(system.root, metadata.vm_id)
+    if system.dry_run or reported or pool_type(metadata, system) is None:
         return None
     return AzureliteError("this VM waits in a pool for its owner: use `provision`, which waits as well")
 

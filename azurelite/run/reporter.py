@@ -90,6 +90,8 @@ class Reporter:
 
     def tell(self, cause: AzureliteError, deadline: Deadline, said: set[str], *, step: Optional[str] = None) -> None:
         """Report a failure as `not_ready` does. If that fails too, log it; `said` as in `AzureliteError.once`."""
+        if self.result is not None and self.result.is_ready:
+            return  # Azure takes no failure after Ready
         try:
             self.not_ready(cause, deadline, step=step)
         except FabricError as error:

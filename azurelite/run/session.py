@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 _LEASE_SECONDS = 120.0
+_MOST_HEARD = 8  # crawls, each of a part of the sources
 
 
 class Session:
@@ -50,8 +51,9 @@ class Session:
         clock, seconds, events: as given.
         config_file: the file, if one was given.
         search_path: folders of programs, in the form of PATH.
-        crawled: what the sources said last, or a caller in their place; None before the first crawl.
-        asked: the sources that were asked; None: a caller gave it.
+        crawled: what the sources said last; None before the first crawl.
+        heard: what sources said, also to another process that handed it on; the last one last.
+        told_vm_id: the VM id that was heard last.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class Session:
         self.events = events
         self.search_path = os.environ.get("PATH")
         self.crawled: Optional[Crawl] = None
-        self.asked: Optional[tuple[str, ...]] = None
+        self.heard: list[Metadata] = []
+        self.told_vm_id: Optional[str] = None
+        self._hurried = False  # the budget is that of a later boot
         self._open = contextlib.ExitStack()
         self._fabric: Optional[Fabric] = None
 
@@ -147,8 +151,12 @@ class Session:
         Raises:
             NotAzureError: this is not Azure, so no request is allowed.
         """
+        if self._fabric is not None and self._hurried and seconds is None:
+            self._fabric.renew(self.budget)
+            self._hurried = False
         if self._fabric is None:
             self.prove_azure()
+            self._hurried = seconds is not None
             told = self._open.enter_context(self._network())
             self._fabric = self._open.enter_context(self.open_fabric(seconds=seconds, told_wireserver=told))
         return self._fabric
@@ -176,7 +184,7 @@ class Session:
     @cached_property
     def reporter(self) -> Reporter:
         """Reports to Azure; it knows what was reported in this session."""
-        return Reporter(self.fabric(), self.system().files, self.identity.vm_id)
+        return Reporter(self._fabric or self.fabric(), self.system().files, self.identity.vm_id)
 
     @cached_property
     def standing(self) -> Standing:
@@ -282,16 +290,17 @@ class Session:
         from azurelite.datasource import others_in
         from azurelite.datasource.crawl import crawl
 
-        self.asked = self.config.datasource.sources if sources is None else tuple(sources)
+        asked = self.config.datasource.sources if sources is None else tuple(sources)
         self.crawled = crawl(
             fabric,
             identity=self.identity,
-            sources=self.asked,
+            sources=asked,
             system=system,
             media=self.config.datasource.media.device,
             given_media=given_media,
-            others=self._others(fabric, system) if others_in(self.asked) else None,
+            others=self._others(asked, fabric, system) if others_in(asked) else None,
         )
+        self._hear(self.crawled.metadata)
         return self.crawled
 
     def crawl_alone(self, sources: Optional[Sequence[str]]) -> Crawl:
@@ -302,19 +311,20 @@ class Session:
         with self.endpoints(offline=not needs_azure(asked, on_azure=self.on_azure())) as fabric:
             return self.crawl(fabric, self.system(dry_run=True), sources=asked)
 
-    def _others(self, fabric: Fabric, system: System) -> dict[str, Callable[[], Metadata]]:
+    def _others(self, names: Sequence[str], fabric: Fabric, system: System) -> dict[str, Callable[[], Metadata]]:
         from azurelite.run.sources import readers_of
 
-        names, on_azure = self.asked or (), self.on_azure()
-        return readers_of(names, identity=self.identity, on_azure=on_azure, system=system, fabric=fabric)
+        return readers_of(names, identity=self.identity, on_azure=self.on_azure(), system=system, fabric=fabric)
 
     def take(self, metadata: Metadata) -> None:
-        """Use what a caller says about the VM, as if all sources had said it."""
-        from azurelite.datasource.crawl import Crawl
+        """Hear what a caller says. A plain dict tells nothing of what is missing, so it decides nothing later."""
+        if metadata.gaps.sources is not None:
+            self._hear(metadata)
+        self.told_vm_id = metadata.vm_id or self.told_vm_id
 
-        self.asked, self.crawled = None, Crawl(metadata, self.crawled.media if self.crawled is not None else None)
-
-    @property
-    def crawled_vm_id(self) -> Optional[str]:
-        """The VM id of the last crawl."""
-        return self.crawled.metadata.vm_id if self.crawled is not None else None
+    def _hear(self, metadata: Metadata) -> None:
+        if set(self.config.datasource.sources) <= set(metadata.gaps.sources or ()):
+            self.heard.clear()  # a whole crawl replaces what was known before
+        self.heard.append(metadata)
+        del self.heard[:-_MOST_HEARD]
+        self.told_vm_id = metadata.vm_id or self.told_vm_id

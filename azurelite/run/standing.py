@@ -6,9 +6,10 @@ has failed; so each notes its failures in a file of /run, which is gone at the n
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from typing import Any, Callable, Collection, Mapping, Optional, Sequence
+from typing import Collection, Mapping, Optional, Sequence
 
 from azurelite import layout
 from azurelite.config.load import REPORT_READY
@@ -80,10 +81,10 @@ class Standing:
         self._failed[step] = cause
         self._write()
 
-    def forgive(self, step: str) -> None:
-        """Note that a failure does not count any more."""
+    def forgive(self, *steps: str) -> None:
+        """Note that failures do not count any more."""
         self._read()
-        if self._failed.pop(step, None) is not None:
+        if [step for step in steps if self._failed.pop(step, None) is not None]:
             self._write()
 
     def accept(self) -> None:
@@ -94,12 +95,21 @@ class Standing:
     def _read(self) -> None:
         if not self._stored:
             return
-        told = self._guarded(lambda: json.loads(self._files.read(layout.STANDING) or b"{}"))
+        try:
+            told = json.loads(self._files.read(layout.STANDING) or b"{}")
+        except FileError as error:  # it may name a failure: what cannot be read holds Ready back
+            self._failed, self._ready = {"standing": error}, False
+            return
+        except (ValueError, RecursionError) as error:
+            LOG.warning("standing: %s is damaged and not used: %s", layout.STANDING, error)
+            told = {}
         own = isinstance(told, dict) and told.get("vm_id") == self._vm_id
         failed = told.get("failed") if own else None
         self._ready = own and told.get("ready") is True
-        errors = failed.items() if isinstance(failed, dict) else ()
-        self._failed = self._guarded(lambda: {str(name): AzureliteError.read(one) for name, one in errors}) or {}
+        self._failed = {}
+        for name, one in failed.items() if isinstance(failed, dict) else ():
+            with contextlib.suppress(ValueError):
+                self._failed[str(name)] = AzureliteError.read(one)
 
     def _write(self) -> None:
         """Write the file; remove it where nothing is to be told."""
@@ -113,11 +123,4 @@ class Standing:
                 self._files.put(layout.STANDING, text.encode(), mode=0o600, owner=None, lasting=False)
         except FileError as error:  # this process knows it, others do not
             self._stored = False
-            LOG.debug("standing: %s", error)
-
-    def _guarded(self, read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except (FileError, ValueError) as error:
-            LOG.debug("standing: %s", error)
-            return None
+            LOG.warning("standing: other calls of this boot will not know what failed: %s", error)

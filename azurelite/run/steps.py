@@ -10,7 +10,7 @@ import logging
 from typing import Callable, Collection, Optional
 
 from azurelite.config.load import Config
-from azurelite.errors import AzureliteError, SkippedError
+from azurelite.errors import AzureliteError, OutOfOrderError, SkippedError
 from azurelite.fabric.client import Fabric
 from azurelite.guard import guard
 from azurelite.handlers import REPORT_READY, Context, Handler
@@ -109,7 +109,7 @@ class Runner:
             if not ready:
                 result = _waiting(step)
             elif reporting and failure is not None:
-                result = self._report_failure(step, failure)
+                result = self._report_failure(step, failure, results)
             else:
                 result = self._run_step(step, lambda note: self._context(metadata, results, state, media_device, note))
             if step.handler.name == REPORT_READY:
@@ -200,12 +200,17 @@ class Runner:
             notes=tuple(notes),
         )
 
-    def _report_failure(self, step: Step, failure: StepResult) -> StepResult:
+    def _report_failure(self, step: Step, failure: StepResult, results: list[StepResult]) -> StepResult:
         """Report the failed step to Azure instead of Ready."""
         cause = failure.error or AzureliteError(f"{failure.name} failed")
         if not self.system.dry_run:
             self.reporter.tell(cause, self.fabric.deadline, self.said, step=failure.name)
-        return StepResult(REPORT_READY, "skipped", step.handler.required, reason=f"{failure.name} failed")
+        result = StepResult(REPORT_READY, "skipped", step.handler.required, reason=f"{failure.name} failed")
+        if failure in results:
+            return result
+        text = f"Azure was told that {failure.name} failed in an earlier call: {cause.message}"
+        error = OutOfOrderError(text, reason=cause.reason, data=cause.data)  # no other result of this call says it
+        return replace(result, status="failed", reason=None, error=error)
 
     def _begin(self, name: str) -> None:
         if self.events is not None:

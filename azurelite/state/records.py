@@ -8,7 +8,7 @@ from typing import Any
 
 from azurelite import layout
 from azurelite.errors import ConfigError, FileError
-from azurelite.metadata import Metadata, expose, redact
+from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
 from azurelite.system.files import READ_LIMIT, Files
 from azurelite.system.root import Root
@@ -18,9 +18,8 @@ LOG = logging.getLogger(__name__)
 
 def save_metadata(files: Files, metadata: Metadata) -> None:
     """Write `metadata.json` for everybody, without secrets, and `metadata-sensitive.json` for root, with them."""
-    public = metadata.as_dict()
-    _save(files, layout.METADATA, redact(public), mode=0o644)
-    _save(files, layout.METADATA_SENSITIVE, expose(public), mode=0o600)
+    _save(files, layout.METADATA, metadata.document(), mode=0o644)
+    _save(files, layout.METADATA_SENSITIVE, metadata.document(secrets=True), mode=0o600)
 
 
 def save_status(files: Files, outcome: Outcome) -> None:

@@ -425,3 +425,95 @@ def test_the_kit_has_both_kinds_of_cases() -> None:
     assert {case.ready for case in CASES.values()} == {True, False}
     assert len(TestBothWays.CALLS) * len(TestBothWays.BEFORE) * len(CASES) >= 50
     assert Scenario.from_dict({"vm": {"ssh_keys": [ED25519]}}).vm.username == "azureuser"
+
+
+class TestFoundByAHostileReader:
+    """Each was a wrong Ready, a wrong refusal or a wrong error once."""
+
+    BAD = CASES["a password that is too long"]
+
+    def test_a_report_that_is_held_back_is_no_success(self, guest: Guest) -> None:
+        with serve(guest) as here:
+            here.config["handlers"] = [{"timezone": {"zone": "No/Such", "required": True}}, "user", "ssh_keys"]
+            with here.azure() as azure:
+                assert azure.apply(["timezone"]).exit_code == 1
+                outcome = azure.apply(["user", "ssh_keys", "report_ready"])
+        assert (outcome.exit_code, here.states) == (1, ["NotReady ProvisioningFailed"])
+        with pytest.raises(OutOfOrderError, match="timezone failed in an earlier call"):
+            outcome.check()
+
+    def test_a_broken_configuration_stays_broken_after_the_report(self, guest: Guest) -> None:
+        azure = azurelite.Azure(root=guest.root, config={"nonsense": 1}, clock=FastClock())
+        with pytest.raises(NotAzureError):
+            azure.report_failure("the configuration is broken")
+        with pytest.raises(ConfigError):
+            azure.provision()
+
+    def test_a_folder_in_place_of_the_notes_holds_ready_back(self, guest: Guest) -> None:
+        with serve(guest) as here, here.azure() as azure:
+            guest.put({"run/azurelite/standing.json/x": ""})
+            with pytest.raises(OutOfOrderError, match="standing"):
+                azure.report_ready()
+            azure.report_ready(force=True)
+        assert here.states == ["Ready"]
+
+    @pytest.mark.parametrize(
+        "text", ["", "[]", "{", "[" * 100_000, '{"vm_id": null, "failed": {"a": {"message": "m"}}}']
+    )
+    def test_damaged_notes_and_those_of_another_vm_do_not_count(self, guest: Guest, text: str) -> None:
+        guest.put({"run/azurelite/standing.json": text})
+        with serve(guest) as here, here.azure() as azure:
+            azure.report_ready()
+        assert here.states == ["Ready"]
+
+    def test_a_vm_that_is_ready_is_not_judged_by_what_is_gone_since(self, guest: Guest) -> None:
+        pool = CASES["the VM waits in a pool"]
+        guest.put({f"var/lib/azurelite/vms/{VM_ID}/provisioned": "\n"})
+        with serve(guest, pool) as here, here.azure() as azure:
+            assert azure.apply(["hostname"], azure.crawl()).exit_code == 0
+            azure.report_ready()
+        assert here.states == ["Ready"]
+
+    def test_a_later_boot_does_not_shorten_what_follows(self, guest: Guest) -> None:
+        with serve(guest, deadline=600) as here, here.azure() as azure:
+            azure.provision().check()
+            assert azure.provision().outcome == "already provisioned"
+            fabric = azure._session.fabric()
+            assert fabric.deadline.remaining() > 500
+
+    def test_a_failure_that_azure_never_got_holds_nothing_back(self, guest: Guest) -> None:
+        once = Case({}, ready=False, faults=(Fault(endpoint="health", status=400, requests=1),))
+        with serve(guest, once) as here, here.azure() as azure:
+            with pytest.raises(FabricError):
+                azure.report_failure("lost on the way")
+            azure.apply(["user", "ssh_keys"]).check()
+            azure.report_ready()
+        assert here.states[-1] == "Ready"
+
+    @pytest.mark.parametrize("vm_id", ["../../x", "x", "", VM_ID + "/..", "g" * 36])
+    def test_a_vm_id_that_is_none_is_refused(self, guest: Guest, vm_id: str) -> None:
+        with serve(guest) as here, here.azure() as azure, pytest.raises(ConfigError, match="vm_id must be a UUID"):
+            azure.provision(metadata={"username": "azureuser", "vm_id": vm_id})
+
+    def test_a_vm_id_in_capitals_is_the_same_vm(self, guest: Guest) -> None:
+        assert azurelite.Metadata.from_dict({"vm_id": VM_ID.upper()}).vm_id == VM_ID
+
+    def test_a_secret_in_a_key_of_a_mapping_is_not_quoted(self, guest: Guest) -> None:
+        with pytest.raises(ConfigError) as caught:
+            azurelite.Azure(root=guest.root, config={"handlers": [{"user": {"password:CANARY": 1}}]}).plan()
+        assert "CANARY" not in str(caught.value)
+
+    def test_verbose_asks_in_the_same_order(self, guest: Guest) -> None:
+        guest.put(OFF)
+        for tell in (None, print):
+            with pytest.raises(DisabledError):
+                azurelite.Azure(root=guest.root, config={"nonsense": 1}).report_ready(tell=tell)
+
+    @pytest.mark.parametrize("sources", ["imds", [5], [None]])
+    def test_sources_of_a_wrong_type_are_named(self, guest: Guest, sources: Any) -> None:
+        with serve(guest) as here, here.azure() as azure, pytest.raises(ConfigError):
+            azure.crawl(sources=sources)
+
+    def test_sources_may_be_any_list(self, guest: Guest) -> None:
+        with serve(guest) as here, here.azure() as azure:
+            assert azure.crawl(sources=iter(["imds"])).username == "azureuser"

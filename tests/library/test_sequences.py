@@ -37,6 +37,37 @@ class Program:
         """By the function."""
         self.metadata = azurelite.crawl(**self.given)
 
+    def crawl_imds(self) -> None:
+        """One source only."""
+        self.azure.crawl(sources=["imds"])
+
+    def crawl_media(self) -> None:
+        """Another one."""
+        self.azure.crawl(sources=["media"])
+
+    def plain(self) -> None:
+        """The metadata as a plain dict, which says nothing of what is missing."""
+        if self.metadata is not None:
+            self.metadata = dict(self.metadata)
+
+    def own(self) -> None:
+        """Metadata of the program's own."""
+        self.azure.apply(["hostname"], {"local_hostname": "own"})
+
+    def provision(self) -> None:
+        """The main job."""
+        self.azure.provision()
+
+    def saved(self) -> None:
+        """The metadata that the main job saved."""
+        path = Path(self.given["root"], "run/azurelite/metadata-sensitive.json")
+        if path.exists():
+            self.metadata = azurelite.Metadata.from_json(path.read_bytes())
+
+    def dry_run(self) -> None:
+        """A dry run decides nothing."""
+        self.azure.apply(["hostname"], {"local_hostname": "dry"}, dry_run=True)
+
     def written(self) -> None:
         """The metadata as a document that was written and read."""
         if self.metadata is not None:
@@ -76,8 +107,9 @@ class Program:
         azurelite.report_ready(**self.given)
 
 
-FIRST = ["crawl", "crawl_once", "apply", "apply_once", "apply_all"]
-REST = ["written", "apply_report", "progress", "reopen", "ready", "ready_once"]
+FIRST = ["crawl", "crawl_once", "apply", "apply_once", "apply_all", "provision"]
+REST = ["written", "plain", "saved", "crawl_imds", "crawl_media", "own", "dry_run"]
+REST += ["apply_report", "progress", "reopen", "ready", "ready_once"]
 
 
 def play(name: str, calls: list[str]) -> list[str]:
@@ -131,6 +163,10 @@ def test_nor_does_any_of_many_more(name: str, data: Any) -> None:
         ["crawl", "apply", "progress", "ready_once"],
         ["apply_all"],
         ["crawl", "apply", "apply_report"],
+        ["crawl", "apply", "own", "reopen"],
+        ["dry_run", "crawl", "plain", "apply"],
+        ["crawl", "apply", "crawl_imds", "crawl_media"],
+        ["provision", "ready_once"],
     ],
 )
 def test_what_is_ready_is_reported(name: str, calls: list[str]) -> None:
