@@ -41,21 +41,21 @@ class Azure:
     Or step by step, in a distribution's own init code::
 
         with azurelite.Azure() as azure:
-            if azure.is_done():  # at each boot after the first
-                return
-            metadata = azure.crawl()
-            try:
-                azure.apply(["hostname", "user", "ssh_keys"], metadata).check()
-                azure.report_ready()
-            except azurelite.FabricError:
-                raise  # no answer in time: the next boot tries again
-            except azurelite.AzureliteError as error:
-                azure.report_failure(error)  # Azure ends the deployment, and shows the reason
-                raise
-            azure.mark_done()
+            if not azure.is_done():  # at each boot after the first
+                try:
+                    metadata = azure.crawl()
+                    outcome = azure.apply(["hostname", "user", "ssh_keys"], metadata)
+                    outcome.check()  # stricter than `provision`: also a failed host name
+                    azure.report_ready()
+                except (azurelite.FabricError, azurelite.NotAzureError, azurelite.DisabledError):
+                    raise  # nobody to report to, or no answer in time: the next boot tries again
+                except azurelite.AzureliteError as error:  # also a broken configuration
+                    azure.report_failure(error)  # Azure ends the deployment, and shows the reason
+                    raise
+                azure.mark_done()
 
-    Ready is not reported if a required step failed, in this object or in another call of this boot, nor if `provision`
-    would not report it with the same metadata. `azurelite handlers` lists the handlers and their options.
+    Ready is refused after a required step has failed, in this object or in another call of this boot, and where
+    `provision` would report NotReady for the same metadata. `azurelite handlers` lists the handlers and their options.
 
     Making the object does no I/O; the time budget begins with the first request. No method prints or exits; each error
     is an `AzureliteError`. The methods may be called twice, and from several threads: one call waits for the other.
@@ -63,7 +63,8 @@ class Azure:
     Args:
         root: host path of the guest's `/`.
         config: host path of a YAML file in place of /etc/azurelite/azurelite.yaml; or a mapping as such a file holds
-            it, with which no file is read: `{"handlers": ["hostname", "report_ready"]}`; None: the files of the guest.
+            it, on top of the built-in defaults, with which no file or drop-in of the guest is read:
+            `{"handlers": ["hostname", "report_ready"]}`; None: the files of the guest.
         seconds: time for all requests together; never more than `datasource.deadline`.
         clock: for tests: any object with the methods of `azurelite.clock.Clock`, as `azurelite.simulator.FastClock`.
         on_event: gets an `Event` for each step, change, request and wait, while it happens. It is called in the thread
@@ -109,7 +110,7 @@ class Azure:
     def is_done(self) -> bool:
         """Whether this VM is provisioned, and Azure was told so if `report_ready` is configured. Sends no request.
 
-        False if the firmware has no VM id: only IMDS can tell then, and `provision` asks it.
+        False if the firmware has no VM id: only IMDS can tell then. On such machines use `provision`, which asks it.
 
         Raises:
             ConfigError: the configuration is wrong.

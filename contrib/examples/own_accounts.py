@@ -35,7 +35,7 @@ def first_boot(azure: azurelite.Azure, tool: Sequence[str] = ADD_ACCOUNT) -> Non
     """Provision this VM, if it is new, and tell Azure."""
     if azure.is_done():
         return
-    metadata = azure.crawl()  # an error here means no answer from Azure: the next boot tries again
+    metadata = azure.crawl()  # an error here: no answer, not Azure, or a broken configuration
     try:
         outcome = azure.apply(["hostname"], metadata)
         outcome.check()
