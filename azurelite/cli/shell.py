@@ -29,7 +29,7 @@ def run_verb(verb: Callable[[], int], *, debug: bool = False, own_process: bool 
     if own_process and not debug:
         sys.excepthook = _tell_briefly
     try:
-        with _logging(debug=debug):
+        with _logging(debug=debug, to_the_end=own_process):
             code = verb()
     except AzureliteError as error:
         if debug:
@@ -102,8 +102,13 @@ def _names_source(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def _logging(*, debug: bool) -> Iterator[None]:
-    """Write the log to standard error, which is often the serial console, while one verb runs."""
+def _logging(*, debug: bool, to_the_end: bool) -> Iterator[None]:
+    """Write the log to standard error, which is often the serial console, while one verb runs.
+
+    Args:
+        debug: with debug lines.
+        to_the_end: until the process ends: `power_state` decides then.
+    """
     logger = logging.getLogger("azurelite")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormat())
@@ -113,5 +118,6 @@ def _logging(*, debug: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before)
+        if not to_the_end:
+            logger.removeHandler(handler)
+            logger.setLevel(before)
