@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any, Optional
 
+import pytest
 from kit import ED25519, Guest
 
 from azurelite.record import Record
@@ -70,6 +72,15 @@ CASES: dict[str, Case] = {
     ),
     "the VM waits in a pool": Case({"pps_type": "Running"}, ready=False),
 }
+
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl: install openssl")
+
+
+def named(*names: str) -> list[Any]:
+    """Names of cases as parameters of a test; the simulator makes certificates with openssl for some."""
+    marks = [pytest.mark.spawns, needs_openssl]
+    return [pytest.param(name, marks=marks if "certificates" in name else []) for name in names]
 
 
 def made(case: Case, guest: Guest) -> Simulator:

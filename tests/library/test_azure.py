@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Optional
 import pytest
 import yaml
 from kit import ED25519, VM_ID, FastClock, Guest
-from library.cases import CASES, Case, made, settings
+from library.cases import CASES, Case, made, named, needs_openssl, settings
 
 import azurelite
 from azurelite.cli import main
@@ -66,6 +66,7 @@ def test_making_one_reads_and_sends_nothing(guest: Guest) -> None:
 
 
 @pytest.mark.spawns
+@needs_openssl
 def test_what_is_lost_is_not_what_azure_does_not_have(guest: Guest) -> None:
     with serve(guest, CASES["certificates answer 500"]) as here, here.azure() as azure:
         metadata = azure.crawl()
@@ -355,10 +356,9 @@ class TestBothWays:
         except AzureliteError as error:
             return error.exit_code
 
-    @pytest.mark.spawns
     @pytest.mark.parametrize("call", [name for name in CALLS if name != "plan"])
     @pytest.mark.parametrize("before", BEFORE)
-    @pytest.mark.parametrize("name", [name for name in CASES if "pool" not in name])
+    @pytest.mark.parametrize("name", named(*(name for name in CASES if "pool" not in name)))
     def test_they_agree(self, tmp_path: Any, name: str, before: Optional[str], call: str) -> None:
         found = []
         for way in ("command line", "library"):
@@ -395,8 +395,7 @@ def test_a_document_of_another_kind_is_refused(text: str) -> None:
         azurelite.Metadata.from_json(text)
 
 
-@pytest.mark.spawns
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", named(*CASES))
 @pytest.mark.parametrize("secrets", [True, False])
 def test_a_document_comes_back_as_it_went_out(guest: Guest, name: str, secrets: bool) -> None:
     with serve(guest, CASES[name]) as here, here.azure() as azure:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as some
 from kit import BASE, FastClock, Guest
-from library.cases import CASES, Case, made, settings
+from library.cases import CASES, Case, made, named, settings
 
 import azurelite
 from azurelite.errors import AzureliteError
@@ -137,8 +137,7 @@ def check(name: str, data: Any) -> None:
     assert "Ready" not in play(name, calls), calls
 
 
-@pytest.mark.spawns  # the simulator makes certificates
-@pytest.mark.parametrize("name", NOT_READY)
+@pytest.mark.parametrize("name", named(*NOT_READY))
 @limits(max_examples=5, deadline=None, derandomize=True, database=None)
 @given(data=some.data())
 def test_none_reports_ready_where_provision_would_not(name: str, data: Any) -> None:
@@ -146,8 +145,7 @@ def test_none_reports_ready_where_provision_would_not(name: str, data: Any) -> N
 
 
 @pytest.mark.thorough
-@pytest.mark.spawns
-@pytest.mark.parametrize("name", NOT_READY)
+@pytest.mark.parametrize("name", named(*NOT_READY))
 @limits(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(data=some.data())
 def test_nor_does_any_of_many_more(name: str, data: Any) -> None:
