@@ -145,6 +145,8 @@ def _note_results(
     if accepted:
         standing.accept()
         return
-    if session.heard and (not session.heard[-1].gaps.is_clean or "datasource" in standing.failed):
+    last = session.heard[-1] if session.heard else Metadata(username="")
+    usual = last.gaps.is_clean and last.username is not None and last.pps_type is None
+    if not usual or "datasource" in standing.failed:
         note_crawl(session)
     note_login(session, applied={one.name for one in results if one.status == "done"})

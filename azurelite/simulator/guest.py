@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from azurelite.simulator.scenario import Scenario, Vm
 
 if TYPE_CHECKING:
@@ -196,6 +194,8 @@ def make_guest(
         _make_home(guest.path(f"home/{name}"), number)
     guest.set_firmware(shown_uuid(vm), asset_tag=asset_tag, efi=vm.generation == 2 if efi is None else efi)
     if simulator is not None:
+        import yaml
+
         guest.put({CONFIG: yaml.safe_dump({"datasource": simulator.datasource})})
     return guest.put(files or {})
 

@@ -49,7 +49,7 @@ CASES: dict[str, Case] = {
         tried=("apply_once", "apply_all"),
     ),
     "no administrator": Case({"username": ""}, ready=False),
-    "neither a key nor a password": Case({"ssh_keys": [], "password": None}, ready=False),
+    "neither a key nor a password": Case({"ssh_keys": [], "password": None}, ready=False, tried=("apply", "apply_all")),
     "an administrator that no system takes": Case({"username": "root"}, ready=False, tried=("apply", "apply_all")),
     "a password that is too long": Case({"password": "x" * 200}, ready=False),
     "certificates answer 500": Case(

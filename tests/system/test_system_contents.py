@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -170,6 +171,7 @@ def test_the_diff(before: Optional[bytes], after: Optional[bytes], expected: str
     assert Change("write", "/etc/x", "0644", before, after).diff() == expected
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git: install git")
 @pytest.mark.spawns
 @pytest.mark.parametrize("ends", [("\n", "\n"), ("", "\n"), ("\n", ""), ("", "")])
 def test_patch_makes_the_new_file_of_the_diff(tmp_path: Path, ends: tuple[str, str]) -> None:
