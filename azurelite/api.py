@@ -130,7 +130,7 @@ class Azure:
         """
         with self._lock:
             session = self._session
-            vm_id = self._known_vm_id()
+            vm_id = session.vm_id
             if vm_id is None:
                 raise OutOfOrderError("the VM cannot be marked as done: its id is unknown: crawl first")
             state = self._state(vm_id)
@@ -140,9 +140,7 @@ class Azure:
                 raise OutOfOrderError(
                     "the VM cannot be marked as done: Azure has not accepted Ready: call report_ready first"
                 )
-            from azurelite.handlers import bind_handlers
-
-            every_boot = any(handler.frequency == "boot" for handler in bind_handlers(session.config, session.root))
+            every_boot = any(handler.frequency == "boot" for handler in session.handlers)
             state.mark_provisioned(config_file=session.config_file, every_boot=every_boot, unreported=False)
 
     def crawl(self, *, sources: Optional[Sequence[str]] = None) -> Metadata:
@@ -165,8 +163,7 @@ class Azure:
             session = self._session
             asked = self._checked_sources(sources)
             metadata = session.crawl_alone(asked).metadata
-            usual = metadata.gaps.is_clean and metadata.username is not None and metadata.pps_type is None
-            if usual and asked is None:
+            if metadata.is_usual and asked is None:
                 session.standing.forgive("datasource", "provision")
             else:
                 from azurelite.run.obstacles import note_crawl
@@ -433,19 +430,14 @@ class Azure:
 
         return State(self._session.system(), vm_id, self._session.clock)
 
-    def _known_vm_id(self) -> Optional[str]:
-        return self._session.identity.vm_id or self._session.told_vm_id
-
     def _is_reporting(self) -> bool:
         return any(entry.name == REPORT_READY for entry in self._session.config.handlers)
 
     def _is_ready(self) -> bool:
         """Whether Azure has accepted Ready of this VM, as far as is recorded."""
-        session, vm_id = self._session, self._known_vm_id()
+        session = self._session
         told = session.reporter.result
-        if session.standing.ready or (told is not None and told.is_ready):
-            return True
-        return vm_id is not None and marker.reported(session.root, vm_id)
+        return session.standing.ready or (told is not None and told.is_ready) or session.was_reported()
 
     def _refuse_if_disabled(self) -> None:
         off = marker.switched_off(self._session.root)

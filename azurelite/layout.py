@@ -49,6 +49,18 @@ EFI_DEVICE = "/dev/efi"  # the BSDs
 RANDOM_SEED = "/sys/firmware/acpi/tables/OEM0"
 
 
+_UUID_GROUPS = (8, 4, 4, 4, 12)  # digits
+
+
+def is_uuid(text: str) -> bool:
+    """Whether the text is a lower-case UUID that can be an id: not all zeros, not all ones."""
+    groups = text.split("-")
+    if tuple(len(group) for group in groups) != _UUID_GROUPS:
+        return False
+    digits = "".join(groups)
+    return all(digit in "0123456789abcdef" for digit in digits) and digits.strip("0") != "" and digits.strip("f") != ""
+
+
 def vm_folder(vm_id: str | None) -> str:
     """The folder with the records of a VM; None: of a VM whose id is unknown, which no boot takes for its own."""
     return UNKNOWN_VM if vm_id is None else f"{VMS_DIR}/{vm_id}"

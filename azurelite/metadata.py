@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable, Optional, Union
 
 from azurelite.errors import AzureliteError, FabricError
+from azurelite.layout import is_uuid
 from azurelite.record import Record, field, replace
 
 TYPE_CHECKING = False
@@ -79,8 +79,6 @@ LOG = logging.getLogger(__name__)
 # this module; the package itself does not import `logging`, which takes time.
 logging.getLogger("azurelite").addHandler(logging.NullHandler())
 
-_VM_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # it is also the name of a folder
-_VM_ID_EXAMPLE = "00000000-0000-0000-0000-000000000000"
 REDACTED = "redacted for non-root user"  # the same text as cloud-init's, for scripts that test for it
 
 
@@ -283,6 +281,16 @@ class Metadata(Record, Mapping):  # type: ignore[type-arg]  # a subscript here c
         return self.gaps.missing
 
     @property
+    def is_usual(self) -> bool:
+        """Whether nothing in it can hold Ready back: it names an administrator, no pool and no gap."""
+        return self.gaps.is_clean and self.username is not None and self.pps_type is None
+
+    @property
+    def has_usable_password(self) -> bool:
+        """Whether Azure gives the administrator a password and does not forbid passwords."""
+        return bool(self.password) and self.disable_password_authentication is not True
+
+    @property
     def refused(self) -> Optional[AzureliteError]:
         """Something that Azure asks for and that cannot be done: this VM cannot be Ready. None if there is nothing."""
         return self.gaps.refused
@@ -385,7 +393,7 @@ def _check_types(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if not isinstance(value, _PUBLIC_TYPES.get(name, str)):
             raise ValueError(f"{name} must not be of type {type(value).__name__}")
-    if not re.fullmatch(_VM_ID, values.get("vm_id", _VM_ID_EXAMPLE)):
+    if "vm_id" in values and not is_uuid(values["vm_id"]):  # it is also the name of a folder
         raise ValueError("vm_id must be a UUID")
     if not all(isinstance(key, str) for key in values.get("public_ssh_keys", ())):
         raise ValueError("public_ssh_keys must be a list of text")

@@ -11,7 +11,7 @@ import math
 from typing import Any, Optional
 
 from azurelite.errors import DocumentError
-from azurelite.hypervisor.identity import is_uuid
+from azurelite.layout import is_uuid
 from azurelite.metadata import Metadata, Secret, SshKey
 
 LOG = logging.getLogger(__name__)

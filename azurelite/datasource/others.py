@@ -12,7 +12,6 @@ from typing import Any, Mapping, Optional
 from azurelite.clock import Deadline
 from azurelite.datasource import OTHER
 from azurelite.errors import FabricError
-from azurelite.hypervisor.identity import is_uuid
 from azurelite.metadata import NAMES, Gaps, Metadata
 from azurelite.record import Record
 from azurelite.system.root import Root
@@ -77,15 +76,11 @@ def part_of(source: str, told: Any) -> Metadata:
         LOG.warning("%s: the field %r is not used", source, name[:64])
     usable = {key: value for key, value in given.items() if key in NAMES and key not in _OURS}
     try:
-        if isinstance(usable.get("vm_id"), str):  # it names a folder
-            usable["vm_id"] = usable["vm_id"].lower()
-            if not is_uuid(usable["vm_id"]):
-                raise ValueError("vm_id must be a UUID")
         return Metadata.from_dict(usable)
     except ValueError as error:
         raise failure(source, f"its answer is unusable: {error}") from error
 
 
 def failure(source: str, text: str) -> FabricError:
-    """The error of a source that gave nothing."""
+    """The error for a source that returned no usable metadata."""
     return FabricError(OTHER.format(source) + text, reason=f"datasource {source} failed", short=f"{source} failed")

@@ -9,7 +9,8 @@ from typing import Optional
 
 from azurelite import layout
 from azurelite.errors import CommandError
-from azurelite.hypervisor.identity import AZURE_CHASSIS_TAG, Identity, is_uuid, read_identity, vm_id_of
+from azurelite.hypervisor.identity import AZURE_CHASSIS_TAG, Identity, read_identity, vm_id_of
+from azurelite.layout import is_uuid
 from azurelite.record import Record
 from azurelite.system.process import Commands
 from azurelite.system.root import Root

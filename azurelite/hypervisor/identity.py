@@ -6,11 +6,11 @@ Every boot reads it, also one where nothing is left to do, so this module import
 from __future__ import annotations
 
 from azurelite import layout
+from azurelite.layout import is_uuid
 from azurelite.system.root import Root
 
 # Azure sets this chassis tag on every VM. Vendor strings do not prove Azure: every Hyper-V host has them.
 AZURE_CHASSIS_TAG = "7783-7084-3265-9085-8269-3286-77"
-_GROUPS = (8, 4, 4, 4, 12)
 
 
 class Identity:
@@ -64,12 +64,3 @@ def swap_bytes(uuid: str) -> str:
         pairs = [groups[i][j : j + 2] for j in range(0, len(groups[i]), 2)]
         groups[i] = "".join(reversed(pairs))
     return "-".join(groups)
-
-
-def is_uuid(text: str) -> bool:
-    """Whether the text is a lower-case UUID that can be an id: not all zeros, not all ones."""
-    groups = text.split("-")
-    if tuple(len(group) for group in groups) != _GROUPS:
-        return False
-    digits = "".join(groups)
-    return all(digit in "0123456789abcdef" for digit in digits) and digits.strip("0") != "" and digits.strip("f") != ""

@@ -14,8 +14,8 @@ from functools import partial
 from typing import BinaryIO, Callable, Iterator, Optional
 
 from azurelite.errors import MachineError, MediaError
-from azurelite.hypervisor.identity import is_uuid, swap_bytes
-from azurelite.layout import RUN_DIR, saved_media, vm_folder
+from azurelite.hypervisor.identity import swap_bytes
+from azurelite.layout import RUN_DIR, is_uuid, saved_media, vm_folder
 from azurelite.record import Record
 from azurelite.system.disks.mounts import Mounts, mounted_discs
 from azurelite.system.machine import System

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Optional, Union
 
-from azurelite.clock import Deadline
 from azurelite.config.load import HandlerEntry, entries_of
 from azurelite.config.schema import unknown
 from azurelite.datasource.crawl import Crawl
@@ -98,13 +97,13 @@ def _apply_crawled(session: Session, handlers: list[Handler], sources: tuple[str
 def _apply_steps(
     session: Session, handlers: list[Handler], crawled: Crawl, fabric: Fabric, *, dry_run: bool
 ) -> Outcome:
-    metadata, own = crawled.metadata, fabric is session.opened
+    metadata = crawled.metadata
     started, earlier = session.clock.monotonic(), len(fabric.http.exchanges)
     system = session.system(dry_run=dry_run)
     vm_id = metadata.vm_id or session.identity.vm_id
     optional = {handler.key for handler in handlers if not handler.required}
     plan = make_plan([replace(handler, required=True) for handler in handlers], metadata, None)
-    reporter = session.reporter if own else None
+    reporter = None if fabric.offline else session.reporter
     runner = Runner(
         system,
         fabric,
@@ -117,7 +116,7 @@ def _apply_steps(
     runner.events = session.events
     runner.said.update(said_by(metadata))
     refused = metadata.refused or in_pool(metadata, system)
-    with run_lock(system, fabric.deadline if own else Deadline(session.clock, session.budget)):
+    with run_lock(system, fabric.deadline):
         results = runner.run(
             plan,
             metadata,
@@ -145,8 +144,6 @@ def _note_results(
     if accepted:
         standing.accept()
         return
-    last = session.heard[-1] if session.heard else Metadata(username="")
-    usual = last.gaps.is_clean and last.username is not None and last.pps_type is None
-    if not usual or "datasource" in standing.failed:
+    if (session.heard and not session.heard[-1].is_usual) or "datasource" in standing.failed:
         note_crawl(session)
     note_login(session, applied={one.name for one in results if one.status == "done"})

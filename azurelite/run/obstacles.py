@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from azurelite.errors import AzureliteError, HandlerError
 from azurelite.guard import guard
-from azurelite.handlers import REPORT_READY, Context, bind_handlers
+from azurelite.handlers import REPORT_READY, Context
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult
 from azurelite.run.login import KEYS, check_login, keys_step
@@ -29,7 +29,7 @@ def what_holds_ready(session: Session, done: Collection[str] = ()) -> Optional[O
         done: the steps that this call has done.
     """
     standing = session.standing
-    if standing.ready or _was_reported(session, session.identity.vm_id or session.told_vm_id):
+    if standing.ready or session.was_reported():
         return None
     stale = {*done, LOGIN} if _whole(session) is not None else done  # the login is checked again
     failed = next(((name, why) for name, why in standing.failed.items() if name not in stale), None)
@@ -38,14 +38,14 @@ def what_holds_ready(session: Session, done: Collection[str] = ()) -> Optional[O
 
 def foreseen_failure(session: Session, done: Collection[str], *, login: bool = True) -> Optional[Obstacle]:
     """What `provision` would fail with, as far as the crawls tell; `login`: and the login that it checks."""
-    whole, system = _whole(session), session.system()
-    if _was_reported(session, session.identity.vm_id or session.told_vm_id):
+    if session.was_reported():
         return None
+    whole, system = _whole(session), session.system()
     for metadata in reversed(session.heard):
         refused = metadata.refused or in_pool(metadata, system)
         if refused is not None:
             return "datasource", refused
-        plan = _before_report(make_plan(bind_handlers(session.config, session.root), metadata, None))
+        plan = _before_report(make_plan(session.handlers, metadata, None))
         for step in plan:
             certain = metadata is whole or _lacks(step, metadata.gaps.lost)
             if step.blocked is not None and step.handler.required and certain and step.handler.key not in done:
@@ -60,17 +60,11 @@ def _lacks(step: Step, lost: Collection[str]) -> bool:
     return bool(set(lost) & {*step.handler.needs, *step.handler.uses})
 
 
-def _was_reported(session: Session, vm_id: Optional[str]) -> bool:
-    """Whether an earlier boot or run has reported this VM Ready."""
-    return vm_id is not None and marker.reported(session.root, vm_id)
-
-
 def _refused_login(session: Session, plan: tuple[Step, ...], known: Metadata, system: System) -> Optional[Obstacle]:
     step = keys_step(plan)
     if known.username is None or step is None:
         return None  # nobody is expected, or the program lets its administrator in itself
-    with_password = bool(known.password) and known.disable_password_authentication is not True
-    given = known.public_ssh_keys or step.handler.options.keys or with_password
+    given = known.public_ssh_keys or step.handler.options.keys or known.has_usable_password
     if not given and step.handler.required and step.skip is None:
         text = "Azure gave no SSH key and no password that may be used, so nobody could log in"
         return step.handler.key, HandlerError(
@@ -89,7 +83,7 @@ def _whole(session: Session) -> Optional[Metadata]:
     """The last crawl that read all that the required steps need."""
     if not session.heard:
         return None
-    required = [one for one in bind_handlers(session.config, session.root) if one.required]
+    required = [one for one in session.handlers if one.required]
     needed = set(wanted_sources(required, session.config.datasource.sources))
     return next((one for one in reversed(session.heard) if needed <= set(one.gaps.sources or ())), None)
 
@@ -113,7 +107,7 @@ def note_login(session: Session, *, applied: Collection[str]) -> None:
     if known is None:
         return
     system = session.system()
-    plan = make_plan(bind_handlers(session.config, session.root), known, None)
+    plan = make_plan(session.handlers, known, None)
     refused = _refused_login(session, plan, known, system)
     if refused is not None:
         standing.fail(LOGIN, refused[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from azurelite.handlers import REPORT_READY, bind_handlers
+from azurelite.handlers import REPORT_READY
 from azurelite.record import Record
 from azurelite.run.login import foretell_login
 from azurelite.run.plan import Step, due_later, foreseen, is_offline, make_plan, wanted_sources
@@ -33,7 +33,7 @@ def preview(session: Session, *, force: bool) -> Plan:
     off = marker.switched_off(session.root)
     if off is not None:
         return Plan(f"azurelite is disabled: {off}", ())
-    handlers = bind_handlers(session.config, session.root)
+    handlers = session.handlers
     system = session.system(dry_run=True)
     vm_id = session.identity.vm_id
     done = State(system, vm_id, session.clock) if vm_id is not None and not force else None

@@ -11,7 +11,7 @@ from azurelite.datasource.ovf import redacted
 from azurelite.errors import AzureliteError, ConfigError, FabricError, IdentityError, MachineError
 from azurelite.fabric.client import Fabric
 from azurelite.guard import guard
-from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler, bind_handlers
+from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler
 from azurelite.media.find import MediaDocument
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome, StepResult, deciding_failure
@@ -82,7 +82,7 @@ def _provision(options: Options, session: Session, metadata: Optional[Metadata])
     off = marker.switched_off(Root(options.root))
     if off is not None:
         return Outcome("disabled", f"azurelite is disabled: {off}")
-    handlers = guard(lambda: bind_handlers(session.config, session.root))
+    handlers = guard(lambda: session.handlers)
     if isinstance(handlers, AzureliteError):
         if not options.dry_run:
             from azurelite.run.reporter import tell_early_error

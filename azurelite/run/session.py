@@ -18,6 +18,7 @@ from azurelite.hypervisor.firmware import identify
 from azurelite.hypervisor.identity import Identity
 from azurelite.run.reporter import Reporter
 from azurelite.run.standing import Standing
+from azurelite.state import marker
 from azurelite.system.machine import System
 from azurelite.system.network.interfaces import primary_interface
 from azurelite.system.network.leases import wireserver_from_leases
@@ -28,6 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from azurelite.config.document import Document, KeyPath
     from azurelite.datasource.crawl import Crawl
+    from azurelite.handlers import Handler
     from azurelite.media.find import MediaDocument
     from azurelite.metadata import Metadata
     from azurelite.run.events import Events
@@ -176,10 +178,21 @@ class Session:
         with Fabric(budget, clock=self.clock, offline=True) as fabric:
             yield fabric
 
+    @cached_property
+    def handlers(self) -> tuple[Handler, ...]:
+        """The configured handlers; plug-ins are asked once. Raises ConfigError."""
+        from azurelite.handlers import bind_handlers
+
+        return bind_handlers(self.config, self.root)
+
     @property
-    def opened(self) -> Optional[Fabric]:
-        """The endpoints, if they were used."""
-        return self._fabric
+    def vm_id(self) -> Optional[str]:
+        """The VM id that the firmware has, or else the one that was heard last."""
+        return self.identity.vm_id or self.told_vm_id
+
+    def was_reported(self) -> bool:
+        """Whether an earlier boot or run has reported this VM Ready."""
+        return self.vm_id is not None and marker.reported(self.root, self.vm_id)
 
     @cached_property
     def reporter(self) -> Reporter:

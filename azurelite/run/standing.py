@@ -59,6 +59,10 @@ class Standing:
             optional: steps without which the VM may be Ready.
         """
         self._read()
+        self._merge(results, optional)
+        self._write()
+
+    def _merge(self, results: Sequence[StepResult], optional: Collection[str]) -> None:
         for result in results:
             if result.status == "done":
                 self.done.add(result.name)
@@ -66,14 +70,12 @@ class Standing:
             elif result.status == "failed" and result.required and result.name not in {REPORT_READY, *optional}:
                 self.done.discard(result.name)
                 self._failed[result.name] = result.error or AzureliteError(f"{result.name} failed")
-        self._write()
 
     def replace(self, results: Sequence[StepResult]) -> None:
         """Note the results of a whole run, which leaves nothing of what was before it."""
-        self._read()
         self._failed, self._ready = {}, False  # the record of the VM says whether it is Ready
+        self._merge(results, ())
         self._write()
-        self.add(results)
 
     def fail(self, step: str, cause: AzureliteError) -> None:
         """Note a failure."""

@@ -42,8 +42,9 @@ class Change(Record):
         target: the guest path, user, group or name that changes.
         detail: how, in a few words; never a secret and never a file's content. For a user, group, service, disk,
             swap file or package it begins with the verb, as "create, home /home/bob".
-        before, after: a file's content; None where there is no file. Both are None if the content is not known: it
-            was not wanted, may be secret, is larger than 256 KiB, or it is not about the content of one file.
+        before, after: the content of the file before and after the change; None where the file does not exist. Both
+            are None if the content is not kept: nobody listens, it may be secret, it is larger than 256 KiB, or the
+            change is not about one file.
     """
 
     kind: str

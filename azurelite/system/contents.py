@@ -51,7 +51,10 @@ def is_harmless(path: str, *contents: Optional[bytes]) -> bool:
 
 
 def diff(path: str, before: Optional[bytes], after: Optional[bytes]) -> str:
-    """The unified diff of a text file; None: there is no file. "" if nothing differs, or for what is no plain text."""
+    """The unified diff of two contents of a text file. A content is None where the file does not exist.
+
+    The result is empty if they are the same, or if one of them is not plain text.
+    """
     from difflib import unified_diff
 
     texts = []

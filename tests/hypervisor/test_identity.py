@@ -8,7 +8,8 @@ import uuid
 import pytest
 from kit import CHASSIS_TAG, SWAPPED_VM_ID, VM_ID, Guest
 
-from azurelite.hypervisor.identity import is_uuid, read_identity, swap_bytes
+from azurelite.hypervisor.identity import read_identity, swap_bytes
+from azurelite.layout import is_uuid
 from azurelite.system.root import Root
 
 # A real generation 1 VM: what its firmware showed, and what IMDS called it.

@@ -37,7 +37,7 @@ def administrators_login(ctx: Context, further: Sequence[str], *, planned: Seque
     if not ctx.metadata.username:
         return None
     keys, _ = named_keys(ctx, further)
-    with_password = bool(ctx.metadata.password) and ctx.metadata.disable_password_authentication is not True
+    with_password = ctx.metadata.has_usable_password
     if not keys and not with_password:
         return None
     try:
