@@ -116,6 +116,14 @@ def test_a_step_that_was_repaired_no_longer_holds_ready_back(guest: Guest) -> No
     assert here.states == ["Ready"]
 
 
+def test_neither_key_nor_password_holds_ready_back_before_anything_was_applied(guest: Guest) -> None:
+    with serve(guest, CASES["neither a key nor a password"]) as here, here.azure() as azure:
+        azure.crawl()
+        with pytest.raises(OutOfOrderError, match="no SSH key and no password"):
+            azure.report_ready()
+    assert here.states == []
+
+
 def test_force_reports_what_somebody_repaired_by_hand(guest: Guest) -> None:
     with serve(guest) as here, here.azure() as azure:
         assert azure.apply(["user"], azurelite.Metadata(vm_id=VM_ID)).exit_code == 1
