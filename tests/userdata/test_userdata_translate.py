@@ -303,7 +303,12 @@ def test_packages_of_another_manager_are_named_and_each_package_is_checked() -> 
 def test_each_line_of_a_list_of_passwords_is_read_for_itself() -> None:
     result = Result("#cloud-config\nchpasswd: {list: [no colon, 'a:b', ':c', 'd:', \"e:f\\ng\"]}\n")
     assert [user["name"] for user in result.handlers[0][1]["users"]] == ["a", "e"]
-    assert [said.partition(" of ")[0].rpartition(" ")[2] for said in result.problems] == ["1", "3", "4", "6"]
+    assert result.problems == [
+        "user_data:2:19: `chpasswd.list[0]`: line 1 must be `name:password`",
+        "user_data:2:36: `chpasswd.list[2]`: line 1 must be `name:password`",
+        "user_data:2:42: `chpasswd.list[3]`: line 1 must be `name:password`",
+        "user_data:2:48: `chpasswd.list[4]`: line 2 must be `name:password`",
+    ]
 
 
 def test_an_invalid_section_does_not_stop_the_others() -> None:
@@ -408,7 +413,8 @@ def test_later_parts_win_key_by_key_and_each_has_its_own_lines() -> None:
     )
     assert dict(result.handlers) == {"hostname": {"name": "b"}, "timezone": {"zone": "UTC"}}
     assert scripts(result) == {"runcmd": "#!/bin/sh\none\n"}
-    assert result.left_out == ["`foo` (user_data/part-002:4:1)"]
+    replaced = "`hostname` is replaced by a later part, set `merge_how` there to keep both (user_data/part-001:2:1)"
+    assert result.left_out == [replaced, "`foo` (user_data/part-002:4:1)"]
 
 
 def test_of_a_repeated_key_the_last_one_wins_and_it_is_noted() -> None:
