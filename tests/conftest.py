@@ -20,7 +20,6 @@ _SPAWNING = ("subprocess.Popen", "os.system", "os.posix_spawn", "os.fork", "os.e
 _permitted = {"spawn": True, "watch": False}
 _MEMORY = "/dev/shm"
 _ROOM = 1 << 30
-_FEW = 3
 
 
 class ForbiddenError(BaseException):
@@ -62,29 +61,32 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--few", action="store_true", help=f"run at most {_FEW} cases of each parametrised test")
+    parser.addoption("--few", type=int, metavar="N", help="run at most N cases of each parametrised test")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --few, keep the first, the middle and the last case of each test that has more.
+    """With --few N, keep the first and the last case, and between these as many as N allows, at equal distances.
 
     A new interpreter breaks lines of code, and these run in every case. What only some data breaks was broken on the
     oldest or on the newest interpreter already, where every case runs.
     """
-    if not config.option.few:
+    most = config.option.few
+    if most is None:
         return
+    if most < 1:
+        raise pytest.UsageError("--few takes a number of at least 1")
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
         cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    kept = {id(item) for group in cases.values() for item in _first_middle_last(group)}
+    kept = {id(item) for group in cases.values() for item in _some(group, most)}
     config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
     items[:] = [item for item in items if id(item) in kept]
 
 
-def _first_middle_last(group: list[pytest.Item]) -> list[pytest.Item]:
+def _some(group: list[pytest.Item], most: int) -> list[pytest.Item]:
     last = len(group) - 1
-    return group if last < _FEW else [group[0], group[last // 2], group[last]]
+    return group if last < most else [group[place * last // max(most - 1, 1)] for place in range(most)]
 
 
 def _takes_programs(folder: str) -> bool:

@@ -26,7 +26,7 @@ from boot.roots import BuildError, Root  # noqa: E402
 
 # What the tools want on some Pythons: pip asks the one that runs it, and not the one that it fetches for.
 PERHAPS = ("exceptiongroup", "tomli", "typing-extensions")
-USUAL = ("-m", "not namespaces and not thorough")
+USUAL = ("--few", "3", "-m", "not namespaces and not thorough")
 NAMESPACES = ("unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
 # Arguments: the folder with what was fetched, the root, the checkout, the place of Python's packages, pytest's words.
 RUN = """
