@@ -38,6 +38,11 @@ MINUTES_A_MUTANT = 5
 NO_VERDICT = (3, 4, 5)
 MOST_UNFIT = 5  # tests that a busy machine may fail without any mutant: they are not used
 MARKS = "not namespaces and not thorough"
+# Tests that coverage does not see at work: of a fresh interpreter, and thorough ones, too slow for every mutant.
+BESIDE = {
+    "azurelite/fabric/certificates.py": ["tests/fabric/test_fabric_certificates.py"],
+    "azurelite/run/plugin_interpreter.py": ["tests/test_plugins.py"],
+}
 
 _moments = count(1)
 
@@ -108,7 +113,7 @@ class Copy:
             return True
         self.put(mutant.file, text)
         try:
-            words = ["-x", "-p", "mutation.alarm", f"@{self.listed(tests)}"]
+            words = ["-x", "-p", "mutation.alarm", "-m", "not namespaces", f"@{self.listed(tests)}"]
             status = self.pytest(*words, seconds=60 * MINUTES_A_MUTANT)
             return status != 0 and (status not in NO_VERDICT or not self.imports(mutant.file))
         finally:
@@ -147,7 +152,7 @@ class Covered:
         """The tests to try, those first that run the least: of the line, or of the file where that is not known."""
         lines = self._lines.get(mutant.file, {})
         tests = lines.get(mutant.line, set()) if mutant.local else set().union(*lines.values())
-        return sorted(tests, key=lambda test: (self._weight[test], test))
+        return sorted(tests, key=lambda test: (self._weight[test], test)) + BESIDE.get(mutant.file, [])
 
 
 def reasons() -> dict[str, str]:
