@@ -336,8 +336,6 @@ class Session:
         self.told_vm_id = metadata.vm_id or self.told_vm_id
 
     def _hear(self, metadata: Metadata) -> None:
-        if set(self.config.datasource.sources) <= set(metadata.gaps.sources or ()):
-            self.heard.clear()  # a whole crawl replaces what was known before
         self.heard.append(metadata)
         del self.heard[:-_MOST_HEARD]
         self.told_vm_id = metadata.vm_id or self.told_vm_id

@@ -74,7 +74,7 @@ class State:
             return False
         return frequency == "once" or inputs is None or record.get("inputs") == inputs
 
-    def finish(self, handler: str, frequency: Frequency, *, inputs: Optional[str], lasting: bool = True) -> None:
+    def finish(self, handler: str, frequency: Frequency, *, inputs: Optional[str], lasting: bool) -> None:
         """Remember that the handler is done with these inputs.
 
         Args:

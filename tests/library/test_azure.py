@@ -524,3 +524,16 @@ class TestFoundByAHostileReader:
     def test_sources_may_be_any_list(self, guest: Guest) -> None:
         with serve(guest) as here, here.azure() as azure:
             assert azure.crawl(sources=iter(["imds"])).username == "azureuser"
+
+
+def test_a_name_with_several_entries_is_refused_with_their_ids(guest: Guest) -> None:
+    entries = [{"run": {"id": "first", "command": ["true"]}}, {"run": {"id": "second", "command": ["true"]}}]
+    azure = azurelite.Azure(root=guest.root, config={"handlers": entries})
+    with pytest.raises(azurelite.ConfigError, match=r"'run' has several entries: .* first, second"):
+        azure.apply(["run"], {})
+
+
+def test_a_failure_is_noted_in_a_folder_that_others_may_read(guest: Guest) -> None:
+    azurelite.Azure(root=guest.root).apply([{"run": {"argv": ["/missing"], "required": True}}], {})
+    assert guest.path("run/azurelite/standing.json").stat().st_mode & 0o777 == 0o600
+    assert guest.path("run/azurelite").stat().st_mode & 0o777 == 0o755

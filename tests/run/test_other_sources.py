@@ -540,3 +540,13 @@ def test_the_guest_is_public() -> None:
     from azurelite.datasource.others import Guest as Offered
 
     assert azurelite.Guest is Offered
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_source_gets_half_of_the_time_for_sources(guest: Guest, shelf: Shelf) -> None:
+    """Of 1000 s, 100 are for reporting and 60 for the work on the machine."""
+    text = "TIMEOUT = 9999\ndef fetch(guest):\n    return {'region': str(round(guest.deadline.remaining(), -1))}\n"
+    shelf.put("half", text, group=GROUP, half="half")
+    lab(guest, sources=["half"], handlers=["hostname"])
+    with Azure(root=guest.root, seconds=1000) as azure:
+        assert azure.crawl()["region"] == "420.0"

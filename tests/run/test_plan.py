@@ -176,7 +176,7 @@ def test_the_conditions_come_ahead_of_what_is_needed() -> None:
 def test_what_is_done_is_done_whatever_the_conditions_say(guest: Guest) -> None:
     state = State(System(guest.root), VM_ID, FastClock())
     one = handler("vm_size == big", required=True, id="mine")
-    state.finish("mine", "instance", inputs=inputs_of(one, VM))
+    state.finish("mine", "instance", inputs=inputs_of(one, VM), lasting=False)
     made = step(one, known(VM, {"imds": NO_IMDS}), state=state)
     assert made.skip == "done earlier for this VM"
 
@@ -184,7 +184,7 @@ def test_what_is_done_is_done_whatever_the_conditions_say(guest: Guest) -> None:
 def test_records_go_by_the_id(guest: Guest) -> None:
     state = State(System(guest.root), VM_ID, FastClock())
     first, second = handler(id="first"), handler(id="second")
-    state.finish(first.key, "instance", inputs=inputs_of(first, VM))
+    state.finish(first.key, "instance", inputs=inputs_of(first, VM), lasting=False)
     made = make_plan([first, second], VM, state)
     assert [one.skip for one in made] == ["done earlier for this VM", None]
 

@@ -40,6 +40,9 @@ def test_a_first_boot_provisions_reports_and_marks(guest: Guest, fabric: Simulat
         ("report_ready", "done"),
         ("user_data", "done"),
     ]
+    moments = [moment for step in outcome.steps for moment in (step.started, step.started + step.seconds)]
+    assert [0.0, *moments] == sorted([0.0, *moments])
+    assert moments[-1] <= outcome.seconds
     assert guest.text("etc/hostname") == "web-1\n"
     assert "azureuser:x:1000:1000::/home/azureuser:/bin/sh\n" in guest.text("etc/passwd")
     assert guest.text("home/azureuser/.ssh/authorized_keys").count("\n") == len(fabric.scenario.vm.ssh_keys)
