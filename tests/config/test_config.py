@@ -206,6 +206,10 @@ class TestErrors:
             ("datasource: {deadline: null}", ":1:14: `datasource.deadline` must be a number"),
             ("datasource: {deadline: 0}", ":1:1: `datasource`: a time must be a number of seconds above 0"),
             ("datasource: {deadline: -5}", ":1:1: `datasource`: a time must be a number of seconds above 0"),
+            (
+                "datasource: {deadline: 86401}",
+                ":1:1: `datasource`: a time must be a number of seconds above 0, at most a day",
+            ),
             ("datasource: {deadline: .nan}", ":1:14: `datasource.deadline` must be a number"),
             ("datasource: {deadline: .inf}", ":1:14: `datasource.deadline` must be a number"),
             (
@@ -563,3 +567,8 @@ def test_a_link_to_the_null_device_masks_a_drop_in(guest: Guest) -> None:
     os.mknod(guest.path("dev/null"), 0o666 | stat.S_IFCHR, os.makedev(1, 3))
     guest.path("etc/azurelite/conf.d/50-a.yaml").symlink_to("/dev/null")
     assert load_config(Root(guest.root)).datasource.deadline == 1200
+
+
+def test_a_time_may_be_a_day(guest: Guest) -> None:
+    guest.put({"etc/azurelite/azurelite.yaml": "datasource: {deadline: 86400}\n"})
+    assert load_config(Root(guest.root)).datasource.deadline == 86400

@@ -181,6 +181,7 @@ class TestStaleGoalState:
         fabric.wireserver.send(READY, fabric.deadline)
         assert clock.slept == [1.0] * 3
         assert judged(simulator)[-1] == ("Ready", 200, True)
+        assert {one.target for one in simulator.requests if one.method == "POST"} == {"/machine?comp=health"}
 
     @pytest.mark.parametrize("fault", [{"status": 410}, {"status": 400, "body": STALE_BODY}], ids=["410", "400"])
     def test_stale_for_ever_ends_at_the_deadline(

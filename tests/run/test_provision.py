@@ -137,6 +137,15 @@ def test_health_500_until_the_deadline_is_exit_3_and_the_next_run_reports_exactl
     assert [step.status for step in outcome.steps] == ["skipped", "skipped", "skipped", "skipped", "done", "done"]
 
 
+def test_a_step_takes_as_long_as_it_waits(guest: Guest) -> None:
+    clock = FastClock()
+    with scenario(Fault(endpoint="health", requests="1-4", status=500)) as fabric:
+        outcome = provision(Options(root=guest.on_azure().configure(fabric).root, clock=clock))
+    seconds = {step.name: step.seconds for step in outcome.steps}
+    assert sum(clock.slept) <= seconds["report_ready"] < sum(clock.slept) + 3
+    assert seconds["hostname"] < 3
+
+
 def test_once_the_user_exists_ready_needs_no_imds(guest: Guest) -> None:
     with scenario(Fault(endpoint="health", status=500)) as broken:
         run(guest.on_azure().configure(broken, datasource={"deadline": 60}))
@@ -413,6 +422,12 @@ class TestWhatIsAsked:
         guest.on_azure().configure(fabric)
         azurelite.apply([name], root=guest.root)
         assert self.asked(fabric) == asked
+
+    def test_by_the_plan_of_a_vm_that_is_done_without_a_report(self, guest: Guest, fabric: Simulator) -> None:
+        run(guest.on_azure().configure(fabric, handlers=["hostname"]))
+        before = len(fabric.requests)
+        assert "provisioned earlier" in Azure(root=guest.root).plan().headline
+        assert self.asked(fabric, since=before) == set()
 
     @pytest.mark.parametrize(("entry", "asked"), [("growroot", set()), ("tags", {"instance"})])
     def test_at_a_later_boot(self, guest: Guest, fabric: Simulator, entry: str, asked: set[str]) -> None:
