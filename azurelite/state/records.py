@@ -9,6 +9,7 @@ from typing import Any, Callable, Optional
 
 from azurelite import layout
 from azurelite.errors import ConfigError, FileError
+from azurelite.hypervisor.identity import read_identity, swap_bytes
 from azurelite.metadata import Metadata
 from azurelite.outcome import Outcome
 from azurelite.state.quick import failure_path
@@ -21,6 +22,16 @@ MOST_BOOTS = 10
 BOOTS_BYTES = 1024 * 1024  # of all of them together
 RECORD_LIMIT = 1024 * 1024  # bytes of a status or timeline
 CRASH_REMEDY = "Look for its last lines in the log, then run `azurelite provision`."
+Columns = tuple[tuple[str, Any], ...]  # keys of a record, and the types of their values
+_NUMBER, _TEXT = (int, float), (str, type(None))
+_STATUS: Columns = (
+    *((key, _TEXT) for key in ("boot_id", "step", "reason", "remedy", "updated", "outcome", "vm_id", "log")),
+    *(("state", str), ("pid", int), ("seconds", _NUMBER), ("requests", int), ("steps", list), ("outputs", list)),
+    *(("report", (dict, type(None))), ("last_failure", (dict, type(None)))),
+)
+_STEP: Columns = (("name", str), ("status", str), ("seconds", _NUMBER), ("started", _NUMBER), ("changes", int))
+_TIMELINE: Columns = (("boot_id", _TEXT), ("started", str), ("uptime", (*_NUMBER, type(None))), ("spans", list))
+_SPAN: Columns = (("kind", str), ("name", str), ("start", _NUMBER), ("end", _NUMBER), ("status", str))
 _PRIVATE: Any = {"mode": 0o600, "owner": None, "lasting": False}
 
 
@@ -61,7 +72,7 @@ def keep_boot(files: Files, status: dict[str, Any], timeline: dict[str, Any]) ->
     def write() -> None:
         names = boot_names(files.root)
         here = status["boot_id"]
-        again = bool(names) and here is not None and _boot_id_of(files.root, names[-1]) == here
+        again = bool(names) and here is not None and boot_id_of(files.root, names[-1]) == here
         name = names.pop() if again else f"{int(names[-1]) + 1 if names else 1:04d}"
         folder = f"{layout.BOOTS_DIR}/{name}"
         files.make_own_folder(folder, lasting=False)
@@ -107,8 +118,11 @@ def read_record(root: Root, path: str) -> Optional[dict[str, Any]]:
         raise ConfigError(f"{path} is damaged and not used")
     if document.get("format") != FORMAT:
         raise ConfigError(f"{path} is of another version of azurelite and not used")
-    rows = "spans" if "spans" in document else "steps"
-    if (rows == "steps" and document.get("state") not in STATES) or not _are_rows(document.get(rows)):
+    if not _fits(document, _TIMELINE if "spans" in document else _STATUS):
+        raise ConfigError(f"{path} is damaged and not used")
+    rows, columns = (document["spans"], _SPAN) if "spans" in document else (document["steps"], _STEP)
+    wrong = [row for row in rows if not isinstance(row, dict) or not _fits(row, columns)]
+    if wrong or document.get("state", "done") not in STATES:
         raise ConfigError(f"{path} is damaged and not used")
     return document
 
@@ -136,26 +150,41 @@ def crash_of(status: dict[str, Any]) -> dict[str, Any]:
     return {**failure_of(status), "state": "failed", "reason": text, "remedy": CRASH_REMEDY}
 
 
-def read_saved(root: Root, path: str) -> dict[str, Any]:
-    """The metadata that the last run of this boot saved.
-
-    Args:
-        root: the guest.
-        path: one of the two files.
+def read_saved(root: Root, *, secrets: bool) -> dict[str, Any]:
+    """The metadata that the last run saved: in /run of this boot, or without secrets in the records of this VM.
 
     Raises:
-        ConfigError: the file does not exist, or cannot be read.
+        ConfigError: there is none, or it cannot be read.
     """
+    path = layout.METADATA_SENSITIVE if secrets else layout.METADATA
+    found = _read_document(root, path)
+    if found is not None:
+        return found
+    if secrets:
+        raise ConfigError(f"{path} does not exist: secrets are kept for one boot only: leave --show-secrets out")
+    vm_id = read_identity(root).vm_id
+    for one in (vm_id, swap_bytes(vm_id)) if vm_id is not None else ():
+        kept = _read_document(root, layout.saved_metadata(one))
+        if kept is not None:
+            return kept
+    if vm_id is None and root.is_host and os.geteuid() != 0:
+        raise ConfigError(f"{path} does not exist in this boot; what was kept earlier is for root only: use sudo")
+    raise ConfigError(f"{path} does not exist: run `azurelite provision`, or leave --saved out")
+
+
+def _read_document(root: Root, path: str) -> Optional[dict[str, Any]]:
     try:
         data = root.read(path, limit=READ_LIMIT)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}: use sudo") from error
     if data is None:
-        raise ConfigError(f"{path} does not exist: run `azurelite provision`, or leave --saved out")
+        return None
     try:
-        document: dict[str, Any] = json.loads(data)
-    except ValueError as error:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is damaged: leave --saved out") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} is damaged: leave --saved out")
     return document
 
 
@@ -185,7 +214,8 @@ def _keep(files: Files, path: str, write: Callable[[], None]) -> None:
         LOG.debug("records: %s", error)
 
 
-def _boot_id_of(root: Root, name: str) -> Optional[str]:
+def boot_id_of(root: Root, name: str) -> Optional[str]:
+    """The boot id of a kept boot; None if it has none, or its status cannot be used."""
     found = found_status(root, f"{layout.BOOTS_DIR}/{name}/status.json")
     return found.get("boot_id") if found is not None else None
 
@@ -203,5 +233,5 @@ def _drop_oldest(files: Files, names: list[str], *, room: int) -> None:
             os.rmdir(files.root.host_path(folder))
 
 
-def _are_rows(rows: object) -> bool:
-    return isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+def _fits(row: dict[str, Any], columns: Columns) -> bool:
+    return all(isinstance(row.get(key), kinds) for key, kinds in columns)

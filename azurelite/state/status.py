@@ -15,6 +15,16 @@ FORMAT = 1
 UNFINISHED = ("running", "waiting", "background")
 FAILED = ("failed", "unreachable")
 STATES = (*UNFINISHED, "done", "degraded", *FAILED, "disabled", "not azure")
+NEVER_RAN = "never ran"  # in this boot: there is no status, or one of an earlier boot
+# What `azurelite status` ends with: the code, the states, and what they mean.
+EXIT_CODES: tuple[tuple[int, tuple[str, ...], str], ...] = (
+    (0, ("done", "degraded", "background", "disabled", "not azure"),
+     "done, degraded (an optional step failed), in the background, disabled, not Azure"),
+    (1, ("failed",), "failed, or ended without a result"),
+    (3, ("unreachable",), "Azure was not reached"),
+    (4, ("running", "waiting", NEVER_RAN),
+     "no outcome yet: has not run in this boot, running, waiting, or the time of --wait is over"),
+)  # fmt: skip
 FAILURE_KEYS = ("boot_id", "updated", "state", "step", "reason", "remedy")
 
 _STATE_OF = {"provisioned": "done", "already provisioned": "done", "applied": "done", "nothing to do": "done"}
@@ -45,6 +55,11 @@ def blank(state: str, *, boot_id: Optional[str], updated: str, pid: int) -> dict
         "outputs": [],
         "last_failure": None,
     }
+
+
+def exit_code(state: str) -> int:
+    """What `azurelite status` ends with in this state."""
+    return next(code for code, states, _ in EXIT_CODES if state in states)
 
 
 def public_step(result: StepResult) -> dict[str, Any]:
