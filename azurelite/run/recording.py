@@ -56,6 +56,7 @@ class Recording:
         self._background: Optional[float] = None
         self._wait: Optional[str] = None
         self._before: Optional[dict[str, Any]] = None  # the result of an earlier run of this boot
+        self._complained = False
         self._behind = False  # another run is in progress, whose status this one must not replace
         self.metadata: Optional[dict[str, Any]] = None
 
@@ -68,20 +69,25 @@ class Recording:
         vm_id = self._session.identity.vm_id
         self._status["vm_id"] = vm_id
         self._status["last_failure"] = self._last_failure(vm_id)
-        before = records.found_status(self._root)
-        if before is not None and before["boot_id"] == here and before["state"] in ("done", "degraded"):
-            self._before = before
-        if before is not None and before["state"] in status.UNFINISHED:
+        before = self._look()
+        if before is not None and before["state"] in status.UNFINISHED and before["pid"] != os.getpid():
             self._behind = not records.is_crashed(before, boot_id=here)
-            if self._behind:
-                return
-            self._status["last_failure"] = records.crash_of(before)
+            if not self._behind:
+                self._status["last_failure"] = records.crash_of(before)
         self.write()
+
+    def _look(self) -> Optional[dict[str, Any]]:
+        """The status as it is; the result of an earlier run of this boot is kept for `finish`."""
+        found = records.found_status(self._root)
+        same = found is not None and found["boot_id"] == self._status["boot_id"]
+        self._before = found if found is not None and same and found["state"] in ("done", "degraded") else None
+        return found
 
     def locked(self) -> None:
         """This run is the only one now."""
         if self._behind:
             self._behind = False
+            self._look()
             self._add("wait", "another run of azurelite", self._started, self._clock.monotonic())
             self.write()
 
@@ -189,7 +195,9 @@ class Recording:
                 self._folder = quick.open_run_folder(self._root)
             quick.put(self._folder, quick.STATUS_NAME, records.as_text(self._status), mode=0o644)
         except (OSError, FileError) as error:
-            LOG.log(logging.WARNING if os.geteuid() == 0 else logging.DEBUG, "records: %s: %s", layout.STATUS, error)
+            loud = os.geteuid() == 0 and not self._complained
+            LOG.log(logging.WARNING if loud else logging.DEBUG, "records: cannot write %s: %s", layout.STATUS, error)
+            self._complained = True
 
     def _finish_spans(self, outcome: Outcome, fabric: Optional[Fabric]) -> None:
         now = self._clock.monotonic()
