@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from kit import VM_ID, FastClock, Guest
 from needs import needs
 
 from azurelite.cli import main
-from azurelite.simulator import Scenario, Simulator
+from azurelite.simulator import Fault, Scenario, Simulator
 from azurelite.state import records
 from azurelite.state.reading import wait_for
 from azurelite.state.status import EXIT_CODES, STATES, blank
@@ -177,14 +178,14 @@ def test_help_and_manual_page_have_the_table(capsys: pytest.CaptureFixture[str])
         assert f"| {code} | {words.replace('--wait', '`--wait`')}" in boot
 
 
-def as_nobody(guest: Guest, *words: str) -> subprocess.CompletedProcess[str]:
+def as_nobody(guest: Guest, *words: str, verb: str = "status") -> subprocess.CompletedProcess[str]:
     """Run the verb as an ordinary user, who may look into the folder of the test as into a real `/`."""
     place = Path(guest.root)
     for folder in (place, *place.parents):
         if folder.is_relative_to(tempfile.gettempdir()) and str(folder) != tempfile.gettempdir():
             folder.chmod(folder.stat().st_mode | 0o055)
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "azurelite"]
-    done = [*command, "status", "--root", guest.root, *words]
+    done = [*command, verb, "--root", guest.root, *words]
     return subprocess.run(done, capture_output=True, text=True, check=False, timeout=50, cwd="/")
 
 
@@ -227,3 +228,33 @@ def test_earlier_boots(booted: Guest, capsys: pytest.CaptureFixture[str]) -> Non
     capsys.readouterr()
     code, out, _ = told(booted, capsys, "--boot", "-1", "--json")
     assert (code, json.loads(out)["boot_id"]) == (0, HERE)
+
+
+@needs("setpriv")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become an ordinary user")
+@pytest.mark.spawns
+def test_plan_says_what_an_ordinary_user_cannot_see(booted: Guest, capsys: pytest.CaptureFixture[str]) -> None:
+    with Simulator(Scenario.default()) as azure:
+        booted.on_azure().configure(azure)
+        assert main(["provision", "--root", booted.root]) == 0
+        booted.path("etc/shadow").chmod(0o600)
+        done = as_nobody(booted, verb="plan")
+        assert main(["plan", "--root", booted.root]) == 0
+    assert (
+        "not seen: /var/lib/azurelite: steps that were done earlier are listed as steps to run: use sudo" in done.stdout
+    )
+    assert "not seen: /etc/shadow: " in done.stdout
+    assert "not seen" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["plan", "metadata"])
+def test_the_time_for_requests_is_limited(verb: str, booted: Guest, capsys: pytest.CaptureFixture[str]) -> None:
+    with Simulator(Scenario(Scenario.default().vm, (Fault(endpoint="imds", status=503),))) as azure:
+        booted.on_azure().configure(azure, datasource={"sources": ["imds"]})
+        began = time.monotonic()
+        assert main([verb, "--root", booted.root, "--timeout", "2"]) == 3
+    assert time.monotonic() - began < 20  # else it is `datasource.deadline`: 300
+    for wrong in ("0", "-1", "soon", "nan", "inf"):
+        with pytest.raises(SystemExit, match="2"):
+            main([verb, "--root", booted.root, "--timeout", wrong])
+        assert "must be a number of seconds above 0" in capsys.readouterr().err
