@@ -156,7 +156,8 @@ class Recording:
         """Write the end of the run, and what later boots need of it."""
         if not self._active or self._behind:
             return
-        idle = outcome.outcome == "already provisioned" and not outcome.steps
+        ran = any(step.status != "skipped" for step in outcome.steps)
+        idle = outcome.outcome == "already provisioned" and not ran
         if idle and self._before is not None:  # it says more
             self._status = self._before
             self._write()
