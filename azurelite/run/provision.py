@@ -110,7 +110,10 @@ def _recorded(options: Options, session: Session, metadata: Optional[Metadata], 
     warnings = tuple(str(warning) for warning in session.config.warnings)
     for warning in warnings if seconds is None else ():
         LOG.warning("config: %s", warning)
+    if not offline and session.config.datasource.dhcp == "ephemeral":
+        recording.wait_for_network()
     with session.endpoints(offline=offline, seconds=seconds) as fabric:
+        recording.has_network()
         earlier = len(fabric.http.exchanges)
         system.commands.limit = fabric.reading
         with run_lock(system, fabric.reading):

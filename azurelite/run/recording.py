@@ -83,6 +83,17 @@ class Recording:
         self._before = found if found is not None and same and found["state"] in ("done", "degraded") else None
         return found
 
+    def wait_for_network(self) -> None:
+        """Write that the run waits for a DHCP lease, until `has_network`."""
+        self.wait(None)("a DHCP lease")
+
+    def has_network(self) -> None:
+        """Note how long the run has waited for a DHCP lease, if it has."""
+        if self._wait is not None:
+            self._wait = None
+            self._add("wait", "a DHCP lease", self._started, self._clock.monotonic())
+            self.write(state="running", reason=None)
+
     def locked(self) -> None:
         """This run is the only one now."""
         if self._behind:
@@ -168,6 +179,8 @@ class Recording:
         self._finish_spans(outcome, fabric)
         self.write()
         self._close()
+        if self._complained:  # an ordinary user, or /run is not writable
+            return
         system = self._session.system()
         timeline = document(
             self._spans,

@@ -247,6 +247,15 @@ def test_plan_says_what_an_ordinary_user_cannot_see(booted: Guest, capsys: pytes
     assert "not seen" not in capsys.readouterr().out
 
 
+@needs("setpriv")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become an ordinary user")
+@pytest.mark.spawns
+def test_an_ordinary_user_hears_nothing_of_records(booted: Guest) -> None:
+    done = as_nobody(booted.on_azure().configure(None, handlers=["hostnane"]), verb="provision")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
 @pytest.mark.parametrize("verb", ["plan", "metadata"])
 def test_the_time_for_requests_is_limited(verb: str, booted: Guest, capsys: pytest.CaptureFixture[str]) -> None:
     with Simulator(Scenario(Scenario.default().vm, (Fault(endpoint="imds", status=503),))) as azure:

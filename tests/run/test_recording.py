@@ -17,6 +17,8 @@ from azurelite.simulator import Fault, Scenario, Simulator
 from azurelite.state import records
 from azurelite.state.quick import last_failure
 from azurelite.state.status import UNFINISHED, blank
+from azurelite.state.timeline import document as document_of
+from azurelite.state.timeline import span
 from azurelite.system.machine import System
 from azurelite.system.root import Root
 
@@ -220,6 +222,32 @@ def test_the_timeline_has_every_request_in_its_place(guest: Guest) -> None:
     }  # fmt: skip
     assert "?" not in guest.text(TIMELINE)
     assert records.read_record(Root(guest.root), "/" + TIMELINE) == found
+
+
+def test_spans_that_run_side_by_side_do_not_enclose_each_other() -> None:
+    spans = [
+        span("request", "inner", 1.5, 2.0),
+        span("step", "skipped", 1.5, 1.5, status="skipped"),
+        span("request", "outer", 1.0, 3.0),
+        span("crawl", "metadata", 1.0, 3.0),
+        span("run", "provision", 0.0, 4.0, detail="x" * 1000),
+        span("step", "hostname", 3.0, 4.0),
+        span("report", "Ready", 3.0, 4.0),
+    ]
+    made = document_of(spans, boot_id=None, started="then", uptime=None)["spans"]
+    names = [one["name"] for one in made]
+    found = {one["name"]: one["parent"] if one["parent"] is None else names[one["parent"]] for one in made}
+    assert found == {
+        "provision": None, "metadata": "provision", "outer": "metadata", "inner": "metadata", "skipped": "metadata",
+        "hostname": "provision", "Ready": "hostname",
+    }  # fmt: skip
+    assert len(made[0]["detail"]) == 200
+    assert len(document_of(spans * 100, boot_id=None, started="then", uptime=None)["spans"]) == 400
+
+
+def test_the_lease_is_a_wait(guest: Guest, fabric: Simulator) -> None:
+    run(guest.on_azure().configure(fabric, datasource={"dhcp": "ephemeral"}))
+    assert "a DHCP lease" in [one["name"] for one in document(guest, TIMELINE)["spans"] if one["kind"] == "wait"]
 
 
 def test_the_last_crawl_is_read_at_later_boots(guest: Guest, capsys: pytest.CaptureFixture[str]) -> None:
