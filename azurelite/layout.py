@@ -24,11 +24,15 @@ RUN_DIR = "/run/azurelite"
 METADATA = "/run/azurelite/metadata.json"
 METADATA_SENSITIVE = "/run/azurelite/metadata-sensitive.json"
 STATUS = "/run/azurelite/status.json"
+STATUS_FULL = "/run/azurelite/status-full.json"
+TIMELINE = "/run/azurelite/timeline.json"
 STANDING = "/run/azurelite/standing.json"
 LOCK = "/run/azurelite/lock"
 
 STATE_DIR = "/var/lib/azurelite"
 ACCOUNTS_DIR = "/var/lib/azurelite/accounts"  # notes of accounts whose creation has begun
+BOOTS_DIR = "/var/lib/azurelite/boots"
+FAILURES_DIR = "/var/lib/azurelite/failures"
 MANIFEST = "/var/lib/azurelite/manifest.jsonl"
 ONCE_DIR = "/var/lib/azurelite/once"
 POOL_MARKER = "/var/lib/azurelite/waiting-in-pool"
@@ -41,6 +45,8 @@ OTHER_AGENTS = (
     ("cloud-init", "/var/lib/cloud/data/instance-id"),
     ("the Azure Linux agent", "/var/lib/waagent/provisioned"),
 )
+
+LOG = "/var/log/azurelite.log"
 
 KVP_POOL = "/var/lib/hyperv/.kvp_pool_1"
 DMI_DIR = "/sys/class/dmi/id"
@@ -64,6 +70,11 @@ def is_uuid(text: str) -> bool:
 def vm_folder(vm_id: str | None) -> str:
     """The folder with the records of a VM; None: of a VM whose id is unknown, which no boot takes for its own."""
     return UNKNOWN_VM if vm_id is None else f"{VMS_DIR}/{vm_id}"
+
+
+def saved_metadata(vm_id: str) -> str:
+    """The last crawl of a VM, without secrets."""
+    return f"{vm_folder(vm_id)}/metadata.json"
 
 
 def saved_media(vm_id: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from azurelite.hypervisor.identity import read_identity
+from azurelite.hypervisor.identity import read_identity, swap_bytes
 from azurelite.state import marker
+from azurelite.state.quick import note_idle_boot
 from azurelite.system.root import Root
 
 
@@ -21,9 +22,14 @@ def nothing_to_do(verb: str, root: str, *, config: str | None = None) -> str | N
     if verb == "apply":
         return marker.done_before(guest, read_identity(guest).vm_id)
     off = marker.switched_off(guest)
-    if off is not None:
-        return f"azurelite is disabled: {off}"
     vm_id = read_identity(guest).vm_id
+    others = (swap_bytes(vm_id),) if vm_id is not None else ()
+    if off is not None:
+        said = f"azurelite is disabled: {off}"
+        note_idle_boot(guest, "disabled", said, vm_id=vm_id, others=others)
+        return said
     if vm_id is not None and marker.nothing_to_do(guest, vm_id, config_file=config):
-        return f"VM {vm_id} was provisioned earlier; nothing to do"
+        said = f"VM {vm_id} was provisioned earlier; nothing to do"
+        note_idle_boot(guest, "done", said, vm_id=vm_id, others=others)
+        return said
     return None

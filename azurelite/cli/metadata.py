@@ -8,10 +8,14 @@ import os
 import sys
 from typing import Any
 
-from azurelite import layout
 from azurelite.api import Azure
 from azurelite.cli.formats import as_cloud_init, as_env
-from azurelite.cli.parser import add_guest_arguments, add_secrets_argument, check_secrets_argument
+from azurelite.cli.parser import (
+    add_guest_arguments,
+    add_secrets_argument,
+    add_timeout_argument,
+    check_secrets_argument,
+)
 from azurelite.cli.shell import complain
 from azurelite.config.schema import unknown
 from azurelite.errors import ConfigError, NotAzureError
@@ -34,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="output format; the default is text for one key and json for all keys; env and cloud-init print all keys",
     )
     parser.add_argument(
-        "--saved", action="store_true", help="print what the last `provision` of this boot read; send no request"
+        "--saved", action="store_true", help="print what the last `provision` read, also of an earlier boot; no request"
     )
+    add_timeout_argument(parser)
     add_secrets_argument(parser)
 
 
@@ -67,9 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _document(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.saved:
-        path = layout.METADATA_SENSITIVE if arguments.show_secrets else layout.METADATA
-        return read_saved(Root(arguments.root), path)
-    with Azure(root=arguments.root, config=arguments.config) as azure:
+        return read_saved(Root(arguments.root), secrets=arguments.show_secrets)
+    with Azure(root=arguments.root, config=arguments.config, seconds=arguments.timeout) as azure:
         return azure.crawl().document(secrets=arguments.show_secrets)
 
 

@@ -24,6 +24,7 @@ VERBS = {
     "metadata": "print the metadata of this VM",
     "apply": "run only the given handlers",
     "report": "report ready, failure or progress to Azure",
+    "status": "print how provisioning went in this boot, or how far it is",
     "plan": "print what provision would do, and why",
     "config": "print the configuration, check it, or print its JSON Schema",
     "handlers": "print the handlers and their options",
@@ -77,6 +78,27 @@ def check_secrets_argument(arguments: argparse.Namespace) -> None:
     """Raise ConfigError if a user other than root wants to see secrets."""
     if arguments.show_secrets and os.geteuid() != 0:
         raise ConfigError("--show-secrets needs root: use sudo, or leave it out")
+
+
+def add_timeout_argument(parser: argparse.ArgumentParser) -> None:
+    """The option that limits the time of all requests."""
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="time for all requests together; the default, and the most, is `datasource.deadline`",
+    )
+
+
+def seconds(text: str) -> float:
+    """A number of seconds on the command line. Raises argparse's error."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds above 0")
+    return value
 
 
 def add_guest_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from azurelite.api import Azure
-from azurelite.cli.parser import add_guest_arguments
+from azurelite.cli.parser import add_guest_arguments, add_timeout_argument
 from azurelite.config.load import OFTEN
 from azurelite.errors import NotAzureError
 from azurelite.run.plan import Step
@@ -18,18 +18,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_guest_arguments(parser)
     parser.add_argument("--force", action="store_true", help="ignore what was done earlier")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    add_timeout_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan. Returns 3 if a required step is blocked by a source that failed."""
     try:
-        with Azure(root=arguments.root, config=arguments.config) as azure:
+        with Azure(root=arguments.root, config=arguments.config, seconds=arguments.timeout) as azure:
             plan = azure.plan(force=arguments.force)
     except NotAzureError as error:
         plan = Plan(error.message, ())
     if arguments.json:
         rows = [_as_dict(step) for step in plan.steps]
-        print(json.dumps({"headline": plan.headline, "steps": rows, "login": plan.login}, indent=2))
+        whole = {"headline": plan.headline, "steps": rows, "login": plan.login, "unseen": list(plan.unseen)}
+        print(json.dumps(whole, indent=2))
     else:
         print(plan.headline)
         width = max((len(step.handler.key) for step in plan.steps), default=0)
@@ -38,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"  {step.handler.key:{width}}  {action:5}  {why}")
         if plan.login is not None:
             print(f"login: {plan.login}")
+        for line in plan.unseen:
+            print(f"not seen: {line}: use sudo")
     blocked = any(step.blocked and step.handler.required for step in plan.steps)
     return 3 if blocked else 0
 

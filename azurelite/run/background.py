@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from typing import Callable, Optional
 
 from azurelite.system.held import fork
 
@@ -20,7 +21,7 @@ LOG = logging.getLogger(__name__)
 _THREADS_SECONDS = 2.0  # a thread may still be sending the host name to DHCP, and threads do not survive a fork
 
 
-def continue_in_background(what: str) -> None:
+def continue_in_background(what: str, begun: Optional[Callable[[], None]] = None) -> None:
     """Fork: return in the new process, which has its own session; end the old one with exit status 0.
 
     The new process keeps every open file, also the lock file of the run. If the fork fails, log it and return in the
@@ -28,6 +29,7 @@ def continue_in_background(what: str) -> None:
 
     Args:
         what: the work that continues, for the log.
+        begun: called in the new process before the old one ends.
     """
     LOG.info("continuing in the background: %s", what)
     limit = time.monotonic() + _THREADS_SECONDS
@@ -53,7 +55,11 @@ def continue_in_background(what: str) -> None:
     if pid == 0:
         os.setsid()  # away from the terminal of the init system, which ends with the old process
         os.close(reading)
-        os.close(writing)
+        try:
+            if begun is not None:
+                begun()
+        finally:
+            os.close(writing)
         return
     os.close(writing)
     os.read(reading, 1)  # end of file: the new process has its own session, so no hang-up signal reaches it

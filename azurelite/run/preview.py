@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Optional
+import os
+from typing import Iterator, Optional
 
+from azurelite import layout
 from azurelite.handlers import REPORT_READY
-from azurelite.record import Record
+from azurelite.record import Record, replace
 from azurelite.run.login import foretell_login
 from azurelite.run.plan import Step, due_later, foreseen, is_offline, make_plan, wanted_sources
 from azurelite.run.provision import LATER_BOOT_SECONDS
 from azurelite.run.session import Session
 from azurelite.state import marker
 from azurelite.state.store import State
+
+# What an ordinary user cannot read -> what the plan then says wrongly.
+_FOR_ROOT = (
+    (layout.STATE_DIR, "steps that were done earlier are listed as steps to run"),
+    (f"{layout.DMI_DIR}/product_uuid", "the VM id is known only if IMDS answers"),
+    ("/etc/shadow", "whether an account has a password is unknown"),
+)
 
 
 class Plan(Record):
@@ -21,15 +30,35 @@ class Plan(Record):
         headline: one line about the VM.
         steps: in order.
         login: whether the administrator could log in by SSH after these steps; None: nobody is expected.
+        unseen: what this user may not read, and what that means for the plan.
     """
 
     headline: str
     steps: tuple[Step, ...]
     login: Optional[str] = None
+    unseen: tuple[str, ...] = ()
 
 
 def preview(session: Session, *, force: bool) -> Plan:
     """See `azurelite.Azure.plan`."""
+    return replace(_preview(session, force=force), unseen=tuple(_unseen(session)))
+
+
+def _unseen(session: Session) -> Iterator[str]:
+    """What this user may not read; root may read everything."""
+    root = session.root
+    for path, text in _FOR_ROOT:
+        try:
+            host_path = root.host_path(path)
+        except OSError:
+            continue
+        if os.path.exists(host_path) and not os.access(host_path, os.R_OK):
+            yield f"{path}: {text}"
+    if root.is_host and os.geteuid() != 0 and "media" in session.config.datasource.sources:
+        yield "the provisioning disc: what only it has counts as missing"
+
+
+def _preview(session: Session, *, force: bool) -> Plan:
     off = marker.switched_off(session.root)
     if off is not None:
         return Plan(f"azurelite is disabled: {off}", ())

@@ -18,6 +18,7 @@ from azurelite.outcome import Outcome, StepResult, deciding_failure
 from azurelite.record import Record, replace
 from azurelite.run.plan import due_later, is_offline, make_plan, wanted_sources
 from azurelite.run.pool import forget_pool, leave_pool, pool_type, still_in_pool
+from azurelite.run.recording import Recording
 from azurelite.run.reporter import Progress
 from azurelite.run.session import Session
 from azurelite.run.steps import Runner
@@ -77,29 +78,31 @@ def provision(options: Options, session: Optional[Session] = None, metadata: Opt
 
 
 def _provision(options: Options, session: Session, metadata: Optional[Metadata]) -> Outcome:
+    recording = Recording(session, options.root, active=not options.dry_run)
+    recording.begin()
+    try:
+        return _recorded(options, session, metadata, recording)
+    except AzureliteError as error:
+        recording.fail(error)
+        raise
+
+
+def _recorded(options: Options, session: Session, metadata: Optional[Metadata], recording: Recording) -> Outcome:
+    """The run; every return has written its outcome to the record."""
     clock = session.clock
     started = clock.monotonic()
-    off = marker.switched_off(Root(options.root))
-    if off is not None:
-        return Outcome("disabled", f"azurelite is disabled: {off}")
-    handlers = guard(lambda: session.handlers)
-    if isinstance(handlers, AzureliteError):
-        if not options.dry_run:
-            from azurelite.run.reporter import tell_early_error
-
-            tell_early_error(handlers, root=options.root, clock=clock)
-        raise handlers
+    early = _nothing_to_do(options, session, metadata)
+    if early is not None:
+        recording.finish(early, None)
+        return early
+    handlers = session.handlers
     sources = None if metadata is not None else session.config.datasource.sources
     offline = is_offline(handlers, sources, on_azure=session.on_azure(), dry_run=options.dry_run)
-    if not offline and not session.on_azure():
-        return Outcome("not azure", "this machine is not on Azure: no request was sent and nothing was changed")
-    known = session.identity.vm_id
-    other = marker.other_agent(session.root, known) if known is not None else None
-    if other is not None and not options.force:
-        return Outcome("already provisioned", f"VM {known} was provisioned by {other}; nothing to do", vm_id=known)
     system = session.system(dry_run=options.dry_run)
     if system.live and not system.files.privileged:
         raise ConfigError("provision needs root: use sudo")
+    system.output_listener = recording.write_output
+    known = session.identity.vm_id
     # If the firmware has no VM id, only IMDS can say whether this is the VM that was provisioned here.
     later = known is None and marker.knows_some_vm(system.root)
     later = later or (known is not None and marker.provisioned_as(system.root, known) is not None)
@@ -107,11 +110,15 @@ def _provision(options: Options, session: Session, metadata: Optional[Metadata])
     warnings = tuple(str(warning) for warning in session.config.warnings)
     for warning in warnings if seconds is None else ():
         LOG.warning("config: %s", warning)
+    if not offline and session.config.datasource.dhcp == "ephemeral":
+        recording.wait_for_network()
     with session.endpoints(offline=offline, seconds=seconds) as fabric:
+        recording.has_network()
         earlier = len(fabric.http.exchanges)
         system.commands.limit = fabric.reading
         with run_lock(system, fabric.reading):
-            run = _Run(session, handlers, system, fabric, options)
+            recording.locked()
+            run = _Run(session, handlers, system, fabric, options, recording)
             run.given = metadata
             outcome = _whole_run(run)
     if isinstance(outcome.error, ConfigError):
@@ -122,9 +129,31 @@ def _provision(options: Options, session: Session, metadata: Optional[Metadata])
         exchanges=tuple(fabric.http.exchanges[earlier:]),
         warnings=warnings,
     )
-    if not options.dry_run and outcome.outcome != "already provisioned":
-        records.save_status(system.files, outcome)
+    recording.finish(outcome, fabric)
     return outcome
+
+
+def _nothing_to_do(options: Options, session: Session, metadata: Optional[Metadata]) -> Optional[Outcome]:
+    """The outcome of a run that need not begin; None if it has to. Raises ConfigError, of which Azure is told first."""
+    off = marker.switched_off(Root(options.root))
+    if off is not None:
+        return Outcome("disabled", f"azurelite is disabled: {off}")
+    handlers = guard(lambda: session.handlers)
+    if isinstance(handlers, AzureliteError):
+        if not options.dry_run:
+            from azurelite.run.reporter import tell_early_error
+
+            tell_early_error(handlers, root=options.root, clock=session.clock)
+        raise handlers
+    sources = None if metadata is not None else session.config.datasource.sources
+    offline = is_offline(handlers, sources, on_azure=session.on_azure(), dry_run=options.dry_run)
+    if not offline and not session.on_azure():
+        return Outcome("not azure", "this machine is not on Azure: no request was sent and nothing was changed")
+    known = session.identity.vm_id
+    other = marker.other_agent(session.root, known) if known is not None else None
+    if other is not None and not options.force:
+        return Outcome("already provisioned", f"VM {known} was provisioned by {other}; nothing to do", vm_id=known)
+    return None
 
 
 def _whole_run(run: _Run) -> Outcome:
@@ -137,7 +166,13 @@ class _Run:
     """One provisioning run over a guest."""
 
     def __init__(
-        self, session: Session, handlers: tuple[Handler, ...], system: System, fabric: Fabric, options: Options
+        self,
+        session: Session,
+        handlers: tuple[Handler, ...],
+        system: System,
+        fabric: Fabric,
+        options: Options,
+        recording: Recording,
     ) -> None:
         self.session = session
         self.handlers = handlers
@@ -149,8 +184,10 @@ class _Run:
         reporter = None if fabric.offline else session.reporter
         self.runner = Runner(system, fabric, session.identity.vm_id, session.config, reporter=reporter)
         self.runner.events = session.events
+        self.runner.recording = self.recording = recording
         self.progress = Progress(self.runner.reporter, fabric)
         self.standing = session.standing
+        self._wait_with(None)
 
     def go(self) -> Outcome:
         vm_id = self.session.identity.vm_id
@@ -208,7 +245,8 @@ class _Run:
         self._wait_with(self.progress)
 
     def _wait_with(self, progress: Optional[Progress]) -> None:
-        self.fabric.http.waiting = self.system.commands.waiting = self.session.waiting(progress)
+        self.system.commands.waiting = self.session.waiting(progress)
+        self.fabric.http.waiting = self.recording.wait(self.system.commands.waiting)
 
     def _crawl(
         self, given: Optional[MediaDocument] = None, *, sources: Optional[Sequence[str]] = None
@@ -216,7 +254,8 @@ class _Run:
         if self.given is not None:
             return Crawl(replace(self.given, vm_id=self.given.vm_id or self.session.identity.vm_id)), None
         self.system.commands.limit = self.fabric.sources
-        found = guard(lambda: self.session.crawl(self.fabric, self.system, given_media=given, sources=sources))
+        with self.recording.span("crawl", "metadata"):
+            found = guard(lambda: self.session.crawl(self.fabric, self.system, given_media=given, sources=sources))
         self.system.commands.limit = self.fabric.reading
         if isinstance(found, AzureliteError):
             return Crawl(Metadata()), found
@@ -236,9 +275,11 @@ class _Run:
             text = "this VM waits in a pool for its owner: list `report_ready`, so that azurelite waits as well"
             return waiting, AzureliteError(text)
         self._wait_with(None)  # the pool's Ready comes now
-        given = guard(
-            lambda: leave_pool(kind, system=self.system, fabric=self.fabric, open_fabric=self.session.open_fabric)
-        )
+        self.recording.wait(None)("an owner of this VM")
+        with self.recording.span("wait", "an owner of this VM"):
+            given = guard(
+                lambda: leave_pool(kind, system=self.system, fabric=self.fabric, open_fabric=self.session.open_fabric)
+            )
         self.fabric.renew(self.session.budget)
         self.system.commands.limit = self.fabric.reading
         if isinstance(given, AzureliteError):
@@ -248,7 +289,7 @@ class _Run:
         return crawled, broken or still_in_pool(crawled.metadata)
 
     def _save(self, crawled: Crawl, state: State) -> None:
-        records.save_metadata(self.system.files, crawled.metadata)
+        self.recording.metadata = records.save_metadata(self.system.files, crawled.metadata)
         if crawled.media is not None:
             state.keep_media(redacted(crawled.media.document))
 
@@ -272,7 +313,8 @@ class _Run:
         if not self.system.dry_run and not ready:
             self.standing.fail("provision", cause)
         if not self.system.dry_run and self.reporting and not maybe_done and not ready:
-            self.runner.reporter.tell(cause, self.runner.fabric.deadline, self.runner.said)
+            with self.recording.span("report", "NotReady"):
+                self.runner.reporter.tell(cause, self.runner.fabric.deadline, self.runner.said)
         brief = cause.once(self.runner.said)
         return Outcome(_kind(cause), cause.message, brief=brief, report=self.runner.reporter.result, error=cause)
 

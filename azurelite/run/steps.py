@@ -6,8 +6,9 @@ the steps after `report_ready` wait for a boot at which Azure accepts Ready.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from typing import Callable, Collection, Optional
+from typing import Callable, Collection, ContextManager, Optional
 
 from azurelite.config.load import Config
 from azurelite.errors import AzureliteError, OutOfOrderError, SkippedError
@@ -25,6 +26,7 @@ from azurelite.system.machine import System
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from azurelite.run.events import Events
+    from azurelite.run.recording import Recording
 
 LOG = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Runner:
         reporter: reports to Azure, and holds the result.
         said: the error messages that the log already has; later lines refer to them in short.
         events: tells a listener of the steps; None: there is no listener.
+        recording: writes the status of the run; None: it has none.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Runner:
         self.held = held
         self.said: set[str] = set()
         self.events: Optional[Events] = None
+        self.recording: Optional[Recording] = None
 
     def run(
         self,
@@ -101,7 +105,7 @@ class Runner:
             self._end(results[0])
         ready = True  # False once Azure has not accepted Ready in the turn of `report_ready`
         for turn, step in enumerate(plan, 1):
-            self._begin(step.handler.key)
+            self._begin(step.handler.key, runs=step.skip is None and step.blocked is None)
             reporting = ready and step.handler.name == REPORT_READY and step.skip is None
             failure = self._obstacle(results) if reporting else None
             if reporting and step.blocked is None:
@@ -121,7 +125,7 @@ class Runner:
             results.append(result)
             self._end(result, ran=step.blocked is None)
             if detach and step.handler.name == REPORT_READY and (step.skip is not None or result.status == "done"):
-                _detach(plan[turn:], metadata, failed=remember and deciding_failure(results) is not None)
+                self._detach(plan[turn:], metadata, failed=remember and deciding_failure(results) is not None)
         return results
 
     def _obstacle(self, results: list[StepResult]) -> Optional[StepResult]:
@@ -142,9 +146,8 @@ class Runner:
 
         before = list(results)
         failed = check_login(plan, results, self._context(metadata, results, state, None, lambda _: None))
-        if self.events is not None:
-            for result in (new for old, new in zip(before, results) if new is not old):
-                self.events.end(result)
+        for result in (new for old, new in zip(before, results) if new is not old):
+            self._tell_end(result)
         step = keys_step(plan)
         if failed is not None and step is not None:
             state.reopen(step.handler.key, step.handler.frequency)
@@ -169,7 +172,7 @@ class Runner:
                 steps=tuple(before),
             ),
             note=note,
-            report_ready=lambda: self.reporter.ready(self.fabric.deadline),
+            report_ready=self._report_ready,
             memory=state.memory,
             media_device=media_device,
             config=self.config,
@@ -204,7 +207,8 @@ class Runner:
         """Report the failed step to Azure instead of Ready."""
         cause = failure.error or AzureliteError(f"{failure.name} failed")
         if not self.system.dry_run:
-            self.reporter.tell(cause, self.fabric.deadline, self.said, step=failure.name)
+            with self._report_span("NotReady"):
+                self.reporter.tell(cause, self.fabric.deadline, self.said, step=failure.name)
         result = StepResult(REPORT_READY, "skipped", step.handler.required, reason=f"{failure.name} failed")
         if failure in results:
             return result
@@ -212,7 +216,25 @@ class Runner:
         error = OutOfOrderError(text, reason=cause.reason, data=cause.data)  # no other result of this call says it
         return replace(result, status="failed", reason=None, error=error)
 
-    def _begin(self, name: str) -> None:
+    def _report_ready(self) -> None:
+        with self._report_span("Ready"):
+            self.reporter.ready(self.fabric.deadline)
+
+    def _report_span(self, state: str) -> ContextManager[None]:
+        return contextlib.nullcontext() if self.recording is None else self.recording.span("report", state)
+
+    def _detach(self, left: tuple[Step, ...], metadata: Metadata, *, failed: bool) -> None:
+        """Continue in the background, unless a step has failed (the exit status must tell) or nothing slow is left."""
+        names = [step.handler.key for step in left if _takes_time(step, metadata)]
+        if names and not failed:
+            from azurelite.run.background import continue_in_background
+
+            begun = self.recording.goes_to_background if self.recording is not None else None
+            continue_in_background(", ".join(names), begun)
+
+    def _begin(self, name: str, *, runs: bool = True) -> None:
+        if self.recording is not None:
+            self.recording.step_begins(name, runs=runs)
         if self.events is not None:
             self.events.begin(name)
 
@@ -228,6 +250,11 @@ class Runner:
             LOG.error("%s: %s%s", result.name, "skipped: " if in_short and not ran else "", text)
         elif result.status == "skipped":
             LOG.info("%s: skipped: %s", result.name, result.reason)
+        self._tell_end(result)
+
+    def _tell_end(self, result: StepResult) -> None:
+        if self.recording is not None:
+            self.recording.step_ends(result)
         if self.events is not None:
             self.events.end(result)
 
@@ -249,15 +276,6 @@ def _apply(handler: Handler, ctx: Context) -> None:
     from azurelite.run.plugin_process import run_plugin
 
     run_plugin(handler, ctx)
-
-
-def _detach(left: tuple[Step, ...], metadata: Metadata, *, failed: bool) -> None:
-    """Continue in the background, unless a step has failed (the exit status must tell) or nothing slow is left."""
-    names = [step.handler.key for step in left if _takes_time(step, metadata)]
-    if names and not failed:
-        from azurelite.run.background import continue_in_background
-
-        continue_in_background(", ".join(names))
 
 
 def _takes_time(step: Step, metadata: Metadata) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import Iterator, Mapping, Optional, Sequence
+from typing import Callable, Iterator, Mapping, Optional, Sequence
 
 from azurelite.clock import Clock, SystemClock
 from azurelite.errors import MachineError
@@ -35,6 +35,7 @@ class System:
         live: the running system may be changed (the kernel's hostname, services).
         lock: the descriptor of the run's lock while it is held; see `runlock`.
         clock: for waits.
+        output_listener: gets the guest path of the file that a script writes to; None: nobody wants to know.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class System:
         self.commands = Commands(search_path)
         self.files = Files(self.root, self.journal, dry_run=dry_run, privileged=os.geteuid() == 0)
         self.lock: Optional[int] = None
+        self.output_listener: Optional[Callable[[str], None]] = None
         self.clock = clock or SystemClock()
         self._accounts: Optional[Accounts] = None
 

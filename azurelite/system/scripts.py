@@ -123,6 +123,8 @@ class Scripts:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(name, flags, 0o600, dir_fd=parent)
         stack.callback(os.close, descriptor)
+        if self._system.output_listener is not None:
+            self._system.output_listener(log)
         return descriptor
 
     def _wait(self, process: Held, name: str, *, timeout: float, output: int) -> int:

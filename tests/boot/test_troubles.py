@@ -87,6 +87,9 @@ def test_a_python_package_is_not_there(start: Start, init: str) -> None:
     assert "Traceback" not in seen["console"]
 
 
+STATUS = "/run/azurelite/status.json"
+
+
 @pytest.mark.parametrize("init", INITS)
 def test_switched_off(start: Start, init: str) -> None:
     machine = start(find(init))
@@ -94,7 +97,8 @@ def test_switched_off(start: Start, init: str) -> None:
     machine.write({"/etc/azurelite/disabled": ""})
     for word in ("", "azurelite=off"):
         machine.boot(word=word)
-        machine.ssh("test ! -e /run/azurelite/status.json", user="root")
+        told = machine.ssh(f"until test -e {STATUS}; do sleep 0.1; done; cat {STATUS}", user="root")
+        assert json.loads(told)["state"] == "disabled"
         time.sleep(STILL)
         seen = machine.look()
         assert seen["requests"] == []
@@ -117,7 +121,7 @@ def test_a_wireserver_that_is_silent_for_a_while(start: Start, init: str) -> Non
 
 def status(machine: Machine) -> dict[str, Any]:
     """The outcome of this boot."""
-    found: dict[str, Any] = json.loads(machine.ssh("cat /run/azurelite/status.json"))
+    found: dict[str, Any] = json.loads(machine.ssh(f"cat {STATUS}"))
     return found
 
 

@@ -1,4 +1,4 @@
-"""What is allowed but probably not meant: `config check` warns of it, and so do the console and `status.json`."""
+"""What is allowed but probably not meant: `config check` warns of it, and so does the log."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_run_says_the_same(
         outcome = azurelite.provision(root=guest.root, clock=FastClock())
     said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("config: ")]
     assert len(said) == len(expected)
-    status = json.loads(guest.text("run/azurelite/status.json"))
+    status = json.loads(guest.text("run/azurelite/status-full.json"))
     assert status["warnings"] == list(outcome.warnings) == [line.removeprefix("config: ") for line in said]
     for place, words in expected:
         assert any(line.startswith(f"config: {place}: ") and words in line for line in said)

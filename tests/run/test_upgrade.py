@@ -21,6 +21,7 @@ from azurelite.simulator import Scenario, Simulator
 FOLDER = f"var/lib/azurelite/vms/{VM_ID}"
 MANIFEST = json.dumps({"vm_id": VM_ID, "kind": "user", "target": "azureuser", "detail": "create, home /home/azureuser"})
 TEXT = "#cloud-config\nwrite_files:\n- {path: /etc/from-user-data, content: x}\n"
+RECORDS = ("/run", "/var/log", "/var/lib/azurelite/boots")  # what each run writes
 HANDLERS = ["hostname", "user", "ssh_keys", "user_data", "report_ready", "tags"]
 PASSWD = BASE["etc/passwd"] + "azureuser:x:1777:1777::/home/azureuser:/bin/sh\n"
 ACCOUNT = {
@@ -74,11 +75,11 @@ def test_a_vm_that_an_older_release_began_becomes_ready_once(guest: Guest, name:
         assert entries == [PASSWD.splitlines()[-1]] if "etc/passwd" in OLD[name] else len(entries) == 1
         assert guest.text("home/azureuser/.ssh/authorized_keys").count(ED25519) == 1
         assert guest.text("etc/from-user-data") == "x"
-        sent, tree = len(fabric.requests), guest.snapshot(without=("/run", "/var/log"))
+        sent, tree = len(fabric.requests), guest.snapshot(without=RECORDS)
         again = boot(guest, fabric)
         assert (again.outcome, again.exit_code) == ("already provisioned", 0)
         assert [request for request in fabric.requests[sent:] if request.method == "POST"] == []
-        assert guest.snapshot(without=("/run", "/var/log", "/etc/azurelite", f"/{FOLDER}/provisioned")) == {
+        assert guest.snapshot(without=(*RECORDS, "/etc/azurelite", f"/{FOLDER}/provisioned")) == {
             path: state
             for path, state in tree.items()
             if not path.startswith(("/etc/azurelite", f"/{FOLDER}/provisioned"))

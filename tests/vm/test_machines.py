@@ -19,7 +19,7 @@ LOOKS = {
     "root": "sudo -n id -u",
     "custom data": "sudo -n cat /var/lib/from-the-disc",
     "password": f"sudo -n getent shadow {USER} | perl -F: -lane 'print crypt(q({PASSWORD}), $F[1]) eq $F[1] ? 1 : 0'",
-    "status": "sudo -n cat /run/azurelite/status.json",
+    "status": "sudo -n cat /run/azurelite/status-full.json",
     "process": "sudo -n cat /run/azurelite-process",
     "python": "python3 -c 'import platform; print(platform.python_version())'",
     "first process": "sudo -n readlink -f /proc/1/exe",
