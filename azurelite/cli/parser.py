@@ -25,6 +25,7 @@ VERBS = {
     "apply": "run only the given handlers",
     "report": "report ready, failure or progress to Azure",
     "plan": "print what provision would do, and why",
+    "generalize": "remove what is left of this VM, before its disk is captured",
     "config": "print the configuration, check it, or print its JSON Schema",
     "handlers": "print the handlers and their options",
     "service": "install or remove the boot service",
