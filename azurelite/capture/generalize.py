@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from typing import Callable, Collection, Optional
 
 from azurelite import layout
@@ -15,8 +16,8 @@ from azurelite.capture import accounts as people
 from azurelite.capture import undo
 from azurelite.capture.accounts import Known
 from azurelite.capture.erase import empty_file, erase, erase_content
-from azurelite.capture.leftovers import GROUPS, Leftover, leftovers
-from azurelite.capture.processes import own_login, processes
+from azurelite.capture.leftovers import GROUPS, KEPT_IN_CACHES, Leftover, leftovers
+from azurelite.capture.processes import processes, users_of
 from azurelite.errors import AzureliteError, FileError, MachineError
 from azurelite.guard import guard
 from azurelite.record import Record, field, replace
@@ -198,13 +199,7 @@ class _Generalizing:
         self.busy: dict[int, str] = {}
         self.mine: set[int] = set()
         if self.system.root.is_host:
-            running = processes(self.proc)
-            login = own_login(running, os.getpid())
-            self.mine = {uid for one in running if one.pid in login for uid in one.uids if uid != 0}
-            for one in running:
-                if one.pid not in login:
-                    for uid in one.uids - ({0} | (self.mine if one.manager else set())):
-                        self.busy.setdefault(uid, f"process {one.pid} ({one.name}) runs as it: end it, and run again")
+            self.mine, self.busy = users_of(processes(self.proc), os.getpid())
         return sorted(known, key=lambda one: one.user.uid in self.mine)
 
     def _plan_account(self, one: Known) -> None:
@@ -250,7 +245,7 @@ class _Generalizing:
 
     def _clear(self, found: list[Leftover]) -> None:
         """Remove each; one that fails does not stop the others. Raises MachineError that names all failures."""
-        ways = {"remove": erase, "empty": empty_file, "content": erase_content}
+        ways = {"remove": erase, "empty": empty_file, "content": partial(erase_content, keep=KEPT_IN_CACHES)}
         results = [guard(_bound(ways[one.way], self.system.root, one.path)) for one in found]
         wrong = [error.message for error in results if isinstance(error, AzureliteError)]
         if wrong:

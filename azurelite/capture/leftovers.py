@@ -96,6 +96,7 @@ _CACHES = (
     "/var/cache/distfiles",
     "/var/cache/pkg",
 )
+KEPT_IN_CACHES = ("lock", "LOCK", "CACHEDIR.TAG")
 _HISTORIES = (
     *(f".{shell}_history" for shell in ("bash", "ash", "sh", "zsh", "ksh", "mksh", "python", "node_repl")),
     *(".mysql_history", ".psql_history", ".sqlite_history", ".rediscli_history"),
@@ -167,7 +168,7 @@ def _histories(system: System) -> Iterator[Leftover]:
 def _caches(system: System) -> Iterator[Leftover]:
     for path in _CACHES:
         files = (name.rpartition("/")[2] for name, _ in files_below(system.root, path))
-        if any(name not in ("lock", "LOCK", "CACHEDIR.TAG") for name in files):
+        if any(name not in KEPT_IN_CACHES for name in files):
             yield Leftover(path, "content")
 
 

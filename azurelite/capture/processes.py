@@ -58,6 +58,27 @@ def own_login(running: list[Process], pid: int) -> set[int]:
     return own | {one.pid for one in running if one.session in sessions or one.login in logins}
 
 
+def users_of(running: list[Process], pid: int) -> tuple[set[int], dict[int, str]]:
+    """Whose processes run.
+
+    Args:
+        running: all processes.
+        pid: this one.
+
+    Returns:
+        The users of the login that this process belongs to, without root, and the users who have other processes
+        -> what runs, and what to do.
+    """
+    login = own_login(running, pid)
+    mine = {uid for one in running if one.pid in login for uid in one.uids if uid != 0}
+    others: dict[int, str] = {}
+    for one in running:
+        if one.pid not in login:
+            for uid in one.uids - ({0} | (mine if one.manager else set())):
+                others.setdefault(uid, f"process {one.pid} ({one.name}) runs as it: end it, and run again")
+    return mine, others
+
+
 def _process(folder: str, pid: int) -> Process | None:
     stat = _text(f"{folder}/stat")
     head, _, rest = stat.rpartition(")")
