@@ -245,7 +245,11 @@ class _Generalizing:
 
     def _clear(self, found: list[Leftover]) -> None:
         """Remove each; one that fails does not stop the others. Raises MachineError that names all failures."""
-        ways = {"remove": erase, "empty": empty_file, "content": partial(erase_content, keep=KEPT_IN_CACHES)}
+        ways: dict[str, Callable[..., object]] = {
+            "remove": erase,
+            "empty": empty_file,
+            "content": partial(erase_content, keep=KEPT_IN_CACHES),
+        }
         results = [guard(_bound(ways[one.way], self.system.root, one.path)) for one in found]
         wrong = [error.message for error in results if isinstance(error, AzureliteError)]
         if wrong:

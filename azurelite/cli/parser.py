@@ -25,10 +25,10 @@ VERBS = {
     "apply": "run only the given handlers",
     "report": "report ready, failure or progress to Azure",
     "plan": "print what provision would do, and why",
-    "generalize": "remove what is left of this VM, before its disk is captured",
     "config": "print the configuration, check it, or print its JSON Schema",
     "handlers": "print the handlers and their options",
     "service": "install or remove the boot service",
+    "generalize": "list or remove what is left of this VM, before its disk is captured",
     "simulate": "serve a simulated Azure",
     "demo": "provision a scratch root against a simulated Azure; needs neither Azure nor root",
 }
