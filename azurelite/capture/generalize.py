@@ -97,6 +97,10 @@ def generalize(system: System, *, options: Collection[str], act: bool, proc: str
         options: what to remove besides azurelite's own work: keys of `OPTIONS`, and `HOMES`.
         act: remove it.
         proc: where the running system's processes are.
+
+    Raises:
+        MachineError: an account that is to be removed has processes outside the login that runs this; nothing was done.
+        FileError: the accounts or the manifest cannot be read.
     """
     return _Generalizing(system, frozenset(options), proc).run(act=act)
 
@@ -120,6 +124,9 @@ class _Generalizing:
         known = people.known_accounts(self.system.files, manifest)
         going = [one for one in known if one.exists and (one.own or "adopted" in self.options)]
         known = self._own_last(known)
+        for one in going if act else ():
+            if one.user.uid in self.busy:  # without host keys or rules for sudo, nobody could try again
+                raise MachineError(f"account {one.user.name}: {self.busy[one.user.uid]} (nothing was changed)")
         found = [
             trace
             for trace in undo.traces(self.system, manifest)
@@ -131,9 +138,8 @@ class _Generalizing:
                 self._plan_group(group)
         for one in known:
             self._plan_account(one)
-        busy = [one.user.name for one in going if one.user.uid in self.busy]
         # After the accounts: somebody whose account could not be removed may need sudo to do it later.
-        self._plan_files([trace for trace in found if trace.path in undo.RULE_FILES], busy=busy)
+        self._plan_files([trace for trace in found if trace.path in undo.RULE_FILES])
         self._plan_unix_groups(manifest, [one.user.name for one in going])
         if act:
             self.items = [self._removed(item) for item in self.items]
@@ -180,13 +186,10 @@ class _Generalizing:
             item = replace(item, state="kept", why=f"removed by --{option}")
         self.items.append(item)
 
-    def _plan_files(self, found: list[undo.Trace], *, busy: Collection[str] = ()) -> None:
-        """What azurelite wrote to files. Rules of accounts that cannot be removed now stay."""
+    def _plan_files(self, found: list[undo.Trace]) -> None:
         for trace in found:
-            names = [name for name in busy if any(name in line.replace('"', " ").split() for line in trace.lines)]
-            doubt = trace.doubt or (f"{', '.join(names)} cannot be removed yet" if names else "")
             act = _bound(undo.undo, self.system, trace)
-            self._add(f"remove {trace}", act, option=trace.group, doubt=doubt)
+            self._add(f"remove {trace}", act, option=trace.group, doubt=trace.doubt)
 
     def _plan_unix_groups(self, manifest: Manifest, going: list[str]) -> None:
         """Groups that azurelite made, and that no account is left in."""
