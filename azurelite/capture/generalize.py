@@ -30,7 +30,7 @@ LOG = logging.getLogger(__name__)
 OPTIONS = {
     **GROUPS,
     "adopted": "accounts that azurelite adopted, and what an older release did not note exactly",
-    "files": "files that azurelite wrote from user data and for `write_files`",
+    "files": "files that user data, `write_files` and plug-ins wrote",
 }
 HOMES = "delete-homes"
 _KEPT_STATE = ("once", "manifest.jsonl")
@@ -130,7 +130,7 @@ class _Generalizing:
         found = [
             trace
             for trace in undo.traces(self.system, manifest)
-            if trace.way != "lines" or not any(undo.is_below(trace.path, one.user.home) for one in going)
+            if not any(undo.is_below(trace.path, one.user.home) for one in going)
         ]
         self._plan_files([trace for trace in found if trace.path not in undo.RULE_FILES])
         for group in GROUPS:

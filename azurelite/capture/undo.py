@@ -27,7 +27,7 @@ _OWN_RULE_FILES = tuple(path for path in RULE_FILES if "azurelite" in path)
 _NO_NAME = "localhost"
 # Handlers whose files are about one VM. The others write what the image's configuration says, or the user data.
 _OF_THE_VM = ("certificates", "custom_data", "tags", "random_seed")
-_OF_THE_OWNER = ("user_data", "write_files", "run")
+_OF_THE_OWNER = ("user_data", "write_files", "run", "")  # "": a plug-in
 _GROUPED = ("ssh_host_keys",)  # another group covers them
 _OWN_NAME = "127.0.1.1"
 

@@ -9,6 +9,7 @@ import os
 from azurelite.capture.generalize import HOMES, OPTIONS, Item, Result, check_readable, generalize
 from azurelite.cli.parser import add_root_argument
 from azurelite.clock import Deadline
+from azurelite.errors import ConfigError
 from azurelite.system.machine import System
 from azurelite.system.root import check_root
 from azurelite.system.runlock import run_lock
@@ -30,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """List or remove what is left of this VM. Returns 1 if something stays or failed."""
     check_root(arguments.root)
+    if arguments.yes and os.geteuid() != 0:
+        raise ConfigError("--yes needs root: use sudo, or leave it out")
     given = vars(arguments)
     options = {option for option in OPTIONS if arguments.all or given[option.replace("-", "_")]}
     options |= {HOMES} if given[HOMES.replace("-", "_")] else set()

@@ -365,9 +365,49 @@ class TestVerb:
         assert main(["generalize", "--root", image.root, "--yes", "--all", f"--{HOMES}"]) == 0
         assert "done: switch this VM off" in capsys.readouterr().out
 
+    def test_a_user_other_than_root_cannot_act(self, capsys: pytest.CaptureFixture[str]) -> None:
+        os.seteuid(12345)
+        try:
+            assert main(["generalize", "--root", "/usr", "--yes"]) == 2
+        finally:
+            os.seteuid(0)
+        assert "--yes needs root: use sudo" in capsys.readouterr().err
+
     def test_a_root_that_is_none(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["generalize", "--root", str(tmp_path / "none")]) == 2
         assert "not a folder" in capsys.readouterr().err
+
+
+AGENTS = {
+    "etc/cloud/cloud.cfg": "users: [default]\n",
+    "var/lib/cloud/instance/user-data.txt": "#cloud-config for alice\n",
+    "var/log/cloud-init.log": "alice\n",
+    "var/lib/waagent/ovf-env.xml": "<UserName>alice</UserName>",
+    "var/log/waagent.log": "alice\n",
+    "etc/sudoers.d/waagent": "alice ALL=(ALL) NOPASSWD: ALL\n",
+    "etc/inittab": "id:3:initdefault:\n",
+    "root/.bash_history": "useradd alice\n",
+    "var/lib/dhcp/dhclient.leases": 'option host-name "alice-vm";\n',
+}
+
+
+def test_the_whole_path_from_another_agent_to_the_next_owner(image: Guest) -> None:
+    """As docs/capture.md says it: switch the agent off, install, provision, generalize, capture, a new VM."""
+    image.put({**AGENTS, "etc/cloud/cloud-init.disabled": "", "usr/bin/azurelite": "", "etc/rc.conf": ""})
+    image.path("usr/bin/azurelite").chmod(0o755)
+    assert main(["service", "install", "--root", image.root, "--init", "sysvinit"]) == 0
+    user: Any = {"user": {"groups": ["ops"], "create_groups": True}}
+    boot(image, "alice", handlers=[user, *(name for name in HANDLERS if name != "user")])
+    assert main(["generalize", "--root", image.root, "--yes", "--all", f"--{HOMES}"]) == 0
+    assert traces_of(image, "alice", KEYS["alice"].split()[1]) == []
+    assert "ops:" not in image.text("etc/group")
+    assert image.path("etc/cloud/cloud-init.disabled").exists()
+    assert image.path("etc/init.d/azurelite").exists()
+    boot(image, "bob", OTHER_VM)
+    assert people(image) == ["bob"]
+    assert [line for line in image.text("etc/sudoers.d/90-azurelite").splitlines() if line[0] != "#"] == [
+        '"bob" ALL=(ALL:ALL) NOPASSWD: ALL'
+    ]
 
 
 def test_rows_of_each_vm_are_undone(image: Guest) -> None:

@@ -43,7 +43,7 @@ def test_the_owner_removes_their_own_account_over_ssh(on_stage: Callable[..., An
     left = "getent passwd livewire; ls /home/livewire; grep -rl livewire /etc /var/lib/azurelite 2>/dev/null"
     runs = [
         {**PROVISION, "files": {"/etc/ssh/sshd_config": CONFIG, "/root/key": private}},
-        sh(f"{SSHD}({LOGIN} sleep 60 & echo $! > /run/other); sleep 1; {LOGIN} '{REMOVE}'"),
+        sh(f"{SSHD}({LOGIN} sleep 60 >/dev/null 2>&1 & echo $! > /run/other); sleep 1; {LOGIN} '{REMOVE}'"),
         sh(f"kill $(cat /run/other); pkill -u livewire sleep; sleep 1; {LOGIN} '{REMOVE}'"),
         sh(f"{LOGIN} id"),
         sh(left),
