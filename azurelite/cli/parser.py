@@ -29,6 +29,7 @@ VERBS = {
     "config": "print the configuration, check it, or print its JSON Schema",
     "handlers": "print the handlers and their options",
     "service": "install or remove the boot service",
+    "generalize": "list or remove what is left of this VM, before its disk is captured",
     "simulate": "serve a simulated Azure",
     "demo": "provision a scratch root against a simulated Azure; needs neither Azure nor root",
 }

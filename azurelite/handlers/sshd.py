@@ -183,7 +183,7 @@ def _write(ctx: Context, options: Options, config: SshdConfig, wanted: Mapping[s
             f"sshd rejects the settings: correct `settings` (nothing was written; sshd says: {words})", reason=_REASON
         )
     files.mkdirs(path.rpartition("/")[0])
-    files.rewrite_text(path, text, mode=0o600)
+    files.rewrite_text(path, text, mode=0o600, shared=True)
     Services(ctx.system).reload("sshd", "ssh")
 
 

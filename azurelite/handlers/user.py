@@ -92,6 +92,7 @@ def apply(ctx: Context, options: Options) -> None:
     if shell is not None:
         create_account(ctx, _new_user(ctx, name, shell, groups, options))
     elif user is not None:
+        ctx.system.accounts.adopt(user)
         ctx.system.accounts.complete(user, note=ctx.note)
         for group in groups:
             ctx.system.accounts.ensure_member(user, group)

@@ -107,6 +107,7 @@ def _ensure(ctx: Context, account: Account) -> None:
     if user is None:
         user = create_account(ctx, _new(ctx, account))
     else:
+        accounts.adopt(user)
         if not account.system:
             accounts.complete(user, home=account.create_home, note=ctx.note)
         for group in account.groups:

@@ -115,6 +115,7 @@ class Runner:
             elif reporting and failure is not None:
                 result = self._report_failure(step, failure, results)
             else:
+                state.step = step.handler.name
                 result = self._run_step(step, lambda note: self._context(metadata, results, state, media_device, note))
             if step.handler.name == REPORT_READY:
                 ready = step.skip is not None or result.status == "done"

@@ -13,7 +13,7 @@ from azurelite import layout
 from azurelite.clock import Clock, iso_utc
 from azurelite.config.load import Frequency
 from azurelite.errors import FileError
-from azurelite.state import marker
+from azurelite.state import manifest, marker
 from azurelite.system.changes import Change
 from azurelite.system.explain import explained
 from azurelite.system.files import Files
@@ -36,6 +36,7 @@ class State:
 
     Attributes:
         memory: what handlers remember about this VM.
+        step: the handler that runs now, for the manifest.
     """
 
     def __init__(self, system: System, vm_id: Optional[str], clock: Clock) -> None:
@@ -44,6 +45,7 @@ class State:
         self._vm_id = vm_id and (marker.provisioned_as(system.root, vm_id) or vm_id)
         self._writable = not system.dry_run
         self.memory = Memory(system.files, self._vm_id)
+        self.step = ""
 
     def is_provisioned(self, *, reporting: bool) -> bool:
         """Whether this VM is done.
@@ -165,11 +167,14 @@ class State:
 
     def note_change(self, change: Change) -> None:
         """Add a change to the manifest, so that it can be undone before an image is captured."""
-        row = {"vm_id": self._vm_id, "kind": change.kind, "target": change.target, "detail": change.detail}
+        row = manifest.row_text(self._vm_id, self.step, change)
 
         def append() -> None:
-            self._system.files.make_own_folder(layout.STATE_DIR, lasting=False)
-            self._system.files.append_line(layout.MANIFEST, json.dumps(row))
+            files = self._system.files
+            if change.kind == manifest.ACCOUNT and row in files.lines(layout.MANIFEST):
+                return  # a handler that runs at every boot adopts the same account each time
+            files.make_own_folder(layout.STATE_DIR, lasting=False)
+            files.append_line(layout.MANIFEST, row)
 
         self._keep(append)
 

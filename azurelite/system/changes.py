@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Callable, Iterable, Optional
+from typing import Any, Callable, Iterable, Mapping, Optional
 
 from azurelite.record import Record, field
 
@@ -45,6 +45,8 @@ class Change(Record):
         before, after: the content of the file before and after the change; None where the file does not exist. Both
             are None if the content is not kept: nobody listens, it may be secret, it is larger than 256 KiB, or the
             change is not about one file.
+        facts: what the manifest needs to undo the change, JSON-ready; never a secret. They do not count when changes
+            are compared either.
     """
 
     kind: str
@@ -52,6 +54,7 @@ class Change(Record):
     detail: str
     before: Optional[bytes] = field(default=None, repr=False)
     after: Optional[bytes] = field(default=None, repr=False)
+    facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __eq__(self, other: object) -> bool:
         return self.as_dict() == other.as_dict() if isinstance(other, Change) else NotImplemented
@@ -84,6 +87,37 @@ class Change(Record):
         return f"{verb} {what} ({rest})" if link == ", " else f"{verb} {what}{link}{rest}"
 
 
+_MOST_LINES = 64  # of one change that the manifest keeps
+
+
+def facts_of_file(before: Optional[bytes], after: bytes, *, secret: bool, lines: bool) -> dict[str, Any]:
+    """What the manifest keeps of a written file: whether it is new, digests of both contents, added lines.
+
+    Args:
+        before: the content that is replaced; None: the file is new.
+        after: the new content.
+        secret: the content is a secret, so nothing of it is kept, not even a digest, which could be guessed.
+        lines: the file is shared with others, so that it can only be undone line by line.
+    """
+    import hashlib
+
+    facts: dict[str, Any] = {"made": before is None}
+    if secret:
+        return facts
+    facts["is"] = hashlib.sha256(after).hexdigest()
+    if before is not None:
+        facts["was"] = hashlib.sha256(before).hexdigest()
+    if lines:
+        old = (before or b"").decode(errors="surrogateescape").split("\n")
+        facts["lines"] = []
+        for line in after.decode(errors="surrogateescape").split("\n"):
+            if line in old:
+                old.remove(line)
+            elif len(facts["lines"]) < _MOST_LINES:
+                facts["lines"].append(line)
+    return facts
+
+
 class Journal:
     """Collects changes in order, and hands each to its listeners before it is made.
 
@@ -106,6 +140,11 @@ class Journal:
         if self.listener is not None:
             self.listener(change)
         self.adopt((change,))
+
+    def tell(self, fact: Change) -> None:
+        """Hand the listener what is known only after a change, such as the number of a new account."""
+        if self.listener is not None:
+            self.listener(fact)
 
     def adopt(self, changes: Iterable[Change]) -> None:
         """Add changes that another process of this run made and already gave to its listener."""

@@ -1,4 +1,4 @@
-"""Syncing folders so that new names survive a power cut: once for many changed entries.
+"""Syncing folders so that new names survive a power cut: once for many changed entries. Also files that grow by lines.
 
 The writer of a file syncs its content before the rename. On a cloud disk each sync takes milliseconds, and creating one
 user changes /etc several times.
@@ -15,7 +15,7 @@ from azurelite.system.explain import explained
 
 
 class Durability:
-    """The folders of one guest that still have to be synced."""
+    """The folders of one guest, and files that were appended to, that still have to be synced."""
 
     def __init__(self) -> None:
         self._later = False

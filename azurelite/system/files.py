@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import Iterator, Optional
+from typing import Any, Iterator, Optional
 
 from azurelite.errors import FileError
 from azurelite.layout import STATE_DIR
 from azurelite.system.accounts.users import ROOT_OWNER, Owner
-from azurelite.system.changes import Change, Journal
+from azurelite.system.changes import Change, Journal, facts_of_file
 from azurelite.system.durability import Durability
 from azurelite.system.explain import beside, explained, instead_of, replacing, write_all
 from azurelite.system.root import Root
@@ -127,6 +127,7 @@ class Files:
         owner: Owner = ROOT_OWNER,
         beneath: Optional[str] = None,
         secret: bool = False,
+        shared: bool = False,
     ) -> bool:
         """Write `data` with that mode and owner, unless the file is already like that.
 
@@ -137,6 +138,7 @@ class Files:
             owner: its owner.
             beneath: no link is followed below this folder (see `Root.host_path`).
             secret: the content is a secret, whatever the mode is: the record of the change does not get it.
+            shared: others write to this file too: the manifest keeps the lines that are added.
 
         Returns:
             True if something changed.
@@ -147,7 +149,11 @@ class Files:
         if self._same(path, data, mode=mode, owner=owner, beneath=beneath):
             return False
         contents = self._contents(path, data, mode=mode, beneath=beneath, secret=secret)
-        self.journal.record(Change("write", path, _rights(mode, owner), *contents))
+        facts: dict[str, Any] = {}
+        if self.journal.listener is not None:
+            before = self.read(path, beneath=beneath)
+            facts = facts_of_file(before, data, secret=secret or self._secret, lines=shared)
+        self.journal.record(Change("write", path, _rights(mode, owner), *contents, facts))
         if self.dry_run:
             self._check_folder(path, beneath=beneath)
             self._wished[path] = data
@@ -155,19 +161,19 @@ class Files:
             self.put(path, data, mode=mode, owner=owner, beneath=beneath)
         return True
 
-    def rewrite(self, path: str, data: bytes, *, mode: int = 0o644) -> bool:
+    def rewrite(self, path: str, data: bytes, *, mode: int = 0o644, shared: bool = False) -> bool:
         """As `write`, but an existing file keeps its mode and owner. Raises FileError."""
         found = self.stat(path)
         if found is None:
-            return self.write(path, data, mode=mode)
+            return self.write(path, data, mode=mode, shared=shared)
         owner = (
             ROOT_OWNER if found.st_uid == 0 == found.st_gid else Owner(str(found.st_uid), found.st_uid, found.st_gid)
         )
-        return self.write(path, data, mode=stat.S_IMODE(found.st_mode), owner=owner)
+        return self.write(path, data, mode=stat.S_IMODE(found.st_mode), owner=owner, shared=shared)
 
-    def rewrite_text(self, path: str, text: str, *, mode: int = 0o644) -> bool:
+    def rewrite_text(self, path: str, text: str, *, mode: int = 0o644, shared: bool = False) -> bool:
         """As `rewrite`, for a text that may come from `text`. Raises FileError."""
-        return self.rewrite(path, text.encode(errors="surrogateescape"), mode=mode)
+        return self.rewrite(path, text.encode(errors="surrogateescape"), mode=mode, shared=shared)
 
     def delete(self, path: str) -> bool:
         """Delete the file or link at `path` if there is one; True if it was deleted. Raises FileError."""
@@ -339,12 +345,21 @@ class Files:
                 os.close(folder)
 
     def append_line(self, path: str, line: str) -> None:
-        """Append a line to a log file of azurelite's own (0600), without a record. Raises FileError."""
+        """Append a line to a file of azurelite's own (0600), without a record. Raises FileError.
+
+        It is synced with the folders that change: at the end of `together`. A line that a power cut left incomplete is
+        ended first.
+        """
         with explained("write", path), self.parent(path) as (folder, name):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(name, flags, 0o600, dir_fd=folder)
             try:
-                write_all(descriptor, line.encode() + b"\n")
+                size = os.fstat(descriptor).st_size
+                start = b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
+                write_all(descriptor, start + line.encode() + b"\n")
+                self.durability.note(descriptor)
+                if size == 0:
+                    self.durability.note(folder)
             finally:
                 os.close(descriptor)
 

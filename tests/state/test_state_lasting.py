@@ -16,7 +16,9 @@ from azurelite.handlers import bind_handlers
 from azurelite.metadata import Metadata
 from azurelite.run.plan import make_plan
 from azurelite.run.steps import Runner
+from azurelite.state.manifest import read_manifest
 from azurelite.state.store import State
+from azurelite.system.accounts.users import User
 from azurelite.system.changes import Change
 from azurelite.system.durability import Durability
 from azurelite.system.machine import System
@@ -94,3 +96,35 @@ def test_a_folder_that_vanished_is_made_again_for_root_alone(guest: Guest, lasti
     state.mark_provisioned(config_file=None, every_boot=False, unreported=False)
     assert Path(guest.root, f"var/lib/azurelite/vms/{VM_ID}/provisioned").is_file()
     assert Path(guest.root, "var/lib/azurelite").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_manifest_lasts_with_the_writes_of_its_step(remembered: tuple[State, System, Noted]) -> None:
+    state, system, noted = remembered
+    system.journal.listener = state.note_change
+    system.files.mkdirs("/etc")
+    with system.files.durability.together():
+        system.files.write("/etc/hosts", b"a", mode=0o644)
+        system.files.write("/etc/hostname", b"b", mode=0o644)
+        assert noted.synced == []
+    manifest = "/var/lib/azurelite/manifest.jsonl"
+    assert noted.synced[0] == manifest
+    assert noted.synced.count(manifest) == 1
+    assert {"/var/lib/azurelite", "/etc"} <= set(noted.synced)
+
+
+def test_a_row_after_an_incomplete_one_can_be_read(guest: Guest) -> None:
+    """A power cut may leave the first bytes of a row."""
+    guest.put({"var/lib/azurelite/manifest.jsonl": '{"format": 2, "vm'})
+    system = System(guest.root)
+    State(system, VM_ID, FastClock()).note_change(Change("write", "/etc/hostname", ""))
+    found = read_manifest(system.files)
+    assert (found.damaged, [row.target for row in found.rows]) == ((1,), ["/etc/hostname"])
+
+
+def test_an_account_is_noted_as_adopted_once(guest: Guest) -> None:
+    system = System(guest.root)
+    state = State(system, VM_ID, FastClock())
+    system.journal.listener = state.note_change
+    for _ in range(3):
+        system.accounts.adopt(User("bob", 1000, 1000, "/home/bob", "/bin/sh"))
+    assert [row.made for row in read_manifest(system.files).rows] == [False]

@@ -121,7 +121,7 @@ class Accounts:
         if self.has_group(name):
             return False
         backends = self._backends()
-        self._journal.record(Change("group", name, "create"))
+        self._journal.record(Change("group", name, "create", facts={"made": True}))
         if self.files.dry_run:
             self._wished_groups.add(name)
         else:
@@ -179,10 +179,19 @@ class Accounts:
         made = self.user(new.name)
         if made is None:
             raise MachineError(f"account {new.name} was created, but is not in /etc/passwd")
+        self._tell(made, made=True, home_made=new.create_home and not kept)
         self._finish(new, made, backend, kept_home=kept)
         self._take_over(new, made, note)
         unfinished.end(self.files, new.name)
         return made
+
+    def adopt(self, user: User) -> None:
+        """Note for the manifest that this account existed before azurelite."""
+        self._tell(user, made=False, home_made=False)
+
+    def _tell(self, user: User, *, made: bool, home_made: bool) -> None:
+        facts = {"made": made, "uid": user.uid, "gid": user.gid, "home": user.home, "home_made": home_made}
+        self._journal.tell(Change("account", user.name, "", facts=facts))
 
     def _has_account(self, uid: int) -> bool:
         """Whether that number is an account's, on the running system from any source that it knows."""
@@ -248,6 +257,7 @@ class Accounts:
         if not self.files.dry_run:
             self._direct().complete(user, lacking, wanted)
             if wanted is not None:
+                self._tell(user, made=True, home_made=wanted.create_home)
                 self._finish(wanted, user, backend, kept_home=not home)
                 self._take_over(found or wanted, user, note)  # `found` has the mode that was configured
                 unfinished.end(self.files, user.name)

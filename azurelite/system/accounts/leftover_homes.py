@@ -105,7 +105,7 @@ class _Walk:
             path = self._pending.pop()
             try:
                 with self._files.parent(f"{path}/-", beneath=self._left.path) as (folder, _):
-                    self._top = self._top or (os.fstat(folder).st_dev, _mount_of(folder))
+                    self._top = self._top or (os.fstat(folder).st_dev, mount_of(folder))
                     for name in sorted(os.listdir(folder)):
                         if self._wait.remaining() <= 0:
                             return [*self._skipped, f"{path}/{name} and what follows (no time is left)"]
@@ -153,7 +153,7 @@ class _Walk:
             now = os.fstat(descriptor)
             same = os.path.samestat(now, found) and (now.st_uid, now.st_nlink) == (found.st_uid, found.st_nlink)
             # On an overlay the files of one file system have several device numbers, so the mount is compared.
-            if self._top is not None and now.st_dev != self._top[0] and _mount_of(descriptor) != self._top[1]:
+            if self._top is not None and now.st_dev != self._top[0] and mount_of(descriptor) != self._top[1]:
                 self._skip(path, _ELSEWHERE)
             elif same:
                 os.fchown(descriptor, self._owner.uid, gid)
@@ -167,7 +167,7 @@ class _Walk:
         self._skipped.append(f"{shown} ({why})")
 
 
-def _mount_of(descriptor: int) -> str:
+def mount_of(descriptor: int) -> str:
     """The number of the mount that an open file is on; "" if /proc does not say."""
     try:
         with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:

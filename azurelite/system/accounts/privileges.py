@@ -115,9 +115,9 @@ def fulfil(system: System, wish: Wish) -> None:
         files.mkdirs(wish.folder, mode=0o750)
     data = wish.text.encode(errors="surrogateescape")
     if wish.mode is not None:
-        files.write(wish.path, data, mode=wish.mode)
+        files.write(wish.path, data, mode=wish.mode, shared=True)
     else:
-        files.rewrite(wish.path, data)
+        files.rewrite(wish.path, data, shared=True)
     if wish.main is not None:
         files.rewrite_text(wish.main[0], wish.main[1], mode=0o440)
 

@@ -47,6 +47,11 @@ class TableFiles:
             lines.append(line)
         self._wished[path] = lines
 
+    def put_lines(self, path: str, lines: list[str]) -> None:
+        """Replace all lines; a file that has these already stays as it is. Raises FileError."""
+        if lines != self.lines(path):
+            self._wished[path] = lines
+
     def stage(self) -> None:
         """Write the new files next to the old ones. Raises FileError: no space, read-only."""
         for path in (path for path in _ORDER if path in self._wished and path not in self._staged):

@@ -46,7 +46,7 @@ def write_name(files: Files, name: str) -> None:
     files.mkdirs("/etc")  # an image under construction may not have it yet
     bsd = files.exists(_BSD_MARK) or files.exists("/etc/myname")
     if not bsd or files.exists(HOSTNAME):
-        files.write(HOSTNAME, f"{name}\n".encode(), mode=0o644)
+        files.write(HOSTNAME, f"{name}\n".encode(), mode=0o644, shared=True)
     for path in _PLAIN:
         # On newer systems /etc/HOSTNAME is a link to /etc/hostname.
         if files.root.link_target(path) is None and files.exists(path):
@@ -101,7 +101,7 @@ def write_hosts(files: Files, name: str, *, fqdn: str, old: Optional[str], creat
         if not create:
             return False
         text = _EMPTY_HOSTS
-    return files.rewrite_text(HOSTS, hosts_with(text, name, fqdn=fqdn, old=old))
+    return files.rewrite_text(HOSTS, hosts_with(text, name, fqdn=fqdn, old=old), shared=True)
 
 
 def hosts_with(text: str, name: str, *, fqdn: str, old: Optional[str]) -> str:

@@ -88,7 +88,7 @@ def add_keys(
     )
     if target.home is None:
         _write_outside(files, target.path, data, user, strict=strict)
-    elif files.write(target.path, data, mode=0o600, owner=user.owner, beneath=target.home):
+    elif files.write(target.path, data, mode=0o600, owner=user.owner, beneath=target.home, shared=True):
         relabel(system, folder if folder != target.home else target.path)
     system.accounts.mended_key_files.add(target.path)
 
@@ -281,4 +281,5 @@ def _write_outside(files: Files, path: str, data: bytes, user: User, *, strict: 
             owner = user.owner
         else:
             mode |= 0o444
-    files.write(path, data, mode=mode, owner=owner, beneath=beneath)  # others may plant links in an open folder
+    # others may plant links in an open folder
+    files.write(path, data, mode=mode, owner=owner, beneath=beneath, shared=True)
