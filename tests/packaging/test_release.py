@@ -116,9 +116,10 @@ def test_old_tools_build_and_install_it(release_of: str, tmp_path: Path) -> None
     assert "Version: 0." in listed
 
 
-def test_the_manual_page_is_well_formed() -> None:
+@pytest.mark.parametrize("name", ["azurelite.8", "azurelite.yaml.5"])
+def test_the_manual_pages_are_well_formed(name: str) -> None:
     need({"groff": "groff-base"})
-    page = CHECKOUT / "contrib/packaging/man/azurelite.8"
+    page = CHECKOUT / "contrib/packaging/man" / name
     told = subprocess.run(
         ["groff", "-man", "-ww", "-z", "-Tutf8", str(page)], capture_output=True, text=True, check=False
     )
