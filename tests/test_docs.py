@@ -57,6 +57,12 @@ def parses(command: str) -> bool:
     return True
 
 
+def links_of(text: str) -> list[str]:
+    """The targets of all links and pictures, in Markdown and in HTML."""
+    found = re.findall(r"\]\(([^)]*)\)|^\[[^\]]+\]:\s*(\S+)|(?:href|src)=[\"']([^\"']*)", text, re.MULTILINE)
+    return [target for groups in found for target in groups if target]
+
+
 def prose_of(text: str) -> str:
     """The text without code blocks, comments and tables; each item of a list and each heading is a paragraph."""
     text = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
@@ -116,8 +122,9 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_readme_has_no_link_that_a_package_index_would_break() -> None:
-    targets = re.findall(r"\]\(([^)]*)\)|^\[[^\]]+\]:\s*(\S+)", text_of(README), re.MULTILINE)
-    assert [target for pair in targets for target in pair if target and not target.startswith("https://")] == []
+    assert [target for target in links_of(text_of(README)) if not target.startswith("https://")] == []
+    inside = links_of("[a](b.md) ![c](d.png)\n\n[e]: f.md\n<img alt='g' src=\"h.svg\">[i](#j) <k.md> [l](https://m)")
+    assert inside == ["b.md", "d.png", "f.md", "h.svg", "#j", "https://m"]
 
 
 def test_the_readme_names_every_page_verb_and_exit_code() -> None:

@@ -8,6 +8,12 @@ from typing import NamedTuple, Optional
 
 from azurelite.cli.parser import VERBS, top_parser, verb_parser
 
+ABOUT = (
+    "`azurelite VERB --help` prints the same, and so does `man azurelite`. The wheel and the packages install",
+    "the man pages azurelite(8) and azurelite.yaml(5), and completion for bash, zsh and fish. Their files are in",
+    "`contrib/packaging/man` and `contrib/completion`.",
+)
+
 
 class Option(NamedTuple):
     """One option or word of a command line.
@@ -66,7 +72,7 @@ def complete_parser() -> argparse.ArgumentParser:
 
 def verbs_page() -> str:
     """docs/reference/verbs.md."""
-    lines = ["# Verbs", "", "`azurelite VERB --help` prints the same.", ""]
+    lines = ["# Verbs", "", *ABOUT, ""]
     lines += ["These options come before the verb:", "", *_table(program().options)]
     for command in commands():
         lines += ["", f"## {' '.join(command.words)}", "", f"{sentence(command.summary)}", ""]
