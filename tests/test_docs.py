@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import re
 import shlex
 import subprocess
@@ -14,13 +12,15 @@ import pytest
 import yaml
 
 import azurelite
-from azurelite.cli.parser import VERBS
+from azurelite.cli.parser import VERBS, verb_parser
 from azurelite.handlers import BUILTIN
 from azurelite.metadata import NAMES
 
 CHECKOUT = Path(__file__).parents[1]
 README = CHECKOUT / "README.md"
-PAGES = [README, CHECKOUT / "HACKING.md", CHECKOUT / "CHANGELOG.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+PAGES = [README, CHECKOUT / "HACKING.md", CHECKOUT / "CHANGELOG.md"]
+# Pages of reference are made from the code.
+PAGES += [path for path in sorted((CHECKOUT / "docs").rglob("*.md")) if path.parent.name != "reference"]
 PAGES += [CHECKOUT / "contrib" / name / "README.md" for name in ("packaging", "initramfs")]
 WIDTH = 100
 LONGEST_SENTENCE = 24  # words
@@ -48,10 +48,8 @@ def parses(command: str) -> bool:
     verb, *words = shlex.split(re.sub(r"\|[a-z|]+", "", command))[1:]
     if verb not in VERBS or not words:  # without words: a sentence that names the verb
         return verb in VERBS
-    parser = argparse.ArgumentParser(prog=command, allow_abbrev=False)
-    importlib.import_module(f"azurelite.cli.{verb}").add_arguments(parser)
     try:
-        parser.parse_args(words)
+        verb_parser(verb).parse_args(words)
     except SystemExit:  # no such option
         return False
     return True

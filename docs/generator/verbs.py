@@ -96,11 +96,12 @@ def _commands(parser: argparse.ArgumentParser, words: tuple[str, ...], summary: 
     options = tuple(option for action in parser._actions if (option := _option(parser, action)) is not None)
     nested = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if not nested:
-        yield Command(words, summary, options, (parser.epilog or "").strip())
+        texts = [text for text in (parser.description, parser.epilog) if text and text != summary]
+        yield Command(words, summary, options, "\n\n".join(texts).strip())
     for action in nested:
-        texts = {choice.dest: choice.help or "" for choice in action._choices_actions}
+        summaries = {choice.dest: choice.help or "" for choice in action._choices_actions}
         for name, inner in action.choices.items():
-            yield from _commands(inner, (*words, name), texts.get(name, summary))
+            yield from _commands(inner, (*words, name), summaries.get(name, summary))
 
 
 def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> Optional[Option]:

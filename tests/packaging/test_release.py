@@ -84,6 +84,10 @@ def test_the_wheel_holds_all_of_the_package(release: Path) -> None:
     package = CHECKOUT / "azurelite"
     files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert {str(path.relative_to(CHECKOUT)) for path in files} - inside == set()
+    shared = {name.partition(".data/data/share/")[2] for name in inside}
+    assert {"man/man8/azurelite.8", "man/man5/azurelite.yaml.5"} <= shared
+    assert {"bash-completion/completions/azurelite", "zsh/site-functions/_azurelite"} <= shared
+    assert "fish/vendor_completions.d/azurelite.fish" in shared
 
 
 # What Debian 11 and Debian 12 have: pip, setuptools, wheel.
