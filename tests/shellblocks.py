@@ -2,6 +2,9 @@
 
 A block runs as it is written, on a guest that all blocks of its page share. Two things differ from a real machine: the
 verbs of azurelite get `--root` of that guest, and every absolute path is below it. Only the programs in TOOLS exist.
+
+A comment in the line before a block changes that: `<!-- not run: REASON -->`, or `<!-- exit code: 4 -->` for a block
+whose last command does not end with 0.
 """
 
 from __future__ import annotations
@@ -44,6 +47,10 @@ _REASONS = {
 }
 ELSEWHERE = {program: reason for reason, programs in _REASONS.items() for program in programs.split()}
 WORDS = {"NAME": "hostname", "DIR": "guest", "FILE": "saved.json", "KEY": "username"}
+_BLOCK = (
+    r"(?: *<!-- (?:not run: (?P<reason>.+?)|exit code: (?P<code>\d+)) -->\n)?"
+    r"^(?P<indent> *)```(?:sh|bash)\n(?P<text>.*?)^ *```$"
+)
 _SHIM = """\
 import os, sys
 words, guest, placed = sys.argv[1:], {guest!r}, {placed!r}
@@ -69,22 +76,25 @@ class Block(NamedTuple):
         line: the number of its first line.
         text: the commands.
         reason: why it is not run, from the comment `not run: REASON` before it; None: it is to run.
+        code: the exit code that is expected.
     """
 
     page: Path
     line: int
     text: str
     reason: Optional[str]
+    code: int
 
 
 def blocks_of(page: Path) -> list[Block]:
     """The blocks of a page in order. A file that is shown (`#!`) is no command."""
     text = page.read_text(encoding="utf-8")
     found = []
-    for match in re.finditer(r"(?:<!-- not run: (.+?) -->\n)?^( *)```(?:sh|bash)\n(.*?)^ *```$", text, re.M | re.S):
-        lines = [line[len(match[2]) :] for line in match[3].splitlines()]
+    for match in re.finditer(_BLOCK, text, re.MULTILINE | re.DOTALL):
+        lines = [line[len(match["indent"]) :] for line in match["text"].splitlines()]
         if not lines[0].startswith("#!"):
-            found.append(Block(page, text.count("\n", 0, match.start(3)) + 1, "\n".join(lines) + "\n", match[1]))
+            line = text.count("\n", 0, match.start("text")) + 1
+            found.append(Block(page, line, "\n".join(lines) + "\n", match["reason"], int(match["code"] or 0)))
     return found
 
 

@@ -30,7 +30,8 @@ def test_the_commands_of_a_page_run(page: Path, tmp_path: Path) -> None:
             for text in [block.text] if whole else filter(simple, block.text.splitlines()):
                 if whole or hindrance(text) is None:
                     code, printed = machine.run(text)
-                    assert code == 0, f"{page}:{block.line}: exit code {code}\n{text}\n{printed}"
+                    expected = block.code if whole else 0
+                    assert code == expected, f"{page}:{block.line}: exit code {code}\n{text}\n{printed}"
 
 
 def test_every_block_runs_or_has_a_reason() -> None:
@@ -44,6 +45,18 @@ def test_every_block_runs_or_has_a_reason() -> None:
         if program not in known and Path(program).name not in known
     ]
     assert unknown == []
+
+
+def test_a_comment_before_a_block_says_how_it_runs(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```sh\na\n```\n<!-- not run: no x -->\n```sh\nb\n```\n* c\n\n  <!-- exit code: 4 -->\n"
+        "  ```sh\n  d\n    e\n  ```\n```sh\n#!/bin/sh\n```\n"
+    )
+    plain, not_run, indented = blocks_of(page)
+    assert plain[1:] == (2, "a\n", None, 0)
+    assert not_run[1:] == (6, "b\n", "no x", 0)
+    assert indented[1:] == (12, "d\n  e\n", None, 4)
 
 
 def test_there_are_commands_that_run() -> None:
