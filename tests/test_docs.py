@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import shlex
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import Callable
 
@@ -144,6 +147,30 @@ def test_readme_and_hacking_have_the_same_two_commands() -> None:
 def test_shell_blocks_are_shell(block: str) -> None:
     done = subprocess.run(["sh", "-n"], input=block, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def missing_names(block: str) -> list[str]:
+    """What a block of Python imports from azurelite or takes from it, and what does not exist. Raises SyntaxError."""
+    found = []
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "azurelite":
+            home = importlib.import_module(node.module or "")
+            found += [f"{node.module}.{name.name}" for name in node.names if not hasattr(home, name.name)]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "azurelite":
+            found += [] if hasattr(azurelite, node.attr) else [f"azurelite.{node.attr}"]
+    return found
+
+
+def test_python_blocks_are_python_and_name_what_exists() -> None:
+    made_by_hacking = CHECKOUT / "HACKING.md"  # its example imports a module that the reader writes
+    pages = [page for page in (*PAGES, *(CHECKOUT / "contrib").rglob("*.md")) if page != made_by_hacking]
+    blocks = [textwrap.dedent(block) for page in pages for block in blocks_of(page, "python")]
+    assert len(blocks) > 5
+    assert [name for block in blocks for name in missing_names(block)] == []
+    assert missing_names("from azurelite import crawl, crawll\nazurelite.aply()") == [
+        "azurelite.crawll",
+        "azurelite.aply",
+    ]
 
 
 def test_the_excerpt_means_what_the_shipped_file_means() -> None:
