@@ -11,7 +11,7 @@ import check_links
 import generate
 import pytest
 from generator.files import files
-from generator.verbs import commands, complete_parser, program
+from generator.verbs import cell, commands, complete_parser, program
 
 from azurelite.cli.parser import VERBS, verb_parser
 from azurelite.handlers import BUILTIN
@@ -79,6 +79,10 @@ def test_the_complete_parser_takes_what_the_program_takes(words: list[str]) -> N
     assert complete_parser().parse_args(words).verb in words
     with pytest.raises(SystemExit):
         complete_parser().parse_args([*words, "--no-such-option"])
+
+
+def test_a_cell_shows_the_text_as_it_is() -> None:
+    assert cell("a|b <N> *x* `<y> *`\n c") == "a\\|b \\<N> \\*x\\* `<y> *` c"
 
 
 def test_every_file_is_described() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
@@ -88,8 +89,10 @@ def sentence(text: str) -> str:
 
 
 def cell(text: str) -> str:
-    """A text as a cell of a Markdown table."""
-    return " ".join(text.replace("|", "\\|").split())
+    """A text as a cell of a Markdown table: what is not in code font is neither HTML nor emphasis."""
+    parts = " ".join(text.replace("|", "\\|").split()).split("`")
+    parts[::2] = [re.sub(r"[<*]", r"\\\g<0>", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _commands(parser: argparse.ArgumentParser, words: tuple[str, ...], summary: str) -> Iterator[Command]:
