@@ -9,36 +9,36 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-VENDOR_CONFIG = "/usr/lib/azurelite"
-ADMIN_CONFIG = "/etc/azurelite"
+VENDOR_CONFIG = "/usr/lib/azurelite"  # the distribution's azurelite.yaml and conf.d
+ADMIN_CONFIG = "/etc/azurelite"  # the administrator's azurelite.yaml and conf.d
 RUNTIME_CONFIG = "/run/azurelite"
 CONFIG_NAME = "azurelite.yaml"
 DROP_INS = "conf.d"
-HANDLERS_DIR = "/etc/azurelite/handlers.d"
+HANDLERS_DIR = "/etc/azurelite/handlers.d"  # executables that are handlers
 
-DISABLED_SWITCH = "/etc/azurelite/disabled"
+DISABLED_SWITCH = "/etc/azurelite/disabled"  # if it exists, azurelite does nothing
 KERNEL_COMMAND_LINE = "/proc/cmdline"
 KERNEL_OFF_WORD = "azurelite=off"
 
-RUN_DIR = "/run/azurelite"
-METADATA = "/run/azurelite/metadata.json"
-METADATA_SENSITIVE = "/run/azurelite/metadata-sensitive.json"
-STATUS = "/run/azurelite/status.json"
-STATUS_FULL = "/run/azurelite/status-full.json"
-TIMELINE = "/run/azurelite/timeline.json"
-STANDING = "/run/azurelite/standing.json"
-LOCK = "/run/azurelite/lock"
+RUN_DIR = "/run/azurelite"  # files of this boot; conf.d in it is configuration until the next boot
+METADATA = "/run/azurelite/metadata.json"  # what Azure said, without secrets
+METADATA_SENSITIVE = "/run/azurelite/metadata-sensitive.json"  # the same with secrets, for root only
+STATUS = "/run/azurelite/status.json"  # how this boot goes, for everybody: state, reason, remedy, counts
+STATUS_FULL = "/run/azurelite/status-full.json"  # each step with its changes, and each request, for root only
+TIMELINE = "/run/azurelite/timeline.json"  # when each step, request and wait began and ended
+STANDING = "/run/azurelite/standing.json"  # the failed steps of this boot, and whether Azure accepted Ready
+LOCK = "/run/azurelite/lock"  # held while azurelite runs
 
-STATE_DIR = "/var/lib/azurelite"
+STATE_DIR = "/var/lib/azurelite"  # what is remembered of each VM id; without it the VM is provisioned again
 ACCOUNTS_DIR = "/var/lib/azurelite/accounts"  # notes of accounts whose creation has begun
-BOOTS_DIR = "/var/lib/azurelite/boots"
-FAILURES_DIR = "/var/lib/azurelite/failures"
-MANIFEST = "/var/lib/azurelite/manifest.jsonl"
-ONCE_DIR = "/var/lib/azurelite/once"
-POOL_MARKER = "/var/lib/azurelite/waiting-in-pool"
-VMS_DIR = "/var/lib/azurelite/vms"
+BOOTS_DIR = "/var/lib/azurelite/boots"  # status and timeline of the last 10 boots with work
+FAILURES_DIR = "/var/lib/azurelite/failures"  # the public part of each VM's last failure
+MANIFEST = "/var/lib/azurelite/manifest.jsonl"  # what azurelite made for a VM, so that `generalize` can remove it
+ONCE_DIR = "/var/lib/azurelite/once"  # the steps that run once on this machine
+POOL_MARKER = "/var/lib/azurelite/waiting-in-pool"  # this VM was Ready in a pool and waits for its owner
+VMS_DIR = "/var/lib/azurelite/vms"  # one folder for each VM id
 NO_VM_ID = "00000000-0000-0000-0000-000000000000"  # in the records of older releases: a VM whose id was unknown
-UNKNOWN_VM = "/var/lib/azurelite/unknown-vm"
+UNKNOWN_VM = "/var/lib/azurelite/unknown-vm"  # the records of a VM whose id is not known
 
 # The files in which other agents record the VM that they provisioned: its UUID, in either byte order.
 OTHER_AGENTS = (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
+import ast
 import importlib
 import re
 import shlex
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import Callable
 
@@ -14,13 +15,15 @@ import pytest
 import yaml
 
 import azurelite
-from azurelite.cli.parser import VERBS
+from azurelite.cli.parser import VERBS, verb_parser
 from azurelite.handlers import BUILTIN
 from azurelite.metadata import NAMES
 
 CHECKOUT = Path(__file__).parents[1]
 README = CHECKOUT / "README.md"
-PAGES = [README, CHECKOUT / "HACKING.md", CHECKOUT / "CHANGELOG.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+PAGES = [README, CHECKOUT / "HACKING.md", CHECKOUT / "CHANGELOG.md"]
+# Pages of reference are made from the code.
+PAGES += [path for path in sorted((CHECKOUT / "docs").rglob("*.md")) if path.parent.name != "reference"]
 PAGES += [CHECKOUT / "contrib" / name / "README.md" for name in ("packaging", "initramfs")]
 WIDTH = 100
 LONGEST_SENTENCE = 24  # words
@@ -48,13 +51,17 @@ def parses(command: str) -> bool:
     verb, *words = shlex.split(re.sub(r"\|[a-z|]+", "", command))[1:]
     if verb not in VERBS or not words:  # without words: a sentence that names the verb
         return verb in VERBS
-    parser = argparse.ArgumentParser(prog=command, allow_abbrev=False)
-    importlib.import_module(f"azurelite.cli.{verb}").add_arguments(parser)
     try:
-        parser.parse_args(words)
+        verb_parser(verb).parse_args(words)
     except SystemExit:  # no such option
         return False
     return True
+
+
+def links_of(text: str) -> list[str]:
+    """The targets of all links and pictures, in Markdown and in HTML."""
+    found = re.findall(r"\]\(([^)]*)\)|^\[[^\]]+\]:\s*(\S+)|(?:href|src)=[\"']([^\"']*)", text, re.MULTILINE)
+    return [target for groups in found for target in groups if target]
 
 
 def prose_of(text: str) -> str:
@@ -116,13 +123,14 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_readme_has_no_link_that_a_package_index_would_break() -> None:
-    targets = re.findall(r"\]\(([^)]*)\)|^\[[^\]]+\]:\s*(\S+)", text_of(README), re.MULTILINE)
-    assert [target for pair in targets for target in pair if target and not target.startswith("https://")] == []
+    assert [target for target in links_of(text_of(README)) if not target.startswith("https://")] == []
+    inside = links_of("[a](b.md) ![c](d.png)\n\n[e]: f.md\n<img alt='g' src=\"h.svg\">[i](#j) <k.md> [l](https://m)")
+    assert inside == ["b.md", "d.png", "f.md", "h.svg", "#j", "https://m"]
 
 
 def test_the_readme_names_every_page_verb_and_exit_code() -> None:
     readme = text_of(README)
-    assert [path.name for path in (CHECKOUT / "docs").iterdir() if f"`docs/{path.name}`" not in readme] == []
+    assert [path.name for path in (CHECKOUT / "docs").glob("*.md") if f"`docs/{path.name}`" not in readme] == []
     assert [verb for verb in VERBS if f"| `azurelite {verb}" not in readme] == []
     assert [code for code in (0, 1, 2, 3) if f"\n| {code} |" not in readme] == []
 
@@ -139,6 +147,30 @@ def test_readme_and_hacking_have_the_same_two_commands() -> None:
 def test_shell_blocks_are_shell(block: str) -> None:
     done = subprocess.run(["sh", "-n"], input=block, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def missing_names(block: str) -> list[str]:
+    """What a block of Python imports from azurelite or takes from it, and what does not exist. Raises SyntaxError."""
+    found = []
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "azurelite":
+            home = importlib.import_module(node.module or "")
+            found += [f"{node.module}.{name.name}" for name in node.names if not hasattr(home, name.name)]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "azurelite":
+            found += [] if hasattr(azurelite, node.attr) else [f"azurelite.{node.attr}"]
+    return found
+
+
+def test_python_blocks_are_python_and_name_what_exists() -> None:
+    made_by_hacking = CHECKOUT / "HACKING.md"  # its example imports a module that the reader writes
+    pages = [page for page in (*PAGES, *(CHECKOUT / "contrib").rglob("*.md")) if page != made_by_hacking]
+    blocks = [textwrap.dedent(block) for page in pages for block in blocks_of(page, "python")]
+    assert len(blocks) > 5
+    assert [name for block in blocks for name in missing_names(block)] == []
+    assert missing_names("from azurelite import crawl, crawll\nazurelite.aply()") == [
+        "azurelite.crawll",
+        "azurelite.aply",
+    ]
 
 
 def test_the_excerpt_means_what_the_shipped_file_means() -> None:

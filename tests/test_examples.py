@@ -18,7 +18,7 @@ from azurelite.outcome import EXIT_CODES, Outcome
 from azurelite.simulator import Fault, Scenario, Simulator
 
 REPO = Path(__file__).parents[1]
-PAGES = [*REPO.glob("*.md"), *(REPO / "docs").glob("*.md"), *(REPO / "contrib").rglob("*.md")]
+PAGES = [*REPO.glob("*.md"), *(REPO / "docs").rglob("*.md"), *(REPO / "contrib").rglob("*.md")]
 CALLS = r"(?:azurelite|azure)\.(?:apply|provision)\("
 
 

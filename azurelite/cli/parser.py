@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from types import ModuleType
 
     Importing = Callable[[], AbstractContextManager[None]]
 
@@ -34,6 +35,9 @@ VERBS = {
     "demo": "provision a scratch root against a simulated Azure; needs neither Azure nor root",
 }
 
+# What the exit codes mean in every verb; a verb that has more of them says so in its own help.
+EXIT_CODES = {0: "done or nothing to do", 1: "failed", 2: "usage or configuration", 3: "Azure not reached"}
+
 
 def run(arguments: list[str], importing: Importing = nullcontext, *, own_process: bool = False) -> int:
     """Parse the command line and run the verb. Returns the exit code; argparse raises SystemExit (2, or 0 for help).
@@ -44,7 +48,9 @@ def run(arguments: list[str], importing: Importing = nullcontext, *, own_process
         own_process: the process ends with this verb.
     """
     with importing():  # argparse compiles patterns that few command lines use
-        top = _top_parser()
+        top = top_parser()
+        top.add_argument("verb", nargs="?", help=argparse.SUPPRESS)
+        top.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
         chosen = top.parse_args(arguments)
     if chosen.verb is None:
         top.print_help()
@@ -55,14 +61,22 @@ def run(arguments: list[str], importing: Importing = nullcontext, *, own_process
         near = difflib.get_close_matches(chosen.verb, VERBS, n=1)
         top.error(f"there is no verb {chosen.verb!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     with importing():
-        module = importlib.import_module(f"azurelite.cli.{chosen.verb}")
-    parser = argparse.ArgumentParser(
-        prog=f"azurelite {chosen.verb}", description=VERBS[chosen.verb], allow_abbrev=False
-    )
-    parser.add_argument("--debug", action="store_true", help="log debug lines, and print tracebacks")
-    module.add_arguments(parser)
-    parsed = parser.parse_args(chosen.rest)
+        module = verb_module(chosen.verb)
+    parsed = verb_parser(chosen.verb).parse_args(chosen.rest)
     return run_verb(lambda: module.run(parsed), debug=parsed.debug or chosen.debug, own_process=own_process)
+
+
+def verb_module(verb: str) -> ModuleType:
+    """Import the module of a verb: `collect-logs` is azurelite.cli.collect_logs."""
+    return importlib.import_module(f"azurelite.cli.{verb.replace('-', '_')}")
+
+
+def verb_parser(verb: str) -> argparse.ArgumentParser:
+    """The parser of one verb, with all its options."""
+    parser = argparse.ArgumentParser(prog=f"azurelite {verb}", description=VERBS[verb], allow_abbrev=False)
+    parser.add_argument("--debug", action="store_true", help="log debug lines, and print tracebacks")
+    verb_module(verb).add_arguments(parser)
+    return parser
 
 
 def add_root_argument(parser: argparse.ArgumentParser) -> None:
@@ -110,20 +124,19 @@ def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _top_parser() -> argparse.ArgumentParser:
+def top_parser() -> argparse.ArgumentParser:
+    """The parser of the options before the verb."""
+    codes = ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
     width = max(len(verb) for verb in VERBS)
     verbs = "\n".join(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="azurelite",
         usage="azurelite [--debug] VERB [OPTIONS]",
         description="Provisions a Linux virtual machine on Azure.",
-        epilog=f"verbs:\n{verbs}\n\n`azurelite VERB --help` prints the options of a verb.\n"
-        "exit codes: 0 done or nothing to do, 1 failed, 2 usage or configuration, 3 Azure not reached",
+        epilog=f"verbs:\n{verbs}\n\n`azurelite VERB --help` prints the options of a verb.\nexit codes: {codes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"azurelite {azurelite.__version__}")
     parser.add_argument("--debug", action="store_true", help="log debug lines, and print tracebacks")
-    parser.add_argument("verb", nargs="?", help=argparse.SUPPRESS)
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser

@@ -150,8 +150,12 @@ class Config(Record):
     warnings: tuple[Problem, ...] = ()
 
 
-class _Sections(Record):
-    """The top level of a file."""
+class Sections(Record):
+    """The top level of a file, without the list `handlers`.
+
+    Attributes:
+        datasource: where metadata comes from.
+    """
 
     datasource: DatasourceConfig = field(default_factory=DatasourceConfig)
 
@@ -259,10 +263,10 @@ def parse_config(document: Document, problems: Problems) -> Config:
         document: the merged layers.
         problems: collects the mistakes; defaults replace the invalid values.
     """
-    sections = _Sections()
+    sections = Sections()
     rest = {key: value for key, value in document.data.items() if key != LIST}
     with problems.collecting():
-        sections = bind(_Sections, rest, document, (), also=(LIST,))
+        sections = bind(Sections, rest, document, (), also=(LIST,))
     config = Config(sections.datasource, document=document)
     listed = document.data.get(LIST)
     if isinstance(listed, list):

@@ -147,7 +147,7 @@ def as_markdown(docs: list[HandlerDoc]) -> str:
     lines += ["", "Every entry also takes these keys (`report_ready`: only `before` and `after`):", ""]
     lines += _options_table(options_of(EntryKeys), own=_OWN)
     for doc in docs:
-        lines += ["", f"## {doc.name}", "", f"{doc.summary[:1].upper()}{doc.summary[1:]}.", ""]
+        lines += ["", f"## {doc.name}", "", *_prose(doc).splitlines(), ""]
         lines += _options_table(doc.options or (), own={})
         lines += [""] if doc.options else []
         lines += ["```yaml", doc.example.rstrip("\n"), "```"]
@@ -161,6 +161,12 @@ def _options_table(options: Sequence[OptionDoc], *, own: Mapping[str, str]) -> l
         default = own.get(option.name, f"`{_cell(yaml_of(option.default))}`")
         lines.append(f"| `{option.name}` | {_cell(option.kind)} | {default} | {_cell(option.text)} |")
     return lines
+
+
+def _prose(doc: HandlerDoc) -> str:
+    """The docstring without the name that begins it; the summary where there is none."""
+    text = doc.text.removeprefix(f"`{doc.name}`: ") or f"{doc.summary}."
+    return text[:1].upper() + text[1:]
 
 
 def _cell(text: str) -> str:

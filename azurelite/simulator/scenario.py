@@ -86,24 +86,35 @@ class Fault:
     """One kind of fault, for some requests of one endpoint. Field names are the YAML keys.
 
     Raises ScenarioError for a combination of keys that contradict each other.
+
+    Attributes:
+        endpoint: whose requests; `any` counts all of them together.
+        requests: which of them, counted from 1: `1`, `"1-3"`, `"4-"`; null: every request.
+        status: the HTTP status of the answer.
+        headers: headers that are added to the answer.
+        body: the body, instead of the right one.
+        delay: seconds before the answer.
+        drop: close the connection without an answer.
+        truncate: bytes of the body that are sent; Content-Length still says the full length.
+        garbage: send a body that is neither XML nor JSON nor UTF-8.
+        size: send a body of that many bytes.
+        drip: seconds between single bytes of the answer.
+        drip_headers: with `drip`: also between those of the headers.
+        redirect: send a redirect to this URL.
+        move: the goal state changes after this request: `incarnation` or `container`.
     """
 
     endpoint: str = "any"
     requests: int | str | None = None
-    """1-based: `1`, `"1-3"`, `"4-"`; None: every request. Counted per endpoint; `any` counts all requests together."""
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str | None = None
     delay: float = 0.0
-    """Seconds before the answer."""
     drop: bool = False
     truncate: int | None = None
-    """Bytes of the body that are sent; Content-Length still says the full length."""
     garbage: bool = False
     size: int | None = None
-    """Bytes of the body, streamed."""
     drip: float | None = None
-    """Seconds between single bytes."""
     drip_headers: bool = False
     redirect: str | None = None
     move: str | None = None

@@ -73,7 +73,7 @@ def fetch(folder: Path, version: str) -> Path:
     """The tests' tools, in the versions of tox.ini, for that Python; azurelite beside them."""
     tox = configparser.ConfigParser(interpolation=None)
     tox.read(CHECKOUT / "tox.ini", encoding="utf-8")
-    tools = tox["tools"]["test"].split()
+    tools = [*tox["tools"]["test"].split(), *tox["tools"]["generate"].split()]
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(folder)]
     subprocess.run([*pip, "--python-version", version, "--only-binary=:all:", *tools, *PERHAPS], check=True)
     built = wheel(folder.parent)

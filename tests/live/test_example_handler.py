@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import site
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from kit import VM_ID, Guest
+from shellblocks import blocks_of
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
 EXAMPLES = ("example-handler", "example-datasource")
@@ -34,6 +37,25 @@ def azurelite(shelf: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "azurelite", *words]
     env = {**os.environ, "PYTHONPATH": str(shelf)}
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_the_commands_of_the_readme_run_as_they_are_written(tmp_path: Path) -> None:
+    """In a virtual environment that sees the packages of this one, beside a copy of contrib/."""
+    (block,) = blocks_of(CONTRIB / "example-handler/README.md")
+    shutil.copytree(CONTRIB, tmp_path / "contrib", symlinks=True)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "v"], check=True, timeout=300)
+    (packages,) = (tmp_path / "v/lib").glob("python*/site-packages")
+    seen = [f"import site; site.addsitedir({folder!r})" for folder in site.getsitepackages()]
+    (packages / "seen.pth").write_text("\n".join(seen) + "\n")
+    launcher = tmp_path / "v/bin/azurelite"
+    launcher.write_text((CONTRIB / "launcher/azurelite").read_text().replace("#!python", f"#!{tmp_path}/v/bin/python"))
+    launcher.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}/v/bin:{os.environ['PATH']}", "VIRTUAL_ENV": f"{tmp_path}/v"}
+    command = ["sh", "-euc", block.text]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "greeting: text (default: Welcome to)" in done.stdout
+    assert done.stdout.endswith("Welcome to web-1 (Standard_B2s, westeurope)\n")
 
 
 def test_it_is_known_by_its_name_and_tells_its_options(shelf: Path) -> None:

@@ -62,7 +62,7 @@ def files_below(folder: Path) -> set[str]:
 
 def pages(folder: str) -> set[str]:
     """Where a package that has its documentation in `folder` installs what README.md refers to as `docs/NAME.md`."""
-    return {f"{folder}/docs/{path.name}" for path in (CHECKOUT / "docs").glob("*.md")}
+    return {f"{folder}/{path.relative_to(CHECKOUT)}" for path in (CHECKOUT / "docs").rglob("*.md")}
 
 
 def boot(

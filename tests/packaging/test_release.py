@@ -84,6 +84,10 @@ def test_the_wheel_holds_all_of_the_package(release: Path) -> None:
     package = CHECKOUT / "azurelite"
     files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert {str(path.relative_to(CHECKOUT)) for path in files} - inside == set()
+    shared = {name.partition(".data/data/share/")[2] for name in inside}
+    assert {"man/man8/azurelite.8", "man/man5/azurelite.yaml.5"} <= shared
+    assert {"bash-completion/completions/azurelite", "zsh/site-functions/_azurelite"} <= shared
+    assert "fish/vendor_completions.d/azurelite.fish" in shared
 
 
 # What Debian 11 and Debian 12 have: pip, setuptools, wheel.
@@ -116,9 +120,10 @@ def test_old_tools_build_and_install_it(release_of: str, tmp_path: Path) -> None
     assert "Version: 0." in listed
 
 
-def test_the_manual_page_is_well_formed() -> None:
+@pytest.mark.parametrize("name", ["azurelite.8", "azurelite.yaml.5"])
+def test_the_manual_pages_are_well_formed(name: str) -> None:
     need({"groff": "groff-base"})
-    page = CHECKOUT / "contrib/packaging/man/azurelite.8"
+    page = CHECKOUT / "contrib/packaging/man" / name
     told = subprocess.run(
         ["groff", "-man", "-ww", "-z", "-Tutf8", str(page)], capture_output=True, text=True, check=False
     )
