@@ -51,8 +51,8 @@ function _shtab_azurelite_using
   test "$_shtab_azurelite_cmdpath" = "$argv"
 end
 
-set -g _shtab_azurelite_commands provision metadata apply report plan config 'config show' 'config check' 'config schema' handlers service simulate demo
-set -g _shtab_azurelite_opts_with_value --config --format --init --keep --listen --log --metadata --program --reason --root --scenario --sources
+set -g _shtab_azurelite_commands provision metadata apply report status plan config 'config show' 'config check' 'config schema' handlers service generalize simulate demo
+set -g _shtab_azurelite_opts_with_value --boot --config --format --init --keep --listen --log --metadata --program --reason --root --scenario --sources --timeout --wait
 
 complete -c azurelite -e
 complete -c azurelite -f
@@ -76,7 +76,8 @@ complete -c azurelite -n '_shtab_azurelite_using metadata' -l debug -d 'log debu
 complete -c azurelite -n '_shtab_azurelite_using metadata' -l root -xka "(__fish_complete_directories)" -d 'the folder that holds the guest'"'"'s `/`'
 complete -c azurelite -n '_shtab_azurelite_using metadata' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'use this file instead of the guest'"'"'s /etc/azurelite/azurelite.yaml'
 complete -c azurelite -n '_shtab_azurelite_using metadata' -l format -xka "json yaml text env cloud-init" -d 'output format; the default is text for one key and json for all keys; env and cloud-init print all keys'
-complete -c azurelite -n '_shtab_azurelite_using metadata' -l saved -d 'print what the last `provision` of this boot read; send no request'
+complete -c azurelite -n '_shtab_azurelite_using metadata' -l saved -d 'print what the last `provision` read, also of an earlier boot; no request'
+complete -c azurelite -n '_shtab_azurelite_using metadata' -l timeout -x -d 'time for all requests together; the default, and the most, is `datasource.deadline`'
 complete -c azurelite -n '_shtab_azurelite_using metadata' -l show-secrets -d 'print secrets in plain text; root only'
 complete -c azurelite -n '_shtab_azurelite_using metadata; and test $_shtab_azurelite_npos -eq 0' -ka "availability_zone cloud_name custom_data disable_password_authentication fault_domain instance_id local_hostname network password platform pps_type provenance provision_guest_proxy_agent public_ssh_keys random_seed raw region tags user_data username vm_id vm_size" -d 'print only this value: username, tags.role, raw.imds.compute.sku, …'
 complete -c azurelite -n '_shtab_azurelite_using; and test $_shtab_azurelite_npos -eq 0' -a apply -d 'run only the given handlers'
@@ -100,6 +101,14 @@ complete -c azurelite -n '_shtab_azurelite_using report' -l reason -x -d 'why it
 complete -c azurelite -n '_shtab_azurelite_using report' -l force -d 'report ready although a step has failed, because you repaired it yourself'
 complete -c azurelite -n '_shtab_azurelite_using report' -l verbose -d 'print the goal state'"'"'s ids, the document that is sent, and the answer'
 complete -c azurelite -n '_shtab_azurelite_using report; and test $_shtab_azurelite_npos -eq 0' -ka "ready failure progress" -d 'the state to report'
+complete -c azurelite -n '_shtab_azurelite_using; and test $_shtab_azurelite_npos -eq 0' -a status -d 'print how provisioning went in this boot, or how far it is'
+complete -c azurelite -n '_shtab_azurelite_using status' -s h -l help -d 'show this help message and exit'
+complete -c azurelite -n '_shtab_azurelite_using status' -l debug -d 'log debug lines, and print tracebacks'
+complete -c azurelite -n '_shtab_azurelite_using status' -l root -xka "(__fish_complete_directories)" -d 'the folder that holds the guest'"'"'s `/`'
+complete -c azurelite -n '_shtab_azurelite_using status' -l wait -x -d 'wait for the end of the run and of what it does in the background, at most so long'
+complete -c azurelite -n '_shtab_azurelite_using status' -l long -d 'also print the steps; root also gets their changes'
+complete -c azurelite -n '_shtab_azurelite_using status' -l json -d 'print the status as JSON'
+complete -c azurelite -n '_shtab_azurelite_using status' -l boot -x -d 'an earlier boot that azurelite worked in: -1 is the last one'
 complete -c azurelite -n '_shtab_azurelite_using; and test $_shtab_azurelite_npos -eq 0' -a plan -d 'print what provision would do, and why'
 complete -c azurelite -n '_shtab_azurelite_using plan' -s h -l help -d 'show this help message and exit'
 complete -c azurelite -n '_shtab_azurelite_using plan' -l debug -d 'log debug lines, and print tracebacks'
@@ -107,6 +116,7 @@ complete -c azurelite -n '_shtab_azurelite_using plan' -l root -xka "(__fish_com
 complete -c azurelite -n '_shtab_azurelite_using plan' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'use this file instead of the guest'"'"'s /etc/azurelite/azurelite.yaml'
 complete -c azurelite -n '_shtab_azurelite_using plan' -l force -d 'ignore what was done earlier'
 complete -c azurelite -n '_shtab_azurelite_using plan' -l json -d 'print the plan as JSON'
+complete -c azurelite -n '_shtab_azurelite_using plan' -l timeout -x -d 'time for all requests together; the default, and the most, is `datasource.deadline`'
 complete -c azurelite -n '_shtab_azurelite_using; and test $_shtab_azurelite_npos -eq 0' -a config -d 'print the configuration, check it, or print its JSON Schema'
 complete -c azurelite -n '_shtab_azurelite_using config' -s h -l help -d 'show this help message and exit'
 complete -c azurelite -n '_shtab_azurelite_using config' -l debug -d 'log debug lines, and print tracebacks'
@@ -142,6 +152,24 @@ complete -c azurelite -n '_shtab_azurelite_using service' -l program -xka "(__fi
 complete -c azurelite -n '_shtab_azurelite_using service' -l dry-run -d 'change nothing; list the changes'
 complete -c azurelite -n '_shtab_azurelite_using service' -l json -d 'print the result as JSON'
 complete -c azurelite -n '_shtab_azurelite_using service; and test $_shtab_azurelite_npos -eq 0' -ka "install remove" -d 'install or remove the boot service'
+complete -c azurelite -n '_shtab_azurelite_using; and test $_shtab_azurelite_npos -eq 0' -a generalize -d 'list or remove what is left of this VM, before its disk is captured'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -s h -l help -d 'show this help message and exit'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l debug -d 'log debug lines, and print tracebacks'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l root -xka "(__fish_complete_directories)" -d 'the folder that holds the guest'"'"'s `/`'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l yes -d 'remove it; without this, it is only listed'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l json -d 'print the result as JSON'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l host-keys -d 'also remove SSH host keys'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l machine-id -d 'also remove the machine id'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l leases -d 'also remove leases of DHCP clients'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l logs -d 'also remove logs'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l histories -d 'also remove histories of shells and other programs'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l random-seed -d 'also remove the saved random seed'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l package-caches -d 'also remove downloaded packages'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l agent-traces -d 'also remove what waagent and cloud-init keep about this VM'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l adopted -d 'also remove accounts that azurelite adopted, and what an older release did not note exactly'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l files -d 'also remove files that user data, `write_files` and plug-ins wrote'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l all -d 'all options above; not --delete-homes'
+complete -c azurelite -n '_shtab_azurelite_using generalize' -l delete-homes -d 'delete the homes that azurelite made'
 complete -c azurelite -n '_shtab_azurelite_using; and test $_shtab_azurelite_npos -eq 0' -a simulate -d 'serve a simulated Azure'
 complete -c azurelite -n '_shtab_azurelite_using simulate' -s h -l help -d 'show this help message and exit'
 complete -c azurelite -n '_shtab_azurelite_using simulate' -l debug -d 'log debug lines, and print tracebacks'
