@@ -46,7 +46,7 @@ OTHER_AGENTS = (
     ("the Azure Linux agent", "/var/lib/waagent/provisioned"),
 )
 
-LOG = "/var/log/azurelite.log"
+LOG = "/var/log/azurelite.log"  # the log of every run, for root and its group; one older part beside it
 
 KVP_POOL = "/var/lib/hyperv/.kvp_pool_1"
 DMI_DIR = "/sys/class/dmi/id"
