@@ -26,7 +26,7 @@ _KEY_SIZE = 512
 _VALUE_SIZE = 2048
 _RECORD_SIZE = _KEY_SIZE + _VALUE_SIZE
 _LOCK_WAIT = 1.0  # seconds
-_VALUE_LIMIT = 1022  # bytes; the driver passes on no more
+VALUE_LIMIT = 1022  # bytes; the driver passes on no more
 
 
 def write_report(files: Files, value: str, *, clock: Clock) -> None:
@@ -66,8 +66,8 @@ def upsert(pool: bytes, key: str, value: str) -> bytes:
 
 
 def _cut(value: str) -> bytes:
-    """The value as UTF-8, cut to _VALUE_LIMIT between two characters."""
-    return value.encode(errors="replace")[:_VALUE_LIMIT].decode(errors="ignore").encode()
+    """The value as UTF-8, cut to VALUE_LIMIT between two characters."""
+    return value.encode(errors="replace")[:VALUE_LIMIT].decode(errors="ignore").encode()
 
 
 def rewrite_shared(files: Files, path: str, transform: Callable[[bytes], bytes], *, wait: Deadline) -> None:
