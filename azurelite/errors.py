@@ -25,9 +25,9 @@
 (*) exit 1 in `provision` and `apply` where Azure accepted the report of it: then Azure was reached.
 
 Besides its message, an error has a ``reason``: the short phrase that Azure's troubleshooting page
-for Linux provisioning uses for it, or one of the same form; ``phrase`` is that of its class. ``data`` holds supporting key/value pairs for the report. ``short``
-refers to an error whose message the log already has. The class gives the exit code. No attribute ever
-holds a secret.
+for Linux provisioning uses for it, or one of the same form; ``phrase`` is that of its class.
+``data`` holds supporting key/value pairs for the report. ``short`` refers to an error whose message
+the log already has. The class gives the exit code. No attribute ever holds a secret.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class AzureliteError(Exception):
         reason: the phrase reported to Azure; when left out that of the class, or else the message.
         data: supporting data for the report, in the order in which they should appear.
         short: what later lines of the log say in place of the message, as "IMDS unreachable"; None: the message.
+        remedy: what helps in this case; None: what the class says.
 
     Attributes:
         message, data, short: as given.
@@ -66,12 +67,15 @@ class AzureliteError(Exception):
         reason: str | None = None,
         data: dict[str, str] | None = None,
         short: str | None = None,
+        remedy: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason or self.phrase or message
         self.data: dict[str, str] = dict(data or {})
         self.short = short
+        if remedy is not None:
+            self.remedy = remedy
 
     def as_dict(self) -> dict[str, object]:
         """JSON-ready: message, reason and data; `read` makes an error of it."""

@@ -347,10 +347,12 @@ def with_failure(outcome: Outcome) -> Outcome:
         return outcome
     reason = f"{failure.name}: {failure.error}"
     brief = f"{failure.name}: {failure.error.short or failure.error}"  # the step's line in the log has all of it
-    return replace(outcome, outcome=_kind(failure.error, outcome.report), reason=reason, brief=brief, error=failure.error)
+    return replace(
+        outcome, outcome=_kind(failure.error, outcome.report), reason=reason, brief=brief, error=failure.error
+    )
 
 
 def _kind(cause: AzureliteError, report: Optional[ReportResult]) -> str:
-    """"unreachable" if Azure gave no usable answer; where it accepted the report of the failure, it was reached."""
+    """ "unreachable" if Azure gave no usable answer; where it accepted the report of the failure, it was reached."""
     untold = report is None or not report.accepted
     return "unreachable" if isinstance(cause, FabricError) and untold else "failed"

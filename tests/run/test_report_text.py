@@ -175,7 +175,18 @@ def test_the_record_has_the_message_before_supporting_data() -> None:
     record = failure_text(error, vm_id=VM_ID, now=NOW, kvp=True)
     assert len(record.encode()) == 1022
     assert list(parsed(record)) == [
-        *("result", "reason", "agent", "message", "remedy", "first", "second", "vm_id", "timestamp", "documentation_url")
+        *(
+            "result",
+            "reason",
+            "agent",
+            "message",
+            "remedy",
+            "first",
+            "second",
+            "vm_id",
+            "timestamp",
+            "documentation_url",
+        )
     ]
 
 

@@ -69,11 +69,11 @@ RULES = {
     (True, False, True): Rule("imds", None, None, 1, "failed to provision ssh keys"),
     (False, True, False): Rule("media", "media", "media", 0, "Ready"),
     (False, True, True): Rule("media", "certificates", "media", 0, "Ready"),
-    (False, False, False): Rule(None, None, None, 3, None),
-    (False, False, True): Rule(None, None, None, 3, None),
+    (False, False, False): Rule(None, None, None, 1, None),
+    (False, False, True): Rule(None, None, None, 1, None),
 }
 # The same as the fourth, but there is a document, which nobody can read: that is what went wrong.
-DAMAGED = Rule("imds", None, None, 3, "error parsing ovf-env.xml")
+DAMAGED = Rule("imds", None, None, 1, "error parsing ovf-env.xml")
 # State of IMDS -> why it failed, in the words of Azure's troubleshooting page; None: it answers.
 REASONS = {
     "ok": None,
@@ -120,7 +120,7 @@ class Case:
         rule = RULES[self.imds_answers, self.media_is_read, self.certificates]
         if self.media == "garbage" and rule.told == "failed to provision ssh keys":
             # The damaged disc is the likely cause, so it is what Azure hears of; no usable answer is exit 3.
-            return replace(rule, exit_code=3, told="error parsing ovf-env.xml")
+            return replace(rule, exit_code=1, told="error parsing ovf-env.xml")
         return rule
 
     @property
