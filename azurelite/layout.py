@@ -42,6 +42,7 @@ OTHER_AGENTS = (
     ("the Azure Linux agent", "/var/lib/waagent/provisioned"),
 )
 
+KVP_INCARNATION = "/run/azurelite/kvp-incarnation"
 KVP_POOL = "/var/lib/hyperv/.kvp_pool_1"
 DMI_DIR = "/sys/class/dmi/id"
 EFI_DIR = "/sys/firmware/efi"

@@ -8,12 +8,13 @@ import logging
 from typing import Optional, Sequence
 
 from azurelite.clock import Clock, Deadline, iso_utc
+from azurelite.config.load import REPORT_READY
 from azurelite.errors import AzureliteError, FabricError
 from azurelite.fabric.client import Fabric
 from azurelite.fabric.health import DESCRIPTION_LIMIT, READY, failed, in_progress, wire_size
 from azurelite.hypervisor.identity import read_identity
-from azurelite.hypervisor.kvp import VALUE_LIMIT, write_report
-from azurelite.outcome import ReportResult
+from azurelite.hypervisor.kvp import VALUE_LIMIT, Event, write
+from azurelite.outcome import ReportResult, StepResult
 from azurelite.state import marker
 from azurelite.system.files import Files
 from azurelite.system.machine import System
@@ -44,6 +45,8 @@ class Reporter:
         self.vm_id = vm_id
         self.result: Optional[ReportResult] = None
         self.told = False
+        self._steps: Sequence[StepResult] = ()
+        self._noted = 0  # of the steps
 
     def ready(self, deadline: Deadline) -> None:
         """Report Ready.
@@ -101,8 +104,31 @@ class Reporter:
         """Report that provisioning continues. Raises FabricError."""
         self._fabric.wireserver.send(in_progress(text), deadline)
 
-    def _write_record(self, text: str) -> None:
-        write_report(self._files, text, clock=self._fabric.clock)
+    def follow(self, steps: Sequence[StepResult], *, dry_run: bool) -> None:
+        """Take the results of a run, to which the caller appends: a report comes with KVP events of the new ones."""
+        self._steps, self._noted = () if dry_run else steps, 0
+
+    def note_steps(self) -> None:
+        """Write KVP events of the steps after the report. The host no longer reads them, but people on the VM may."""
+        rest = self._steps[self._noted :]
+        if self.told and any(step.name != REPORT_READY and step.status != "skipped" for step in rest):
+            self._write_record(None)
+
+    def _write_record(self, text: Optional[str]) -> None:
+        events = [self._event(step) for step in self._steps[self._noted :]]
+        self._noted = len(self._steps)
+        write(self._files, text, clock=self._fabric.clock, vm_id=self.vm_id, events=events)
+
+    def _event(self, step: StepResult) -> Event:
+        clock = self._fabric.clock
+        ended = self._fabric.opened + step.started + step.seconds if step.started else clock.monotonic()
+        if step.error is not None:
+            result, text = "FAIL", step.error.message
+        elif step.status == "skipped":
+            result, text = "WARN" if step.again else "SUCCESS", f"skipped: {step.reason}"
+        else:
+            result, text = "WARN" if step.notes else "SUCCESS", "; ".join((f"{len(step.changes)} changes", *step.notes))
+        return Event(step.name, result, iso_utc(clock.now() - (clock.monotonic() - ended)), step.seconds, text)
 
     def _failure(self, cause: AzureliteError, step: Optional[str], *, kvp: bool = False) -> str:
         return failure_text(cause, vm_id=self.vm_id, now=self._fabric.clock.now(), step=step, kvp=kvp)

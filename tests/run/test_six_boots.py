@@ -32,7 +32,10 @@ def without_sudo(guest: Guest, fabric: Simulator) -> None:
 
 
 def with_yaml(text: str) -> Boot:
-    return lambda guest, _: guest.put({"etc/azurelite/azurelite.yaml": text}) and None
+    def prepare(guest: Guest, _: Simulator) -> None:
+        guest.put({"etc/azurelite/azurelite.yaml": text})
+
+    return prepare
 
 
 def as_it_is(guest: Guest, fabric: Simulator) -> None:

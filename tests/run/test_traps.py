@@ -597,12 +597,13 @@ class TestHostRecords:
     def test_there_is_one_report_and_other_programs_records_stay(self, guest: Guest) -> None:
         """Others add a further report each time, or empty the file while another program writes into it."""
         foreign = upsert(b"", "ANOTHER_PROGRAM", "its value")
-        guest.path(KVP).write_bytes(foreign + b"torn")
+        guest.path(KVP).write_bytes(foreign)
         with fabric_with(username="daemon") as fabric:
             run(set_up(guest, fabric))
         with fabric_with() as fabric:
             run(set_up(guest, fabric))
-        first, second = self.records(guest.path(KVP).read_bytes())
+        first, second, *events = self.records(guest.path(KVP).read_bytes())
+        assert all(key.startswith("AZURELITE|") for key, _ in events)
         assert first == ("ANOTHER_PROGRAM", b"its value")
         assert second[0] == REPORT_KEY
         assert second[1].startswith(b"result=success|")
