@@ -19,6 +19,8 @@ from azurelite.errors import FileError
 from azurelite.hypervisor.kvp import rewrite_shared
 from azurelite.system.machine import System
 
+FULL = "cannot write /disk/f: No space left on device: free space there, or give the VM a larger disk"
+
 pytestmark = pytest.mark.spawns
 
 PACKAGE = str(Path(azurelite.__file__).parent.parent)
@@ -38,8 +40,6 @@ from azurelite.clock import Deadline, SystemClock
 from azurelite.errors import FileError
 from azurelite.system.machine import System
 from azurelite.hypervisor.kvp import rewrite_shared
-
-FULL = "cannot write /disk/f: No space left on device: free space there, or give the VM a larger disk"
 root, options, verb, size = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 mount = root + "/disk"
 def mounted(*arguments):
