@@ -48,7 +48,7 @@ def test_the_three_steps_are_a_report(guest: Guest, served: Callable[..., Simula
     [
         ("Ready", None, ("Ready", None, None)),
         ("NotReady", "no <disk> & no 'net'", ("NotReady", "ProvisioningFailed", "no <disk> & no 'net'")),
-        ("NotReady", "&" * 5000, ("NotReady", "ProvisioningFailed", "&" * 512)),
+        ("NotReady", "&" * 5000, ("NotReady", "ProvisioningFailed", "&" * 819)),
         ("Provisioning", "half way", ("NotReady", "Provisioning", "half way")),
         ("Provisioning", None, ("NotReady", "Provisioning", "provisioning continues")),
     ],
