@@ -25,6 +25,7 @@ VERBS = {
     "apply": "run only the given handlers",
     "report": "report ready, failure or progress to Azure",
     "plan": "print what provision would do, and why",
+    "analyze": "show where the time of a boot went, also as SVG, web page or OTLP/JSON",
     "config": "print the configuration, check it, or print its JSON Schema",
     "handlers": "print the handlers and their options",
     "service": "install or remove the boot service",
