@@ -24,7 +24,8 @@ from azurelite.outcome import Outcome, StepResult
 from azurelite.record import Record
 from azurelite.run import provision
 from azurelite.simulator import Guest, Report, Request, Scenario, Simulator, config_text, make_guest
-from azurelite.state.boots import boot_of
+from azurelite.state.boots import Boot, boot_of, read_boot
+from azurelite.system.root import Root
 
 _IMPATIENT = "  deadline: 60   # seconds; a person is waiting\n"
 _SIGNS = {"done": ("✓", "green"), "skipped": ("·", "dim"), "failed": ("✗", "red")}
@@ -60,7 +61,7 @@ def _show(scenario: Scenario, folder: Path, arguments: argparse.Namespace) -> in
         with Waiting(console, f"provisioning {folder} against {fabric.url}"):
             outcome = provision.provision(provision.Options(root=str(folder)))
         written = {name[1:]: now for name, now in sorted(guest.snapshot().items()) if now != before.get(name)}
-        analysis = analyse(boot_of(outcome, title="simulated boot", started=started))
+        analysis = analyse(_boot(folder, outcome, started=started))
         known = _saved_metadata(folder)
         shown = DemoRun(outcome, known, list(fabric.requests), list(fabric.reports), written, fabric.url, analysis)
     if arguments.html is not None:
@@ -82,6 +83,15 @@ def _make_guest(folder: Path, fabric: Simulator) -> Guest:
         return make_guest(folder, fabric, files={"etc/azurelite/azurelite.yaml": config})
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}: give an empty or a new folder") from error
+
+
+def _boot(folder: Path, outcome: Outcome, *, started: float) -> Boot:
+    """What the run wrote of its time; a run that wrote nothing has its outcome."""
+    title = "simulated boot"
+    try:
+        return Boot(**{**vars(read_boot(Root(str(folder)), 0)), "title": title})
+    except ConfigError:
+        return boot_of(outcome, title=title, started=started)
 
 
 def _saved_metadata(folder: Path) -> dict[str, object]:
