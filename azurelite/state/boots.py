@@ -106,7 +106,7 @@ def read_boot(root: Root, back: int) -> Boot:
         names = earlier_boots(root)
         if back > len(names):
             kept = f"{len(names)} earlier boots are kept" if names else "no earlier boot is kept"
-            raise ConfigError(f"--boot -{back}: {kept}: give a boot from `ls {_BOOTS}`, or leave it out")
+            raise ConfigError(f"--boot -{back}: {kept} in {_BOOTS}: give a smaller number, or leave it out")
         name = names[-back]
         return _read(root, f"boot {name}", f"{_BOOTS}/{name}/timeline.json", f"{_BOOTS}/{name}/status.json")
     try:
