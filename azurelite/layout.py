@@ -48,7 +48,7 @@ OTHER_AGENTS = (
 
 LOG = "/var/log/azurelite.log"  # the log of every run, for root and its group; one older part beside it
 
-KVP_INCARNATION = "/run/azurelite/kvp-incarnation"
+KVP_INCARNATION = "/run/azurelite/kvp-incarnation"  # the boot in whose name records are in the KVP pool
 KVP_POOL = "/var/lib/hyperv/.kvp_pool_1"
 DMI_DIR = "/sys/class/dmi/id"
 EFI_DIR = "/sys/firmware/efi"

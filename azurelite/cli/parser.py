@@ -27,6 +27,7 @@ VERBS = {
     "report": "report ready, failure or progress to Azure",
     "status": "print how provisioning went in this boot, or how far it is",
     "plan": "print what provision would do, and why",
+    "analyze": "show where the time of a boot went, also as SVG, web page or OTLP/JSON",
     "config": "print the configuration, check it, or print its JSON Schema",
     "handlers": "print the handlers and their options",
     "service": "install or remove the boot service",
