@@ -19,6 +19,7 @@ HANDLERS_DIR = "/etc/azurelite/handlers.d"
 DISABLED_SWITCH = "/etc/azurelite/disabled"
 KERNEL_COMMAND_LINE = "/proc/cmdline"
 KERNEL_OFF_WORD = "azurelite=off"
+KERNEL_DEBUG_WORD = "azurelite.debug"
 
 RUN_DIR = "/run/azurelite"
 METADATA = "/run/azurelite/metadata.json"
@@ -26,6 +27,10 @@ METADATA_SENSITIVE = "/run/azurelite/metadata-sensitive.json"
 STATUS = "/run/azurelite/status.json"
 STANDING = "/run/azurelite/standing.json"
 LOCK = "/run/azurelite/lock"
+
+LOG = "/var/log/azurelite.log"
+OLDER_LOG = "/var/log/azurelite.log.1"
+OUTPUTS = "/var/log/azurelite"  # the outputs of scripts and commands; root only
 
 STATE_DIR = "/var/lib/azurelite"
 ACCOUNTS_DIR = "/var/lib/azurelite/accounts"  # notes of accounts whose creation has begun
@@ -90,6 +95,15 @@ def config_files(names_in: Callable[[str], list[str]]) -> list[str]:
         *admin_drop_ins,
         *_drop_ins(RUNTIME_CONFIG, names_in),
     ]
+
+
+def output_files(names_in: Callable[[str], list[str]]) -> list[str]:
+    """The paths of the outputs of scripts and commands that ran on this machine. They may hold secrets.
+
+    Args:
+        names_in: a function from a guest folder to the names in it; an empty list for a missing folder.
+    """
+    return [f"{OUTPUTS}/{name}" for name in sorted(names_in(OUTPUTS)) if name.endswith(".log")]
 
 
 def _drop_ins(folder: str, names_in: Callable[[str], list[str]]) -> list[str]:

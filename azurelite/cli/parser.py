@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 from contextlib import nullcontext
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     Importing = Callable[[], AbstractContextManager[None]]
 
-# Verb -> description. Its module, azurelite.cli.VERB, holds `add_arguments(parser)` and `run(arguments) -> int`.
+# Verb -> description. Its module, azurelite.cli.VERB (`_` for `-`), holds `add_arguments(parser)` and
+# `run(arguments) -> int`.
 VERBS = {
     "provision": "provision this VM: read its metadata, run the handlers, report to Azure",
     "metadata": "print the metadata of this VM",
@@ -53,14 +55,30 @@ def run(arguments: list[str], importing: Importing = nullcontext, *, own_process
         near = difflib.get_close_matches(chosen.verb, VERBS, n=1)
         top.error(f"there is no verb {chosen.verb!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     with importing():
-        module = importlib.import_module(f"azurelite.cli.{chosen.verb}")
+        module = importlib.import_module(f"azurelite.cli.{chosen.verb.replace('-', '_')}")
     parser = argparse.ArgumentParser(
         prog=f"azurelite {chosen.verb}", description=VERBS[chosen.verb], allow_abbrev=False
     )
-    parser.add_argument("--debug", action="store_true", help="log debug lines, and print tracebacks")
+    _add_log_arguments(parser)
     module.add_arguments(parser)
     parsed = parser.parse_args(chosen.rest)
-    return run_verb(lambda: module.run(parsed), debug=parsed.debug or chosen.debug, own_process=own_process)
+    return run_verb(
+        lambda: module.run(parsed),
+        debug=parsed.debug or chosen.debug,
+        level=getattr(logging, (parsed.log_level or chosen.log_level or "info").upper()),
+        own_process=own_process,
+    )
+
+
+def _add_log_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the log, before or after the verb."""
+    parser.add_argument("--debug", action="store_true", help="log debug lines, and print tracebacks")
+    levels = parser.add_mutually_exclusive_group()
+    levels.add_argument("-v", dest="log_level", action="store_const", const="debug", help="log debug lines")
+    levels.add_argument(
+        "-q", "--quiet", dest="log_level", action="store_const", const="warning", help="log only warnings and errors"
+    )
+    levels.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="the least level to log")
 
 
 def add_root_argument(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +110,7 @@ def _top_parser() -> argparse.ArgumentParser:
     verbs = "\n".join(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="azurelite",
-        usage="azurelite [--debug] VERB [OPTIONS]",
+        usage="azurelite [--debug | -v | -q | --log-level LEVEL] VERB [OPTIONS]",
         description="Provisions a Linux virtual machine on Azure.",
         epilog=f"verbs:\n{verbs}\n\n`azurelite VERB --help` prints the options of a verb.\n"
         "exit codes: 0 done or nothing to do, 1 failed, 2 usage or configuration, 3 Azure not reached",
@@ -100,7 +118,7 @@ def _top_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"azurelite {azurelite.__version__}")
-    parser.add_argument("--debug", action="store_true", help="log debug lines, and print tracebacks")
+    _add_log_arguments(parser)
     parser.add_argument("verb", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
