@@ -111,7 +111,8 @@ class TestProvision:
         assert main(["provision", "--root", guest.root]) == 2
         err = capsys.readouterr().err
         expected = "/etc/azurelite/azurelite.yaml:3:5: in `datasource.imds`: unknown key 'endpiont'"
-        assert err == f"azurelite: error: {expected}; did you mean 'endpoint'?\n"
+        assert err.startswith(f"azurelite: error: {expected}; did you mean 'endpoint'?\n")
+        assert "azurelite: what to do: Correct the place that the message names" in err
 
     def test_a_missing_config_file_is_exit_2(self, guest: Guest, capsys: Any) -> None:
         assert main(["provision", "--root", guest.root, "--config", "/nowhere/c.yaml"]) == 2
