@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -341,6 +342,17 @@ def test_files_of_the_owner_go_when_asked_for_and_unchanged(image: Guest, change
     assert not image.path("etc/from-user-data").exists()
     assert [line.partition(" since")[0] for line in stays(result) if "/etc/owner" in line] == left
     assert image.path("etc/owner").exists() == bool(change)
+
+
+def test_the_manifest_has_no_secret_not_even_its_digest(image: Guest) -> None:
+    user_data = f"#cloud-config\nwrite_files:\n- {{path: /etc/pin, content: '1234', permissions: '0644'}}\n#{'-' * 9}\n"
+    boot(image, "alice", handlers=[*HANDLERS, "user_data"], user_data=user_data, password="canary-Pa55word")
+    assert image.text("etc/pin") == "1234"
+    manifest = image.text(MANIFEST)
+    assert "/etc/pin" in manifest
+    hashes = [line.split(":")[1] for line in image.text("etc/shadow").splitlines() if line.startswith("alice:")]
+    secrets = ["canary-Pa55word", *hashes, *(hashlib.sha256(word).hexdigest() for word in (b"1234", b"1234\n"))]
+    assert [secret for secret in secrets if secret in manifest] == []
 
 
 class TestVerb:
