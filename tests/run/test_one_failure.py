@@ -14,7 +14,7 @@ from kit import VM_ID, FastClock, Guest
 import azurelite
 from azurelite import errors
 from azurelite.cli.shell import LineFormat
-from azurelite.config.document import Problem
+from azurelite.config.document import Place, Problem
 from azurelite.config.schema import ConfigProblemsError
 from azurelite.errors import AzureliteError, DocumentError, HttpStatusError, TransportError
 from azurelite.hypervisor.kvp import REPORT_KEY
@@ -39,7 +39,7 @@ ERRORS: list[tuple[AzureliteError, str]] = [
     (AzureliteError(MESSAGE, reason="given words"), "given words"),
     (AzureliteError(MESSAGE, remedy="Do this."), PLAIN),
     (errors.ConfigError(MESSAGE), "invalid azurelite configuration"),
-    (ConfigProblemsError((Problem(MESSAGE, "f.yaml", 1, 2),)), "invalid azurelite configuration"),
+    (ConfigProblemsError((Problem(MESSAGE, "f.yaml:1:2", Place("f.yaml", 1, 2)),)), "invalid azurelite configuration"),
     (errors.NotAzureError(MESSAGE), PLAIN),
     (errors.DisabledError(MESSAGE), PLAIN),
     (errors.OutOfOrderError(MESSAGE, reason="what is in the way"), "what is in the way"),
