@@ -33,6 +33,7 @@ class Reporter:
         vm_id: the VM id; None if it is unknown.
 
     Attributes:
+        telemetry: after a run, send the result of each step to WireServer.
         quiet: log accepted reports for debugging only, because the caller says it.
         result: the last report of Ready or NotReady; None before the first.
         told: whether a report of Ready or NotReady was tried, which Azure may have received.
@@ -41,7 +42,7 @@ class Reporter:
     def __init__(self, fabric: Fabric, files: Files, vm_id: Optional[str]) -> None:
         self._fabric = fabric
         self._files = files
-        self.quiet = False
+        self.quiet = self.telemetry = False
         self.vm_id = vm_id
         self.result: Optional[ReportResult] = None
         self.told = False
@@ -109,10 +110,23 @@ class Reporter:
         self._steps, self._noted = () if dry_run else steps, 0
 
     def note_steps(self) -> None:
-        """Write KVP events of the steps after the report. The host no longer reads them, but people on the VM may."""
+        """Write KVP events of the steps after the report, which people on the VM can read; send telemetry if wished."""
+        if self.telemetry and self._steps:
+            self._send_telemetry()
         rest = self._steps[self._noted :]
         if self.told and any(step.name != REPORT_READY and step.status != "skipped" for step in rest):
             self._write_record(None)
+
+    def _send_telemetry(self) -> None:
+        from azurelite.fabric.telemetry import StepEvent, telemetry_document
+
+        told = [(one, self._event(one)) for one in self._steps]
+        events = [StepEvent(one.name, one.error is None, int(one.seconds * 1000), said.text) for one, said in told]
+        try:
+            deadline = Deadline(self._fabric.clock, _TELEMETRY_SECONDS)
+            self._fabric.wireserver.send_events(telemetry_document(events), deadline)
+        except FabricError as error:
+            LOG.info("report: telemetry was not sent: %s", error)
 
     def _write_record(self, text: Optional[str]) -> None:
         events = [self._event(step) for step in self._steps[self._noted :]]
@@ -172,6 +186,7 @@ class Progress:
 
 
 _SECONDS = 60.0
+_TELEMETRY_SECONDS = 5.0  # for its one request
 
 
 def tell_early_error(error: AzureliteError, *, root: str, clock: Clock) -> None:

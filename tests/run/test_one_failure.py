@@ -39,7 +39,7 @@ ERRORS: list[tuple[AzureliteError, str]] = [
     (AzureliteError(MESSAGE, reason="given words"), "given words"),
     (AzureliteError(MESSAGE, remedy="Do this."), PLAIN),
     (errors.ConfigError(MESSAGE), "invalid azurelite configuration"),
-    (ConfigProblemsError((Problem(MESSAGE, "f.yaml", 1, 2),)), "invalid azurelite configuration"),
+    (ConfigProblemsError((Problem(MESSAGE, "f.yaml"),)), "invalid azurelite configuration"),
     (errors.NotAzureError(MESSAGE), PLAIN),
     (errors.DisabledError(MESSAGE), PLAIN),
     (errors.OutOfOrderError(MESSAGE, reason="what is in the way"), "what is in the way"),
