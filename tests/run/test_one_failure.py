@@ -115,3 +115,24 @@ def test_report_record_console_and_outcome_say_the_same(
     assert (outcome.outcome, outcome.exit_code) == ("failed", 1)  # Azure has accepted the report
     assert outcome.report is not None
     assert outcome.report.description == report.description
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TransportError("connection error", url=URL, detail="no route"), "failure to obtain DHCP lease"),
+        (errors.FileError(MESSAGE), MESSAGE),
+    ],
+)
+def test_without_a_lease_the_words_for_azure_are_those_of_the_lease(
+    guest: Guest, fabric: Simulator, error: AzureliteError, reason: str
+) -> None:
+    guest.on_azure().configure(fabric)
+    with Session(guest.root, clock=FastClock()) as session:
+        reporter = session.reporter
+        reporter.no_lease = errors.MachineError("no DHCP lease on eth0", reason="failure to obtain DHCP lease")
+        reporter.not_ready(error, session.fabric().deadline)
+    described = fields(fabric.reports[0].description or "")
+    assert described["reason"] == reason
+    assert described.get("message", reason) == error.message
+    assert described.get("lease") == (None if reason == MESSAGE else "no DHCP lease on eth0")

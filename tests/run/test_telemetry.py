@@ -42,6 +42,16 @@ def test_one_request_after_ready_has_every_step(guest: Guest) -> None:
     assert b"canary" not in fabric.requests[-1].body
 
 
+def test_a_later_boot_sends_none(guest: Guest) -> None:
+    with scenario() as fabric:
+        later = {"write_files": {"files": [], "frequency": "boot"}}
+        no_disc = {"media": {"device": "none"}}
+        guest.on_azure().configure(fabric, handlers=[*HANDLERS, later], datasource=no_disc, report={"telemetry": True})
+        for _ in range(2):
+            provision(Options(root=guest.root, clock=FastClock()))
+    assert [request.endpoint for request in fabric.requests].count("telemetry") == 1
+
+
 def test_a_failure_is_an_event_too(guest: Guest) -> None:
     with scenario(username="daemon") as fabric:
         run(guest, fabric, report={"telemetry": True})
