@@ -33,6 +33,8 @@ class Reporter:
         vm_id: the VM id; None if it is unknown.
 
     Attributes:
+        telemetry: after a run with a report, send the result of each step to WireServer.
+        no_lease: why there is no DHCP lease, which is then what Azure's failures come from; None: none was wanted.
         quiet: log accepted reports for debugging only, because the caller says it.
         result: the last report of Ready or NotReady; None before the first.
         told: whether a report of Ready or NotReady was tried, which Azure may have received.
@@ -41,7 +43,8 @@ class Reporter:
     def __init__(self, fabric: Fabric, files: Files, vm_id: Optional[str]) -> None:
         self._fabric = fabric
         self._files = files
-        self.quiet = False
+        self.quiet = self.telemetry = False
+        self.no_lease: Optional[AzureliteError] = None
         self.vm_id = vm_id
         self.result: Optional[ReportResult] = None
         self.told = False
@@ -59,7 +62,7 @@ class Reporter:
         try:
             self._fabric.wireserver.send(READY, deadline)
         except FabricError as error:
-            self._write_record(self._failure(error, "report_ready", kvp=True))
+            self._write_record(self._failure(self._behind(error), "report_ready", kvp=True))
             self.result = ReportResult("Ready", accepted=False, error=error.message)
             raise
         self.result = ReportResult("Ready", accepted=True)
@@ -77,6 +80,7 @@ class Reporter:
             FabricError: Azure was not reached or refused the report.
         """
         self.told = True
+        cause = self._behind(cause)
         self._write_record(self._failure(cause, step, kvp=True))
         text = self._failure(cause, step)
         try:
@@ -109,10 +113,23 @@ class Reporter:
         self._steps, self._noted = () if dry_run else steps, 0
 
     def note_steps(self) -> None:
-        """Write KVP events of the steps after the report. The host no longer reads them, but people on the VM may."""
+        """Write KVP events of the steps after the report, which people on the VM can read; send telemetry if wished."""
+        if self.telemetry and self.told and self._steps:
+            self._send_telemetry()
         rest = self._steps[self._noted :]
         if self.told and any(step.name != REPORT_READY and step.status != "skipped" for step in rest):
             self._write_record(None)
+
+    def _send_telemetry(self) -> None:
+        from azurelite.fabric.telemetry import StepEvent, telemetry_document
+
+        told = [(one, self._event(one)) for one in self._steps]
+        events = [StepEvent(one.name, one.error is None, int(one.seconds * 1000), said.text) for one, said in told]
+        try:
+            deadline = Deadline(self._fabric.clock, _TELEMETRY_SECONDS)
+            self._fabric.wireserver.send_events(telemetry_document(events), deadline)
+        except FabricError as error:
+            LOG.info("report: telemetry was not sent: %s", error)
 
     def _write_record(self, text: Optional[str]) -> None:
         events = [self._event(step) for step in self._steps[self._noted :]]
@@ -129,6 +146,13 @@ class Reporter:
         else:
             result, text = "WARN" if step.notes else "SUCCESS", "; ".join((f"{len(step.changes)} changes", *step.notes))
         return Event(step.name, result, iso_utc(clock.now() - (clock.monotonic() - ended)), step.seconds, text)
+
+    def _behind(self, cause: AzureliteError) -> AzureliteError:
+        """The cause with the words of the missing lease: Azure's page explains those, and no source was reachable."""
+        if self.no_lease is None or not isinstance(cause, FabricError):
+            return cause
+        data = {"lease": self.no_lease.message, **cause.data}
+        return FabricError(cause.message, reason=self.no_lease.reason, data=data, remedy=cause.remedy)
 
     def _failure(self, cause: AzureliteError, step: Optional[str], *, kvp: bool = False) -> str:
         return failure_text(cause, vm_id=self.vm_id, now=self._fabric.clock.now(), step=step, kvp=kvp)
@@ -172,6 +196,7 @@ class Progress:
 
 
 _SECONDS = 60.0
+_TELEMETRY_SECONDS = 5.0  # for its one request
 
 
 def tell_early_error(error: AzureliteError, *, root: str, clock: Clock) -> None:

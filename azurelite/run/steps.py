@@ -68,6 +68,7 @@ class Runner:
         self.fabric = fabric
         self.reporter = reporter or Reporter(fabric, system.files, vm_id)
         self.reporter.quiet = False
+        self.reporter.telemetry = config.report.telemetry and not fabric.offline
         self.optional = optional
         self.held = held
         self.said: set[str] = set()

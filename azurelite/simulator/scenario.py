@@ -24,6 +24,7 @@ ENDPOINTS = (
     "attested",
     "goal_state",
     "certificates",
+    "telemetry",
     "health",
     "health_json",
     "versions",

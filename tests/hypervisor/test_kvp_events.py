@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import functools
 import json
 import multiprocessing
 import re
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -153,20 +155,25 @@ def test_no_password_gets_into_the_pool(guest: Guest) -> None:
 ROUNDS = 5
 
 
+def _slowly(added: list[tuple[str, str]], pool: bytes) -> bytes:
+    time.sleep(0.02)  # a writer that did not wait for the lock would be overwritten
+    return updated(pool, None, added, boot=1)
+
+
 def _write(root: str, number: int) -> None:
     """One of the writers: azurelite, or a program that takes only one of the two locks and appends."""
     kind = ("both", "flock", "lockf", "both")[number % 4]
     for turn in range(ROUNDS):
         key = f"W{number}|{turn}"
         if kind == "both":
-            wait = Deadline(SystemClock(), 60)
-            path = f"/{POOL}"
-            rewrite_shared(System(root).files, path, lambda pool: updated(pool, None, [(key, "v")], boot=1), wait=wait)  # noqa: B023
+            wait, added = Deadline(SystemClock(), 60), [(key, "v")]
+            rewrite_shared(System(root).files, f"/{POOL}", functools.partial(_slowly, added), wait=wait)
             continue
         with Path(root, POOL).open("ab") as pool:
             (fcntl.flock if kind == "flock" else fcntl.lockf)(pool, fcntl.LOCK_EX)
             pool.write(record(key.encode()))
             pool.flush()
+        time.sleep(0.01)
 
 
 @pytest.mark.spawns

@@ -14,7 +14,7 @@ from kit import VM_ID, FastClock, Guest
 import azurelite
 from azurelite import errors
 from azurelite.cli.shell import LineFormat
-from azurelite.config.document import Place, Problem
+from azurelite.config.document import Problem
 from azurelite.config.schema import ConfigProblemsError
 from azurelite.errors import AzureliteError, DocumentError, HttpStatusError, TransportError
 from azurelite.hypervisor.kvp import REPORT_KEY
@@ -39,7 +39,7 @@ ERRORS: list[tuple[AzureliteError, str]] = [
     (AzureliteError(MESSAGE, reason="given words"), "given words"),
     (AzureliteError(MESSAGE, remedy="Do this."), PLAIN),
     (errors.ConfigError(MESSAGE), "invalid azurelite configuration"),
-    (ConfigProblemsError((Problem(MESSAGE, "f.yaml:1:2", Place("f.yaml", 1, 2)),)), "invalid azurelite configuration"),
+    (ConfigProblemsError((Problem(MESSAGE, "f.yaml"),)), "invalid azurelite configuration"),
     (errors.NotAzureError(MESSAGE), PLAIN),
     (errors.DisabledError(MESSAGE), PLAIN),
     (errors.OutOfOrderError(MESSAGE, reason="what is in the way"), "what is in the way"),
@@ -115,3 +115,24 @@ def test_report_record_console_and_outcome_say_the_same(
     assert (outcome.outcome, outcome.exit_code) == ("failed", 1)  # Azure has accepted the report
     assert outcome.report is not None
     assert outcome.report.description == report.description
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TransportError("connection error", url=URL, detail="no route"), "failure to obtain DHCP lease"),
+        (errors.FileError(MESSAGE), MESSAGE),
+    ],
+)
+def test_without_a_lease_the_words_for_azure_are_those_of_the_lease(
+    guest: Guest, fabric: Simulator, error: AzureliteError, reason: str
+) -> None:
+    guest.on_azure().configure(fabric)
+    with Session(guest.root, clock=FastClock()) as session:
+        reporter = session.reporter
+        reporter.no_lease = errors.MachineError("no DHCP lease on eth0", reason="failure to obtain DHCP lease")
+        reporter.not_ready(error, session.fabric().deadline)
+    described = fields(fabric.reports[0].description or "")
+    assert described["reason"] == reason
+    assert described.get("message", reason) == error.message
+    assert described.get("lease") == (None if reason == MESSAGE else "no DHCP lease on eth0")
