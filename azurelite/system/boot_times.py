@@ -15,7 +15,7 @@ _SYSTEMD = "/run/systemd/system"  # exists where systemd is the init system
 _STAMPS = ("Firmware", "Loader", "InitRD", "Userspace", "Finish")
 _OPENRC_LOG = "/var/log/rc.log"
 _PATIENCE = 5.0  # seconds for systemctl
-_LOG_LIMIT = 1024 * 1024  # bytes
+_LOG_LIMIT = 16 * 1024 * 1024  # bytes; OpenRC only appends to it
 
 
 class Phase(Record):
