@@ -28,6 +28,7 @@ VERBS = {
     "report": "report ready, failure or progress to Azure",
     "plan": "print what provision would do, and why",
     "config": "print the configuration, check it, or print its JSON Schema",
+    "collect-logs": "write the logs into one archive for a bug report, without secrets",
     "handlers": "print the handlers and their options",
     "service": "install or remove the boot service",
     "simulate": "serve a simulated Azure",
