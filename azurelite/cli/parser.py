@@ -31,6 +31,7 @@ VERBS = {
     "plan": "print what provision would do, and why",
     "analyze": "show where the time of a boot went, also as SVG, web page or OTLP/JSON",
     "config": "print the configuration, check it, or print its JSON Schema",
+    "collect-logs": "write the logs into one archive for a bug report, without secrets",
     "handlers": "print the handlers and their options",
     "service": "install or remove the boot service",
     "generalize": "list or remove what is left of this VM, before its disk is captured",

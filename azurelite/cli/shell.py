@@ -141,7 +141,7 @@ def _is_journal() -> bool:
 
 def _is_coloured() -> bool:
     """Whether standard error is a terminal of a person. The console of a boot is none: its text is saved."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb" or sys.stderr is None:
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "") in ("", "dumb") or sys.stderr is None:
         return False
     with contextlib.suppress(OSError, ValueError):
         return sys.stderr.isatty() and os.ttyname(sys.stderr.fileno()) != "/dev/console"
