@@ -8,18 +8,20 @@ import logging
 import stat
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import azurelite
 from azurelite.cli.console import Console, Waiting
 from azurelite.cli.metadata import render
 from azurelite.cli.simulate import load_scenario
+from azurelite.describe.check import check_files
 from azurelite.errors import ConfigError
 from azurelite.handlers import REPORT_READY
 from azurelite.outcome import Outcome, StepResult
 from azurelite.record import Record
 from azurelite.run import provision
 from azurelite.simulator import Guest, Report, Request, Scenario, Simulator, config_text, make_guest
+from azurelite.system.root import Root
 
 _IMPATIENT = "  deadline: 60   # seconds; a person is waiting\n"
 _BAR = 40  # characters of the time line
@@ -31,26 +33,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
     parser.add_argument("--keep", metavar="DIR", help="create the scratch root in DIR, and keep it")
     parser.add_argument("--scenario", metavar="FILE", help="simulate this VM or these faults")
+    parser.add_argument("--config", metavar="FILE", help="use this configuration, with the simulator's address")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Provision a scratch root against the simulator, and print the result."""
     scenario = load_scenario(arguments.scenario)
+    drop_in = None if arguments.config is None else _config(Path(arguments.config))
     if arguments.keep is not None:
-        return _show(scenario, Path(arguments.keep), as_json=arguments.json)
+        return _show(scenario, Path(arguments.keep), drop_in, as_json=arguments.json)
     with tempfile.TemporaryDirectory(prefix="azurelite-demo-") as folder:
-        return _show(scenario, Path(folder), as_json=arguments.json)
+        return _show(scenario, Path(folder), drop_in, as_json=arguments.json)
 
 
-def _show(scenario: Scenario, folder: Path, *, as_json: bool) -> int:
+def _config(path: Path) -> str:
+    """The text of a configuration file that has no mistakes."""
+    for verdict in check_files([str(path)], Root("/")):
+        if verdict.problems or verdict.more:
+            raise ConfigError("\n".join(map(str, verdict.problems)))
+    return path.read_text(encoding="utf-8-sig")
+
+
+def _show(scenario: Scenario, folder: Path, drop_in: Optional[str], *, as_json: bool) -> int:
     console = Console()
     if not as_json:
         console.line(console.paint(f"azurelite {azurelite.__version__}", "bold") + ": simulating a first boot")
     # The page has everything that the log would say.
     logging.getLogger("azurelite").setLevel(logging.CRITICAL)
     with Simulator(scenario) as fabric:
-        guest = _make_guest(folder, fabric)
+        guest = _make_guest(folder, fabric, drop_in)
         before = guest.snapshot()
         with Waiting(console, f"provisioning {folder} against {fabric.url}"):
             outcome = provision.provision(provision.Options(root=str(folder)))
@@ -65,10 +77,14 @@ def _show(scenario: Scenario, folder: Path, *, as_json: bool) -> int:
     return outcome.exit_code
 
 
-def _make_guest(folder: Path, fabric: Simulator) -> Guest:
-    config = config_text(fabric.url) + _IMPATIENT
+def _make_guest(folder: Path, fabric: Simulator, drop_in: Optional[str]) -> Guest:
+    # The simulator's address comes last, so that a file written for Azure is played here as it is.
+    simulated = config_text(fabric.url) + _IMPATIENT
+    files = {"etc/azurelite/azurelite.yaml": simulated}
+    if drop_in is not None:
+        files = {"etc/azurelite/azurelite.yaml": drop_in, "etc/azurelite/conf.d/99-simulator.yaml": simulated}
     try:
-        return make_guest(folder, fabric, files={"etc/azurelite/azurelite.yaml": config})
+        return make_guest(folder, fabric, files=files)
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}: give an empty or a new folder") from error
 

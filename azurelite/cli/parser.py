@@ -48,10 +48,10 @@ def run(arguments: list[str], importing: Importing = nullcontext, *, own_process
         top.print_help()
         return 2
     if chosen.verb not in VERBS:
-        import difflib
+        from azurelite.config.schema import nearest
 
-        near = difflib.get_close_matches(chosen.verb, VERBS, n=1)
-        top.error(f"there is no verb {chosen.verb!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        near = nearest(chosen.verb, VERBS)
+        top.error(f"there is no verb {chosen.verb!r}" + (f"; did you mean {near!r}?" if near else ""))
     with importing():
         module = importlib.import_module(f"azurelite.cli.{chosen.verb}")
     parser = argparse.ArgumentParser(
@@ -99,7 +99,7 @@ def _top_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"azurelite {azurelite.__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"azurelite {azurelite.__version__}")
     parser.add_argument("--debug", action="store_true", help="log debug lines, and print tracebacks")
     parser.add_argument("verb", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
