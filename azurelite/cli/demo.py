@@ -9,7 +9,7 @@ import stat
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import azurelite
 from azurelite.cli.console import Console, Waiting
@@ -18,6 +18,7 @@ from azurelite.cli.output import write_output
 from azurelite.cli.simulate import load_scenario
 from azurelite.describe.analysis import Analysis, analyse
 from azurelite.describe.analysis_text import waterfall
+from azurelite.describe.check import check_files
 from azurelite.errors import ConfigError
 from azurelite.handlers import REPORT_READY
 from azurelite.outcome import Outcome, StepResult
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
     parser.add_argument("--keep", metavar="DIR", help="create the scratch root in DIR, and keep it")
     parser.add_argument("--scenario", metavar="FILE", help="simulate this VM or these faults")
+    parser.add_argument("--config", metavar="FILE", help="use this configuration, with the simulator's address")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--html", metavar="FILE", help="also write where the time went as a web page")
 
@@ -43,20 +45,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Provision a scratch root against the simulator, and print the result."""
     scenario = load_scenario(arguments.scenario)
+    drop_in = None if arguments.config is None else _config(Path(arguments.config))
     if arguments.keep is not None:
-        return _show(scenario, Path(arguments.keep), arguments)
+        return _show(scenario, Path(arguments.keep), arguments, drop_in)
     with tempfile.TemporaryDirectory(prefix="azurelite-demo-") as folder:
-        return _show(scenario, Path(folder), arguments)
+        return _show(scenario, Path(folder), arguments, drop_in)
 
 
-def _show(scenario: Scenario, folder: Path, arguments: argparse.Namespace) -> int:
+def _config(path: Path) -> str:
+    """The text of a configuration file that has no mistakes."""
+    for verdict in check_files([str(path)], Root("/")):
+        if verdict.problems or verdict.more:
+            raise ConfigError("\n".join(map(str, verdict.problems)))
+    return path.read_text(encoding="utf-8-sig")
+
+
+def _show(scenario: Scenario, folder: Path, arguments: argparse.Namespace, drop_in: Optional[str]) -> int:
     console, started = Console(), time.time()
     if not arguments.json:
         console.line(console.paint(f"azurelite {azurelite.__version__}", "bold") + ": simulating a first boot")
     # The page has everything that the log would say.
     logging.getLogger("azurelite").setLevel(logging.CRITICAL)
     with Simulator(scenario) as fabric:
-        guest = _make_guest(folder, fabric)
+        guest = _make_guest(folder, fabric, drop_in)
         before = guest.snapshot()
         with Waiting(console, f"provisioning {folder} against {fabric.url}"):
             outcome = provision.provision(provision.Options(root=str(folder)))
@@ -77,10 +88,14 @@ def _show(scenario: Scenario, folder: Path, arguments: argparse.Namespace) -> in
     return outcome.exit_code
 
 
-def _make_guest(folder: Path, fabric: Simulator) -> Guest:
-    config = config_text(fabric.url) + _IMPATIENT
+def _make_guest(folder: Path, fabric: Simulator, drop_in: Optional[str]) -> Guest:
+    # The simulator's address comes last, so that a file written for Azure is played here as it is.
+    simulated = config_text(fabric.url) + _IMPATIENT
+    files = {"etc/azurelite/azurelite.yaml": simulated}
+    if drop_in is not None:
+        files = {"etc/azurelite/azurelite.yaml": drop_in, "etc/azurelite/conf.d/99-simulator.yaml": simulated}
     try:
-        return make_guest(folder, fabric, files={"etc/azurelite/azurelite.yaml": config})
+        return make_guest(folder, fabric, files=files)
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}: give an empty or a new folder") from error
 

@@ -60,10 +60,10 @@ def run(arguments: list[str], importing: Importing = nullcontext, *, own_process
         top.print_help()
         return 2
     if chosen.verb not in VERBS:
-        import difflib
+        from azurelite.config.schema import nearest
 
-        near = difflib.get_close_matches(chosen.verb, VERBS, n=1)
-        top.error(f"there is no verb {chosen.verb!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        near = nearest(chosen.verb, VERBS)
+        top.error(f"there is no verb {chosen.verb!r}" + (f"; did you mean {near!r}?" if near else ""))
     with importing():
         module = verb_module(chosen.verb)
     parsed = verb_parser(chosen.verb).parse_args(chosen.rest)
