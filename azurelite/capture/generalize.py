@@ -159,10 +159,10 @@ class _Generalizing:
                 "rules and keys, then remove the manifest by hand"
             )
             self._keep(layout.MANIFEST, why, proven=True)
-        elif not found.rows and self.system.files.names(layout.VMS_DIR):
+        elif not found.rows and (found.exists or self.system.files.names(layout.VMS_DIR)):
             why = (
-                "it has no rows, so nothing proves which accounts, keys and rules azurelite made: look at them, and "
-                f"remove them and {layout.VMS_DIR} by hand"
+                f"it {'has no rows' if found.exists else 'is missing'}, so nothing proves which accounts, keys and "
+                "rules azurelite made: look at them, and remove them and the manifest by hand"
             )
             self._keep(layout.MANIFEST, why, proven=True)
         if any(row.older for row in found.rows):

@@ -242,6 +242,16 @@ def test_what_is_not_proven_stays(image: Guest, rows: list[str], said: str) -> N
     assert "alice" in image.text("etc/passwd")
     assert image.path("home/alice/x").exists()
     assert not image.path(f"var/lib/azurelite/vms/{VM_ID}").exists()
+    assert act(image, HOMES).exit_code == 1
+    assert image.path(MANIFEST).exists()
+
+
+def test_a_manifest_that_is_missing_is_named(image: Guest) -> None:
+    image.put({f"var/lib/azurelite/vms/{VM_ID}/provisioned": "", "etc/passwd": ALICE})
+    result = act(image, *EVERYTHING)
+    assert result.exit_code == 1
+    assert "it is missing, so nothing proves" in stays(result)[0]
+    assert "alice" in image.text("etc/passwd")
 
 
 def test_what_an_older_release_did_goes_when_it_is_asked_for(image: Guest) -> None:
