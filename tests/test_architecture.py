@@ -14,7 +14,7 @@ PACKAGE = Path(azurelite.__file__).parent
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 50
 MOST_UNITS = 30  # modules and packages at the top
-MOST_EDGES = 150  # pairs of them of which one imports the other, by any statement, also inside functions
+MOST_EDGES = 165  # pairs of them of which one imports the other, by any statement, also inside functions
 SAME_LINES = 8  # a block of so many lines may stand in one place only
 
 # From the ground up. A module imports only from its own package or from packages in rows above it.
@@ -36,6 +36,7 @@ state
 handlers
 run
 service
+doctor
 describe
 api
 cli

@@ -27,6 +27,7 @@ VERBS = {
     "plan": "print what provision would do, and why",
     "config": "print the configuration, check it, or print its JSON Schema",
     "handlers": "print the handlers and their options",
+    "doctor": "check whether an image is fit to be captured; --fix corrects what can be undone",
     "service": "install or remove the boot service",
     "simulate": "serve a simulated Azure",
     "demo": "provision a scratch root against a simulated Azure; needs neither Azure nor root",
@@ -95,7 +96,8 @@ def _top_parser() -> argparse.ArgumentParser:
         usage="azurelite [--debug] VERB [OPTIONS]",
         description="Provisions a Linux virtual machine on Azure.",
         epilog=f"verbs:\n{verbs}\n\n`azurelite VERB --help` prints the options of a verb.\n"
-        "exit codes: 0 done or nothing to do, 1 failed, 2 usage or configuration, 3 Azure not reached",
+        "exit codes: 0 done or nothing to do, 1 failed, 2 usage or configuration, 3 Azure not reached, "
+        "4 not fit (doctor)",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
