@@ -100,10 +100,13 @@ def _switch_off_azure_init(system: System) -> None:
 def _empty_machine_id(system: System) -> None:
     if not system.root.is_host:  # the check says the same; never on the running system
         system.files.rewrite(files.MACHINE_ID, b"", mode=0o444)
+        found = system.files.stat(files.DBUS_ID, beneath=files.DBUS_ID)
+        if found is not None and stat.S_ISREG(found.st_mode):  # systemd takes it for the new machine id
+            system.files.link(files.DBUS_ID, files.MACHINE_ID)
 
 
 _FIXES: tuple[tuple[Callable[[Subject], Any], Callable[[System], None]], ...] = (
-    # waagent first: while cloud-init is enabled, the agent with `auto` waits for it and is no finding.
+    # cloud-init first: while it is enabled, waagent with `auto` waits for it and is no finding.
     (agents.cloud_init, _switch_off_cloud_init),
     (agents.waagent, _switch_off_waagent),
     (agents.azure_init, _switch_off_azure_init),
@@ -129,6 +132,8 @@ def _restore(system: System, path: str, before: State) -> None:
     elif before["kind"] == "link":
         system.files.link(path, before["target"])
     else:
+        if system.root.link_target(path) is not None:  # it would be written through the link
+            system.files.delete(path)
         system.files.rewrite(path, base64.b64decode(before["content"]), mode=before["mode"])
 
 
@@ -157,7 +162,9 @@ def _load(system: System) -> list[State]:
 
 
 def _is_row(row: object) -> bool:
-    if not isinstance(row, dict) or not isinstance(row.get("path"), str) or not row["path"].startswith("/etc/"):
+    if not isinstance(row, dict) or not isinstance(row.get("path"), str):
+        return False
+    if not row["path"].startswith("/etc/") and row["path"] != files.DBUS_ID:
         return False
     return _is_state(row.get("before")) and (row.get("after") is None or _is_state(row["after"]))
 

@@ -193,6 +193,25 @@ def test_what_only_looks_like_a_defect(tmp_path: Path, act: Callable[[Guest], ob
     assert found_in(guest) == set()
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"etc/rcS.d/S09networking": "", "etc/network/interfaces": "iface eth0 inet dhcp\n"},
+        {"etc/runit/1": "#!/bin/sh\nudhcpc -i eth0\n"},
+        {"etc/rc.local": "ifup eth0\n", "etc/network/interfaces": "iface eth0 inet dhcp\n"},
+    ],
+)
+def test_a_script_may_bring_the_network_up(tmp_path: Path, files: dict[str, str]) -> None:
+    guest = fit(tmp_path / "root", "runit")
+    without("etc/runit/runsvdir/default/dhcpcd")(guest)
+    guest.path("usr/bin/dhcpcd").unlink()
+    guest.path("usr/sbin/dhclient").unlink()
+    guest.put({"bin/busybox": b"ELF\0udhcpc\0"})
+    assert found_in(guest) == {("network.enabled", "error")}
+    guest.put(files)
+    assert found_in(guest) == set()
+
+
 def test_without_azurelite_the_other_agent_is_no_error(tmp_path: Path) -> None:
     guest = fit(tmp_path / "root")
     cloud_init(guest)

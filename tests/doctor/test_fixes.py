@@ -21,7 +21,7 @@ def busy(tmp_path: Path) -> Guest:
     guest = fit(tmp_path / "root")
     for act in (cloud_init, waagent, azure_init):
         act(guest)
-    guest.put({"etc/machine-id": MACHINE_ID})
+    guest.put({"etc/machine-id": MACHINE_ID, "var/lib/dbus/machine-id": MACHINE_ID})
     guest.path("etc/machine-id").chmod(0o444)
     return guest
 
@@ -39,6 +39,7 @@ def test_fix_makes_the_image_fit_and_undo_brings_all_back(busy: Guest, capsys: p
     assert "Provisioning.Agent=disabled\n" in busy.text("etc/waagent.conf")
     assert busy.text("etc/machine-id") == ""
     assert busy.path("etc/systemd/system/multi-user.target.wants/waagent.service").is_symlink()  # it keeps running
+    assert busy.path("var/lib/dbus/machine-id").is_symlink()
     assert busy.mode(RECORD) == 0o600
     assert doctor(busy, "--fix") == 0
     assert "nothing to fix" in capsys.readouterr().out

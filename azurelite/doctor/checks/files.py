@@ -12,7 +12,7 @@ from azurelite.system.disks import fstab
 from azurelite.system.timekeeping import find_time_keeper
 
 MACHINE_ID = "/etc/machine-id"
-_DBUS_ID = "/var/lib/dbus/machine-id"
+DBUS_ID = "/var/lib/dbus/machine-id"
 _RULES = "/etc/udev/rules.d"
 _LINKS = "/etc/systemd/network"
 _DEVICE = r"/dev/([shv]d|xvd)[a-z]+\d*|/dev/nvme\d+n\d+(p\d+)?|/dev/mmcblk\S*"
@@ -32,14 +32,15 @@ def machine_id(subject: Subject) -> Iterator[Finding]:
             "Run `azurelite generalize` before you capture the image." if subject.live else f"Empty {MACHINE_ID}.",
             None if subject.live else "machine-id",
         )
-    found = subject.files.stat(_DBUS_ID, beneath=_DBUS_ID)
+    found = subject.files.stat(DBUS_ID, beneath=DBUS_ID)
     if found is not None and stat.S_ISREG(found.st_mode) and found.st_size:
         yield Finding(
             "files.machine-id",
             ERROR,
-            "D-Bus has a machine id of its own, which all VMs of this image would share",
-            _DBUS_ID,
+            "D-Bus has a machine id of its own, from which all VMs of this image would take theirs",
+            DBUS_ID,
             f"Make it a link to {MACHINE_ID}.",
+            None if subject.live else "machine-id",
         )
 
 

@@ -130,13 +130,33 @@ _SERVICES = {
 
 
 def _managers(subject: Subject) -> list[str]:
-    return [name for name, services in _SERVICES.items() if subject.enabled(*services) is True]
+    found = [name for name, services in _SERVICES.items() if subject.enabled(*services) is True]
+    return found or list(_by_scripts(subject))
+
+
+def _by_scripts(subject: Subject) -> Iterator[str]:
+    """What the scripts that run before any service start, as those of BusyBox's init and of Debian's runit."""
+    if subject.services.init == "systemd":
+        return
+    if any(re.fullmatch(r"S\d\d(networking|network|ifupdown)", name) for name in subject.names("/etc/rcS.d")):
+        yield "networking"
+    scripts = [f"/etc/init.d/{name}" for name in subject.names("/etc/init.d") if re.match(r"S\d\d|rcS$", name)]
+    scripts += [f"/etc/runit/core-services/{name}" for name in subject.names("/etc/runit/core-services")]
+    for path in ("/etc/inittab", "/etc/runit/1", "/etc/rc.local", *scripts):
+        text = "\n".join(subject.lines(path))
+        if re.search(r"\bifup\b", text):
+            yield "networking"
+        if re.search(r"\b(udhcpc|dhclient|dhcpcd)\b", text):
+            yield "dhcpcd"  # whichever it is, it asks on the NICs that the script names
 
 
 def _busybox(subject: Subject) -> bool:
-    """Whether BusyBox has a link for its client, which `installed` finds only where it leads to a file."""
+    """Whether BusyBox has its client: a link to it need not exist."""
     folders = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")
-    return any(subject.system.root.link_target(f"{folder}/udhcpc") for folder in folders)
+    if any(subject.system.root.link_target(f"{folder}/udhcpc") for folder in folders):
+        return True
+    path = subject.first("/bin/busybox", "/usr/bin/busybox")
+    return path is not None and b"\0udhcpc\0" in (subject.files.read(path) or b"")
 
 
 def _nics(subject: Subject, manager: str) -> list[Nic]:
