@@ -98,11 +98,16 @@ def _tell(report: Report, *, as_json: bool, changes: Optional[list[str]] = None)
         print(json.dumps({**report.as_dict(), "changes": changes or []}, indent=2))
         return 0 if report.fit else NOT_FIT
     for one in report.findings:
-        print(f"{one.severity}: {one.name}: {one.text} ({one.place})")
-        print(f"    {one.remedy}" + (" `azurelite doctor --fix` does this." if one.fix is not None else ""))
+        print(_plain(f"{one.severity}: {one.name}: {one.text} ({one.place})"))
+        print(f"    {_plain(one.remedy)}" + (" `azurelite doctor --fix` does this." if one.fix is not None else ""))
         print(f"    See {one.docs}.")
     counts = [f"{sum(one.severity == word for one in report.findings)} {word}" for word in ("error", "warning", "note")]
     unchecked = sum(one.severity == "not checked" for one in report.findings)
     verdict = "fit to be captured" if report.fit else "not fit to be captured"
     print(f"{report.subject}: {verdict}: {', '.join(counts)}, {unchecked} not checked, {len(report.passed)} passed")
     return 0 if report.fit else NOT_FIT
+
+
+def _plain(text: str) -> str:
+    """The text without control characters: names in an image could move the cursor of a terminal."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

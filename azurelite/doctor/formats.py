@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 from typing import Iterator, Optional
 
@@ -48,6 +50,9 @@ class Image(Record):
 def identify(path: str) -> Image:
     """Tell what a file is. Raises ConfigError: it is no image; the message says what it is."""
     try:
+        kind = os.stat(path).st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):  # opening a fifo would wait for ever
+            raise ConfigError(f"{path} is neither a file nor a disk: give an image file")
         with open(path, "rb") as file:
             head = file.read(128 * 1024)
             length = file.seek(0, 2)

@@ -251,6 +251,17 @@ def test_the_verb_prints_findings_and_a_verdict(tmp_path: Path, capsys: pytest.C
     assert (told["fit"], told["findings"][0]["fixable"], told["counts"]["warning"]) == (False, True, 1)
 
 
+def test_names_in_an_image_do_not_reach_the_terminal_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guest = fit(tmp_path / "root")
+    guest.put({"etc/sudoers.d/x": "\x1b[2Jbob ALL=(ALL) ALL\n"})
+    main(["doctor", "--root", guest.root])
+    text = capsys.readouterr().out
+    assert "\\x1b[2Jbob" in text
+    assert "\x1b" not in text
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -68,6 +68,13 @@ def test_what_is_no_image_is_named(tmp_path: Path, data: bytes, seen: str, capsy
     assert capsys.readouterr().err.count("\n") == 2
 
 
+def test_a_fifo_or_folder_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", tmp_path):
+        with pytest.raises(ConfigError):
+            identify(str(path))
+
+
 @pytest.mark.parametrize(
     ("data", "kind", "found"),
     [
