@@ -33,6 +33,7 @@ VERBS = {
     "config": "print the configuration, check it, or print its JSON Schema",
     "collect-logs": "write the logs into one archive for a bug report, without secrets",
     "handlers": "print the handlers and their options",
+    "doctor": "check whether an image is fit to be captured; --fix corrects what can be undone",
     "service": "install or remove the boot service",
     "generalize": "list or remove what is left of this VM, before its disk is captured",
     "simulate": "serve a simulated Azure",
