@@ -51,8 +51,8 @@ function _shtab_azurelite_using
   test "$_shtab_azurelite_cmdpath" = "$argv"
 end
 
-set -g _shtab_azurelite_commands provision metadata apply report status plan analyze config 'config show' 'config check' 'config schema' handlers service generalize simulate demo
-set -g _shtab_azurelite_opts_with_value --boot --compare --config --format --html --init --keep --listen --log --log-level --metadata --otlp --program --reason --root --scenario --sources --svg --timeout --wait
+set -g _shtab_azurelite_commands provision metadata apply report status plan analyze config 'config show' 'config check' 'config schema' collect-logs handlers doctor service generalize simulate demo
+set -g _shtab_azurelite_opts_with_value --boot --compare --config --format --html --image --init --keep --listen --log --log-level --metadata --otlp --output --program --reason --root --scenario --sources --svg --timeout --wait
 
 complete -c azurelite -e
 complete -c azurelite -f
@@ -87,6 +87,7 @@ complete -c azurelite -n '_shtab_azurelite_using metadata' -l config -xka "(__fi
 complete -c azurelite -n '_shtab_azurelite_using metadata' -l format -xka "json yaml text env cloud-init" -d 'output format; the default is text for one key and json for all keys; env and cloud-init print all keys'
 complete -c azurelite -n '_shtab_azurelite_using metadata' -l saved -d 'print what the last `provision` read, also of an earlier boot; no request'
 complete -c azurelite -n '_shtab_azurelite_using metadata' -l timeout -x -d 'time for all requests together; the default, and the most, is `datasource.deadline`'
+complete -c azurelite -n '_shtab_azurelite_using metadata' -l list-keys -d 'print the keys that KEY takes, one a line'
 complete -c azurelite -n '_shtab_azurelite_using metadata' -l show-secrets -d 'print secrets in plain text; root only'
 complete -c azurelite -n '_shtab_azurelite_using metadata; and test $_shtab_azurelite_npos -eq 0' -ka "availability_zone cloud_name custom_data disable_password_authentication fault_domain instance_id local_hostname network password platform pps_type provenance provision_guest_proxy_agent public_ssh_keys random_seed raw region tags user_data username vm_id vm_size" -d 'print only this value: username, tags.role, raw.imds.compute.sku, …'
 complete -c azurelite -n '_shtab_azurelite_using; and test $_shtab_azurelite_npos -eq 0' -a apply -d 'run only the given handlers'
@@ -167,11 +168,22 @@ complete -c azurelite -n '_shtab_azurelite_using config; and test $_shtab_azurel
 complete -c azurelite -n '_shtab_azurelite_using config check' -s h -l help -d 'show this help message and exit'
 complete -c azurelite -n '_shtab_azurelite_using config check' -l root -xka "(__fish_complete_directories)" -d 'the folder that holds the guest'"'"'s `/`'
 complete -c azurelite -n '_shtab_azurelite_using config check' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'use this file instead of the guest'"'"'s /etc/azurelite/azurelite.yaml'
+complete -c azurelite -n '_shtab_azurelite_using config check' -l json -d 'print JSON'
 complete -c azurelite -n '_shtab_azurelite_using config check; and test $_shtab_azurelite_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a file to check; several are merged over the defaults, and a later one wins'
 complete -c azurelite -n '_shtab_azurelite_using config; and test $_shtab_azurelite_npos -eq 0' -a schema -d 'print the JSON Schema of the configuration, for editors'
 complete -c azurelite -n '_shtab_azurelite_using config schema' -s h -l help -d 'show this help message and exit'
 complete -c azurelite -n '_shtab_azurelite_using config schema' -l root -xka "(__fish_complete_directories)" -d 'the folder that holds the guest'"'"'s `/`'
 complete -c azurelite -n '_shtab_azurelite_using config schema' -l builtin -d 'exclude plug-ins and the guest'"'"'s executables'
+complete -c azurelite -n '_shtab_azurelite_using; and test $_shtab_azurelite_npos -eq 0' -a collect-logs -d 'write the logs into one archive for a bug report, without secrets'
+complete -c azurelite -n '_shtab_azurelite_using collect-logs' -s h -l help -d 'show this help message and exit'
+complete -c azurelite -n '_shtab_azurelite_using collect-logs' -l debug -d 'log debug lines, and print tracebacks'
+complete -c azurelite -n '_shtab_azurelite_using collect-logs' -s v -d 'log debug lines'
+complete -c azurelite -n '_shtab_azurelite_using collect-logs' -s q -l quiet -d 'log only warnings and errors'
+complete -c azurelite -n '_shtab_azurelite_using collect-logs' -l log-level -xka "debug info warning error" -d 'the least level to log'
+complete -c azurelite -n '_shtab_azurelite_using collect-logs' -l root -xka "(__fish_complete_directories)" -d 'the folder that holds the guest'"'"'s `/`'
+complete -c azurelite -n '_shtab_azurelite_using collect-logs' -l output -xka "(__fish_complete_path (commandline -ct))" -d 'create this file; it must not exist yet'
+complete -c azurelite -n '_shtab_azurelite_using collect-logs' -l redact -d 'also hide names of accounts and hosts, addresses and ids of Azure'
+complete -c azurelite -n '_shtab_azurelite_using collect-logs' -l with-output -d 'add the outputs of scripts and commands, which may hold secrets'
 complete -c azurelite -n '_shtab_azurelite_using; and test $_shtab_azurelite_npos -eq 0' -a handlers -d 'print the handlers and their options'
 complete -c azurelite -n '_shtab_azurelite_using handlers' -s h -l help -d 'show this help message and exit'
 complete -c azurelite -n '_shtab_azurelite_using handlers' -l debug -d 'log debug lines, and print tracebacks'
@@ -182,6 +194,18 @@ complete -c azurelite -n '_shtab_azurelite_using handlers' -l root -xka "(__fish
 complete -c azurelite -n '_shtab_azurelite_using handlers' -l json -d 'print JSON'
 complete -c azurelite -n '_shtab_azurelite_using handlers' -l markdown -d 'print the reference page of the built-in handlers'
 complete -c azurelite -n '_shtab_azurelite_using handlers; and test $_shtab_azurelite_npos -eq 0' -ka "certificates custom_data disable_service eject_media growroot hostname locale mounts network packages passwords power_state random_seed report_ready resource_disk run ssh_host_keys ssh_keys sshd swap tags time_sync timezone user user_data users wireserver_firewall write_files" -d 'print the options of this handler, and an example'
+complete -c azurelite -n '_shtab_azurelite_using; and test $_shtab_azurelite_npos -eq 0' -a doctor -d 'check whether an image is fit to be captured; --fix corrects what can be undone'
+complete -c azurelite -n '_shtab_azurelite_using doctor' -s h -l help -d 'show this help message and exit'
+complete -c azurelite -n '_shtab_azurelite_using doctor' -l debug -d 'log debug lines, and print tracebacks'
+complete -c azurelite -n '_shtab_azurelite_using doctor' -s v -d 'log debug lines'
+complete -c azurelite -n '_shtab_azurelite_using doctor' -s q -l quiet -d 'log only warnings and errors'
+complete -c azurelite -n '_shtab_azurelite_using doctor' -l log-level -xka "debug info warning error" -d 'the least level to log'
+complete -c azurelite -n '_shtab_azurelite_using doctor' -l image -xka "(__fish_complete_path (commandline -ct))" -d 'the same, as an option'
+complete -c azurelite -n '_shtab_azurelite_using doctor' -l root -xka "(__fish_complete_directories)" -d 'the folder that holds the guest'"'"'s `/`'
+complete -c azurelite -n '_shtab_azurelite_using doctor' -l json -d 'print the findings as JSON'
+complete -c azurelite -n '_shtab_azurelite_using doctor' -l fix -d 'list and make the changes that `--undo` can undo'
+complete -c azurelite -n '_shtab_azurelite_using doctor' -l undo -d 'undo what --fix changed'
+complete -c azurelite -n '_shtab_azurelite_using doctor' -l dry-run -d 'with --fix or --undo: only list the changes'
 complete -c azurelite -n '_shtab_azurelite_using; and test $_shtab_azurelite_npos -eq 0' -a service -d 'install or remove the boot service'
 complete -c azurelite -n '_shtab_azurelite_using service' -s h -l help -d 'show this help message and exit'
 complete -c azurelite -n '_shtab_azurelite_using service' -l debug -d 'log debug lines, and print tracebacks'
@@ -234,5 +258,6 @@ complete -c azurelite -n '_shtab_azurelite_using demo' -s q -l quiet -d 'log onl
 complete -c azurelite -n '_shtab_azurelite_using demo' -l log-level -xka "debug info warning error" -d 'the least level to log'
 complete -c azurelite -n '_shtab_azurelite_using demo' -l keep -xka "(__fish_complete_directories)" -d 'create the scratch root in DIR, and keep it'
 complete -c azurelite -n '_shtab_azurelite_using demo' -l scenario -xka "(__fish_complete_path (commandline -ct))" -d 'simulate this VM or these faults'
+complete -c azurelite -n '_shtab_azurelite_using demo' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'use this configuration, with the simulator'"'"'s address'
 complete -c azurelite -n '_shtab_azurelite_using demo' -l json -d 'print the result as JSON'
 complete -c azurelite -n '_shtab_azurelite_using demo' -l html -xka "(__fish_complete_path (commandline -ct))" -d 'also write where the time went as a web page'
