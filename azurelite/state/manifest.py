@@ -119,3 +119,11 @@ def _checked(given: dict[str, Any], *, older: bool) -> Row:
         lines=tuple(lines),
         digest=given.get("is"),
     )
+
+
+def knows_account(files: Files, change: Change) -> bool:
+    """Whether a row says already that azurelite made or adopted this account; making one is always news."""
+    if change.facts["made"]:
+        return False
+    same = (change.target, change.facts["uid"], change.facts["home"])
+    return any((row.target, row.uid, row.home) == same for row in read_manifest(files).of(ACCOUNT))

@@ -171,8 +171,8 @@ class State:
 
         def append() -> None:
             files = self._system.files
-            if change.kind == manifest.ACCOUNT and row in files.lines(layout.MANIFEST):
-                return  # a handler that runs at every boot adopts the same account each time
+            if change.kind == manifest.ACCOUNT and manifest.knows_account(files, change):
+                return  # a second run finds the account that the first one made or adopted
             files.make_own_folder(layout.STATE_DIR, lasting=False)
             files.append_line(layout.MANIFEST, row)
 
