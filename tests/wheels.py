@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[1]
-SOURCES = """
-LICENSE MANIFEST.in README.md pyproject.toml setup.cfg
-azurelite contrib/completion contrib/launcher contrib/packaging/man
-""".split()
+FILES = ["LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.cfg"]
+FOLDERS = ["azurelite", "contrib/completion", "contrib/launcher", "contrib/packaging/man"]
 
 
 def build_wheel(folder: Path) -> Path:
@@ -21,11 +19,10 @@ def build_wheel(folder: Path) -> Path:
     """
     copy = folder / "sources"
     copy.mkdir()
-    for name in SOURCES:
-        if (CHECKOUT / name).is_dir():
-            shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(CHECKOUT / name, copy / name)
+    for name in FILES:
+        shutil.copyfile(CHECKOUT / name, copy / name)
+    for name in FOLDERS:
+        shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*pip, "-w", str(folder), str(copy)], check=True, capture_output=True, text=True)
     (built,) = folder.glob("azurelite-*.whl")
