@@ -320,8 +320,8 @@ def build_report(state: str, goal_state: GoalState, reason: str | None = None) -
     Args:
         state: "Ready"; "NotReady": provisioning failed; "Provisioning": it continues.
         goal_state: the current one, from `goal_state`.
-        reason: why it failed (needed with "NotReady"), or what is being done; never a secret. Azure accepts 512
-            characters, so it is cut to these.
+        reason: why it failed (needed with "NotReady"), or what is being done; never a secret. Azure accepts 4096
+            bytes of escaped text, so it is cut to these.
 
     Returns:
         The document, UTF-8.

@@ -8,7 +8,7 @@
     ├── NotAzureError        the firmware does not prove Azure: no request is sent    exit 0 in `provision`
     ├── DisabledError        azurelite is switched off on this machine                  exit 0
     ├── OutOfOrderError      a call that comes too early or too late
-    ├── FabricError          Azure's side gave no usable answer in time                 exit 3
+    ├── FabricError          Azure's side gave no usable answer in time                 exit 3 (*)
     │   ├── TransportError     no complete HTTP answer: no connection, timeout, cut off, too large
     │   ├── HttpStatusError    an HTTP answer with a status outside 2xx
     │   ├── DocumentError      an answer that cannot be read (not XML, not JSON, wrong shape)
@@ -22,10 +22,12 @@
     └── HandlerError         a handler refuses a value or cannot do its work
         └── SkippedError       its work cannot be done here; the step is skipped, or fails if it is required
 
+(*) exit 1 in `provision` and `apply` where Azure accepted the report of it: then Azure was reached.
+
 Besides its message, an error has a ``reason``: the short phrase that Azure's troubleshooting page
-for Linux provisioning uses for it. ``data`` holds supporting key/value pairs for the report. ``short``
-refers to an error whose message the log already has. The class gives the exit code. No attribute ever
-holds a secret.
+for Linux provisioning uses for it, or one of the same form; ``phrase`` is that of its class.
+``data`` holds supporting key/value pairs for the report. ``short`` refers to an error whose message
+the log already has. The class gives the exit code. No attribute ever holds a secret.
 """
 
 from __future__ import annotations
@@ -42,17 +44,20 @@ class AzureliteError(Exception):
 
     Args:
         message: one line for a person: what happened, where, and the remedy.
-        reason: the phrase reported to Azure; the message when left out.
+        reason: the phrase reported to Azure; when left out that of the class, or else the message.
         data: supporting data for the report, in the order in which they should appear.
         short: what later lines of the log say in place of the message, as "IMDS unreachable"; None: the message.
+        remedy: what helps in this case; None: what the class says.
 
     Attributes:
         message, data, short: as given.
-        reason: as given, or the message.
+        reason: as given, or what stands for it.
+        phrase: what `reason` is when none is given; None: the message.
         remedy: what helps in general, one sentence; the message has the remedy of the single case.
     """
 
     exit_code = 1
+    phrase: str | None = None
     remedy = "Remove the cause that the message names, then run azurelite again."
 
     def __init__(
@@ -62,12 +67,15 @@ class AzureliteError(Exception):
         reason: str | None = None,
         data: dict[str, str] | None = None,
         short: str | None = None,
+        remedy: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.reason = reason or message
+        self.reason = reason or self.phrase or message
         self.data: dict[str, str] = dict(data or {})
         self.short = short
+        if remedy is not None:
+            self.remedy = remedy
 
     def as_dict(self) -> dict[str, object]:
         """JSON-ready: message, reason and data; `read` makes an error of it."""
@@ -86,6 +94,12 @@ class AzureliteError(Exception):
         plain = {str(key): str(value) for key, value in data.items()} if isinstance(data, dict) else {}
         return cls(told["message"], reason=reason if isinstance(reason, str) else None, data=plain)
 
+    def reason_in(self, step: str | None) -> str:
+        """The phrase for a report about this step. Without words of its own, the error gets those of the step."""
+        if self.reason != self.message or step is None:
+            return self.reason
+        return f"failed to provision {step}"
+
     def once(self, said: set[str]) -> str:
         """The text for one line of the log: the message, or `short` where an earlier line had the message.
 
@@ -101,6 +115,7 @@ class ConfigError(AzureliteError):
     """The configuration or the command line is wrong; the message names file, line and key."""
 
     exit_code = 2
+    phrase = "invalid azurelite configuration"
     remedy = "Correct the place that the message names; `azurelite config check` checks the files."
 
 
@@ -196,24 +211,28 @@ class DocumentError(FabricError):
 class MediaError(FabricError):
     """The provisioning media cannot be read, or its content is not in the form that Azure writes."""
 
+    phrase = "error reading provisioning media"
     remedy = "Check the provisioning disc; a redeployed VM gets a new one."
 
 
 class CertificateError(FabricError):
     """The VM's certificates cannot be fetched, decrypted or read."""
 
+    phrase = "error fetching certificates"
     remedy = "Check that `openssl` is installed and that this VM reaches 168.63.129.16."
 
 
 class ReportRefusedError(FabricError):
     """Azure did not accept the health report; never treat this as a success."""
 
+    phrase = "health report refused"
     remedy = "Run azurelite again: it fetches a new goal state and reports once more."
 
 
 class IdentityError(AzureliteError):
     """Neither the firmware nor IMDS gives a VM id."""
 
+    phrase = "failure to identify Azure VM ID"
     remedy = "Check that this VM reaches 169.254.169.254, or that its firmware has an id."
 
 
@@ -242,7 +261,7 @@ class CannotRunError(CommandError):
 class HandlerError(AzureliteError):
     """A handler refuses a value, or cannot do its work."""
 
-    remedy = "Correct the value that the message names."
+    remedy = "Correct what the message names, in the image, the configuration or the deployment; then run it again."
 
 
 class SkippedError(HandlerError):

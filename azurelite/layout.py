@@ -19,6 +19,7 @@ HANDLERS_DIR = "/etc/azurelite/handlers.d"  # executables that are handlers
 DISABLED_SWITCH = "/etc/azurelite/disabled"  # if it exists, azurelite does nothing
 KERNEL_COMMAND_LINE = "/proc/cmdline"
 KERNEL_OFF_WORD = "azurelite=off"
+KERNEL_DEBUG_WORD = "azurelite.debug"
 
 RUN_DIR = "/run/azurelite"  # files of this boot; conf.d in it is configuration until the next boot
 METADATA = "/run/azurelite/metadata.json"  # what Azure said, without secrets
@@ -28,6 +29,10 @@ STATUS_FULL = "/run/azurelite/status-full.json"  # each step with its changes, a
 TIMELINE = "/run/azurelite/timeline.json"  # when each step, request and wait began and ended
 STANDING = "/run/azurelite/standing.json"  # the failed steps of this boot, and whether Azure accepted Ready
 LOCK = "/run/azurelite/lock"  # held while azurelite runs
+
+LOG = "/var/log/azurelite.log"  # the log of every run, for root and its group
+OLDER_LOG = "/var/log/azurelite.log.1"  # the older part of the log
+OUTPUTS = "/var/log/azurelite"  # the outputs of scripts and commands, for root only
 
 STATE_DIR = "/var/lib/azurelite"  # what is remembered of each VM id; without it the VM is provisioned again
 ACCOUNTS_DIR = "/var/lib/azurelite/accounts"  # notes of accounts whose creation has begun
@@ -46,8 +51,7 @@ OTHER_AGENTS = (
     ("the Azure Linux agent", "/var/lib/waagent/provisioned"),
 )
 
-LOG = "/var/log/azurelite.log"
-
+KVP_INCARNATION = "/run/azurelite/kvp-incarnation"  # the boot in whose name records are in the KVP pool
 KVP_POOL = "/var/lib/hyperv/.kvp_pool_1"
 DMI_DIR = "/sys/class/dmi/id"
 EFI_DIR = "/sys/firmware/efi"
@@ -101,6 +105,15 @@ def config_files(names_in: Callable[[str], list[str]]) -> list[str]:
         *admin_drop_ins,
         *_drop_ins(RUNTIME_CONFIG, names_in),
     ]
+
+
+def output_files(names_in: Callable[[str], list[str]]) -> list[str]:
+    """The paths of the outputs of scripts and commands that ran on this machine. They may hold secrets.
+
+    Args:
+        names_in: a function from a guest folder to the names in it; an empty list for a missing folder.
+    """
+    return [f"{OUTPUTS}/{name}" for name in sorted(names_in(OUTPUTS)) if name.endswith(".log")]
 
 
 def _drop_ins(folder: str, names_in: Callable[[str], list[str]]) -> list[str]:

@@ -40,7 +40,7 @@ _REASONS = {
     "stands for a program of the reader's": "my-setup",
     "packages of a distribution": "apk apt apt-get dnf dpkg pacman rpm xbps-install zypper",
     "changes how a system boots": "dracut update-initramfs mkinitfs update-grub grub2-mkconfig",
-    "needs a running init system": "systemctl rc-update rc-service sv initctl journalctl reboot",
+    "needs a running init system": "systemctl rc-update rc-service sv initctl journalctl reboot poweroff",
     "needs Azure, or another machine": "az ssh scp curl wget",
     "works on disks": "qemu-img mount umount losetup chroot truncate dd",
     "changes the machine": "useradd userdel passwd groupadd waagent cloud-init",

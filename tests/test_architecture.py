@@ -37,6 +37,7 @@ handlers
 run
 service
 capture
+doctor
 describe
 api
 cli

@@ -159,10 +159,10 @@ class _Generalizing:
                 "rules and keys, then remove the manifest by hand"
             )
             self._keep(layout.MANIFEST, why, proven=True)
-        elif not found.rows and self.system.files.names(layout.VMS_DIR):
+        elif not found.rows and (found.exists or self.system.files.names(layout.VMS_DIR)):
             why = (
-                "it has no rows, so nothing proves which accounts, keys and rules azurelite made: look at them, and "
-                f"remove them and {layout.VMS_DIR} by hand"
+                f"it {'has no rows' if found.exists else 'is missing'}, so nothing proves which accounts, keys and "
+                "rules azurelite made: look at them, and remove them and the manifest by hand"
             )
             self._keep(layout.MANIFEST, why, proven=True)
         if any(row.older for row in found.rows):
@@ -244,7 +244,20 @@ class _Generalizing:
             return
         paths = [one.path for one in found]
         shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+        if group == "host-keys" and group in self.options:
+            self._warn_of_no_host_keys()
         self._add(f"remove {GROUPS[group]}: {shown}", lambda: self._clear(found), option=group, proven=False)
+
+    def _warn_of_no_host_keys(self) -> None:
+        """Note that the next VM may have no host keys, without which sshd does not start."""
+        from azurelite.config.load import load_config
+
+        config = guard(lambda: load_config(self.system.root))
+        if isinstance(config, AzureliteError) or not any(one.name == "ssh_host_keys" for one in config.handlers):
+            self.notes.append(
+                "the configuration does not list `ssh_host_keys`: add it, unless the distribution creates host keys "
+                "at boot; without them sshd does not start"
+            )
 
     def _clear(self, found: list[Leftover]) -> None:
         """Remove each; one that fails does not stop the others. Raises MachineError that names all failures."""

@@ -10,6 +10,7 @@ import os
 
 from azurelite.record import Record
 
+_MANAGERS = ("/init.scope", "/dbus.service", "/dbus-broker.service")  # of a user's systemd, by their cgroups
 _NO_SESSION = "4294967295"  # the audit system's word for "no login"
 
 
@@ -21,7 +22,7 @@ class Process(Record):
         uids: real, effective, saved and file system user id.
         name: as in `ps`.
         login: the audit session; "" if there is none.
-        manager: it is a user's systemd, or what that one starts with.
+        manager: it is a user's systemd, or its message bus.
     """
 
     pid: int
@@ -94,7 +95,7 @@ def _process(folder: str, pid: int) -> Process | None:
         frozenset(int(uid) for uid in uids),
         head.partition("(")[2],
         "" if login in ("", "0", _NO_SESSION) else login,
-        "/init.scope" in _text(f"{folder}/cgroup"),
+        _text(f"{folder}/cgroup").rstrip().endswith(_MANAGERS),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Optional, Sequence
 
 from azurelite.api import Azure
+from azurelite.cli.logfile import keep_log
 from azurelite.cli.provision import check_diff, print_outcome
 from azurelite.config.load import read_named
 from azurelite.errors import ConfigError, NotAzureError
@@ -71,6 +72,8 @@ def perform(
     diff: bool = False,
 ) -> int:
     """Like `run`, without the parser."""
+    if not dry_run:
+        keep_log(root)
     try:
         with Azure(root=root, config=config) as azure:
             outcome = azure.apply(handlers, metadata, dry_run=dry_run, sources=sources, first_boot=first_boot)

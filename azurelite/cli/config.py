@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import Any
 
 from azurelite.cli.parser import (
     add_guest_arguments,
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a file to check; several are merged over the defaults, and a later one wins",
     )
+    check.add_argument("--json", action="store_true", help="print JSON")
     schema = actions.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
     add_root_argument(schema)
     schema.add_argument("--builtin", action="store_true", help="exclude plug-ins and the guest's executables")
@@ -66,9 +68,23 @@ def _check(arguments: argparse.Namespace) -> int:
     check_root(arguments.root)
     root = Root(arguments.root)
     verdicts = check_files(arguments.files, root) if arguments.files else check_guest(root, arguments.config)
-    for verdict in verdicts:
-        _say(verdict)
+    if arguments.json:
+        print(json.dumps([_as_dict(verdict) for verdict in verdicts], indent=2))
+    else:
+        for verdict in verdicts:
+            _say(verdict)
     return 2 if any(verdict.problems for verdict in verdicts) else 0
+
+
+def _as_dict(verdict: Verdict) -> dict[str, Any]:
+    found = {
+        kind: [
+            {"line": p.at.line if p.at else None, "column": p.at.column if p.at else None, "text": p.text}
+            for p in problems
+        ]
+        for kind, problems in (("problems", verdict.problems), ("warnings", verdict.warnings))
+    }
+    return {"file": verdict.name, "ok": not (verdict.problems or verdict.more), **found, "more": verdict.more}
 
 
 def _say(verdict: Verdict) -> None:

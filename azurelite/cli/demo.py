@@ -7,22 +7,28 @@ import json
 import logging
 import stat
 import tempfile
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import azurelite
 from azurelite.cli.console import Console, Waiting
 from azurelite.cli.metadata import render
+from azurelite.cli.output import write_output
 from azurelite.cli.simulate import load_scenario
+from azurelite.describe.analysis import Analysis, analyse
+from azurelite.describe.analysis_text import waterfall
+from azurelite.describe.check import check_files
 from azurelite.errors import ConfigError
 from azurelite.handlers import REPORT_READY
 from azurelite.outcome import Outcome, StepResult
 from azurelite.record import Record
 from azurelite.run import provision
 from azurelite.simulator import Guest, Report, Request, Scenario, Simulator, config_text, make_guest
+from azurelite.state.boots import Boot, boot_of, read_boot
+from azurelite.system.root import Root
 
 _IMPATIENT = "  deadline: 60   # seconds; a person is waiting\n"
-_BAR = 40  # characters of the time line
 _SIGNS = {"done": ("✓", "green"), "skipped": ("·", "dim"), "failed": ("✗", "red")}
 _HIDDEN = ("raw", "provenance", "network")
 
@@ -31,46 +37,76 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
     parser.add_argument("--keep", metavar="DIR", help="create the scratch root in DIR, and keep it")
     parser.add_argument("--scenario", metavar="FILE", help="simulate this VM or these faults")
+    parser.add_argument("--config", metavar="FILE", help="use this configuration, with the simulator's address")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--html", metavar="FILE", help="also write where the time went as a web page")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Provision a scratch root against the simulator, and print the result."""
     scenario = load_scenario(arguments.scenario)
+    drop_in = None if arguments.config is None else _config(Path(arguments.config))
     if arguments.keep is not None:
-        return _show(scenario, Path(arguments.keep), as_json=arguments.json)
+        return _show(scenario, Path(arguments.keep), arguments, drop_in)
     with tempfile.TemporaryDirectory(prefix="azurelite-demo-") as folder:
-        return _show(scenario, Path(folder), as_json=arguments.json)
+        return _show(scenario, Path(folder), arguments, drop_in)
 
 
-def _show(scenario: Scenario, folder: Path, *, as_json: bool) -> int:
-    console = Console()
-    if not as_json:
+def _config(path: Path) -> str:
+    """The text of a configuration file that has no mistakes."""
+    for verdict in check_files([str(path)], Root("/")):
+        if verdict.problems or verdict.more:
+            raise ConfigError("\n".join(map(str, verdict.problems)))
+    return path.read_text(encoding="utf-8-sig")
+
+
+def _show(scenario: Scenario, folder: Path, arguments: argparse.Namespace, drop_in: Optional[str]) -> int:
+    console, started = Console(), time.time()
+    if not arguments.json:
         console.line(console.paint(f"azurelite {azurelite.__version__}", "bold") + ": simulating a first boot")
     # The page has everything that the log would say.
     logging.getLogger("azurelite").setLevel(logging.CRITICAL)
     with Simulator(scenario) as fabric:
-        guest = _make_guest(folder, fabric)
+        guest = _make_guest(folder, fabric, drop_in)
         before = guest.snapshot()
         with Waiting(console, f"provisioning {folder} against {fabric.url}"):
             outcome = provision.provision(provision.Options(root=str(folder)))
         written = {name[1:]: now for name, now in sorted(guest.snapshot().items()) if now != before.get(name)}
-        shown = DemoRun(
-            outcome, _saved_metadata(folder), list(fabric.requests), list(fabric.reports), written, fabric.url
-        )
-    if as_json:
+        analysis = analyse(_boot(folder, outcome, started=started))
+        known = _saved_metadata(folder)
+        shown = DemoRun(outcome, known, list(fabric.requests), list(fabric.reports), written, fabric.url, analysis)
+    if arguments.html is not None:
+        from azurelite.describe.analysis_html import as_html
+
+        write_output(arguments.html, as_html(analysis))
+        if not arguments.json:
+            console.line(f"wrote {arguments.html}")
+    if arguments.json:
         print(json.dumps(shown.as_dict(), indent=2))
     else:
         _page(console, shown)
     return outcome.exit_code
 
 
-def _make_guest(folder: Path, fabric: Simulator) -> Guest:
-    config = config_text(fabric.url) + _IMPATIENT
+def _make_guest(folder: Path, fabric: Simulator, drop_in: Optional[str]) -> Guest:
+    # The simulator's address comes last, so that a file written for Azure is played here as it is.
+    simulated = config_text(fabric.url) + _IMPATIENT
+    files = {"etc/azurelite/azurelite.yaml": simulated}
+    if drop_in is not None:
+        files = {"etc/azurelite/azurelite.yaml": drop_in, "etc/azurelite/conf.d/99-simulator.yaml": simulated}
     try:
-        return make_guest(folder, fabric, files={"etc/azurelite/azurelite.yaml": config})
+        return make_guest(folder, fabric, files=files)
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}: give an empty or a new folder") from error
+
+
+def _boot(folder: Path, outcome: Outcome, *, started: float) -> Boot:
+    """What the run wrote of its time; a run that wrote nothing has its outcome."""
+    title = "simulated boot"
+    try:
+        return Boot(**{**vars(read_boot(Root(str(folder)), 0)), "title": title})
+    except ConfigError:
+        return boot_of(outcome, title=title, started=started)
 
 
 def _saved_metadata(folder: Path) -> dict[str, object]:
@@ -89,6 +125,7 @@ class DemoRun(Record):
         reports: the health reports that the simulator received.
         written: file below the root -> (mode, uid, gid, content).
         url: the simulator's address.
+        analysis: where the time went.
     """
 
     outcome: Outcome
@@ -97,6 +134,7 @@ class DemoRun(Record):
     reports: list[Report]
     written: dict[str, tuple[int, int, int, bytes]]
     url: str
+    analysis: Analysis
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -118,7 +156,7 @@ class DemoRun(Record):
 def _page(console: Console, run: DemoRun) -> None:
     _metadata(console, run)
     _steps(console, run.outcome)
-    _time_line(console, run.outcome)
+    _time_line(console, run)
     _reports(console, run)
     _files(console, run)
     console.line()
@@ -164,18 +202,11 @@ def _summary(step: StepResult, outcome: Outcome) -> str:
     return {0: "nothing to change", 1: "1 change"}.get(count, f"{count} changes")
 
 
-def _time_line(console: Console, outcome: Outcome) -> None:
+def _time_line(console: Console, run: DemoRun) -> None:
     console.heading("Where the time went")
-    rows = [
-        (f"{e.method} {e.url.partition('//')[2].partition('/')[2]}", e.started, e.seconds) for e in outcome.exchanges
-    ]
-    rows += [(step.name, step.started, step.seconds) for step in outcome.steps if step.seconds]
-    end = max((started + seconds for _, started, seconds in rows), default=0.0) or 1.0
-    for name, started, seconds in sorted(rows, key=lambda row: row[1]):
-        left = min(_BAR - 1, int(started / end * _BAR))
-        width = max(1, min(_BAR - left, round(seconds / end * _BAR)))
-        bar = " " * left + console.paint("█" * width, "blue") + " " * (_BAR - left - width)
-        console.line(f"  {_short(name, 44):44} |{bar}| {seconds * 1000:7.1f} ms")
+    for line in waterfall(run.analysis):
+        name, bar, seconds = line.rsplit("|", 2)
+        console.line(f"{name}|{console.paint(bar, 'blue')}|{seconds}")
 
 
 def _reports(console: Console, run: DemoRun) -> None:

@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--saved", action="store_true", help="print what the last `provision` read, also of an earlier boot; no request"
     )
     add_timeout_argument(parser)
+    parser.add_argument("--list-keys", action="store_true", help="print the keys that KEY takes, one a line")
     add_secrets_argument(parser)
 
 
@@ -49,25 +50,31 @@ def run(arguments: argparse.Namespace) -> int:
     check_secrets_argument(arguments)
     if arguments.key is not None and arguments.format in ("env", "cloud-init"):
         raise ConfigError(f"--format {arguments.format} prints all keys: leave KEY out")
+    if arguments.list_keys and (arguments.key is not None or arguments.format is not None):
+        raise ConfigError("--list-keys prints the keys alone: leave KEY and --format out")
     try:
         document = _document(arguments)
     except NotAzureError as error:
         complain(str(error))
         return 3
-    if arguments.format == "env":
-        print(as_env(document))
-        return 0
-    if arguments.format == "cloud-init":
-        print(json.dumps(_cloud_init(document, arguments.root), indent=1, sort_keys=True))
-        return 0
     if arguments.key is None:
-        print(render(document, arguments.format or "json"))
+        print(_all(document, arguments))
         return 0
     value = _pick(document, arguments.key)
     if value is None:
         return 1
     print(render(value, arguments.format or "text"))
     return 0
+
+
+def _all(document: dict[str, Any], arguments: argparse.Namespace) -> str:
+    if arguments.list_keys:
+        return "\n".join(_keys(document))
+    if arguments.format == "env":
+        return as_env(document)
+    if arguments.format == "cloud-init":
+        return json.dumps(_cloud_init(document, arguments.root), indent=1, sort_keys=True)
+    return render(document, arguments.format or "json")
 
 
 def _document(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -105,6 +112,13 @@ def render(value: Any, form: str) -> str:
 
 def _inline(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else json.dumps(value)
+
+
+def _keys(value: Any, prefix: str = "") -> list[str]:
+    """The dotted keys of everything that is no mapping or list, empty ones included."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found = [key for name, item in items for key in _keys(item, f"{prefix}{name}.")]
+    return found or [prefix.removesuffix(".")]
 
 
 def _pick(document: Any, key: str) -> Any:

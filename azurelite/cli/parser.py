@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 from contextlib import nullcontext
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     Importing = Callable[[], AbstractContextManager[None]]
 
-# Verb -> description. Its module, azurelite.cli.VERB, holds `add_arguments(parser)` and `run(arguments) -> int`.
+# Verb -> description. Its module, azurelite.cli.VERB (`_` for `-`), holds `add_arguments(parser)` and
+# `run(arguments) -> int`.
 VERBS = {
     "provision": "provision this VM: read its metadata, run the handlers, report to Azure",
     "metadata": "print the metadata of this VM",
@@ -27,8 +29,11 @@ VERBS = {
     "report": "report ready, failure or progress to Azure",
     "status": "print how provisioning went in this boot, or how far it is",
     "plan": "print what provision would do, and why",
+    "analyze": "show where the time of a boot went, also as SVG, web page or OTLP/JSON",
     "config": "print the configuration, check it, or print its JSON Schema",
+    "collect-logs": "write the logs into one archive for a bug report, without secrets",
     "handlers": "print the handlers and their options",
+    "doctor": "check whether an image is fit to be captured; --fix corrects what can be undone",
     "service": "install or remove the boot service",
     "generalize": "list or remove what is left of this VM, before its disk is captured",
     "simulate": "serve a simulated Azure",
@@ -56,14 +61,30 @@ def run(arguments: list[str], importing: Importing = nullcontext, *, own_process
         top.print_help()
         return 2
     if chosen.verb not in VERBS:
-        import difflib
+        from azurelite.config.schema import nearest
 
-        near = difflib.get_close_matches(chosen.verb, VERBS, n=1)
-        top.error(f"there is no verb {chosen.verb!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        near = nearest(chosen.verb, VERBS)
+        top.error(f"there is no verb {chosen.verb!r}" + (f"; did you mean {near!r}?" if near else ""))
     with importing():
         module = verb_module(chosen.verb)
     parsed = verb_parser(chosen.verb).parse_args(chosen.rest)
-    return run_verb(lambda: module.run(parsed), debug=parsed.debug or chosen.debug, own_process=own_process)
+    return run_verb(
+        lambda: module.run(parsed),
+        debug=parsed.debug or chosen.debug,
+        level=getattr(logging, (parsed.log_level or chosen.log_level or "info").upper()),
+        own_process=own_process,
+    )
+
+
+def _add_log_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the log, before or after the verb."""
+    parser.add_argument("--debug", action="store_true", help="log debug lines, and print tracebacks")
+    levels = parser.add_mutually_exclusive_group()
+    levels.add_argument("-v", dest="log_level", action="store_const", const="debug", help="log debug lines")
+    levels.add_argument(
+        "-q", "--quiet", dest="log_level", action="store_const", const="warning", help="log only warnings and errors"
+    )
+    levels.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="the least level to log")
 
 
 def verb_module(verb: str) -> ModuleType:
@@ -74,7 +95,7 @@ def verb_module(verb: str) -> ModuleType:
 def verb_parser(verb: str) -> argparse.ArgumentParser:
     """The parser of one verb, with all its options."""
     parser = argparse.ArgumentParser(prog=f"azurelite {verb}", description=VERBS[verb], allow_abbrev=False)
-    parser.add_argument("--debug", action="store_true", help="log debug lines, and print tracebacks")
+    _add_log_arguments(parser)
     verb_module(verb).add_arguments(parser)
     return parser
 
@@ -131,12 +152,12 @@ def top_parser() -> argparse.ArgumentParser:
     verbs = "\n".join(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="azurelite",
-        usage="azurelite [--debug] VERB [OPTIONS]",
+        usage="azurelite [--debug | -v | -q | --log-level LEVEL] VERB [OPTIONS]",
         description="Provisions a Linux virtual machine on Azure.",
         epilog=f"verbs:\n{verbs}\n\n`azurelite VERB --help` prints the options of a verb.\nexit codes: {codes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"azurelite {azurelite.__version__}")
-    parser.add_argument("--debug", action="store_true", help="log debug lines, and print tracebacks")
+    parser.add_argument("-V", "--version", action="version", version=f"azurelite {azurelite.__version__}")
+    _add_log_arguments(parser)
     return parser

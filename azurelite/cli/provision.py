@@ -9,7 +9,8 @@ from typing import Optional
 
 from azurelite.api import Azure
 from azurelite.cli.later_boot import nothing_to_do
-from azurelite.errors import ConfigError
+from azurelite.cli.logfile import keep_line, keep_log, summary
+from azurelite.errors import AzureliteError, ConfigError
 from azurelite.outcome import Outcome
 
 TYPE_CHECKING = False
@@ -71,12 +72,16 @@ def perform(
         raise ConfigError(
             f"--detach excludes {'--dry-run' if dry_run else '--json'}, which needs the whole outcome: leave one out"
         )
+    if not dry_run:
+        keep_log(root, summary=not as_json)
     began = os.getpid()
     with Azure(root=root, config=config) as azure:
         outcome = azure.provision(dry_run=dry_run, force=force, detach=detach)
     if os.getpid() == began:
         try:
             print_outcome(outcome, as_json=as_json, dry_run=dry_run, diff=diff)
+            for line in _closing(outcome):
+                print(line)
             print(end="", flush=True)
         except OSError as error:  # the exit code stays that of the outcome
             LOG.warning("cannot write to standard output: %s", error.strerror)
@@ -111,6 +116,15 @@ def print_outcome(outcome: Outcome, *, as_json: bool, dry_run: bool, diff: bool 
         if diff:
             print(change.diff(), end="")
     print(_in_one_line(outcome))
+
+
+def _closing(outcome: Outcome) -> list[str]:
+    """Keep the result in the log. Returns what the console says beside it of a failed run."""
+    if outcome.outcome not in ("disabled", "not azure"):
+        keep_line(logging.ERROR if outcome.exit_code else logging.INFO, f"provision: {_in_one_line(outcome)}")
+    if outcome.exit_code == 0:
+        return []
+    return summary((outcome.error or AzureliteError("")).remedy)
 
 
 def _log_is_seen() -> bool:

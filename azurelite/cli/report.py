@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Literal, Optional
 
 from azurelite.api import Azure
+from azurelite.cli.logfile import keep_line, keep_log
 from azurelite.errors import ConfigError, DisabledError, NotAzureError
 
 TYPE_CHECKING = False
@@ -51,6 +53,7 @@ def perform(
     kind: Kind, text: str = "", *, root: str, config: Optional[str] = None, verbose: bool = False, force: bool = False
 ) -> int:
     """Like `run`, without the parser. Returns 3 if a report of progress was not sent."""
+    keep_log(root)
     tell = _say if verbose else None
     told = True
     try:
@@ -66,8 +69,10 @@ def perform(
         return 0
     if not told:
         print("Azure was not told of the progress")
+        keep_line(logging.WARNING, "report: Azure was not told of the progress")
         return 3
     print(f"Azure accepted the report: {kind}")
+    keep_line(logging.INFO, f"report: Azure accepted the report: {kind}")
     return 0
 
 

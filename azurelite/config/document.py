@@ -170,7 +170,7 @@ def parse_document(text: bytes, *, file: str, make: Optional[Callable[[str], Rea
             raise ConfigError(f"{place}: {_TOO_LARGE}") from None
         if "undefined" in problem:  # PyYAML quotes the name of an alias or tag next, which may be a value
             problem = problem.partition(" '")[0]
-        raise ConfigError(f"{place}: not valid YAML: {problem}") from None
+        raise ConfigError(f"{place}: not valid YAML: {problem}. Correct it there or above") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{file}: not valid YAML ({type(error).__name__}): check that it is a text file") from error
     if node is None:

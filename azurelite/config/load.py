@@ -80,6 +80,16 @@ class DatasourceConfig(Record):
             raise ValueError("sources contains a duplicate: remove it")
 
 
+class ReportConfig(Record):
+    """The `report` section.
+
+    Attributes:
+        telemetry: true: send the result of each step to WireServer as telemetry events, in one request after the run.
+    """
+
+    telemetry: bool = False
+
+
 class EntryKeys(Record):
     """The keys that every entry of `handlers` takes, besides the options of its handler.
 
@@ -142,12 +152,14 @@ class Config(Record):
         handlers: the entries to run, in order.
         document: the merged values with their places, for errors found later.
         warnings: what is allowed but probably not meant.
+        report: what Azure is told besides the state of the VM.
     """
 
     datasource: DatasourceConfig = field(default_factory=DatasourceConfig)
     handlers: tuple[HandlerEntry, ...] = tuple(HandlerEntry(name) for name in DEFAULT_HANDLERS)
     document: Document = field(default_factory=lambda: Document({}, {}))
     warnings: tuple[Problem, ...] = ()
+    report: ReportConfig = field(default_factory=ReportConfig)
 
 
 class Sections(Record):
@@ -155,9 +167,11 @@ class Sections(Record):
 
     Attributes:
         datasource: where metadata comes from.
+        report: what Azure is told besides Ready.
     """
 
     datasource: DatasourceConfig = field(default_factory=DatasourceConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
 
 
 def load_config(root: Root, *, file: Optional[str] = None) -> Config:
@@ -267,10 +281,10 @@ def parse_config(document: Document, problems: Problems) -> Config:
     rest = {key: value for key, value in document.data.items() if key != LIST}
     with problems.collecting():
         sections = bind(Sections, rest, document, (), also=(LIST,))
-    config = Config(sections.datasource, document=document)
+    config = Config(sections.datasource, document=document, report=sections.report)
     listed = document.data.get(LIST)
     if isinstance(listed, list):
-        config = Config(sections.datasource, _entries(listed, document, problems), document)
+        config = replace(config, handlers=_entries(listed, document, problems))
     elif LIST in document.data:
         problems.add(document, (LIST,), "`handlers` must be a list")
     _warn_of_missing_entries(config, document, problems)

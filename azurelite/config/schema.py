@@ -363,11 +363,40 @@ def _word(kind: Any) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> Optional[str]:
-    """The known name that was probably meant."""
-    import difflib
+    """The known name that was probably meant: one or two typing errors away, or a longer or shorter form of it.
 
-    near = difflib.get_close_matches(name[:_LONGEST_NAME], sorted(known), n=1, cutoff=0.4)
-    return near[0] if near else None
+    Two errors need a name of five characters, and a form needs three in common. Case, `-` and `_` do not count.
+    """
+    typed = _folded(name[:_LONGEST_NAME])
+    found: list[tuple[int, int, str]] = []
+    for candidate in known:
+        folded = _folded(candidate)
+        short, long = sorted((typed, folded), key=len)
+        distance = _distance(typed, folded) if len(long) - len(short) <= 2 else len(long)
+        if distance <= (1 if len(short) < 5 else 2) and len(short) > distance:
+            found.append((distance, len(candidate), candidate))
+        elif len(short) >= 3 and long.startswith(short):
+            found.append((3, len(long) - len(short), candidate))
+    return min(found)[2] if found else None
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def _distance(one: str, other: str) -> int:
+    """The number of characters to add, drop, replace or swap with the next one."""
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for i, left in enumerate(one):
+        row = [i + 1]
+        for j, right in enumerate(other):
+            best = min(last[j + 1] + 1, row[j] + 1, last[j] + (left != right))
+            if i and j and left == other[j - 1] and one[i - 1] == right:
+                best = min(best, before[j - 1] + 1)
+            row.append(best)
+        before, last = last, row
+    return last[-1]
 
 
 def unknown_text(what: str, name: str, known: Iterable[str]) -> str:

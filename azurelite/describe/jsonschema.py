@@ -11,7 +11,7 @@ from typing import Any, Literal, Mapping, Union, get_args, get_origin, get_type_
 
 from azurelite.config.condition import FIELDS
 from azurelite.config.layers import POSITIONS
-from azurelite.config.load import ID, SOURCES, DatasourceConfig, EntryKeys
+from azurelite.config.load import ID, SOURCES, DatasourceConfig, EntryKeys, ReportConfig
 from azurelite.config.schema import choice_of, fields_of, has_keys
 from azurelite.describe.options import attribute_texts, default_of
 from azurelite.handlers import MOST_SECONDS, PROGRAM_TIMEOUT, REPORT_READY
@@ -49,6 +49,7 @@ def config_schema(handlers: Mapping[str, Plugin], *, plugins: bool = False) -> J
         "additionalProperties": False,
         "properties": {
             "datasource": {"description": "Where metadata comes from.", **datasource},
+            "report": {"description": "What Azure is told besides the state of the VM.", **_of_class(ReportConfig)},
             "handlers": {
                 "description": "The handlers to run, in this order.",
                 "type": "array",

@@ -68,7 +68,7 @@ def show_config(config: Config, handlers: Sequence[Handler]) -> Shown:
         entries.append({handler.name: {**keys, **(plain(handler.options) or {})}})
         if entry.path in origins:  # an entry without a mapping has the line of its name
             origins.setdefault((*entry.path, handler.name), origins[entry.path])
-    values = {"datasource": plain(config.datasource), "handlers": entries}
+    values = {"datasource": plain(config.datasource), "report": plain(config.report), "handlers": entries}
     return Shown(values, origins)
 
 

@@ -10,9 +10,9 @@ from azurelite.fabric.exchange import Response
 from azurelite.fabric.goalstate import GoalState
 from azurelite.record import Record
 
-# Characters. WireServer accepts 4096 bytes of escaped text, and one character may become 5 bytes.
-DESCRIPTION_LIMIT = 512
+DESCRIPTION_LIMIT = 4096  # bytes of the escaped text, in UTF-8
 
+_LONGEST_CHARACTER = 6  # bytes of one character, at most
 _PAGE_START = 4096  # bytes of an answer in which a web page shows itself
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # XML 1.0 cannot contain most control characters, surrogates, U+FFFE and U+FFFF.
@@ -25,7 +25,7 @@ class Health(Record):
     Attributes:
         state: "Ready" or "NotReady".
         substatus: with NotReady: "ProvisioningFailed", or "Provisioning" while it continues.
-        description: with NotReady: why, for the portal; cut to 512 characters.
+        description: with NotReady: why, for the portal; cut to what fits into 4096 bytes.
     """
 
     state: str
@@ -73,7 +73,7 @@ def health_document(health: Health, goal_state: GoalState) -> bytes:
     if health.substatus is not None:
         details = (
             f"<Details><SubStatus>{_escape(health.substatus)}</SubStatus>"
-            f"<Description>{_escape(health.description[:DESCRIPTION_LIMIT])}</Description></Details>"
+            f"<Description>{_escape(fitting(health.description))}</Description></Details>"
         )
     return (
         '<?xml version="1.0" encoding="utf-8"?>'
@@ -92,9 +92,24 @@ def health_json(health: Health) -> bytes:
 
     document: dict[str, object] = {"state": health.state}
     if health.substatus is not None:
-        description = health.description[:DESCRIPTION_LIMIT].encode("utf-8", "replace").decode()
+        description = fitting(health.description).encode("utf-8", "replace").decode()
         document["details"] = {"subStatus": health.substatus, "description": description}
-    return json.dumps(document).encode()
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def wire_size(text: str) -> int:
+    """The bytes that a description takes in the dialect that needs more of them."""
+    in_xml = 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))
+    in_json = text.count('"') + text.count("\\") + sum(5 for character in text if character < " ")
+    return len(text.encode(errors="replace")) + max(in_xml, in_json)
+
+
+def fitting(description: str) -> str:
+    """The description, cut between two characters to what both dialects can carry."""
+    text = description[:DESCRIPTION_LIMIT]  # a character takes a byte or more
+    while (over := wire_size(text) - DESCRIPTION_LIMIT) > 0:
+        text = text[: -(over // _LONGEST_CHARACTER or 1)]
+    return text
 
 
 def is_web_page(response: Response) -> bool:

@@ -77,6 +77,9 @@ class Imds:
         return self._http.ask(request, table=retry.IMDS, deadline=deadline).body
 
 
+_REBOOT = "Reboot the VM; if it fails again, redeploy it"
+
+
 def _query(version: str) -> str:
     return f"api-version={version}&extended=true" if version >= _LEAST_EXTENDED else f"api-version={version}"
 
@@ -108,5 +111,9 @@ def _is_version(text: str) -> bool:
 
 
 def _querying(error: FabricError) -> FabricError:
-    short = "IMDS unreachable" if isinstance(error, TransportError) else None
-    return FabricError(f"IMDS: {error}", reason=f"{error.reason} querying IMDS", data=error.data, short=short)
+    short, text, remedy = "IMDS unreachable" if isinstance(error, TransportError) else None, f"IMDS: {error}", None
+    if isinstance(error, HttpStatusError):
+        text, remedy = f"{text}: Azure's metadata service fails. {_REBOOT}", f"{_REBOOT}."
+    return FabricError(
+        text, reason=f"{error.reason} querying IMDS", data=error.data, short=short, remedy=remedy or error.remedy
+    )

@@ -18,13 +18,13 @@ class RetryTable(Record):
 
     Attributes:
         statuses: HTTP status -> pause in seconds; any other status is final.
-        transport: pause in seconds after a failure without a response.
+        transport: pause in seconds after a failure without a response; None: there is no retry.
         most: HTTP status -> number of tries after which it is final, where another request may do better; a status
             that is not listed is retried until the deadline.
     """
 
     statuses: Mapping[int, float]
-    transport: float = 1.0
+    transport: Optional[float] = 1.0
     most: Mapping[int, int] = field(default_factory=dict)
 
     def pause(
@@ -73,3 +73,6 @@ GOAL_STATE = RetryTable({403: 1, 408: 1, 410: 1, 429: 1, 500: 1, 502: 1, 503: 1,
 # The health report. 410 is missing, because then Azure never accepts the same report; 404 is missing, because then the
 # other dialect is tried first (see wireserver.py).
 HEALTH = RetryTable({403: 1, 408: 1, 429: 1, 500: 1, 502: 1, 503: 1, 504: 1, 507: 1})
+
+# What is not worth a second request.
+NEVER = RetryTable({}, transport=None)

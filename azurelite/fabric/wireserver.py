@@ -22,6 +22,7 @@ LOG = logging.getLogger(__name__)
 
 _GOAL_STATE = "/machine/?comp=goalstate"
 _HEALTH = "/machine?comp=health"
+_TELEMETRY = "/machine?comp=telemetrydata"
 _XML = {"Content-Type": "text/xml; charset=utf-8"}
 _JSON = {"Content-Type": "application/json"}
 # A goal state may lack its role instance for a second or two (the Azure Linux agent waits 6 × 0.5 s).
@@ -158,6 +159,12 @@ class WireServer:
             self._post(_HEALTH, document, _XML, deadline)
         except HttpStatusError as error:
             raise _refused(error) from error
+
+    def send_events(self, document: bytes, deadline: Deadline) -> None:
+        """Send telemetry events once, without a retry. Raises FabricError."""
+        request = replace(self._request(_TELEMETRY), method="POST", body=document)
+        request = replace(request, headers={**request.headers, **_XML})
+        self._http.ask(request, table=retry.NEVER, deadline=deadline)
 
     def _try_dialects(self, health: Health, deadline: Deadline) -> Optional[FabricError]:
         senders = {"xml": (self._send_xml,), "json": (self._send_json,), "auto": (self._send_xml, self._send_json)}

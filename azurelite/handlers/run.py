@@ -29,7 +29,6 @@ NEEDS: tuple[str, ...] = ()
 FREQUENCY: Frequency = "instance"
 REQUIRED = False
 
-_LOGS = f"{layout.STATE_DIR}/logs"
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 _TOLD = {
     "AZURELITE_VM_ID": "vm_id",
@@ -57,7 +56,7 @@ class Options(Record):
         cwd: the folder it starts in.
         user: the user it runs as.
         log: path of the file for its output, readable by root only; when left out, a file of its own in
-            /var/lib/azurelite/logs.
+            /var/log/azurelite.
     """
 
     argv: tuple[str, ...] = ()
@@ -152,4 +151,4 @@ def _log(options: Options) -> str:
 
     text = repr((options.argv, options.shell))
     name = re.sub(r"[^A-Za-z0-9_-]", "_", options.argv[0].rpartition("/")[2])[:40] if options.argv else "shell"
-    return f"{_LOGS}/run-{name}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}.log"
+    return f"{layout.OUTPUTS}/run-{name}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}.log"

@@ -72,7 +72,9 @@ def apply(ctx: Context, options: Options) -> None:
         return
     name, user = administrator(ctx)
     if user is None:
-        raise HandlerError(f"the account {name} does not exist: list `user` before `ssh_keys`", reason=_REASON)
+        failed = any(step.name == "user" and step.status == "failed" for step in ctx.outcome.steps)
+        why = ", because `user` failed" if failed else ": list `user` before `ssh_keys`"
+        raise HandlerError(f"the account {name} does not exist{why}", reason=_REASON)
     path: Optional[str] = None if options.path == "auto" else options.path
     keys, wrong = named_keys(ctx, options.keys)
     if not keys:
@@ -104,7 +106,8 @@ def _require_password(ctx: Context, lacking: str, *, data: Optional[dict[str, st
     elif ctx.metadata.password:
         why, reason = _why_not_azures(ctx), "failed to provision password"
     raise HandlerError(
-        f"{lacking}, and {why}, so nobody could log in: set `required: false` if there is another way",
+        f"{lacking}, and {why}, so nobody could log in: deploy the VM with a whole public key, "
+        "or set `required: false` if there is another way",
         reason=reason,
         data=data,
     )

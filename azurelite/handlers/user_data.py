@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal, Optional
 
+from azurelite import layout
 from azurelite.config.document import Document, quotable_path
 from azurelite.config.load import Config, Frequency, HandlerEntry
 from azurelite.config.schema import ConfigProblemsError
@@ -34,7 +35,6 @@ REQUIRED = False
 Source = Literal["user_data", "custom_data"]
 Action = Literal["run", "save", "ignore"]
 Rerun = Literal["never", "interrupted"]
-LOG_DIR = "/var/log/azurelite"
 _UNPACK_SECONDS = 60.0  # for all parts together
 _SHOWN = 20  # unsupported items that one note lists
 _MOST_NAMED = 200  # that all notes list; the log is no place for a file of other programs
@@ -398,7 +398,7 @@ class _Work:
         return str(status)
 
     def _log(self, step: ScriptStep) -> str:
-        return f"{LOG_DIR}/{self.source}-{step.name}.log"
+        return f"{layout.OUTPUTS}/{self.source}-{step.name}.log"
 
     def _put(self, name: str, data: bytes, *, mode: int) -> None:
         """Write a file in azurelite's own folder, which only root can read. It is not recorded as a change."""

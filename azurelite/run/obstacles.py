@@ -68,7 +68,8 @@ def _refused_login(session: Session, plan: tuple[Step, ...], known: Metadata, sy
     if not given and step.handler.required and step.skip is None:
         text = "Azure gave no SSH key and no password that may be used, so nobody could log in"
         return step.handler.key, HandlerError(
-            f"{text}: set `required: false` if there is another way", reason="failed to provision ssh keys"
+            f"{text}: deploy the VM with one, or set `required: false` if there is another way",
+            reason="failed to provision ssh keys",
         )
     memory = State(system, known.vm_id, session.clock).memory
     results = [StepResult(step.handler.key, "done", step.handler.required) for step in plan]

@@ -14,7 +14,7 @@ from azurelite.guard import guard
 from azurelite.handlers import EJECT_MEDIA, REPORT_READY, Handler
 from azurelite.media.find import MediaDocument
 from azurelite.metadata import Metadata
-from azurelite.outcome import Outcome, StepResult, deciding_failure
+from azurelite.outcome import Outcome, ReportResult, StepResult, deciding_failure
 from azurelite.record import Record, replace
 from azurelite.run.plan import due_later, is_offline, make_plan, wanted_sources
 from azurelite.run.pool import forget_pool, leave_pool, pool_type, still_in_pool
@@ -315,8 +315,8 @@ class _Run:
         if not self.system.dry_run and self.reporting and not maybe_done and not ready:
             with self.recording.span("report", "NotReady"):
                 self.runner.reporter.tell(cause, self.runner.fabric.deadline, self.runner.said)
-        brief = cause.once(self.runner.said)
-        return Outcome(_kind(cause), cause.message, brief=brief, report=self.runner.reporter.result, error=cause)
+        brief, report = cause.once(self.runner.said), self.runner.reporter.result
+        return Outcome(_kind(cause, report), cause.message, brief=brief, report=report, error=cause)
 
     def _conclude(self, steps: list[StepResult], vm_id: str, state: State, owed: dict[str, int]) -> Outcome:
         outcome = Outcome("provisioned", "", vm_id=vm_id, report=self.runner.reporter.result, steps=tuple(steps))
@@ -389,8 +389,12 @@ def with_failure(outcome: Outcome) -> Outcome:
         return outcome
     reason = f"{failure.name}: {failure.error}"
     brief = f"{failure.name}: {failure.error.short or failure.error}"  # the step's line in the log has all of it
-    return replace(outcome, outcome=_kind(failure.error), reason=reason, brief=brief, error=failure.error)
+    return replace(
+        outcome, outcome=_kind(failure.error, outcome.report), reason=reason, brief=brief, error=failure.error
+    )
 
 
-def _kind(cause: AzureliteError) -> str:
-    return "unreachable" if isinstance(cause, FabricError) else "failed"
+def _kind(cause: AzureliteError, report: Optional[ReportResult]) -> str:
+    """ "unreachable" if Azure gave no usable answer; where it accepted the report of the failure, it was reached."""
+    untold = report is None or not report.accepted
+    return "unreachable" if isinstance(cause, FabricError) and untold else "failed"

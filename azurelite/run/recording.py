@@ -99,6 +99,7 @@ class Recording:
         if self._behind:
             self._behind = False
             self._look()
+            self._status["last_failure"] = self._last_failure(self._status["vm_id"])
             self._add("wait", "another run of azurelite", self._started, self._clock.monotonic())
             self.write()
 
@@ -161,7 +162,9 @@ class Recording:
 
     def fail(self, error: AzureliteError) -> None:
         """Write the end of a run that raised an error, as for a wrong configuration."""
-        self.finish(Outcome("failed", error.message, vm_id=self._status.get("vm_id"), error=error), None)
+        took = self._clock.monotonic() - self._started
+        vm_id = self._status.get("vm_id")
+        self.finish(Outcome("failed", error.message, vm_id=vm_id, seconds=took, error=error), None)
 
     def finish(self, outcome: Outcome, fabric: Optional[Fabric]) -> None:
         """Write the end of the run, and what later boots need of it."""

@@ -78,6 +78,7 @@ class Session:
         self.heard: list[Metadata] = []
         self.told_vm_id: Optional[str] = None
         self._hurried = False  # the budget is that of a later boot
+        self._no_lease: Optional[MachineError] = None
         self._open = contextlib.ExitStack()
         self._fabric: Optional[Fabric] = None
 
@@ -197,7 +198,9 @@ class Session:
     @cached_property
     def reporter(self) -> Reporter:
         """Reports to Azure; it knows what was reported in this session."""
-        return Reporter(self._fabric or self.fabric(), self.system().files, self.identity.vm_id)
+        reporter = Reporter(self._fabric or self.fabric(), self.system().files, self.identity.vm_id)
+        reporter.no_lease = self._no_lease
+        return reporter
 
     @cached_property
     def standing(self) -> Standing:
@@ -270,6 +273,7 @@ class Session:
                 lease = EphemeralDhcp(system, name, Deadline(self.clock, _LEASE_SECONDS))
                 told = stack.enter_context(lease).wireserver
             except MachineError as error:
+                self._no_lease = error
                 LOG.warning("dhcp: %s", error)
             yield told
 

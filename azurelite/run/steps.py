@@ -68,6 +68,7 @@ class Runner:
         self.fabric = fabric
         self.reporter = reporter or Reporter(fabric, system.files, vm_id)
         self.reporter.quiet = False
+        self.reporter.telemetry = config.report.telemetry and not fabric.offline
         self.optional = optional
         self.held = held
         self.said: set[str] = set()
@@ -99,6 +100,7 @@ class Runner:
         if not self.system.dry_run:
             self.system.journal.listener = state.note_change
         results: list[StepResult] = []
+        self.reporter.follow(results, dry_run=self.system.dry_run)
         if refused is not None:
             self._begin("datasource")
             results.append(StepResult("datasource", "failed", required=True, error=refused))
@@ -127,6 +129,7 @@ class Runner:
             self._end(result, ran=step.blocked is None)
             if detach and step.handler.name == REPORT_READY and (step.skip is not None or result.status == "done"):
                 self._detach(plan[turn:], metadata, failed=remember and deciding_failure(results) is not None)
+        self.reporter.note_steps()
         return results
 
     def _obstacle(self, results: list[StepResult]) -> Optional[StepResult]:

@@ -19,6 +19,7 @@ from azurelite.simulator import (
     goalstate,
     health,
     imds,
+    telemetry,
 )
 from azurelite.simulator.keyring import Certificate, KeyRing
 from azurelite.simulator.message import Answer, Ask, json_answer
@@ -51,6 +52,7 @@ class Fabric:
         self._assigned: bytes | None = None
         self._requests: list[Request] = []
         self._reports: list[Report] = []
+        self._events: list[dict[str, str]] = []
 
     @property
     def requests(self) -> list[Request]:
@@ -61,6 +63,11 @@ class Fabric:
     def reports(self) -> list[Report]:
         with self._lock:
             return list(self._reports)
+
+    @property
+    def telemetry(self) -> list[dict[str, str]]:
+        with self._lock:
+            return list(self._events)
 
     @property
     def vm(self) -> Vm:
@@ -163,6 +170,7 @@ class Fabric:
             "versions": lambda: goalstate.answer_versions(ask, vm),
             "goal_state": lambda: goalstate.answer_goal_state(ask, vm),
             "certificates": lambda: certificates.answer_certificates(ask, vm, self._ring),
+            "telemetry": lambda: telemetry.answer_telemetry(ask, vm, record=self._events.append),
         }
         if endpoint in answers:
             return answers[endpoint]()
@@ -200,6 +208,7 @@ _COMP_ENDPOINTS = {
     ("/machine/", "goalstate"): "goal_state",
     ("/machine", "health"): "health",
     ("/machine/", "health"): "health",
+    ("/machine", "telemetrydata"): "telemetry",
 }
 
 

@@ -24,6 +24,7 @@ ENDPOINTS = (
     "attested",
     "goal_state",
     "certificates",
+    "telemetry",
     "health",
     "health_json",
     "versions",
@@ -276,7 +277,7 @@ def _check_choice(key: str, value: str, known: Iterable[str]) -> None:
 
 
 def _nearest(word: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names)}"
 
 

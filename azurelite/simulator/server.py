@@ -137,6 +137,11 @@ class Simulator:
         return self._fabric.reports
 
     @property
+    def telemetry(self) -> list[dict[str, str]]:
+        """Every telemetry event that was accepted so far, each as name -> value; a copy."""
+        return self._fabric.telemetry
+
+    @property
     def vm(self) -> Vm:
         """The VM in its current state, after moves and `assign`."""
         return self._fabric.vm

@@ -73,6 +73,12 @@ def row_text(vm_id: Optional[str], step: str, change: Change) -> str:
     return json.dumps({**head, **change.as_dict(), **change.facts})
 
 
+def has_account(files: Files, change: Change) -> bool:
+    """Whether there is a row for the account of this change, with its uid. Raises FileError."""
+    rows = read_manifest(files).of(ACCOUNT)
+    return any(row.target == change.target and row.uid == change.facts.get("uid") for row in rows)
+
+
 def read_manifest(files: Files) -> Manifest:
     """Read the manifest. Lines that cannot be read are counted, and do no harm to the others. Raises FileError."""
     if files.stat(MANIFEST) is None:

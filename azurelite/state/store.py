@@ -171,8 +171,8 @@ class State:
 
         def append() -> None:
             files = self._system.files
-            if change.kind == manifest.ACCOUNT and row in files.lines(layout.MANIFEST):
-                return  # a handler that runs at every boot adopts the same account each time
+            if change.kind == manifest.ACCOUNT and manifest.has_account(files, change):
+                return  # a handler that runs again finds the account that it made or adopted before
             files.make_own_folder(layout.STATE_DIR, lasting=False)
             files.append_line(layout.MANIFEST, row)
 

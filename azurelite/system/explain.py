@@ -11,6 +11,13 @@ from typing import Callable, Iterator
 from azurelite.clock import Deadline
 from azurelite.errors import FileError
 
+_FULL = ": free space there, or give the VM a larger disk"
+_HINTS = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EROFS: ": mount it writable before azurelite starts",
+}
+
 
 @contextlib.contextmanager
 def explained(verb: str, path: str) -> Iterator[None]:
@@ -18,7 +25,9 @@ def explained(verb: str, path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = ": run as root" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
+        hint = _HINTS.get(error.errno or 0, "")
+        if isinstance(error, PermissionError) and os.geteuid() != 0:
+            hint = ": run as root"
         raise FileError(f"cannot {verb} {path}: {error.strerror or error}{hint}") from error
 
 

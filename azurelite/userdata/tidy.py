@@ -7,11 +7,10 @@ a mapping stands for a list, and unknown keys are ignored without a message. Her
 from __future__ import annotations
 
 import datetime
-import difflib
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from azurelite.config.document import Document, KeyPath, Place, quotable_path
-from azurelite.config.schema import ODD, fields_of, has_keys
+from azurelite.config.schema import ODD, fields_of, has_keys, nearest
 
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -101,8 +100,8 @@ class Tidier:
     def _ignore(self, path: KeyPath, known: set[str]) -> None:
         self.dropped.append(path)
         key = str(path[-1])
-        near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.8)
-        hint = f", did you mean `{near[0]}`?" if near else ""
+        near = nearest(key, known)
+        hint = f", did you mean `{near}`?" if near else ""
         self.unknown.append(f"`{quotable_path(path)}` ({Document({}, self.places).place(path)}{hint})")
 
 

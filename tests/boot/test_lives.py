@@ -6,11 +6,16 @@ import json
 from typing import Callable
 
 import pytest
-from boot.machine import NAME, Machine, Start
+from boot.machine import NAME, USER, Machine, Start
 from boot.roots import ROOTS, Root
 
 OTHER_ID = "5f8e3d10-94b7-4d0e-8f55-0c6f6b1f7a21"
 LOOK = "hostname; cat /etc/hostname; sudo -n id -u; python3 -V; cat /run/azurelite/status.json"
+# Without host keys sshd would not start: the default configuration does not list `ssh_host_keys`.
+GENERALIZE = (
+    "sudo -n azurelite generalize --yes --machine-id --leases --logs --histories --random-seed --agent-traces "
+    "--files --adopted --delete-homes | grep -v 'SSH host keys\\|packages\\|stay: this disk'"
+)
 # Debian's ifupdown starts udhcpc without a name unless /etc/network/interfaces has one, so later boots do not tell it.
 NAMELESS = {"ifupdown+udhcpc": ""}
 
@@ -57,9 +62,15 @@ def second_boot(machine: Machine) -> None:
 
 
 def captured(machine: Machine) -> None:
-    """The same disk in another VM: a new name, a new owner."""
+    """The same disk in another VM: a new name, a new owner, and nothing of the former one."""
+    said = machine.ssh(GENERALIZE)
+    assert f"this login ends here: its account {USER} is removed last" in said
     machine.boot(vm_id=OTHER_ID, hostname="beacon", username="keeper")
     machine.wait(report=True)
     assert machine.ssh("hostname; sudo -n id -u", user="keeper").split() == ["beacon", "0"]
+    left = machine.ssh(
+        f"getent passwd {USER}; sudo -n grep -rlE '{USER}|{NAME}' /etc /home /var/lib; true", user="keeper"
+    )
+    assert left == ""
     machine.wait(dhcp="beacon")
     assert [report["state"] for report in machine.look()["reports"]] == ["Ready"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -241,6 +242,16 @@ def test_what_is_not_proven_stays(image: Guest, rows: list[str], said: str) -> N
     assert "alice" in image.text("etc/passwd")
     assert image.path("home/alice/x").exists()
     assert not image.path(f"var/lib/azurelite/vms/{VM_ID}").exists()
+    assert act(image, HOMES).exit_code == 1
+    assert image.path(MANIFEST).exists()
+
+
+def test_a_manifest_that_is_missing_is_named(image: Guest) -> None:
+    image.put({f"var/lib/azurelite/vms/{VM_ID}/provisioned": "", "etc/passwd": ALICE})
+    result = act(image, *EVERYTHING)
+    assert result.exit_code == 1
+    assert "it is missing, so nothing proves" in stays(result)[0]
+    assert "alice" in image.text("etc/passwd")
 
 
 def test_what_an_older_release_did_goes_when_it_is_asked_for(image: Guest) -> None:
@@ -341,6 +352,17 @@ def test_files_of_the_owner_go_when_asked_for_and_unchanged(image: Guest, change
     assert not image.path("etc/from-user-data").exists()
     assert [line.partition(" since")[0] for line in stays(result) if "/etc/owner" in line] == left
     assert image.path("etc/owner").exists() == bool(change)
+
+
+def test_the_manifest_has_no_secret_not_even_its_digest(image: Guest) -> None:
+    user_data = f"#cloud-config\nwrite_files:\n- {{path: /etc/pin, content: '1234', permissions: '0644'}}\n#{'-' * 9}\n"
+    boot(image, "alice", handlers=[*HANDLERS, "user_data"], user_data=user_data, password="canary-Pa55word")
+    assert image.text("etc/pin") == "1234"
+    manifest = image.text(MANIFEST)
+    assert "/etc/pin" in manifest
+    hashes = [line.split(":")[1] for line in image.text("etc/shadow").splitlines() if line.startswith("alice:")]
+    secrets = ["canary-Pa55word", *hashes, *(hashlib.sha256(word).hexdigest() for word in (b"1234", b"1234\n"))]
+    assert [secret for secret in secrets if secret in manifest] == []
 
 
 class TestVerb:

@@ -106,6 +106,23 @@ def test_a_log_in_use_keeps_its_file(guest: Guest) -> None:
     assert (found.st_ino, found.st_size, found.st_mode & 0o777) == (before, 0, 0o640)
 
 
+@pytest.mark.parametrize(
+    ("options", "config", "said"),
+    [
+        ({"host-keys"}, "handlers: [user]\n", True),
+        ({"host-keys"}, "handlers: [\n", True),
+        ({"host-keys"}, "handlers: [ssh_host_keys]\n", False),
+        ({"logs"}, "handlers: [user]\n", False),
+    ],
+)
+def test_who_removes_host_keys_hears_who_makes_new_ones(
+    guest: Guest, options: set[str], config: str, said: bool
+) -> None:
+    guest.put({**BASE, **LEFT["host-keys"], "etc/azurelite/azurelite.yaml": config})
+    notes = generalize(System(guest.root), options=options, act=False).notes
+    assert any("does not list `ssh_host_keys`" in note for note in notes) == said
+
+
 def test_folders_nested_too_deep_are_named(guest: Guest) -> None:
     top = guest.path("home/carol")
     top.mkdir(parents=True)

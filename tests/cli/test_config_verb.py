@@ -155,6 +155,22 @@ class TestShow:
 class TestCheck:
     """`azurelite config check`."""
 
+    @pytest.mark.parametrize(
+        ("text", "code", "found"),
+        [
+            ("handlers: [hostname]\n", 0, []),
+            ("handlers:\n  - hostnam\n", 2, [(2, "unknown handler 'hostnam'; did you mean 'hostname'?")]),
+        ],
+    )
+    def test_json(self, text: str, code: int, found: list[tuple[int, str]], tmp_path: Path, capsys: Any) -> None:
+        path = tmp_path / "a.yaml"
+        path.write_text(text)
+        assert main(["config", "check", "--json", str(path)]) == code
+        (verdict,) = json.loads(capsys.readouterr().out)
+        assert (verdict["file"], verdict["ok"], verdict["more"]) == (str(path), code == 0, 0)
+        assert [problem["line"] for problem in verdict["problems"]] == [line for line, _ in found]
+        assert all(said in problem["text"] for problem, (_, said) in zip(verdict["problems"], found))
+
     def test_a_right_file_is_one_line(self, tmp_path: Path, capsys: Any) -> None:
         path = tmp_path / "a.yaml"
         path.write_text("datasource: {deadline: 5}")

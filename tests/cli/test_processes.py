@@ -53,6 +53,16 @@ def test_the_demo_is_coloured_and_moves_on_a_terminal(tmp_path: Path) -> None:
     assert "⠙ provisioning" in shown
 
 
+@pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": ""}, False)])
+def test_levels_are_coloured_on_a_terminal(guest: Guest, environment: dict[str, str], coloured: bool) -> None:
+    with Simulator(Scenario.default()) as fabric:
+        guest.on_azure().configure(fabric)
+        code, shown = on_a_terminal("provision", "--root", guest.root, **environment)
+    assert code == 0
+    assert ("azurelite: \033[33mwarning\033[0m: ssh_keys: " in shown) is coloured
+    assert ("azurelite: warning: ssh_keys: " in shown) is not coloured
+
+
 def test_the_demo_says_that_it_reported() -> None:
     shown = on_a_terminal("demo", NO_COLOR="1")[1]
     (step,) = (line for line in shown.splitlines() if "✓ report_ready" in line)

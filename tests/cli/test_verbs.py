@@ -27,9 +27,21 @@ def test_without_a_verb_the_verbs_are_listed(capsys: Any) -> None:
     assert all(verb in out for verb in ("provision", "metadata", "apply", "report", "plan", "simulate", "demo"))
 
 
-def test_version(capsys: Any) -> None:
+def test_the_demo_takes_a_configuration(tmp_path: Path, capsys: Any) -> None:
+    config = tmp_path / "own.yaml"
+    config.write_text("handlers: [hostname, report_ready]\n")
+    assert main(["demo", "--json", "--config", str(config)]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [step["name"] for step in shown["outcome"]["steps"]] == ["hostname", "report_ready"]
+    config.write_text("handlers: [hostnam]\n")
+    assert main(["demo", "--config", str(config)]) == 2
+    assert "own.yaml:1:12: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_version(option: str, capsys: Any) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["--version"])
+        main([option])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"azurelite {azurelite.__version__}\n"
 
@@ -111,7 +123,8 @@ class TestProvision:
         assert main(["provision", "--root", guest.root]) == 2
         err = capsys.readouterr().err
         expected = "/etc/azurelite/azurelite.yaml:3:5: in `datasource.imds`: unknown key 'endpiont'"
-        assert err == f"azurelite: error: {expected}; did you mean 'endpoint'?\n"
+        assert err.startswith(f"azurelite: error: {expected}; did you mean 'endpoint'?\n")
+        assert "azurelite: what to do: Correct the place that the message names" in err
 
     def test_a_missing_config_file_is_exit_2(self, guest: Guest, capsys: Any) -> None:
         assert main(["provision", "--root", guest.root, "--config", "/nowhere/c.yaml"]) == 2
@@ -165,6 +178,15 @@ class TestMetadata:
     def test_no_value_is_exit_1_and_nothing_printed(self, ready: Guest, capsys: Any) -> None:
         assert main(["metadata", "password", "--root", ready.root]) == 1
         assert capsys.readouterr().out == ""
+
+    def test_the_listed_keys_are_those_that_are_taken(self, ready: Guest, capsys: Any) -> None:
+        assert main(["metadata", "--list-keys", "--root", ready.root]) == 0
+        keys = capsys.readouterr().out.splitlines()
+        assert "username" in keys
+        assert "public_ssh_keys.0" in keys
+        assert any(key.startswith("raw.imds.compute.") for key in keys)
+        assert main(["metadata", keys[-1], "--root", ready.root]) in (0, 1)
+        assert main(["metadata", "username", "--list-keys", "--root", ready.root]) == 2
 
     def test_an_unknown_key_names_the_nearest(self, ready: Guest, capsys: Any) -> None:
         assert main(["metadata", "usrname", "--root", ready.root]) == 2

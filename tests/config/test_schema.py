@@ -8,7 +8,7 @@ from typing import Any, Literal, Mapping, Optional, Union
 import pytest
 
 from azurelite.config.document import Document, parse_document
-from azurelite.config.schema import MOST_PROBLEMS, ConfigProblemsError, Problems, bind, unknown
+from azurelite.config.schema import MOST_PROBLEMS, ConfigProblemsError, Problems, bind, nearest, unknown
 from azurelite.errors import ConfigError
 from azurelite.metadata import Secret
 
@@ -133,6 +133,35 @@ def test_the_nearest_name_is_suggested(name: str, remedy: str) -> None:
     assert str(unknown("handler", name, {"user": 1, "hostname": 2}, where="f:1:1")) == (
         f"f:1:1: unknown handler {name!r}; {remedy}"
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("nope", None),
+        ("x", None),
+        ("", None),
+        ("ab", None),
+        ("frobnicate", None),
+        ("hostnam", "hostname"),
+        ("hotsname", "hostname"),
+        ("host-name", "hostname"),
+        ("HostName", "hostname"),
+        ("host", "hostname"),
+        ("user_name", "user"),
+        ("usr", "user"),
+        ("ssh_key", "ssh_keys"),
+        ("sshkeys", "ssh_keys"),
+        ("swpa", "swap"),
+        ("randomseed", "random_seed"),
+        ("random_sede", "random_seed"),
+        ("raport_raedy", "report_ready"),
+        ("a" * 10_000, None),
+    ],
+)
+def test_a_hint_is_a_typing_error_or_a_form_of_the_name(typed: str, meant: Optional[str]) -> None:
+    known = ["hostname", "user", "users", "ssh_keys", "sshd", "swap", "random_seed", "report_ready"]
+    assert nearest(typed, known) == meant
 
 
 def test_where_nothing_is_known_that_is_said() -> None:

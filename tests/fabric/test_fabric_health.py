@@ -8,7 +8,17 @@ import pytest
 from fabric.conftest import Dial, Simulate
 
 from azurelite.fabric.goalstate import GoalState
-from azurelite.fabric.health import DESCRIPTION_LIMIT, READY, Health, failed, health_document, in_progress
+from azurelite.fabric.health import (
+    DESCRIPTION_LIMIT,
+    READY,
+    Health,
+    failed,
+    fitting,
+    health_document,
+    health_json,
+    in_progress,
+    wire_size,
+)
 
 STATE = GoalState("container", "instance", "1")
 ROLE = "Container/RoleInstanceList/Role"
@@ -63,11 +73,20 @@ def test_every_character_makes_a_well_formed_document() -> None:
 
 
 @pytest.mark.parametrize("character", ["a", "&", "<", "ß", "€", "𝄞", "\x00", "\ud800"])
-@pytest.mark.parametrize("length", [511, 512, 513, 10_000])
-def test_a_description_is_cut_at_512_characters_and_never_within_an_escape(character: str, length: int) -> None:
-    text = read(character * length)
-    assert len(text) == min(length, DESCRIPTION_LIMIT)
+@pytest.mark.parametrize("length", [511, 680, 5000])
+def test_a_description_is_cut_to_what_fits_and_never_within_an_escape(character: str, length: int) -> None:
+    text, whole = read(character * length), character * length
+    assert len(text) == len(fitting(whole))
     assert len(set(text)) == 1
+    assert wire_size(fitting(whole)) <= DESCRIPTION_LIMIT
+    assert fitting(whole) == whole or wire_size(fitting(whole) + character) > DESCRIPTION_LIMIT
+
+
+@pytest.mark.parametrize("text", ["a<&>b", '"quoted"', "back\\slash", "line\nbreak", "é€𝄞", "\x00\ud800"])
+def test_the_size_is_that_of_the_larger_document(text: str) -> None:
+    empty = [len(make(failed(""))) for make in (lambda health: health_document(health, STATE), health_json)]
+    full = [len(make(failed(text))) for make in (lambda health: health_document(health, STATE), health_json)]
+    assert wire_size(text) >= max(more - less for more, less in zip(full, empty))
 
 
 @pytest.mark.parametrize("character", ["&", "𝄞", "\ufffd"])
@@ -87,7 +106,7 @@ def test_ids_are_escaped_too(text: str) -> None:
 def test_awkward_text_arrives_at_the_fabric_as_it_was(dial: Dial, simulate: Simulate) -> None:
     simulator = simulate()
     fabric = dial(simulator.url)
-    for text in (AS_THEY_ARE, "𝄞" * 600, "&" * 600):
+    for text in (AS_THEY_ARE, "𝄞" * 1200, "&" * 1200):
         fabric.wireserver.send(failed(text), fabric.deadline)
-    assert [report.description for report in simulator.reports] == [AS_THEY_ARE, "𝄞" * 512, "&" * 512]
+    assert [report.description for report in simulator.reports] == [AS_THEY_ARE, "𝄞" * 1024, "&" * 819]
     assert all(report.accepted for report in simulator.reports)

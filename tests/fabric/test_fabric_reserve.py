@@ -46,7 +46,7 @@ def test_a_source_that_never_answers_leaves_time_for_the_work_and_for_the_report
     with Simulator(Scenario(Scenario.default().vm, (UNAVAILABLE,)), rate_limit=None) as fabric:
         guest.on_azure().configure(fabric, datasource={"deadline": 60})
         outcome = provision(Options(root=guest.root, clock=clock))
-        assert outcome.exit_code == 3
+        assert outcome.exit_code == 1
         assert [report.state for report in fabric.reports] == ["NotReady"]
     assert 20 < clock.skipped <= 25
 

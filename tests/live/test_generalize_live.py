@@ -23,6 +23,15 @@ LOGIN = (
 )
 # The login goes on after its account is gone: its shell answers, and its processes are left alone.
 REMOVE = f"sudo -n {AZURELITE} generalize --yes --all --delete-homes; echo code $?; kill -0 $$ && echo alive"
+# A home with another file system in it, then one that is a mount point, then neither.
+MOUNTS = f"""
+cd /home/livewire && mkdir m && mount -t tmpfs none m && touch m/x && cd /
+{AZURELITE} generalize --yes --delete-homes; ls /home/livewire/m
+umount /home/livewire/m; mount --bind /home/livewire /home/livewire
+{AZURELITE} generalize --yes --delete-homes; ls -d /home/livewire/m
+umount /home/livewire
+{AZURELITE} generalize --yes --delete-homes; test -e /home/livewire || echo gone
+"""
 OTHER_VM = "11111111-2222-4333-8444-555555555555"
 
 pytestmark = [
@@ -49,9 +58,10 @@ def test_the_owner_removes_their_own_account_over_ssh(on_stage: Callable[..., An
         sh(left),
         {**PROVISION, "vm_id": OTHER_VM},
         sh(f"{SSHD}{LOGIN} id -un"),
+        sh(f"sleep 1; {MOUNTS}"),
     ]
     vm = {"username": "livewire", "ssh_keys": [public], "disable_password_authentication": True}
-    first, busy, removed, refused, rest, second, login = on_stage({"scenario": {"vm": vm}, "runs": runs})
+    first, busy, removed, refused, rest, second, login, mounts = on_stage({"scenario": {"vm": vm}, "runs": runs})
     assert first["code"] == 0, first["err"]
     assert "runs as it: end it, and run again (nothing was changed)" in busy["err"], busy
     assert "code 1\nalive\n" in busy["out"], busy
@@ -62,3 +72,5 @@ def test_the_owner_removes_their_own_account_over_ssh(on_stage: Callable[..., An
     assert second["code"] == 0, second["err"]
     assert [report["state"] for report in second["reports"]] == ["Ready"]
     assert (login["code"], login["out"]) == (0, "livewire\n"), login
+    for words in ("/home/livewire/m (another file system) stays", "\nx\n", "it is a mount point", "\ngone\n"):
+        assert words in mounts["out"], mounts

@@ -40,7 +40,7 @@ FAILURES: list[tuple[tuple[Fault, ...], dict[str, Any], int]] = [
     ((Fault(endpoint="health", status=500),), {}, 3),
     ((Fault(endpoint="health", status=400),), {}, 3),
     ((Fault(endpoint="goal_state", status=500),), {}, 3),
-    ((Fault(endpoint="imds", garbage=True),), {}, 3),
+    ((Fault(endpoint="imds", garbage=True),), {}, 1),
 ]
 
 

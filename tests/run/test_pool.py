@@ -410,7 +410,7 @@ class TestAfterACrash:
         simulator = serve({"endpoint": "reprovision_data", "requests": "1-30", **fault})
         simulator.assign(**OWNER)
         outcome = run(waiting(guest), simulator, clock)
-        assert (outcome.outcome, outcome.exit_code) == ("unreachable", 3)
+        assert (outcome.outcome, outcome.exit_code) == ("failed", 1)
         assert polls(simulator) == 30
         (report,) = simulator.reports
         assert (report.state, report.accepted) == ("NotReady", True)
@@ -471,7 +471,7 @@ class TestWholeRun:
     def test_a_refused_ready_is_reported(self, guest: Guest, serve: Serve, clock: FastClock, kind: str) -> None:
         simulator = serve({"endpoint": "health", "requests": 1, "status": 400}, pps_type=kind)
         outcome = run(guest, simulator, clock)
-        assert (outcome.outcome, outcome.exit_code) == ("unreachable", 3)
+        assert (outcome.outcome, outcome.exit_code) == ("failed", 1)
         assert [(report.state, report.accepted) for report in simulator.reports] == [
             ("Ready", False),
             ("NotReady", True),

@@ -184,10 +184,10 @@ def test_required_in_the_yaml_decides(guest: Guest) -> None:
     assert [report.state for report in fabric.reports] == ["NotReady"]
 
 
-def test_imds_that_gives_nothing_is_exit_3_and_azure_hears_why(guest: Guest) -> None:
+def test_imds_that_gives_nothing_is_exit_1_and_azure_hears_why(guest: Guest) -> None:
     with scenario(Fault(endpoint="imds", garbage=True)) as fabric:
         outcome = run(guest.on_azure().configure(fabric))
-    assert (outcome.outcome, outcome.exit_code) == ("unreachable", 3)
+    assert (outcome.outcome, outcome.exit_code) == ("failed", 1)
     (report,) = fabric.reports
     assert report.description is not None
     assert "reason=error parsing IMDS metadata" in report.description

@@ -9,7 +9,17 @@ import pytest
 from kit import VM_ID
 
 import azurelite
-from azurelite.errors import AzureliteError, DocumentError, HttpStatusError, TransportError
+from azurelite.errors import (
+    AzureliteError,
+    CertificateError,
+    ConfigError,
+    DocumentError,
+    FileError,
+    HttpStatusError,
+    IdentityError,
+    TransportError,
+)
+from azurelite.fabric.health import wire_size
 from azurelite.outcome import StepResult, deciding_failure
 from azurelite.run.reporter import DOCUMENTATION, failure_text, success_text
 
@@ -31,9 +41,16 @@ def parsed(text: str) -> dict[str, str]:
 
 
 def failure(error: AzureliteError, **options: Any) -> dict[str, str]:
+    """The fields of the report without the remedy, which every error has; those of the KVP record are among them."""
     text = failure_text(error, vm_id=VM_ID, now=NOW, **options)
-    assert len(text) <= 512
-    return parsed(text)
+    assert wire_size(text) <= 4096
+    record = failure_text(error, vm_id=VM_ID, now=NOW, kvp=True, **options)
+    assert len(record.encode()) <= 1022
+    fields, less = parsed(text), parsed(record)
+    assert list(less) == [name for name in fields if name in less]
+    assert all(fields[name].startswith(value) for name, value in less.items())
+    assert fields.pop("remedy", error.remedy) == error.remedy
+    return fields
 
 
 def test_success() -> None:
@@ -43,8 +60,8 @@ def test_success() -> None:
 def test_a_failure_field_by_field() -> None:
     error = AzureliteError("the long story", reason="short", data={"exception": "why", "url": "http://h"})
     assert failure_text(error, vm_id=VM_ID, now=NOW, step="user") == (
-        f"result=error|reason=short|agent={AGENT}|step=user|exception=why|url=http://h|message=the long story|"
-        f"vm_id={VM_ID}|timestamp={STAMP}|documentation_url={DOCUMENTATION}"
+        f"result=error|reason=short|agent={AGENT}|step=user|message=the long story|remedy={error.remedy}|"
+        f"exception=why|url=http://h|vm_id={VM_ID}|timestamp={STAMP}|documentation_url={DOCUMENTATION}"
     )
 
 
@@ -153,10 +170,31 @@ def test_the_first_of_the_data_is_the_last_to_go() -> None:
     assert said["second"].startswith("2")
 
 
+def test_the_record_has_the_message_before_supporting_data() -> None:
+    error = AzureliteError("m" * 400, reason="r", data={"first": "1" * 200, "second": "2" * 250})
+    record = failure_text(error, vm_id=VM_ID, now=NOW, kvp=True)
+    assert len(record.encode()) == 1022
+    assert list(parsed(record)) == [
+        *(
+            "result",
+            "reason",
+            "agent",
+            "message",
+            "remedy",
+            "first",
+            "second",
+            "vm_id",
+            "timestamp",
+            "documentation_url",
+        )
+    ]
+
+
 def test_a_message_is_cut_to_what_fits_exactly() -> None:
-    text = failure_text(AzureliteError("m" * 5000, reason="r"), vm_id=VM_ID, now=NOW)
-    assert len(text) == 512
-    assert "|message=mmmm" in text
+    for kvp, limit in ((False, 4096), (True, 1022)):
+        text = failure_text(AzureliteError("m" * 5000, reason="r"), vm_id=VM_ID, now=NOW, kvp=kvp)
+        assert len(text) == limit
+        assert "|message=mmmm" in text
 
 
 def test_a_long_reason_is_cut_and_what_matters_stays() -> None:
@@ -172,7 +210,7 @@ def test_a_long_reason_that_must_be_quoted_leaves_room_for_what_matters(reason: 
 
 def test_one_long_value_does_not_crowd_the_others_out() -> None:
     said = failure(AzureliteError("m", reason="r", data={"url": "u" * 5000, "exception": "e"}))
-    assert (said["url"], said["exception"], said["message"]) == ("u" * 120, "e", "m")
+    assert (said["url"], said["exception"], said["message"]) == ("u" * 300, "e", "m")
 
 
 @pytest.mark.parametrize(
@@ -203,4 +241,22 @@ def test_the_first_required_failure_decides(steps: list[tuple[str, str, bool]], 
 
 
 def test_a_frame_that_is_too_long_by_itself_still_ends() -> None:
-    assert len(failure_text(AzureliteError("x"), vm_id="x" * 600, now=NOW)) == 512
+    assert 0 < len(failure_text(AzureliteError("x"), vm_id="x" * 9000, now=NOW)) <= 4096
+
+
+@pytest.mark.parametrize(
+    ("error", "step", "reason"),
+    [
+        (AzureliteError("own words"), None, "own words"),
+        (AzureliteError("own words"), "user", "failed to provision user"),
+        (AzureliteError("m", reason="given"), "user", "given"),
+        (FileError("cannot write /etc/hostname"), "hostname", "failed to provision hostname"),
+        (ConfigError("line 3"), None, "invalid azurelite configuration"),
+        (CertificateError("m"), "certificates", "error fetching certificates"),
+        (IdentityError("m"), None, "failure to identify Azure VM ID"),
+    ],
+)
+def test_an_error_without_a_reason_gets_that_of_its_class_or_step(
+    error: AzureliteError, step: Optional[str], reason: str
+) -> None:
+    assert failure(error, step=step)["reason"] == reason

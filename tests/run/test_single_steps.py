@@ -48,7 +48,7 @@ def test_the_three_steps_are_a_report(guest: Guest, served: Callable[..., Simula
     [
         ("Ready", None, ("Ready", None, None)),
         ("NotReady", "no <disk> & no 'net'", ("NotReady", "ProvisioningFailed", "no <disk> & no 'net'")),
-        ("NotReady", "&" * 5000, ("NotReady", "ProvisioningFailed", "&" * 512)),
+        ("NotReady", "&" * 5000, ("NotReady", "ProvisioningFailed", "&" * 819)),
         ("Provisioning", "half way", ("NotReady", "Provisioning", "half way")),
         ("Provisioning", None, ("NotReady", "Provisioning", "provisioning continues")),
     ],
@@ -173,7 +173,8 @@ class TestVerbose:
     def test_without_it_one_line_is_printed_on_the_console(
         self, guest: Guest, served: Callable[..., Simulator], capsys: Any, words: list[str]
     ) -> None:
-        assert main(["report", *words, "--root", guest.on_azure().configure(served()).root]) == 0
+        guest.on_azure().configure(served()).put({"var/log/.keep": ""})
+        assert main(["report", *words, "--root", guest.root]) == 0
         assert tuple(capsys.readouterr()) == (f"Azure accepted the report: {words[0]}\n", "")
 
     def test_each_try_with_another_goal_state_is_printed(

@@ -19,6 +19,8 @@ from azurelite.errors import FileError
 from azurelite.hypervisor.kvp import rewrite_shared
 from azurelite.system.machine import System
 
+FULL = "cannot write /disk/f: No space left on device: free space there, or give the VM a larger disk"
+
 pytestmark = pytest.mark.spawns
 
 PACKAGE = str(Path(azurelite.__file__).parent.parent)
@@ -86,18 +88,16 @@ def on_a_small_disk(guest: Guest, options: str, verb: str, size: int = 1) -> dic
 class TestFullDisk:
     def test_a_write_keeps_the_old_file_and_leaves_no_temporary(self, guest: Guest) -> None:
         found = on_a_small_disk(guest, "rw", "write", 20_000)
-        assert found["error"] == "cannot write /disk/f: No space left on device"
+        assert found["error"] == FULL
         assert (found["names"], found["start"]) == (["f"], "old\n")
 
     def test_an_appended_line_says_why_it_is_missing(self, guest: Guest) -> None:
         found = on_a_small_disk(guest, "rw", "append", 20_000)
-        assert found["error"] == "cannot write /disk/f: No space left on device"
+        assert found["error"] == FULL
         assert found["start"] == "old\n"
 
     def test_a_file_rewritten_in_place_says_that_it_is_not_whole(self, guest: Guest) -> None:
-        assert (
-            on_a_small_disk(guest, "rw", "rewrite", 20_000)["error"] == "cannot write /disk/f: No space left on device"
-        )
+        assert on_a_small_disk(guest, "rw", "rewrite", 20_000)["error"] == FULL
 
     def test_what_fits_is_written(self, guest: Guest) -> None:
         assert on_a_small_disk(guest, "rw", "write", 5000) == {"error": None, "names": ["f"], "start": "xxxx"}
@@ -116,7 +116,11 @@ class TestFullDisk:
 )
 def test_a_read_only_disk_is_named_as_the_reason(guest: Guest, verb: str, says: str) -> None:
     found = on_a_small_disk(guest, "ro", verb)
-    assert found == {"error": f"{says}: Read-only file system", "names": ["f"], "start": "old\n"}
+    assert found == {
+        "error": f"{says}: Read-only file system: mount it writable before azurelite starts",
+        "names": ["f"],
+        "start": "old\n",
+    }
 
 
 # Tries both kinds of lock without waiting and prints which it got.

@@ -91,7 +91,7 @@ SITE_CHECK = {
         "shell": "echo the licence server is not there; exit 7",
     }
 }
-WHY = "sudo -n sh -c 'cat /var/lib/azurelite/logs/run-shell-*.log'"
+WHY = "sudo -n sh -c 'cat /var/log/azurelite/run-shell-*.log'"
 
 
 def test_a_required_step_that_fails_is_told_to_azure_and_on_the_console(lab: Lab) -> None:

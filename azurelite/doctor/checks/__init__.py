@@ -1,0 +1,1 @@
+"""The checks by subject. Each yields a finding per defect, and nothing where all is well."""

@@ -1,0 +1,29 @@
+"""Words that sshd knows: the keywords of sshd_config of OpenSSH 7 to 10, and of distributions' patches."""
+
+from __future__ import annotations
+
+# Keywords whose only values are yes and no.
+_YES_OR_NO = """
+pubkeyauthentication passwordauthentication kbdinteractiveauthentication permitemptypasswords strictmodes usepam
+x11forwarding x11uselocalhost permittty printmotd printlastlog tcpkeepalive usedns hostbasedauthentication
+ignoreuserknownhosts gssapiauthentication gssapicleanupcredentials kerberosauthentication
+"""
+_OTHERS = """
+acceptenv addressfamily allowagentforwarding allowgroups allowstreamlocalforwarding allowtcpforwarding allowusers
+authenticationmethods authorizedkeyscommand authorizedkeyscommanduser authorizedkeysfile authorizedprincipalscommand
+authorizedprincipalscommanduser authorizedprincipalsfile banner casignaturealgorithms channeltimeout chrootdirectory
+ciphers clientalivecountmax clientaliveinterval compression debianbanner denygroups denyusers disableforwarding
+exposeauthinfo fingerprinthash forcecommand gatewayports gssapienablek5users gssapikexalgorithms gssapikeyexchange
+gssapistorecredentialsonrekey gssapistrictacceptorcheck hostbasedacceptedalgorithms hostbasedacceptedkeytypes
+hostbasedusesnamefrompacketonly hostcertificate hostkey hostkeyagent hostkeyalgorithms ignorerhosts include ipqos
+kerberosgetafstoken kerberosorlocalpasswd kerberosticketcleanup kerberosuniqueccache kerberosusekuserok
+kexalgorithms keyregenerationinterval listenaddress logingracetime loglevel logverbose macs match maxauthtries
+maxsessions maxstartups modulifile permitlisten permitopen permitrootlogin permittunnel permituserenvironment
+permituserrc persourcemaxstartups persourcenetblocksize persourcepenalties persourcepenaltyexemptlist pidfile port
+protocol pubkeyacceptedalgorithms pubkeyauthoptions rdomain refuseconnection rekeylimit requiredrsasize revokedkeys
+rhostsrsaauthentication rsaauthentication securitykeyprovider serverkeybits setenv sshdauthpath sshdsessionpath
+streamlocalbindmask streamlocalbindunlink subsystem syslogfacility trustedusercakeys unusedconnectiontimeout uselogin
+useprivilegeseparation versionaddendum x11displayoffset xauthlocation
+"""
+YES_OR_NO = frozenset(_YES_OR_NO.split())
+SSHD_KEYWORDS = frozenset(_OTHERS.split()) | YES_OR_NO
