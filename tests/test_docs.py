@@ -118,7 +118,7 @@ def test_commands_parse() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert text_of(README).count("\n") <= 220
+    assert text_of(README).count("\n") <= 225
     assert text_of(CHECKOUT / "HACKING.md").count("\n") <= 116
 
 

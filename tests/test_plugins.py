@@ -215,7 +215,8 @@ def test_what_it_says_of_its_failure_may_be_anything(guest: Guest, fabric: Simul
     shelf.put("acme", RAISING, acme="acme")
     outcome = provisioned(guest, fabric, {"acme": {"required": True}})
     assert outcome.exit_code == 1
-    assert "reason=x" in (fabric.reports[0].description or "")
+    assert "reason=failed to provision acme|" in (fabric.reports[0].description or "")
+    assert "|message=x|" in (fabric.reports[0].description or "")
     assert "n=5" in (fabric.reports[0].description or "")
 
 

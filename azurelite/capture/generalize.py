@@ -18,8 +18,10 @@ from azurelite.capture.accounts import Known
 from azurelite.capture.erase import empty_file, erase, erase_content
 from azurelite.capture.leftovers import GROUPS, KEPT_IN_CACHES, Leftover, leftovers
 from azurelite.capture.processes import processes, users_of
+from azurelite.clock import SystemClock
 from azurelite.errors import AzureliteError, FileError, MachineError
 from azurelite.guard import guard
+from azurelite.hypervisor import kvp
 from azurelite.record import Record, field, replace
 from azurelite.state.manifest import Manifest, read_manifest
 from azurelite.system.machine import System
@@ -299,6 +301,7 @@ class _Generalizing:
 
     def _forget(self, kept: Collection[str]) -> None:
         root = self.system.root
+        kvp.forget(self.system.files, SystemClock())
         erase_content(root, layout.STATE_DIR, keep=kept)
         erase_content(root, layout.RUN_DIR, keep=_KEPT_RUN)
 

@@ -71,7 +71,10 @@ class LogFile(Kept):
             self._write(_line(record.created, record.levelname.lower(), with_source(record)))
         except OSError as error:
             self.problem = error.strerror or "it cannot be written"
-            LOG.info("log: %s is not written: %s", self.path, self.problem)
+            # For another user than root that is no news: their other writes will fail as well.
+            LOG.log(
+                logging.DEBUG if os.geteuid() else logging.INFO, "log: %s is not written: %s", self.path, self.problem
+            )
 
     def close(self) -> None:
         """Close the log."""
@@ -184,6 +187,8 @@ def summary(remedy: str) -> list[str]:
     files = [one for one in keepers() if isinstance(one, LogFile) and one.summary]
     if not files:
         return []
+    if files[0].problem is not None and os.geteuid():
+        return [f"what to do: {remedy}"]  # such a user could write no status either
     where = f"log: {files[0].path}; " if files[0].problem is None else ""  # a note has named the problem
     return [f"what to do: {remedy}", f"{where}`azurelite status` says this again"]
 

@@ -365,7 +365,8 @@ def _word(kind: Any) -> str:
 def nearest(name: str, known: Iterable[str]) -> Optional[str]:
     """The known name that was probably meant: one or two typing errors away, or a longer or shorter form of it.
 
-    Two errors need a name of five characters, and a form needs three in common. Case, `-` and `_` do not count.
+    Two errors need a name of five characters, and so does another letter in the place of one: `snap` is not `swap`. A
+    form needs three in common. Case, `-` and `_` do not count.
     """
     typed = _folded(name[:_LONGEST_NAME])
     found: list[tuple[int, int, str]] = []
@@ -373,7 +374,8 @@ def nearest(name: str, known: Iterable[str]) -> Optional[str]:
         folded = _folded(candidate)
         short, long = sorted((typed, folded), key=len)
         distance = _distance(typed, folded) if len(long) - len(short) <= 2 else len(long)
-        if distance <= (1 if len(short) < 5 else 2) and len(short) > distance:
+        other_letter = len(short) == len(long) and sorted(short) != sorted(long)
+        if distance <= (2 if len(short) >= 5 else 0 if other_letter else 1) and len(short) > distance:
             found.append((distance, len(candidate), candidate))
         elif len(short) >= 3 and long.startswith(short):
             found.append((3, len(long) - len(short), candidate))

@@ -30,6 +30,7 @@ LOG = logging.getLogger(__name__)
 
 REPORT_KEY = "PROVISIONING_REPORT"
 EVENT_PREFIX = "AZURELITE"
+_REPORT_START = f"{REPORT_KEY}\0".encode()
 VALUE_LIMIT = 1022  # bytes; the driver passes on no more
 KEY_LIMIT = 254
 _KEY_SIZE = 512
@@ -90,6 +91,19 @@ def write(
         rewrite_shared(files, layout.KVP_POOL, lambda pool: updated(pool, report, added, boot=boot), wait=wait)
     except FileError as error:
         LOG.warning("kvp: report not written: %s", error)
+
+
+def forget(files: Files, clock: Clock) -> None:
+    """Remove all of azurelite's records: they may name the users of this VM. Raises FileError."""
+
+    def without(pool: bytes) -> bytes:
+        if len(pool) % _RECORD_SIZE:
+            return pool  # it is another program's
+        records = [pool[start : start + _RECORD_SIZE] for start in range(0, len(pool), _RECORD_SIZE)]
+        return b"".join(one for one in records if not one.startswith((f"{EVENT_PREFIX}|".encode(), _REPORT_START)))
+
+    if files.stat(layout.KVP_POOL) is not None:
+        rewrite_shared(files, layout.KVP_POOL, without, wait=Deadline(clock, _LOCK_WAIT))
 
 
 def updated(pool: bytes, report: Optional[str], added: Sequence[tuple[str, str]], *, boot: int) -> bytes:

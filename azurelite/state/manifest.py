@@ -73,12 +73,6 @@ def row_text(vm_id: Optional[str], step: str, change: Change) -> str:
     return json.dumps({**head, **change.as_dict(), **change.facts})
 
 
-def has_account(files: Files, change: Change) -> bool:
-    """Whether there is a row for the account of this change, with its uid. Raises FileError."""
-    rows = read_manifest(files).of(ACCOUNT)
-    return any(row.target == change.target and row.uid == change.facts.get("uid") for row in rows)
-
-
 def read_manifest(files: Files) -> Manifest:
     """Read the manifest. Lines that cannot be read are counted, and do no harm to the others. Raises FileError."""
     if files.stat(MANIFEST) is None:
@@ -125,3 +119,11 @@ def _checked(given: dict[str, Any], *, older: bool) -> Row:
         lines=tuple(lines),
         digest=given.get("is"),
     )
+
+
+def knows_account(files: Files, change: Change) -> bool:
+    """Whether a row says already that azurelite made or adopted this account; making one is always news."""
+    if change.facts["made"]:
+        return False
+    same = (change.target, change.facts["uid"], change.facts["home"])
+    return any((row.target, row.uid, row.home) == same for row in read_manifest(files).of(ACCOUNT))

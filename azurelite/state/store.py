@@ -171,8 +171,8 @@ class State:
 
         def append() -> None:
             files = self._system.files
-            if change.kind == manifest.ACCOUNT and manifest.has_account(files, change):
-                return  # a handler that runs again finds the account that it made or adopted before
+            if change.kind == manifest.ACCOUNT and manifest.knows_account(files, change):
+                return  # a second run finds the account that the first one made or adopted
             files.make_own_folder(layout.STATE_DIR, lasting=False)
             files.append_line(layout.MANIFEST, row)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,7 @@ def test_help_and_manual_page_have_the_table(capsys: pytest.CaptureFixture[str])
     boot = Path(__file__, "../../../docs/boot.md").resolve().read_text()
     for code, _, words in EXIT_CODES:
         assert f"  {code}  {words}\n" in usage
-        assert f".B {code}\n{words}\n".replace("--", r"\-\-") in page
+        assert f"  {code}  {words}\n".replace("--", r"\-\-") in page
         assert f"| {code} | {words.replace('--wait', '`--wait`')}" in boot
 
 
@@ -182,8 +182,9 @@ def as_nobody(guest: Guest, *words: str, verb: str = "status") -> subprocess.Com
     """Run the verb as an ordinary user, who may look into the folder of the test as into a real `/`."""
     place = Path(guest.root)
     for folder in (place, *place.parents):
-        if folder.is_relative_to(tempfile.gettempdir()) and str(folder) != tempfile.gettempdir():
-            folder.chmod(folder.stat().st_mode | 0o055)
+        if folder.stat().st_mode & stat.S_ISVTX:
+            break  # /tmp, or the memory that tests use in its place
+        folder.chmod(folder.stat().st_mode | 0o055)
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "azurelite"]
     done = [*command, verb, "--root", guest.root, *words]
     return subprocess.run(done, capture_output=True, text=True, check=False, timeout=50, cwd="/")
@@ -253,7 +254,9 @@ def test_plan_says_what_an_ordinary_user_cannot_see(booted: Guest, capsys: pytes
 def test_an_ordinary_user_hears_nothing_of_records(booted: Guest) -> None:
     done = as_nobody(booted.on_azure().configure(None, handlers=["hostnane"]), verb="provision")
     assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert ["error" in line for line in done.stderr.splitlines()] == [True, False], done.stderr
+    assert "what to do: " in done.stderr
+    assert "status" not in done.stderr
 
 
 @pytest.mark.parametrize("verb", ["plan", "metadata"])

@@ -113,7 +113,7 @@ def test_the_console_names_cause_and_remedy(name: str, guest: Guest, capsys: pyt
     console = said.err + said.out
     assert cause in console, console
     assert remedy in console
-    assert console.splitlines()[-1].startswith(last)
+    assert any(line.startswith(last) for line in console.splitlines()[-4:]), console
 
 
 def test_without_sudo_the_keys_do_not_send_the_reader_elsewhere(
@@ -192,4 +192,4 @@ def test_the_console_of_a_boot_that_needs_a_namespace(name: str, tmp_path: Path)
     assert done.returncode == code, console
     assert cause in console, console
     assert remedy in console
-    assert console.splitlines()[-1].startswith(last)
+    assert any(line.startswith(last) for line in console.splitlines()[-4:]), console
