@@ -18,7 +18,8 @@ from azurelite.outcome import Outcome
 from azurelite.simulator import Fault, Scenario, Simulator
 from azurelite.state import records
 from azurelite.state.quick import last_failure
-from azurelite.state.status import UNFINISHED, blank
+from azurelite.state.reading import current
+from azurelite.state.status import NEVER_RAN, UNFINISHED, blank
 from azurelite.state.timeline import document as document_of
 from azurelite.state.timeline import span
 from azurelite.system.machine import System
@@ -305,3 +306,24 @@ def test_a_number_that_another_program_has_now_is_no_run() -> None:
         assert records.is_crashed({"boot_id": None, "pid": other.pid}, boot_id=None)
         other.kill()
     assert not records.is_crashed({"boot_id": None, "pid": os.getpid()}, boot_id=None)
+
+
+def test_the_status_is_known_although_run_takes_no_file(guest: Guest) -> None:
+    guest.put({BOOT_ID: "00000000-0000-4000-8000-000000000001\n", "run/azurelite": "in the way"})
+    with scenario() as azure:
+        assert run(guest.on_azure().configure(azure)).exit_code == 0
+        first = current(Root(guest.root), problems=[])
+        assert (first["state"], first["report"]["accepted"]) == ("done", True)
+        guest.put({BOOT_ID: "00000000-0000-4000-8000-000000000002\n"})
+        run(guest)
+        second = current(Root(guest.root), problems=[])
+    assert (second["state"], second["outcome"], second["vm_id"]) == ("done", "already provisioned", VM_ID)
+
+
+def test_without_a_status_a_vm_that_is_not_done_never_ran(guest: Guest) -> None:
+    with scenario(Fault(endpoint="health", status=500)) as azure:
+        guest.put({BOOT_ID: "00000000-0000-4000-8000-000000000001\n", "run/azurelite": "in the way"})
+        assert run(guest.on_azure().configure(azure)).exit_code == 3
+        assert current(Root(guest.root), problems=[])["state"] == "unreachable"
+        guest.put({BOOT_ID: "00000000-0000-4000-8000-000000000002\n"})
+        assert current(Root(guest.root), problems=[])["state"] == NEVER_RAN
