@@ -104,6 +104,8 @@ def _tell(report: Report, *, as_json: bool, changes: Optional[list[str]] = None)
     counts = [f"{sum(one.severity == word for one in report.findings)} {word}" for word in ("error", "warning", "note")]
     unchecked = sum(one.severity == "not checked" for one in report.findings)
     verdict = "fit to be captured" if report.fit else "not fit to be captured"
+    if report.fit and unchecked:
+        verdict = f"{verdict}, as far as it was checked"
     if not report.examined:
         verdict = "its content was not examined"
     rest = f"{unchecked} not checked, {len(report.passed)} passed"
