@@ -98,7 +98,8 @@ def empty_file(root: Root, path: str) -> None:
     """Cut a regular file to no bytes; its owner and mode stay. A file with a second name is removed instead, because
     the other name may be another user's. Raises FileError."""
     with explained("empty", path):
-        folder, name = root.open_parent(path)
+        # The owner of a folder below /var/log may meanwhile have put a link there.
+        folder, name = root.open_parent(path, beneath="/".join(path.split("/")[:3]))
         try:
             flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             descriptor = os.open(name, flags, dir_fd=folder)
@@ -115,8 +116,12 @@ def empty_file(root: Root, path: str) -> None:
 
 
 def files_below(root: Root, path: str) -> Iterator[tuple[str, os.stat_result]]:
-    """The regular files below a folder with their status; links and other file systems are left out."""
+    """The regular files below a folder with their status; links and other file systems are left out.
+
+    If the folder itself is a link of root's, the paths are those it leads to.
+    """
     try:
+        path = root.host_path(path)[len(root.path.rstrip("/")) :]
         top = root.stat(path)
     except OSError:
         return

@@ -124,7 +124,10 @@ def _metadata(root: Root) -> Entry:
 
 
 def _saved(root: Root) -> Optional[dict[str, Any]]:
-    entry = _read(root, layout.METADATA, beneath=layout.RUN_DIR)
+    return _parsed(_read(root, layout.METADATA, beneath=layout.RUN_DIR))
+
+
+def _parsed(entry: Entry) -> Optional[dict[str, Any]]:
     try:
         document = json.loads(entry.data or b"")
     except (ValueError, RecursionError):
@@ -145,7 +148,14 @@ def _bounded(entries: Iterator[Entry]) -> Iterator[Entry]:
 
 
 def _names(root: Root) -> set[str]:
-    return names_of(root.text("/etc/passwd", limit=_FILE_LIMIT), root.text("/etc/hostname"), _saved(root))
+    """What to hide. The log may name accounts that are gone, and VMs of earlier boots."""
+    passwd, hostname = root.text("/etc/passwd", limit=_FILE_LIMIT), root.text("/etc/hostname")
+    vms = [f"{layout.VMS_DIR}/{name}/metadata.json" for name in _names_in(root, layout.VMS_DIR)]
+    documents = [_saved(root), *(_parsed(_read(root, path, beneath=layout.STATE_DIR)) for path in vms)]
+    rows = _read(root, layout.MANIFEST).data or b""
+    accounts = [_parsed(Entry("", line)) for line in rows.splitlines()]
+    made = {row.get("target") for row in accounts if row is not None and row.get("kind") in ("account", "user")}
+    return names_of(passwd, hostname, documents) | {name for name in made if isinstance(name, str) and name.strip()}
 
 
 def _names_in(root: Root, folder: str) -> list[str]:

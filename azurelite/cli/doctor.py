@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fix", action="store_true", help="list and make the changes that `--undo` can undo")
     parser.add_argument("--undo", action="store_true", help="undo what --fix changed")
     parser.add_argument("--dry-run", action="store_true", help="with --fix or --undo: only list the changes")
-    parser.epilog = "exit codes: 0 fit, 1 a fix failed, 2 usage or no image, 4 not fit"
+    parser.epilog = "exit codes: 0 fit, 1 a fix failed, 2 usage or no image, 4 not fit, or not examined"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -104,7 +104,12 @@ def _tell(report: Report, *, as_json: bool, changes: Optional[list[str]] = None)
     counts = [f"{sum(one.severity == word for one in report.findings)} {word}" for word in ("error", "warning", "note")]
     unchecked = sum(one.severity == "not checked" for one in report.findings)
     verdict = "fit to be captured" if report.fit else "not fit to be captured"
-    print(f"{report.subject}: {verdict}: {', '.join(counts)}, {unchecked} not checked, {len(report.passed)} passed")
+    if report.fit and unchecked:
+        verdict = f"{verdict}, as far as it was checked"
+    if not report.examined:
+        verdict = "its content was not examined"
+    rest = f"{unchecked} not checked, {len(report.passed)} passed"
+    print(f"{_plain(report.subject)}: {verdict}: {', '.join(counts)}, {rest}")
     return 0 if report.fit else NOT_FIT
 
 

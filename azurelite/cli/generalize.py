@@ -7,6 +7,7 @@ import json
 import os
 
 from azurelite.capture.generalize import HOMES, OPTIONS, Item, Result, check_readable, generalize
+from azurelite.cli.logfile import printable
 from azurelite.cli.parser import add_root_argument
 from azurelite.clock import Deadline
 from azurelite.errors import ConfigError
@@ -54,7 +55,7 @@ def _show(result: Result) -> None:
     for note in result.notes:
         print(f"note: {note}")
     for item in result.items:
-        print(_line(item))
+        print(printable(_line(item)))  # user data chose some of the names
     stays = sum(item.state in ("kept", "failed") for item in result.items)
     if not result.acted and any(item.state == "planned" for item in result.items):
         print("nothing was changed: run it again with --yes")

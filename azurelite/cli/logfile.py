@@ -110,6 +110,8 @@ class LogFile(Kept):
             found = os.fstat(self._file)
             if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid not in (0, os.geteuid()):
                 raise OSError(errno.EPERM, "it is no regular file of its own, or another user owns it") from None
+            if found.st_mode & 0o027 and found.st_uid == os.geteuid():  # an image or a rotation may have left it open
+                os.fchmod(self._file, stat.S_IMODE(found.st_mode) & ~0o027)
         else:
             os.fchmod(self._file, 0o640)  # whatever the umask
 

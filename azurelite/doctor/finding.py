@@ -66,8 +66,13 @@ class Report(Record):
 
     @property
     def fit(self) -> bool:
-        """Whether the image can be captured: there is no error."""
-        return all(one.severity != ERROR for one in self.findings)
+        """Whether the image can be captured: it was examined, and there is no error."""
+        return self.examined and all(one.severity != ERROR for one in self.findings)
+
+    @property
+    def examined(self) -> bool:
+        """Whether the content was seen. An image file that cannot be mounted passes no check."""
+        return bool(self.passed)
 
     def as_dict(self) -> dict[str, object]:
         """JSON-ready."""

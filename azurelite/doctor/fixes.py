@@ -30,13 +30,16 @@ def fix(system: System) -> tuple[Change, ...]:
     """Correct what loses nothing: idempotent, and recorded for `undo`. A dry run only lists it.
 
     Raises:
-        FileError, MachineError: a file cannot be changed.
+        FileError, MachineError: a file cannot be changed, or is a link.
     """
     subject = Subject(system)
     found: list[State] = [] if system.dry_run else _load(system)
     touched = {row["path"] for row in found}
 
     def note(change: Change) -> None:
+        if change.kind == "write" and system.root.link_target(change.target) is not None:
+            # An untrusted image may lead it to any file, whose content `undo` would not have.
+            raise MachineError(f"{change.target} is a link, and doctor writes through none: change its target by hand")
         if change.kind in _KINDS and change.target not in touched and not system.dry_run:
             touched.add(change.target)
             found.append({"path": change.target, "before": _state(system, change.target), "after": None})

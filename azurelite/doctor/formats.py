@@ -15,6 +15,7 @@ MIB = 1024 * 1024
 SECTOR = 512
 LARGEST = 4095 * 1024 * MIB  # Azure's limit for an OS disk
 _EPOCH_COOKIE = b"conectix"
+_QCOW2_HEADER = 104  # bytes in version 3; a file of version 2 is longer, too: its tables begin at the next cluster
 _FIXED, _DYNAMIC, _DIFFERENCING = 2, 3, 4
 _CONVERT = "qemu-img convert -O vpc -o subformat=fixed,force_size IMAGE disk.vhd"
 _FOREIGN = (  # what people give by mistake
@@ -61,8 +62,10 @@ def identify(path: str) -> Image:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}: give an image file") from error
     if head.startswith(b"QFI\xfb"):
+        if len(head) < _QCOW2_HEADER:
+            raise ConfigError(f"{path} is no image of a disk: it is the start of a qcow2: give the whole file")
         return _qcow2(path, head)
-    if tail[:8] == _EPOCH_COOKIE:
+    if tail[:8] == _EPOCH_COOKIE and len(tail) == SECTOR:
         return _vhd(path, tail, length)
     if _is_disk(head):
         return _raw(path, length)

@@ -76,7 +76,7 @@ def _told(system: System, image: Image, folder: str) -> bytes:
 def _disk(system: System, image: Image, folder: str) -> Iterator[str]:
     """The path of a file that holds the plain bytes of the disk."""
     if image.kind in ("raw", "fixed VHD"):
-        yield image.path
+        yield os.path.abspath(image.path)  # a name that starts with "-" would be an option of `mount`
         return
     name = "qemu-storage-daemon"
     if system.commands.find(name) is None:

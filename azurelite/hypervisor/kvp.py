@@ -192,7 +192,14 @@ def _incarnation(files: Files, clock: Clock) -> int:
     boot = max(0, int(clock.now() - seconds))
     with contextlib.suppress(FileError):  # a later call of this boot may then count as another boot
         files.make_own_folder(layout.RUN_DIR, mode=0o755, lasting=False)
-        files.put(layout.KVP_INCARNATION, f"{boot}\n".encode(), mode=0o644, owner=None, lasting=False)
+        files.put(
+            layout.KVP_INCARNATION,
+            f"{boot}\n".encode(),
+            mode=0o644,
+            owner=None,
+            beneath=layout.KVP_INCARNATION,
+            lasting=False,
+        )
     return boot
 
 

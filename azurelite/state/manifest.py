@@ -14,6 +14,7 @@ from azurelite.layout import MANIFEST
 from azurelite.record import Record, field
 from azurelite.system.changes import Change
 from azurelite.system.files import Files
+from azurelite.system.root import is_plain_path
 
 FORMAT = 2  # 1 had no such field
 ACCOUNT = "account"  # the kind of a row about an account that azurelite made or adopted
@@ -98,7 +99,7 @@ def _row(line: str) -> Optional[Row]:
 
 
 def _checked(given: dict[str, Any], *, older: bool) -> Row:
-    """The row, with only values of the right types. Raises KeyError, TypeError."""
+    """The row, with only values of the right types. Raises KeyError, TypeError, ValueError."""
     named = {name: given[name] for name in ("kind", "target", "detail")}
     vm_id, step, made = given.get("vm_id"), given.get("step", ""), given.get("made")
     lines = given.get("lines", [])
@@ -106,6 +107,9 @@ def _checked(given: dict[str, Any], *, older: bool) -> Row:
     numbers = (given.get("uid", -1),)
     if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
         raise TypeError("a value of another type")
+    _check_names(given["kind"], given["target"], given.get("home", ""))
+    for text in texts:
+        text.encode("utf-8", "surrogateescape")  # what cannot be in a path raises UnicodeEncodeError, a ValueError
     if older:
         return Row(vm_id, step, **named, older=True)
     return Row(
@@ -119,6 +123,16 @@ def _checked(given: dict[str, Any], *, older: bool) -> Row:
         lines=tuple(lines),
         digest=given.get("is"),
     )
+
+
+def _check_names(kind: str, target: str, home: str) -> None:
+    """Raise ValueError for a path or name that azurelite has never written, so that nothing is removed by it."""
+    if kind == "write" and not is_plain_path(target):
+        raise ValueError("no path of a file")
+    if kind in (ACCOUNT, "user", "group") and ("/" in target or not target.isprintable()):
+        raise ValueError("no name of an account")
+    if "\0" in home or (home and not home.startswith("/")):
+        raise ValueError("no home")
 
 
 def knows_account(files: Files, change: Change) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Optional
 from azurelite import layout
 from azurelite.clock import Clock, SystemClock, iso_utc
 from azurelite.errors import ConfigError
+from azurelite.hypervisor.identity import read_identity
 from azurelite.state import marker, quick, records
 from azurelite.state.status import NEVER_RAN, UNFINISHED, blank
 from azurelite.system.root import Root
@@ -31,7 +32,7 @@ def current(root: Root, *, problems: list[str], clock: Optional[Clock] = None) -
         problems.append(str(error))
     if found is None or found["boot_id"] != here:
         now = (clock or SystemClock()).now()
-        return _without_status(root, blank(NEVER_RAN, boot_id=here, updated=iso_utc(now), pid=0))
+        return _kept(root, here) or _without_status(root, blank(NEVER_RAN, boot_id=here, updated=iso_utc(now), pid=0))
     if found["state"] in UNFINISHED and records.is_crashed(found, boot_id=here):
         return {**found, **records.crash_of(found)}
     return found
@@ -92,8 +93,22 @@ def earlier_boots(root: Root) -> list[str]:
     return names
 
 
+def _kept(root: Root, here: Optional[str]) -> Optional[dict[str, Any]]:
+    """What a run of this boot kept below /var/lib, for root: /run may be full or read-only."""
+    try:
+        names = records.boot_names(root) if here is not None else []
+    except OSError:  # an ordinary user
+        return None
+    found = records.found_status(root, f"{layout.BOOTS_DIR}/{names[-1]}/status.json") if names else None
+    return found if found is not None and found["boot_id"] == here else None
+
+
 def _without_status(root: Root, made: dict[str, Any]) -> dict[str, Any]:
     off = marker.switched_off(root)
     if off is not None:
         return {**made, "state": "disabled", "reason": f"azurelite is disabled: {off}"}
+    vm_id = read_identity(root).vm_id
+    if vm_id is not None and marker.nothing_to_do(root, vm_id, config_file=None):
+        reason = f"VM {vm_id} was provisioned earlier; this boot has left no status"
+        return {**made, "state": "done", "outcome": "already provisioned", "vm_id": vm_id, "reason": reason}
     return {**made, "remedy": _ENABLE}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import stat
 from typing import Any, Callable, Optional
 
 from azurelite import layout
@@ -32,7 +33,6 @@ _STATUS: Columns = (
 _STEP: Columns = (("name", str), ("status", str), ("seconds", _NUMBER), ("started", _NUMBER), ("changes", int))
 _TIMELINE: Columns = (("boot_id", _TEXT), ("started", str), ("uptime", (*_NUMBER, type(None))), ("spans", list))
 _SPAN: Columns = (("kind", str), ("name", str), ("start", _NUMBER), ("end", _NUMBER), ("status", str))
-_PRIVATE: Any = {"mode": 0o600, "owner": None, "lasting": False}
 
 
 def save_metadata(files: Files, metadata: Metadata) -> dict[str, Any]:
@@ -56,13 +56,13 @@ def save_details(files: Files, outcome: Outcome, timeline: dict[str, Any]) -> No
 def save_failure(files: Files, vm_id: Optional[str], failure: dict[str, Any]) -> None:
     """Keep the public part of a failure for the status of later boots."""
     path = failure_path(vm_id)
-    _keep(files, path, lambda: files.put(path, f"{json.dumps(failure)}\n".encode(), **_PRIVATE))
+    _keep(files, path, lambda: _put(files, path, f"{json.dumps(failure)}\n".encode(), mode=0o600))
 
 
 def keep_metadata(files: Files, vm_id: str, document: dict[str, Any]) -> None:
     """Keep the last crawl of a VM, without secrets, for `metadata --saved` at later boots."""
     path = layout.saved_metadata(vm_id)
-    _keep(files, path, lambda: files.put(path, as_text(document), **_PRIVATE))
+    _keep(files, path, lambda: _put(files, path, as_text(document), mode=0o600))
 
 
 def keep_boot(files: Files, status: dict[str, Any], timeline: dict[str, Any]) -> None:
@@ -77,7 +77,7 @@ def keep_boot(files: Files, status: dict[str, Any], timeline: dict[str, Any]) ->
         folder = f"{layout.BOOTS_DIR}/{name}"
         files.make_own_folder(folder, lasting=False)
         for file, data in texts.items():
-            files.put(f"{folder}/{file}", data, **_PRIVATE)
+            _put(files, f"{folder}/{file}", data, mode=0o600)
         _drop_oldest(files, names, room=BOOTS_BYTES - sum(map(len, texts.values())))
 
     _keep(files, f"{layout.BOOTS_DIR}/", write)
@@ -128,7 +128,10 @@ def read_record(root: Root, path: str) -> Optional[dict[str, Any]]:
 
 
 def is_crashed(status: dict[str, Any], *, boot_id: Optional[str]) -> bool:
-    """Whether the run of an unfinished status ended without a result: it is of another boot, or its process is gone."""
+    """Whether the run of an unfinished status ended without a result: it is of another boot, or its process is gone.
+
+    A number is given again to other processes, so one that is certainly no Python counts as gone.
+    """
     if status.get("boot_id") != boot_id:
         return True
     pid = status.get("pid")
@@ -139,8 +142,14 @@ def is_crashed(status: dict[str, Any], *, boot_id: Optional[str]) -> bool:
     except ProcessLookupError:
         return True
     except OSError:  # it is another user's
+        pass
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read(4096).lower()
+    except OSError:  # not Linux, or the processes of others are hidden
         return False
-    return False
+    # Without words it is just being started, or has ended, or is of the kernel.
+    return words != b"" and b"python" not in words and b"azurelite" not in words
 
 
 def crash_of(status: dict[str, Any]) -> dict[str, Any]:
@@ -194,13 +203,18 @@ def as_text(document: dict[str, Any]) -> bytes:
     return f"{{\n{lines}\n}}\n".encode()
 
 
+def _put(files: Files, path: str, data: bytes, *, mode: int) -> None:
+    """Write a file that a power cut may take. A link at its place is replaced, not followed. Raises FileError."""
+    files.put(path, data, mode=mode, owner=None, beneath=path, lasting=False)
+
+
 def _save(files: Files, path: str, document: dict[str, Any], *, mode: int) -> None:
     """Write a file for other programs. A failure is only logged, because the run does not need the file."""
     if files.dry_run:
         return
     try:
         files.make_own_folder(layout.RUN_DIR, mode=0o755, lasting=False)
-        files.put(path, as_text(document), mode=mode, owner=None, lasting=False)
+        _put(files, path, as_text(document), mode=mode)
     except FileError as error:
         LOG.warning("records: %s", error)
 
@@ -224,8 +238,12 @@ def _drop_oldest(files: Files, names: list[str], *, room: int) -> None:
     """Delete boots until the newest of them are few and small enough, beside the one just written."""
     for kept, name in enumerate(reversed(names), 2):
         folder = f"{layout.BOOTS_DIR}/{name}"
+        there = files.root.stat(folder, beneath=folder)
+        if there is None or not stat.S_ISDIR(there.st_mode):  # a link, or a file, which came with the image
+            files.remove(folder)
+            continue
         inside = files.root.names(folder)
-        found = [files.root.stat(f"{folder}/{file}") for file in inside]
+        found = [files.root.stat(f"{folder}/{file}", beneath=folder) for file in inside]
         room -= sum(one.st_size for one in found if one is not None)
         if kept > MOST_BOOTS or room < 0:
             for file in inside:

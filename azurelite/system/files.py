@@ -331,10 +331,14 @@ class Files:
                 self.durability.note(folder)
 
     def remove(self, path: str) -> None:
-        """Remove one of azurelite's own files if it exists, without a record. Raises FileError."""
+        """Remove one of azurelite's own files, or a link in its place, if it exists, without a record.
+
+        Raises:
+            FileError: it cannot be removed.
+        """
         with explained("remove", path):
             try:
-                folder, name = self.root.open_parent(path)
+                folder, name = self.root.open_parent(path, beneath=path)
             except (FileNotFoundError, NotADirectoryError):
                 return
             try:

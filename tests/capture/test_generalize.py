@@ -439,3 +439,39 @@ def test_rows_of_each_vm_are_undone(image: Guest) -> None:
     assert act(image, *EVERYTHING).exit_code == 0
     assert people(image) == []
     assert traces_of(image, "alice", "bob") == []
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"kind": "write", "target": "/a\0b"},
+        {"kind": "write", "target": "/etc/../../outside"},
+        {"kind": "write", "target": "/etc/x\ud800"},
+        {"kind": "account", "target": "../etc", "home": "/home/x", "uid": 1000},
+        {"kind": "account", "target": "x", "home": "home/x", "uid": 1000},
+        {"kind": "account", "target": "x", "home": "/home/\0", "uid": 1000},
+    ],
+    ids=str,
+)
+def test_a_row_that_azurelite_cannot_have_written_is_damage(
+    tmp_path: Path, row: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    guest = Guest(tmp_path / "root").put(IMAGE)
+    guest.put({MANIFEST: json.dumps({"format": 2, "step": "", "detail": "", "made": True, **row}) + "\n"})
+    (tmp_path / "outside").write_text("kept\n")
+    assert main(["generalize", "--root", guest.root, "--yes", "--all", f"--{HOMES}"]) == 1
+    assert "line 1 cannot be read" in capsys.readouterr().out
+    assert (tmp_path / "outside").exists()
+    assert guest.path(MANIFEST).exists()
+
+
+def test_a_name_from_user_data_is_printed_without_what_a_terminal_obeys(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"kind": "write", "target": "/etc/a\x1b[2Jb", "step": "write_files", "detail": "0644", "made": True}
+    guest = Guest(tmp_path / "root").put({**IMAGE, row["target"]: ""})  # type: ignore[dict-item]
+    guest.put({MANIFEST: json.dumps({"format": 2, **row}) + "\n"})
+    main(["generalize", "--root", guest.root])
+    text = capsys.readouterr().out
+    assert r"/etc/a\x1b[2Jb" in text
+    assert "\x1b" not in text

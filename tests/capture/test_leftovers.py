@@ -8,7 +8,7 @@ from typing import Optional
 import pytest
 from kit import BASE, Guest
 
-from azurelite.capture.erase import erase, erase_content
+from azurelite.capture.erase import empty_file, erase, erase_content
 from azurelite.capture.generalize import generalize
 from azurelite.capture.leftovers import GROUPS, leftovers
 from azurelite.errors import FileError
@@ -141,3 +141,19 @@ def test_erasing_what_is_not_there_is_fine(guest: Guest) -> None:
     root = System(guest.root).root
     erase(root, "/nowhere/file")
     erase_content(root, "/nowhere")
+
+
+def test_logs_behind_roots_own_link_are_found_and_cleared(guest: Guest) -> None:
+    guest.put({"mnt/log/app/messages": "x", "mnt/log/app/messages.1": "x", "var/.keep": ""})
+    guest.path("var/log").symlink_to("/mnt/log")
+    generalize(System(guest.root), options={"logs"}, act=True)
+    assert guest.text("mnt/log/app/messages") == ""
+    assert not guest.path("mnt/log/app/messages.1").exists()
+
+
+def test_a_log_folder_that_becomes_a_link_leads_nowhere(guest: Guest) -> None:
+    guest.put({"etc/app/passwd": "root\n", "var/log/.keep": ""})
+    guest.path("var/log/app").symlink_to("/etc/app")
+    with pytest.raises(FileError):
+        empty_file(System(guest.root).root, "/var/log/app/passwd")
+    assert guest.text("etc/app/passwd") == "root\n"

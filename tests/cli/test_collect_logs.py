@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import VM_ID, Guest
+from kit import BASE, VM_ID, Guest
 
 from azurelite import layout
 from azurelite.cli import main
@@ -99,6 +99,15 @@ def test_redacted_it_names_nobody(provisioned: Guest, tmp_path: Path) -> None:
     assert "proc/net/route" not in files
     assert "NAME-" in files[layout.LOG[1:]]
     assert json.loads(files["run/azurelite/status.json"])
+
+
+def test_redacted_it_names_nobody_whose_account_is_gone(provisioned: Guest, tmp_path: Path) -> None:
+    assert "alexandra" in provisioned.text(layout.LOG)
+    provisioned.put({"etc/passwd": BASE["etc/passwd"], "etc/hostname": "localhost\n"})
+    provisioned.path(layout.METADATA).unlink()  # as at the next boot
+    text = "".join(collected(provisioned, tmp_path / "a.tar.gz", "--redact").values())
+    assert "alexandra" not in text
+    assert "web-7" not in text
 
 
 @pytest.mark.parametrize("name", [layout.LOG, layout.STATUS, layout.OUTPUTS])

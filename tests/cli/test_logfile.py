@@ -245,3 +245,10 @@ def test_a_verb_leaves_no_handler_behind(ready: Guest) -> None:
     before = logger.level, list(logger.handlers)
     main(["provision", "--root", ready.root])
     assert (logger.level, list(logger.handlers)) == before
+
+
+def test_a_log_that_was_left_open_for_everybody_is_closed(ready: Guest) -> None:
+    ready.put({NAME: "old\n"}).path(NAME).chmod(0o666)
+    main(["provision", "--root", ready.root])
+    assert ready.mode(NAME) == 0o640
+    assert ready.text(NAME).startswith("old\n")

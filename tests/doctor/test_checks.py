@@ -184,6 +184,8 @@ def test_a_defect_is_found_and_no_other(tmp_path: Path, name: str) -> None:
         put("root/.ssh/authorized_keys", ""),
         put("etc/doas.conf", "permit persist :wheel\npermit nopass root\n"),
         put("etc/sudoers.d/x", "Defaults !lecture\n%wheel ALL=(ALL) ALL\n"),
+        put("etc/sudoers.d/x", '"" ALL=(ALL) ALL\n'),
+        put("etc/doas.conf", "setenv { A }\n"),
         more("etc/shadow", "backup:!:1::::::\nx:!$6$salt$hash:1::::::\n"),
     ],
 )

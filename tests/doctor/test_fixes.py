@@ -92,3 +92,18 @@ def test_a_damaged_record_is_named_and_kept(busy: Guest, record: str, capsys: py
     assert doctor(busy, "--undo") == 1
     assert f"{RECORD} is damaged" in capsys.readouterr().err
     assert busy.text(RECORD) == record
+
+
+@pytest.mark.parametrize("path", ["etc/machine-id", "etc/waagent.conf", "etc/cloud/cloud-init.disabled"])
+@pytest.mark.parametrize("words", [("--fix",), ("--fix", "--dry-run")])
+def test_a_link_in_the_image_leads_a_fix_to_no_other_file(
+    busy: Guest, path: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy.put({"etc/target": MACHINE_ID})
+    busy.path(path).unlink(missing_ok=True)
+    busy.path("etc/cloud").mkdir(exist_ok=True)
+    busy.path(path).symlink_to("/etc/target" if "disabled" not in path else "/etc/absent")
+    doctor(busy, *words)
+    assert "Traceback" not in capsys.readouterr().err
+    assert busy.text("etc/target") == MACHINE_ID
+    assert not busy.path("etc/absent").exists()

@@ -55,6 +55,9 @@ def severities(report: Report) -> set[tuple[str, str]]:
         (b"\x1f\x8b\x08data", "a gzip archive"),
         (b"vhdxfile" + bytes(600), "a VHDX"),
         (b"hello\n", "a text"),
+        (b"QFI\xfb", "the start of a qcow2"),
+        (b"QFI\xfb\0\0\0\3" + bytes(60), "the start of a qcow2"),
+        (b"conectix", "a text"),
         (b"\x89PNG\r\n\x1a\n", "something that starts with 89504e47"),
     ],
 )
@@ -205,3 +208,16 @@ def test_the_fallback_loader_in_the_efi_partition(tmp_path: Path, loader: str) -
     path = tmp_path / "disk.raw"
     path.write_bytes(mbr((0xEF, 2048, 4 * MIB // 512), code=b"") + bytes(START - 512) + esp.read_bytes())
     assert (("image.generation", "error") in severities(examined(path))) == (not loader)
+
+
+@pytest.mark.spawns
+def test_an_image_that_nobody_could_look_into_is_not_called_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a\x1b[2Jb.raw"
+    path.write_bytes(mbr((0x83, 2048, 2048)) + bytes(4 * MIB - 512))
+    assert main(["doctor", str(path)]) == 4
+    text = capsys.readouterr().out
+    assert "its content was not examined" in text
+    assert "\x1b" not in text
+    assert not examine_image(str(path)).fit

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import Any, Optional
 
 import pytest
@@ -16,7 +18,8 @@ from azurelite.outcome import Outcome
 from azurelite.simulator import Fault, Scenario, Simulator
 from azurelite.state import records
 from azurelite.state.quick import last_failure
-from azurelite.state.status import UNFINISHED, blank
+from azurelite.state.reading import current
+from azurelite.state.status import NEVER_RAN, UNFINISHED, blank
 from azurelite.state.timeline import document as document_of
 from azurelite.state.timeline import span
 from azurelite.system.machine import System
@@ -172,11 +175,14 @@ def test_a_run_that_was_killed_is_the_last_failure_of_the_next(guest: Guest, fab
     assert document(guest)["last_failure"] == found["last_failure"]
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("state", UNFINISHED)
 def test_the_status_of_another_run_stays(state: str, guest: Guest) -> None:
-    other = json.dumps(blank(state, boot_id=None, updated="then", pid=os.getppid()))
-    guest.put({STATUS: other, "etc/azurelite/disabled": ""})
-    run(guest)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        other = json.dumps(blank(state, boot_id=None, updated="then", pid=process.pid))
+        guest.put({STATUS: other, "etc/azurelite/disabled": ""})
+        run(guest)
+        process.kill()
     assert guest.text(STATUS) == other
 
 
@@ -261,3 +267,63 @@ def test_the_last_crawl_is_read_at_later_boots(guest: Guest, capsys: pytest.Capt
     if os.geteuid() == 0:
         assert main(["metadata", "--saved", "--show-secrets", "--root", guest.root]) == 2
         assert "secrets are kept for one boot only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["status", "status-full", "timeline", "metadata", "metadata-sensitive"])
+def test_a_link_at_the_place_of_a_record_is_replaced(guest: Guest, name: str) -> None:
+    guest.put({"etc/other": "kept\n", "run/azurelite/.keep": ""})
+    guest.path(f"run/azurelite/{name}.json").symlink_to("/etc/other")
+    with scenario() as azure:
+        run(guest.on_azure().configure(azure))
+    assert guest.text("etc/other") == "kept\n"
+    assert not guest.path(f"run/azurelite/{name}.json").is_symlink()
+
+
+def test_a_link_among_the_kept_boots_is_removed_and_nothing_behind_it(guest: Guest) -> None:
+    guest.put({f"{BOOTS}/{number:04d}/status.json": "{}" for number in range(2, 14)})
+    guest.put({"etc/other/file": "kept\n"})
+    guest.path(f"{BOOTS}/0001").symlink_to("/etc/other")
+    with scenario() as azure:
+        run(guest.on_azure().configure(azure))
+    assert guest.text("etc/other/file") == "kept\n"
+    assert not guest.path(f"{BOOTS}/0001").is_symlink()
+    assert len(os.listdir(guest.path(BOOTS))) == 10
+
+
+@pytest.mark.parametrize("text", ["{bad}", '{"a": 1} {}', "{" * 9999 + "}", '{"a":\n1}', "[]", '{"a": "\0"}'])
+def test_a_damaged_failure_spoils_no_later_status(guest: Guest, text: str) -> None:
+    with scenario() as azure:
+        run(guest.on_azure().configure(azure))
+        guest.put({f"var/lib/azurelite/failures/{VM_ID}.json": text})
+        guest.path("run/azurelite/status.json").unlink()
+        assert main(["provision", "--root", guest.root]) == 0
+    assert document(guest)["last_failure"] is None
+
+
+@pytest.mark.spawns
+def test_a_number_that_another_program_has_now_is_no_run() -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        assert records.is_crashed({"boot_id": None, "pid": other.pid}, boot_id=None)
+        other.kill()
+    assert not records.is_crashed({"boot_id": None, "pid": os.getpid()}, boot_id=None)
+
+
+def test_the_status_is_known_although_run_takes_no_file(guest: Guest) -> None:
+    guest.put({BOOT_ID: "00000000-0000-4000-8000-000000000001\n", "run/azurelite": "in the way"})
+    with scenario() as azure:
+        assert run(guest.on_azure().configure(azure)).exit_code == 0
+        first = current(Root(guest.root), problems=[])
+        assert (first["state"], first["report"]["accepted"]) == ("done", True)
+        guest.put({BOOT_ID: "00000000-0000-4000-8000-000000000002\n"})
+        run(guest)
+        second = current(Root(guest.root), problems=[])
+    assert (second["state"], second["outcome"], second["vm_id"]) == ("done", "already provisioned", VM_ID)
+
+
+def test_without_a_status_a_vm_that_is_not_done_never_ran(guest: Guest) -> None:
+    with scenario(Fault(endpoint="health", status=500)) as azure:
+        guest.put({BOOT_ID: "00000000-0000-4000-8000-000000000001\n", "run/azurelite": "in the way"})
+        assert run(guest.on_azure().configure(azure)).exit_code == 3
+        assert current(Root(guest.root), problems=[])["state"] == "unreachable"
+        guest.put({BOOT_ID: "00000000-0000-4000-8000-000000000002\n"})
+        assert current(Root(guest.root), problems=[])["state"] == NEVER_RAN

@@ -23,6 +23,7 @@ _OPTIONAL = ("nofail", "noauto")
 def machine_id(subject: Subject) -> Iterator[Finding]:
     """The image has no machine id, so that each VM makes its own."""
     text = subject.text(MACHINE_ID).strip()
+    fixable = not subject.live and subject.system.root.link_target(MACHINE_ID) is None
     if text and text != "uninitialized":
         yield Finding(
             "files.machine-id",
@@ -30,7 +31,7 @@ def machine_id(subject: Subject) -> Iterator[Finding]:
             "the image has a machine id, which all its VMs would share",
             MACHINE_ID,
             "Run `azurelite generalize` before you capture the image." if subject.live else f"Empty {MACHINE_ID}.",
-            None if subject.live else "machine-id",
+            "machine-id" if fixable else None,
         )
     found = subject.files.stat(DBUS_ID, beneath=DBUS_ID)
     if found is not None and stat.S_ISREG(found.st_mode) and found.st_size:
@@ -40,7 +41,7 @@ def machine_id(subject: Subject) -> Iterator[Finding]:
             "D-Bus has a machine id of its own, from which all VMs of this image would take theirs",
             DBUS_ID,
             f"Make it a link to {MACHINE_ID}.",
-            None if subject.live else "machine-id",
+            "machine-id" if fixable else None,
         )
 
 

@@ -88,14 +88,14 @@ def rules(subject: Subject) -> Iterator[Finding]:
             if not words or words[0].startswith("#") or re.match(_SUDO_WORDS, line.strip()):
                 continue
             user = words[0].strip('"')
-            if user not in ("root", "ALL") and user[0] not in "%+" and "=" in line:
+            if user not in ("root", "ALL", "") and user[0] not in "%+" and "=" in line:
                 yield _rule(user, path)
     doas = [*_DOAS, *(f"/etc/doas.d/{name}" for name in subject.names("/etc/doas.d") if name.endswith(".conf"))]
     for path in doas:
         for line in subject.lines(path):
             words = [word.strip('"') for word in re.sub(r"setenv\s*\{[^}]*\}", "", line).split()]
             rest = [word for word in words[1:] if word not in ("nopass", "persist", "keepenv", "nolog")]
-            if words[0] == "permit" and rest and not rest[0].startswith(":") and rest[0] != "root":
+            if words[:1] == ["permit"] and rest and not rest[0].startswith(":") and rest[0] != "root":
                 yield _rule(rest[0], path)
 
 
