@@ -261,7 +261,7 @@ class CannotRunError(CommandError):
 class HandlerError(AzureliteError):
     """A handler refuses a value, or cannot do its work."""
 
-    remedy = "Correct what the message names, in the image, the configuration or the deployment; then run it again."
+    remedy = "Correct it in the image, the configuration or the deployment; then reboot, or run `azurelite provision`."
 
 
 class SkippedError(HandlerError):

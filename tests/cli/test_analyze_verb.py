@@ -155,7 +155,7 @@ def test_files(guest: Guest, form: str, tmp_path: Path, capsys: Any) -> None:
     two_boots(guest)
     path, before = tmp_path / "made", os.umask(0)
     try:
-        assert printed(capsys, guest, f"--{form}", str(path)) == ""
+        assert printed(capsys, guest, f"--{form}", str(path)) == f"wrote {path}\n"
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
