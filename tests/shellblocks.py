@@ -142,7 +142,7 @@ class Machine:
         self.guest.put({"usr/lib/systemd/systemd": "", "usr/bin/azurelite": "#!/bin/sh\n"})
         for name in ("usr/lib/systemd/systemd", "usr/bin/azurelite"):
             self.guest.path(name).chmod(0o755)
-        for name in ("tmp", "etc/azurelite/conf.d", "usr/sbin", "var/log"):
+        for name in ("tmp", "etc/cloud", "etc/azurelite/conf.d", "usr/sbin", "var/log"):
             self.guest.path(name).mkdir(parents=True, exist_ok=True)
         metadata = {"local_hostname": "web-1", "username": "alex", "region": "westeurope"}
         (folder / "saved.json").write_text(json.dumps(metadata))

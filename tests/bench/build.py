@@ -17,11 +17,14 @@ from typing import Sequence
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
+sys.path.insert(0, str(HERE.parent))
+
+from wheels import build_wheel  # noqa: E402
+
 ARTICLE = (
     TOP / "tests/peers/article_report_ready.py"
 )  # its Python script, which the peers' tests judge the simulator by
 PACKAGES = ("defusedxml", "PyYAML", "urllib3")
-SOURCES = ("LICENSE", "MANIFEST.in", "README.md", "azurelite", "contrib/launcher", "pyproject.toml", "setup.cfg")
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,11 @@ def build(scratch: Path) -> Tools:
 
 
 def wheel(scratch: Path) -> Path:
-    """azurelite's wheel, built from a copy of the sources."""
-    copy = scratch / "sources"
-    copy.mkdir()
-    for name in SOURCES:
-        if (TOP / name).is_dir():
-            shutil.copytree(TOP / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(TOP / name, copy)
-    _run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(scratch), str(copy))
-    return next(scratch.glob("azurelite-*.whl"))
+    """Build azurelite's wheel. Raises BuildError."""
+    try:
+        return build_wheel(scratch)
+    except subprocess.CalledProcessError as error:
+        raise BuildError(f"azurelite's wheel cannot be built: {error.stderr}") from error
 
 
 def install(python: Path, wanted: Sequence[str]) -> None:

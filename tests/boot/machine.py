@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any, Callable, Mapping
 
 from boot.roots import Root, locked
 from needs import PATH, lacking
+from wheels import build_wheel
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
@@ -210,14 +210,7 @@ def wheel(folder: Path) -> Path:
     with locked(folder / ".wheel.lock"):
         found = sorted(folder.glob("*.whl"))
         if not found:
-            source = folder / "source"
-            source.mkdir()
-            for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-                shutil.copy(CHECKOUT / name, source)
-            ignored = shutil.ignore_patterns("__pycache__")
-            for name in ("azurelite", "contrib/launcher"):
-                shutil.copytree(CHECKOUT / name, source / name, ignore=ignored)
-            _pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(source))
+            build_wheel(folder)
             found = sorted(folder.glob("*.whl"))
         return found[0]
 

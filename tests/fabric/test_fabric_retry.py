@@ -61,3 +61,9 @@ def test_retry_after_never_shortens_a_pause() -> None:
 
 def test_a_base_pause_is_bounded_too() -> None:
     assert RetryTable({503: 500}).pause(503, retry_after=None, jitter=0) == retry.LONGEST_PAUSE
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_each_status_is_repeated_after_a_second(name: str) -> None:
+    table, repeated = TABLES[name]
+    assert {table.pause(status, retry_after=None, jitter=0) for status in repeated} == {1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any, ClassVar, Optional
 
@@ -537,3 +538,18 @@ def test_a_failure_is_noted_in_a_folder_that_others_may_read(guest: Guest) -> No
     azurelite.Azure(root=guest.root).apply([{"run": {"argv": ["/missing"], "required": True}}], {})
     assert guest.path("run/azurelite/standing.json").stat().st_mode & 0o777 == 0o600
     assert guest.path("run/azurelite").stat().st_mode & 0o777 == 0o755
+
+
+def test_what_a_caller_hands_on_decides_where_it_tells_what_is_missing(guest: Guest) -> None:
+    with serve(guest, CASES["a password that is too long"]) as here:
+        with here.azure() as azure:
+            document = azure.crawl().to_json(secrets=True)
+        guest.path("run/azurelite/standing.json").unlink()  # as of a machine on which nothing was noted
+        for handed in (azurelite.Metadata.from_json(document), dict(azurelite.Metadata.from_json(document))):
+            with here.azure() as azure:
+                azure.apply([{"custom_data": {"required": False}}], handed)
+                guest.path("run/azurelite/standing.json").unlink(missing_ok=True)
+                told = isinstance(handed, azurelite.Metadata)
+                with pytest.raises(azurelite.OutOfOrderError) if told else contextlib.nullcontext():
+                    azure.report_ready()
+    assert here.states == ["Ready"]

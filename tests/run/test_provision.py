@@ -441,3 +441,13 @@ class TestWhatIsAsked:
         before = len(fabric.requests)
         assert run(guest).outcome == "already provisioned"
         assert self.asked(fabric, since=before) == asked
+
+
+def test_a_note_of_a_step_and_ready_are_in_the_log(
+    guest: Guest, fabric: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    run(guest.on_azure().configure(fabric, handlers=["certificates", "report_ready"]))
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert ("WARNING", "certificates: Azure has no certificates for this VM") in said
+    assert ("INFO", "report_ready: Azure accepted Ready") in said

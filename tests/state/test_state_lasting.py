@@ -128,3 +128,14 @@ def test_an_account_is_noted_as_adopted_once(guest: Guest) -> None:
     for _ in range(3):
         system.accounts.adopt(User("bob", 1000, 1000, "/home/bob", "/bin/sh"))
     assert [row.made for row in read_manifest(system.files).rows] == [False]
+
+
+def test_records_that_cannot_be_written_are_said_once(guest: Guest, caplog: pytest.LogCaptureFixture) -> None:
+    guest.put({"var/lib/azurelite": "a file in the place of the folder"})
+    state = State(System(guest.root), VM_ID, FastClock())
+    for handler in ("hostname", "user", "ssh_keys"):
+        state.finish(handler, "instance", inputs=None, lasting=False)
+    (said,) = [
+        record.getMessage() for record in caplog.records if "next boot will provision again" in record.getMessage()
+    ]
+    assert "/var/lib/azurelite" in said

@@ -15,8 +15,8 @@ from typing import Any, Iterator, NoReturn, Optional
 
 import pytest
 from boot.roots import BuildError
-from vm.image import wheel
 from vm.lab import COLUMNS, NAMESPACES, Lab
+from wheels import build_wheel
 
 TOOLS = {
     "apt-get": "apt",
@@ -83,6 +83,6 @@ def lab(able: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     key = folder / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "vm", "-f", str(key)], check=True)
     try:
-        yield Lab(folder, wheel(folder), key)
+        yield Lab(folder, build_wheel(folder), key)
     except BuildError as error:
         pytest.fail(f"the wheel cannot be built: {error}", pytrace=False)

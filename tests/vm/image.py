@@ -20,7 +20,6 @@ from vm.kernel import Kernel
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
-SOURCES = ("azurelite", "contrib/launcher", "LICENSE", "README.md", "pyproject.toml", "setup.cfg")
 SECONDS = 300  # for one program
 ROOM = 150  # MiB of free space on a disk
 SCRIPT = """#!/usr/bin/python3
@@ -57,22 +56,6 @@ class MachineRoot(Root):
         """What is run in it once its packages are there."""
         own = HERE / f"recipes/{self.init}.sh"
         return (*super().scripts, HERE / "recipes/machine.sh", *([own] if own.exists() else []))
-
-
-def wheel(folder: Path) -> Path:
-    """The wheel of this checkout, made in a folder. It is built from a copy: others may be building here, too."""
-    copy = folder / "source"
-    copy.mkdir()
-    for name in SOURCES:
-        source = CHECKOUT / name
-        if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(source, copy / name)
-    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", folder, copy)
-    shutil.rmtree(copy)
-    (made,) = folder.glob("azurelite-*.whl")
-    return made
 
 
 def make_tree(root: Root, folder: Path, *, package: Path, files: Mapping[str, str], early: bool) -> Path:
