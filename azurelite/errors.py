@@ -261,7 +261,7 @@ class CannotRunError(CommandError):
 class HandlerError(AzureliteError):
     """A handler refuses a value, or cannot do its work."""
 
-    remedy = "Correct it in the image, the configuration or the deployment; then reboot, or run `azurelite provision`."
+    remedy = "Correct the image, configuration or deployment; then run `azurelite provision`, or `apply` after Ready."
 
 
 class SkippedError(HandlerError):

@@ -14,7 +14,7 @@ from azurelite.errors import ConfigError
 from azurelite.state.boots import Boot, earlier_boots, read_boot
 from azurelite.system.boot_times import boot_phases
 from azurelite.system.process import Commands
-from azurelite.system.root import Root
+from azurelite.system.root import Root, check_root
 
 LOG = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write where the time went. Sends no request."""
+    check_root(arguments.root)
     root = Root(arguments.root)
     boot = read_boot(root, -arguments.boot)
     other = None if arguments.compare is None else _other(root, -arguments.boot, arguments.compare)
