@@ -8,7 +8,7 @@ import os
 from typing import Optional
 
 from azurelite.cli.parser import add_root_argument
-from azurelite.doctor.finding import Report
+from azurelite.doctor.finding import GUIDE, Report
 from azurelite.errors import ConfigError
 from azurelite.system.machine import System
 from azurelite.system.root import check_root
@@ -100,7 +100,8 @@ def _tell(report: Report, *, as_json: bool, changes: Optional[list[str]] = None)
     for one in report.findings:
         print(_plain(f"{one.severity}: {one.name}: {one.text} ({one.place})"))
         print(f"    {_plain(one.remedy)}" + (" `azurelite doctor --fix` does this." if one.fix is not None else ""))
-        print(f"    See {one.docs}.")
+    if report.findings:
+        print(f"{GUIDE} explains each check.")
     counts = []
     for word in ("error", "warning", "note"):
         number = sum(one.severity == word for one in report.findings)

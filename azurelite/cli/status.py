@@ -19,7 +19,7 @@ from azurelite.system.root import Root, check_root
 
 _WITH_LOG = ("failed", "unreachable", "degraded")
 _HEADLINES = {
-    NEVER_RAN: "azurelite has not run in this boot",
+    NEVER_RAN: "`azurelite provision` has not run in this boot",
     "running": "running",
     "waiting": "waiting for Azure",
     "background": "Azure accepted Ready; in the background",
