@@ -42,6 +42,7 @@ VERBS = {
 
 # What the exit codes mean in every verb; a verb that has more of them says so in its own help.
 EXIT_CODES = {0: "done or nothing to do", 1: "failed", 2: "usage or configuration error", 3: "Azure not reached"}
+MORE_EXIT_CODES = "`status` and `doctor` also have 4"
 
 
 def run(arguments: list[str], importing: Importing = nullcontext, *, own_process: bool = False) -> int:
@@ -172,7 +173,7 @@ def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
 def top_parser() -> argparse.ArgumentParser:
     """The parser of the options before the verb."""
     codes = ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
-    codes += "; `status` and `doctor` also have 4"
+    codes += f"; {MORE_EXIT_CODES}"
     width = max(len(verb) for verb in VERBS)
     verbs = "\n".join(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items())
     parser = argparse.ArgumentParser(
