@@ -8,7 +8,7 @@ import logging
 from typing import Optional
 
 from azurelite.cli.output import write_output
-from azurelite.cli.parser import add_boot_argument, add_root_argument
+from azurelite.cli.parser import add_boot_argument, add_root_argument, earlier_boot
 from azurelite.describe.analysis import Analysis, analyse
 from azurelite.errors import ConfigError
 from azurelite.state.boots import Boot, earlier_boots, read_boot
@@ -21,10 +21,10 @@ LOG = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
-    add_boot_argument(parser, _boot)
+    add_boot_argument(parser)
     parser.add_argument(
         "--compare",
-        type=_boot,
+        type=earlier_boot,
         nargs="?",
         const=1,
         metavar="-N",
@@ -49,14 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
     if not _written(analysis, arguments):
         _print(analysis, as_json=arguments.json)
     return 0
-
-
-def _boot(text: str) -> int:
-    """0 or a negative number; anything else is a usage error."""
-    number = int(text)
-    if number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not an earlier boot: use -{text}")
-    return number
 
 
 def _other(root: Root, back: int, wanted: int) -> Optional[Boot]:

@@ -130,15 +130,26 @@ def check_secrets_argument(arguments: argparse.Namespace) -> None:
         raise ConfigError("--show-secrets needs root: use sudo, or leave it out")
 
 
-def add_boot_argument(parser: argparse.ArgumentParser, number: Callable[[str], int]) -> None:
+def add_boot_argument(parser: argparse.ArgumentParser) -> None:
     """The option that names an earlier boot."""
     parser.add_argument(
         "--boot",
-        type=number,
+        type=earlier_boot,
         default=0,
         metavar="-N",
         help="an earlier boot in which azurelite had work: -1 is the last one before this; root only",
     )
+
+
+def earlier_boot(text: str) -> int:
+    """0, or a negative number, on the command line. Raises argparse's error."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 1
+    if number > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be 0 for this boot, or -1, -2, … for an earlier one")
+    return number
 
 
 def add_timeout_argument(parser: argparse.ArgumentParser) -> None:

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--long", action="store_true", help="also print the steps; root also gets their changes")
     parser.add_argument("--json", action="store_true", help="print the status as JSON")
-    add_boot_argument(parser, int)
+    add_boot_argument(parser)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "exit codes:\n" + "\n".join(f"  {code}  {words}" for code, _, words in EXIT_CODES)
 
@@ -51,8 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
     check_root(arguments.root)
     root = Root(arguments.root)
     over = False
-    if arguments.boot > 0:
-        raise ConfigError(f"--boot {arguments.boot}: give 0 for this boot, or -1, -2, … for earlier ones")
     if arguments.boot < 0:
         if arguments.wait is not None:
             raise ConfigError("--wait excludes --boot, which is over: leave one out")

@@ -149,7 +149,15 @@ def test_a_status_that_cannot_be_used_is_named(name: str, booted: Guest, capsys:
 
 
 @pytest.mark.parametrize(
-    "words", [("--boot", "1"), ("--boot", "-1"), ("--boot", "-1", "--wait"), ("--wait", "0"), ("--wait", "soon")]
+    "words",
+    [
+        ("--boot", "1"),
+        ("--boot", "x"),
+        ("--boot", "-1"),
+        ("--boot", "-1", "--wait"),
+        ("--wait", "0"),
+        ("--wait", "soon"),
+    ],
 )
 def test_wrong_words(words: tuple[str, ...], booted: Guest, capsys: pytest.CaptureFixture[str]) -> None:
     try:
