@@ -26,6 +26,7 @@ PACKAGES = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "systemctl": "systemd",
+    "systemd-analyze": "systemd",
     "unshare": "util-linux",
     "visudo": "sudo",
 }

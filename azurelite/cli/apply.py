@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence
+import os
+from typing import Any, Mapping, Optional, Sequence, Union
 
 from azurelite.api import Azure
 from azurelite.cli.logfile import keep_log
@@ -23,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_guest_arguments(parser)
     parser.add_argument(
-        "handlers", nargs="+", metavar="HANDLER", help="handlers to run, in this order; their `when` is ignored"
+        "handlers",
+        nargs="+",
+        metavar="HANDLER",
+        help="handlers to run, in this order; their `when` is ignored. An entry such as '{hostname: {name: web-2}}' "
+        "brings its options, in place of those of the configuration; no secrets, which other users would see",
     )
     parser.add_argument(
         "--metadata", metavar="FILE", help="a saved output of `azurelite metadata`, to use instead of asking Azure"
@@ -47,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the handlers, and print the outcome."""
     check_diff(arguments)
     return perform(
-        handlers=arguments.handlers,
+        handlers=[_entry(word) for word in arguments.handlers],
         root=arguments.root,
         config=arguments.config,
         metadata=_saved(arguments.metadata),
@@ -61,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def perform(
     *,
-    handlers: Sequence[str],
+    handlers: Sequence[Union[str, Mapping[str, Any]]],
     root: str,
     config: Optional[str] = None,
     metadata: Optional[dict[str, Any]] = None,
@@ -81,6 +86,16 @@ def perform(
         outcome = Outcome("not azure", error.message)
     print_outcome(outcome, as_json=as_json, dry_run=dry_run, diff=diff)
     return outcome.exit_code
+
+
+def _entry(word: str) -> Union[str, Mapping[str, Any]]:
+    """A handler's name, or the entry with options that a word beginning with `{` is."""
+    if not word.startswith("{"):
+        return word
+    from azurelite.config.document import parse_document
+
+    entry = parse_document(os.fsencode(word), file="apply").data
+    return entry if isinstance(entry, dict) else word
 
 
 def _saved(path: Optional[str]) -> Optional[dict[str, Any]]:

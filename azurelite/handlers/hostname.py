@@ -14,7 +14,7 @@ import logging
 import re
 from typing import Literal, Optional, Union
 
-from azurelite.config.load import Frequency
+from azurelite.config.load import Frequency, HandlerEntry
 from azurelite.errors import FileError, HandlerError
 from azurelite.handlers import Context
 from azurelite.record import Record
@@ -45,15 +45,16 @@ class Options(Record):
         domain: the domain for "domain", for example "corp.example"; with "short" it appears in /etc/hosts only.
         hosts: true: add a line for the name to /etc/hosts if it has none; "auto": only if that file exists and the
             name is not resolved otherwise (nss-myhostname, nss-resolve); false: never.
-        publish: make the running DHCP client send a changed name to Azure's DNS, and configure dhclient and dhcpcd
-            to send it at later boots.
+        publish: true: make the running DHCP client send a changed name to Azure's DNS, and configure dhclient and
+            dhcpcd to send it at later boots; "always": also send a name that the machine has already, as after a
+            change by `hostnamectl`; false: neither.
     """
 
     name: Optional[str] = None
     fqdn: Literal["short", "keep", "domain"] = "short"
     domain: Optional[str] = None
     hosts: Union[bool, Literal["auto"]] = "auto"
-    publish: bool = True
+    publish: Union[bool, Literal["always"]] = True
 
     def __post_init__(self) -> None:
         if self.name is not None and not re.search(r"[A-Za-z0-9]", self.name):
@@ -88,14 +89,22 @@ def apply(ctx: Context, options: Options) -> None:
     changed = ctx.system.set_kernel_hostname(name)
     write_name(ctx.system.files, name)
     _name_in_hosts(ctx, options, name, full=full, old=old)
-    if options.publish:
+    if options.publish is not False:
         from azurelite.system.network.renew import publish, send_name_at_boot
 
         send_name_at_boot(ctx.system.files)
-        if changed:
+        if changed or options.publish == "always":
             publish(ctx.system, name)
-    if any(entry.name == "hostname" and entry.frequency == "boot" for entry in ctx.config.handlers):
+    if any(_is_of_each_boot(entry, options) for entry in ctx.config.handlers):
         ctx.memory.remember(_MEMORY, name)  # only then, because this disk write delays Ready
+
+
+def _is_of_each_boot(entry: HandlerEntry, options: Options) -> bool:
+    """Whether an entry sets the same name at each boot. A name that only a caller of `apply` gives is not remembered.
+
+    Otherwise the next boot would take that name for its own, and set Azure's.
+    """
+    return entry.name == "hostname" and entry.frequency == "boot" and entry.options.get("name") == options.name
 
 
 def usable_name(given: str, *, keep_domain: bool) -> str:

@@ -236,6 +236,28 @@ class TestApply:
         assert main(["apply", "hostnam", "--root", ready.root]) == 2
         assert "did you mean 'hostname'?" in capsys.readouterr().err
 
+    def test_an_entry_with_its_options_is_used_in_place_of_the_configuration(
+        self, ready: Guest, fabric: Simulator
+    ) -> None:
+        ready.put({"etc/azurelite/conf.d/1.yaml": "handlers:\n  - hostname: {name: from-file}\n"})
+        assert main(["apply", "{hostname: {name: 'given'}}", "--root", ready.root]) == 0
+        assert ready.text("etc/hostname") == "given\n"
+        assert fabric.requests == []
+
+    @pytest.mark.parametrize(
+        ("word", "said"),
+        [
+            ("{hostname: {nam: x}}", "handlers[0].hostname.nam: in `handlers[0].hostname`: unknown key 'nam'"),
+            ("{hostname: [", "apply:2:1: not valid YAML"),
+            ("{}", "handlers[0]: an entry must be a handler's name"),
+            ("{hostnam: {}}", "did you mean 'hostname'?"),
+            ("{hostname: {publish: often}}", "must be true or false or always"),
+        ],
+    )
+    def test_a_wrong_entry_is_exit_2(self, guest: Guest, word: str, said: str, capsys: Any) -> None:
+        assert main(["apply", word, "--root", guest.root]) == 2
+        assert said in capsys.readouterr().err
+
     def test_report_ready_as_a_handler(self, ready: Guest, fabric: Simulator) -> None:
         assert main(["apply", "report_ready", "--root", ready.root]) == 0
         assert [report.state for report in fabric.reports] == ["Ready"]

@@ -240,6 +240,14 @@ def test_with_frequency_instance_nothing_is_remembered(guest: Guest, context: Ca
     assert not guest.path("var/lib/azurelite").exists()
 
 
+def test_a_name_given_later_is_kept_at_the_next_boot(guest: Guest, at_boot: Callable[..., Context]) -> None:
+    apply(at_boot(local_hostname="vm"), Options())
+    guest.put({"etc/hostname": "later\n"})
+    apply(at_boot(), Options(name="later", fqdn="keep", hosts=False, publish="always"))
+    apply(at_boot(local_hostname="vm"), Options())
+    assert guest.text("etc/hostname") == "later\n"
+
+
 def test_dhcp_clients_learn_to_send_the_name_unless_told_not_to(guest: Guest, context: Callable[..., Context]) -> None:
     guest.put({"etc/dhcpcd.conf": "#hostname\n"})
     apply(context(local_hostname="vm"), Options(publish=False))
