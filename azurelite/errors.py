@@ -261,7 +261,7 @@ class CannotRunError(CommandError):
 class HandlerError(AzureliteError):
     """A handler refuses a value, or cannot do its work."""
 
-    remedy = "Correct what the message names, in the image, the configuration or the deployment; then run it again."
+    remedy = "Correct the image, configuration or deployment; then run `azurelite provision`, or `apply` after Ready."
 
 
 class SkippedError(HandlerError):

@@ -23,7 +23,7 @@ KERNEL_DEBUG_WORD = "azurelite.debug"
 
 RUN_DIR = "/run/azurelite"  # files of this boot; conf.d in it is configuration until the next boot
 METADATA = "/run/azurelite/metadata.json"  # what Azure said, without secrets
-METADATA_SENSITIVE = "/run/azurelite/metadata-sensitive.json"  # the same with secrets, for root only
+METADATA_SENSITIVE = "/run/azurelite/metadata-sensitive.json"  # what Azure said, with secrets, for root only
 STATUS = "/run/azurelite/status.json"  # how this boot goes, for everybody: state, reason, remedy, counts
 STATUS_FULL = "/run/azurelite/status-full.json"  # each step with its changes, and each request, for root only
 TIMELINE = "/run/azurelite/timeline.json"  # when each step, request and wait began and ended

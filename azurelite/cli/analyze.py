@@ -8,32 +8,30 @@ import logging
 from typing import Optional
 
 from azurelite.cli.output import write_output
-from azurelite.cli.parser import add_root_argument
+from azurelite.cli.parser import add_boot_argument, add_root_argument, earlier_boot
 from azurelite.describe.analysis import Analysis, analyse
 from azurelite.errors import ConfigError
 from azurelite.state.boots import Boot, earlier_boots, read_boot
 from azurelite.system.boot_times import boot_phases
 from azurelite.system.process import Commands
-from azurelite.system.root import Root
+from azurelite.system.root import Root, check_root
 
 LOG = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
-    parser.add_argument(
-        "--boot", type=_boot, default=0, metavar="-N", help="an earlier boot: -1 is the last one before this; root only"
-    )
+    add_boot_argument(parser)
     parser.add_argument(
         "--compare",
-        type=_boot,
+        type=earlier_boot,
         nargs="?",
         const=1,
         metavar="-N",
         help="compare with another boot: without a number, with the one before",
     )
     add_root_argument(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print the analysis as JSON")
     parser.add_argument("--svg", metavar="FILE", help="write a picture; `-` is standard output")
     parser.add_argument("--html", metavar="FILE", help="write a self-contained web page")
     parser.add_argument("--otlp", metavar="FILE", help="write the spans as OTLP/JSON for OpenTelemetry")
@@ -41,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write where the time went. Sends no request."""
+    check_root(arguments.root)
     root = Root(arguments.root)
     boot = read_boot(root, -arguments.boot)
     other = None if arguments.compare is None else _other(root, -arguments.boot, arguments.compare)
@@ -50,14 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
     if not _written(analysis, arguments):
         _print(analysis, as_json=arguments.json)
     return 0
-
-
-def _boot(text: str) -> int:
-    """0 or a negative number; anything else is a usage error."""
-    number = int(text)
-    if number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not an earlier boot: use -{text}")
-    return number
 
 
 def _other(root: Root, back: int, wanted: int) -> Optional[Boot]:
@@ -73,7 +64,7 @@ def _other(root: Root, back: int, wanted: int) -> Optional[Boot]:
 
 
 def _written(analysis: Analysis, arguments: argparse.Namespace) -> bool:
-    """Write the files that the arguments name, if any."""
+    """Write the files that the arguments name, if any, and name them."""
     if arguments.svg is not None:
         from azurelite.describe.analysis_svg import as_svg
 
@@ -86,7 +77,11 @@ def _written(analysis: Analysis, arguments: argparse.Namespace) -> bool:
         from azurelite.describe.otlp import as_otlp
 
         write_output(arguments.otlp, f"{json.dumps(as_otlp(analysis.boot))}\n")
-    return any(path is not None for path in (arguments.svg, arguments.html, arguments.otlp)) and not arguments.json
+    paths = [path for path in (arguments.svg, arguments.html, arguments.otlp) if path is not None]
+    if not arguments.json and "-" not in paths:  # else standard output holds a document
+        for path in paths:
+            print(f"wrote {path}")
+    return bool(paths) and not arguments.json
 
 
 def _print(analysis: Analysis, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from azurelite.cli.parser import (
     add_guest_arguments,
+    add_log_arguments,
     add_root_argument,
     add_secrets_argument,
     check_secrets_argument,
@@ -21,11 +22,11 @@ from azurelite.system.root import Root, check_root
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="show|check|schema")
-    show = actions.add_parser("show", help="print the merged configuration, and the file and line of each value")
+    show = _action(actions, "show", "print the merged configuration, and the file and line of each value")
     add_guest_arguments(show)
-    show.add_argument("--json", action="store_true", help="print JSON")
+    show.add_argument("--json", action="store_true", help="print the configuration as JSON")
     add_secrets_argument(show)
-    check = actions.add_parser("check", help="print every mistake in files, or in a guest's configuration")
+    check = _action(actions, "check", "print every mistake in files, or in a guest's configuration")
     add_guest_arguments(check)
     check.add_argument(
         "files",
@@ -33,10 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a file to check; several are merged over the defaults, and a later one wins",
     )
-    check.add_argument("--json", action="store_true", help="print JSON")
-    schema = actions.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
+    check.add_argument("--json", action="store_true", help="print the mistakes and warnings as JSON")
+    check.epilog = "exit codes: 0 no mistakes, 2 mistakes or usage error; warnings do not count"
+    schema = _action(actions, "schema", "print the JSON Schema of the configuration, for editors")
     add_root_argument(schema)
     schema.add_argument("--builtin", action="store_true", help="exclude plug-ins and the guest's executables")
+
+
+def _action(actions: Any, name: str, summary: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+    add_log_arguments(parser, within=True)
+    return parser
 
 
 def run(arguments: argparse.Namespace) -> int:

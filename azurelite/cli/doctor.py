@@ -8,7 +8,7 @@ import os
 from typing import Optional
 
 from azurelite.cli.parser import add_root_argument
-from azurelite.doctor.finding import Report
+from azurelite.doctor.finding import GUIDE, Report
 from azurelite.errors import ConfigError
 from azurelite.system.machine import System
 from azurelite.system.root import check_root
@@ -19,13 +19,13 @@ NOT_FIT = 4
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own options."""
     parser.add_argument("file", nargs="?", metavar="IMAGE", help="an image file (raw, qcow2 or VHD), read only")
-    parser.add_argument("--image", metavar="FILE", help="the same, as an option")
+    parser.add_argument("--image", metavar="FILE", help="the image file, as an option")
     add_root_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-    parser.add_argument("--fix", action="store_true", help="list and make the changes that `--undo` can undo")
+    parser.add_argument("--fix", action="store_true", help="list the changes that --undo can undo, then make them")
     parser.add_argument("--undo", action="store_true", help="undo what --fix changed")
     parser.add_argument("--dry-run", action="store_true", help="with --fix or --undo: only list the changes")
-    parser.epilog = "exit codes: 0 fit, 1 a fix failed, 2 usage or no image, 4 not fit, or not examined"
+    parser.epilog = "exit codes: 0 fit, 1 a fix failed, 2 usage error or no image, 4 not fit, or not examined"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -79,7 +79,7 @@ def _fix(arguments: argparse.Namespace) -> list[str]:
         return planned
     done = [str(change) for change in fix(_system(arguments))]
     if not arguments.json:
-        print(f"made {len(done)} changes; `azurelite doctor --undo` undoes them")
+        print(f"made {len(done)} change{'s' * (len(done) != 1)}; `azurelite doctor --undo` undoes them")
     return done
 
 
@@ -100,8 +100,12 @@ def _tell(report: Report, *, as_json: bool, changes: Optional[list[str]] = None)
     for one in report.findings:
         print(_plain(f"{one.severity}: {one.name}: {one.text} ({one.place})"))
         print(f"    {_plain(one.remedy)}" + (" `azurelite doctor --fix` does this." if one.fix is not None else ""))
-        print(f"    See {one.docs}.")
-    counts = [f"{sum(one.severity == word for one in report.findings)} {word}" for word in ("error", "warning", "note")]
+    if report.findings:
+        print(f"{GUIDE} explains each check.")
+    counts = []
+    for word in ("error", "warning", "note"):
+        number = sum(one.severity == word for one in report.findings)
+        counts.append(f"{number} {word}{'s' * (number != 1)}")
     unchecked = sum(one.severity == "not checked" for one in report.findings)
     verdict = "fit to be captured" if report.fit else "not fit to be captured"
     if report.fit and unchecked:

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{option}", action="store_true", help=f"also remove {what}")
     parser.add_argument("--all", action="store_true", help=f"all options above; not --{HOMES}")
     parser.add_argument(f"--{HOMES}", action="store_true", help="delete the homes that azurelite made")
+    parser.epilog = "exit codes: 0 listed or removed, 1 something stays or failed, 2 usage error"
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="print the options of this handler, and an example")
     add_root_argument(parser)
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--json", action="store_true", help="print the handlers as JSON")
     form.add_argument("--markdown", action="store_true", help="print the reference page of the built-in handlers")
 
 

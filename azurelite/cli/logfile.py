@@ -192,7 +192,7 @@ def summary(remedy: str) -> list[str]:
     if files[0].problem is not None and os.geteuid():
         return [f"what to do: {remedy}"]  # such a user could write no status either
     where = f"log: {files[0].path}; " if files[0].problem is None else ""  # a note has named the problem
-    return [f"what to do: {remedy}", f"{where}`azurelite status` says this again"]
+    return [f"what to do: {remedy}", f"{where}see also `azurelite status --long`"]
 
 
 def with_source(record: logging.LogRecord) -> str:

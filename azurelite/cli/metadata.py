@@ -41,8 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--saved", action="store_true", help="print what the last `provision` read, also of an earlier boot; no request"
     )
     add_timeout_argument(parser)
-    parser.add_argument("--list-keys", action="store_true", help="print the keys that KEY takes, one a line")
+    parser.add_argument("--list-keys", action="store_true", help="print the keys that KEY takes, one per line")
     add_secrets_argument(parser)
+    parser.epilog = "exit codes: 0 printed, 1 KEY has no value, 2 usage error, 3 not on Azure, or Azure not reached"
 
 
 def run(arguments: argparse.Namespace) -> int:

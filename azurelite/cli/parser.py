@@ -9,7 +9,7 @@ import os
 from contextlib import nullcontext
 
 import azurelite
-from azurelite.cli.shell import run_verb
+from azurelite.cli.shell import complain_of_package, run_verb
 from azurelite.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -41,7 +41,8 @@ VERBS = {
 }
 
 # What the exit codes mean in every verb; a verb that has more of them says so in its own help.
-EXIT_CODES = {0: "done or nothing to do", 1: "failed", 2: "usage or configuration", 3: "Azure not reached"}
+EXIT_CODES = {0: "done or nothing to do", 1: "failed", 2: "usage or configuration error", 3: "Azure not reached"}
+MORE_EXIT_CODES = "`status` and `doctor` also have 4"
 
 
 def run(arguments: list[str], importing: Importing = nullcontext, *, own_process: bool = False) -> int:
@@ -65,8 +66,13 @@ def run(arguments: list[str], importing: Importing = nullcontext, *, own_process
 
         near = nearest(chosen.verb, VERBS)
         top.error(f"there is no verb {chosen.verb!r}" + (f"; did you mean {near!r}?" if near else ""))
-    with importing():
-        module = verb_module(chosen.verb)
+    try:
+        with importing():
+            module = verb_module(chosen.verb)
+    except ModuleNotFoundError as error:
+        if chosen.debug or not complain_of_package(error):
+            raise
+        return 1
     parsed = verb_parser(chosen.verb).parse_args(chosen.rest)
     return run_verb(
         lambda: module.run(parsed),
@@ -76,15 +82,23 @@ def run(arguments: list[str], importing: Importing = nullcontext, *, own_process
     )
 
 
-def _add_log_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the log, before or after the verb."""
-    parser.add_argument("--debug", action="store_true", help="log debug lines, and print tracebacks")
+def add_log_arguments(parser: argparse.ArgumentParser, *, within: bool = False) -> None:
+    """The options of the log.
+
+    Args:
+        parser: of the verb, or of the options before it.
+        within: the parser is that of a verb's action; without such an option there, one before the action counts.
+    """
+    debug, level = (argparse.SUPPRESS, argparse.SUPPRESS) if within else (False, None)
+    parser.add_argument("--debug", action="store_true", default=debug, help="log debug lines, and print tracebacks")
     levels = parser.add_mutually_exclusive_group()
-    levels.add_argument("-v", dest="log_level", action="store_const", const="debug", help="log debug lines")
-    levels.add_argument(
-        "-q", "--quiet", dest="log_level", action="store_const", const="warning", help="log only warnings and errors"
-    )
-    levels.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="the least level to log")
+    for words, value, summary in (
+        (("-v",), "debug", "log debug lines"),
+        (("-q", "--quiet"), "warning", "log only warnings and errors"),
+    ):
+        levels.add_argument(*words, dest="log_level", action="store_const", const=value, default=level, help=summary)
+    choices = ("debug", "info", "warning", "error")
+    levels.add_argument("--log-level", choices=choices, default=level, help="the least level to log")
 
 
 def verb_module(verb: str) -> ModuleType:
@@ -95,7 +109,7 @@ def verb_module(verb: str) -> ModuleType:
 def verb_parser(verb: str) -> argparse.ArgumentParser:
     """The parser of one verb, with all its options."""
     parser = argparse.ArgumentParser(prog=f"azurelite {verb}", description=VERBS[verb], allow_abbrev=False)
-    _add_log_arguments(parser)
+    add_log_arguments(parser)
     verb_module(verb).add_arguments(parser)
     return parser
 
@@ -114,6 +128,28 @@ def check_secrets_argument(arguments: argparse.Namespace) -> None:
     """Raise ConfigError if a user other than root wants to see secrets."""
     if arguments.show_secrets and os.geteuid() != 0:
         raise ConfigError("--show-secrets needs root: use sudo, or leave it out")
+
+
+def add_boot_argument(parser: argparse.ArgumentParser) -> None:
+    """The option that names an earlier boot."""
+    parser.add_argument(
+        "--boot",
+        type=earlier_boot,
+        default=0,
+        metavar="-N",
+        help="an earlier boot in which azurelite had work: -1 is the last one before this; root only",
+    )
+
+
+def earlier_boot(text: str) -> int:
+    """0, or a negative number, on the command line. Raises argparse's error."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 1
+    if number > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be 0 for this boot, or -1, -2, … for an earlier one")
+    return number
 
 
 def add_timeout_argument(parser: argparse.ArgumentParser) -> None:
@@ -148,6 +184,7 @@ def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
 def top_parser() -> argparse.ArgumentParser:
     """The parser of the options before the verb."""
     codes = ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
+    codes += f"; {MORE_EXIT_CODES}"
     width = max(len(verb) for verb in VERBS)
     verbs = "\n".join(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items())
     parser = argparse.ArgumentParser(
@@ -159,5 +196,5 @@ def top_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("-V", "--version", action="version", version=f"azurelite {azurelite.__version__}")
-    _add_log_arguments(parser)
+    add_log_arguments(parser)
     return parser

@@ -41,10 +41,8 @@ def run_verb(
             except AzureliteError as error:
                 return _failed(error, debug=debug)
     except ModuleNotFoundError as error:
-        package = _PACKAGES.get((error.name or "").partition(".")[0])
-        if package is None or debug:
+        if debug or not complain_of_package(error):
             raise
-        complain(f"{sys.executable} has no Python package {package}: install it")
         return 1
     except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -69,6 +67,14 @@ def _failed(error: AzureliteError, *, debug: bool) -> int:
     for line in summary(error.remedy):
         _print(f"azurelite: {line}", level=logging.ERROR)
     return error.exit_code
+
+
+def complain_of_package(error: ModuleNotFoundError) -> bool:
+    """Print the error if a package that azurelite needs is missing. Returns whether it is one."""
+    package = _PACKAGES.get((error.name or "").partition(".")[0])
+    if package is not None:
+        complain(f"{sys.executable} has no Python package {package}: install it")
+    return package is not None
 
 
 def complain(text: str) -> None:

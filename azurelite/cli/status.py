@@ -9,7 +9,7 @@ import os
 from typing import Any, Optional
 
 from azurelite import layout
-from azurelite.cli.parser import add_root_argument, seconds
+from azurelite.cli.parser import add_boot_argument, add_root_argument, seconds
 from azurelite.cli.shell import complain
 from azurelite.errors import ConfigError
 from azurelite.state.reading import earlier, wait_for
@@ -17,8 +17,9 @@ from azurelite.state.records import RECORD_LIMIT
 from azurelite.state.status import EXIT_CODES, NEVER_RAN, exit_code
 from azurelite.system.root import Root, check_root
 
+_WITH_LOG = ("failed", "unreachable", "degraded")
 _HEADLINES = {
-    NEVER_RAN: "azurelite has not run in this boot",
+    NEVER_RAN: "`azurelite provision` has not run in this boot",
     "running": "running",
     "waiting": "waiting for Azure",
     "background": "Azure accepted Ready; in the background",
@@ -36,13 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         const=math.inf,
         metavar="SECONDS",
-        help="wait for the end of the run and of what it does in the background, at most so long",
+        help="wait until the run and its background steps have ended, at most SECONDS",
     )
     parser.add_argument("--long", action="store_true", help="also print the steps; root also gets their changes")
     parser.add_argument("--json", action="store_true", help="print the status as JSON")
-    parser.add_argument(
-        "--boot", type=int, default=0, metavar="-N", help="an earlier boot that azurelite worked in: -1 is the last one"
-    )
+    add_boot_argument(parser)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "exit codes:\n" + "\n".join(f"  {code}  {words}" for code, _, words in EXIT_CODES)
 
@@ -52,8 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
     check_root(arguments.root)
     root = Root(arguments.root)
     over = False
-    if arguments.boot > 0:
-        raise ConfigError(f"--boot {arguments.boot}: give 0 for this boot, or -1, -2, … for earlier ones")
     if arguments.boot < 0:
         if arguments.wait is not None:
             raise ConfigError("--wait excludes --boot, which is over: leave one out")
@@ -69,7 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({**found, "exit_code": code}, indent=2))
         return code
     full = _full(root, found) if arguments.long and not arguments.boot else None
-    for line in (*_brief(found), *(_rows(found, full) if arguments.long else ())):
+    rows = _rows(found, full) if arguments.long else ()
+    places = _places(found) if arguments.long or found["state"] in _WITH_LOG else ()
+    for line in (*_brief(found), *rows, *places, *_last_failure(found)):
         print(line)
     return code
 
@@ -92,22 +91,47 @@ def _brief(found: dict[str, Any]) -> list[str]:
     state = found["state"]
     where = f": {found['step']}" if found["step"] and state in ("running", "background") else ""
     lines = [f"status: {_HEADLINES.get(state, state)}{where}"]
-    lines += [f"{key}: {_flat(found[key])}" for key in ("reason", "remedy") if found[key]]
+    lines += _why(found["reason"], found["remedy"])
     if found["vm_id"]:
         lines.append(f"VM: {found['vm_id']}")
     if found["report"]:
         lines.append(f"Azure: {_report(found['report'])}")
     if state != NEVER_RAN:
-        lines.append(f"time: {found['updated']}, after {found['seconds']} s")
-    if state in ("failed", "unreachable", "degraded"):
-        lines.append(f"log: {found['log']}")
-        lines += [f"output: {path}" for path in found["outputs"]]
-    last = found["last_failure"]
-    if isinstance(last, dict):
-        at = f" in {last['step']}" if last.get("step") else ""
-        lines.append(_flat(f"last failure: {last.get('updated')}{at}: {last.get('reason')}"))
-        lines += [f"  remedy: {_flat(last['remedy'])}"] if last.get("remedy") else []
+        lines.append(f"time: {_when(found['updated'])}, after {found['seconds']:.2f} s")
     return lines
+
+
+def _places(found: dict[str, Any]) -> list[str]:
+    """Where to read more."""
+    return [f"log: {found['log']}", *(f"output: {path}" for path in found["outputs"])]
+
+
+def _last_failure(found: dict[str, Any]) -> list[str]:
+    """How an earlier boot of this VM failed; in short if it failed as this one did."""
+    last = found["last_failure"]
+    if not isinstance(last, dict):
+        return []
+    when = _when(last.get("updated"))
+    if last.get("reason") and last["reason"] == found["reason"]:
+        return [_flat(f"last failure: {when}, for the same reason")]
+    step, (reason, *remedy) = last.get("step"), _why(last.get("reason") or "unknown", last.get("remedy"))
+    reason = reason.partition(": ")[2]
+    at = f" in {_flat(step)}" if step and not reason.startswith(f"{step}: ") else ""
+    return [_flat(f"last failure: {when}{at}: {reason}"), *(f"  {line}" for line in remedy)]
+
+
+def _why(reason: Optional[str], remedy: Optional[str]) -> list[str]:
+    """Reason and remedy. Many reasons end with the remedy, which is then printed once."""
+    text = _flat(reason or "")
+    if remedy and text.endswith(_flat(remedy).rstrip(".")):
+        text = text[: -len(_flat(remedy).rstrip("."))].rstrip(" .:")
+    lines = [f"reason: {text}"] if text else []
+    return [*lines, f"remedy: {_flat(remedy)}"] if remedy else lines
+
+
+def _when(updated: object) -> str:
+    """A time of the status for people, as `analyze` prints it."""
+    return _flat(updated).replace("T", " ").replace("+00:00", " UTC")
 
 
 def _flat(text: object) -> str:
@@ -122,19 +146,17 @@ def _report(report: dict[str, Any]) -> str:
 
 
 def _rows(found: dict[str, Any], full: Optional[dict[str, Any]]) -> list[str]:
-    """The steps, one a line, with what root may know below each."""
+    """The steps, one a line, with what root may know below each. The reason of the run is not printed again."""
     rows = []
     width = max((len(str(step["name"])) for step in found["steps"]), default=0)
     for step in found["steps"]:
         more = (full or {}).get(step["name"], {})
         why = more.get("error") or more.get("reason") or step.get("error") or step.get("reason") or ""
+        why = "see the reason above" if why and (found["reason"] or "").endswith(why) else why
         count = step.get("changes") or 0
         made = f"{count} change{'s' * (count != 1)}" if step.get("status") == "done" else _flat(why)
         rows.append(
             f"  {step.get('name'):{width}}  {step.get('status'):7}  {step.get('seconds'):7.3f} s  {made}".rstrip()
         )
         rows += [f"    {line}" for line in (*more.get("changes", ()), *more.get("notes", ()))]
-    rows.append(f"requests: {found['requests']}")
-    rows.append(f"log: {found['log']}")
-    rows += [f"output: {path}" for path in found["outputs"]]
-    return list(dict.fromkeys(rows))
+    return [*rows, f"requests: {found['requests']}"]

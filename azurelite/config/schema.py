@@ -362,11 +362,11 @@ def _word(kind: Any) -> str:
     return "a list" if get_origin(kind) is tuple else _WORDS[kind]
 
 
-def nearest(name: str, known: Iterable[str]) -> Optional[str]:
+def nearest(name: str, known: Iterable[str], *, forms: bool = True) -> Optional[str]:
     """The known name that was probably meant: one or two typing errors away, or a longer or shorter form of it.
 
     Two errors need a name of five characters, and so does another letter in the place of one: `snap` is not `swap`. A
-    form needs three in common. Case, `-` and `_` do not count.
+    form needs three in common. Case, `-` and `_` do not count. `forms`: look for these as well.
     """
     typed = _folded(name[:_LONGEST_NAME])
     found: list[tuple[int, int, str]] = []
@@ -377,7 +377,7 @@ def nearest(name: str, known: Iterable[str]) -> Optional[str]:
         other_letter = len(short) == len(long) and sorted(short) != sorted(long)
         if distance <= (2 if len(short) >= 5 else 0 if other_letter else 1) and len(short) > distance:
             found.append((distance, len(candidate), candidate))
-        elif len(short) >= 3 and long.startswith(short):
+        elif forms and len(short) >= 3 and long.startswith(short):
             found.append((3, len(long) - len(short), candidate))
     return min(found)[2] if found else None
 

@@ -194,7 +194,7 @@ def remark_of(span: Span) -> str:
     """Status and detail for people; empty for what went well."""
     status = span.status if span.http_status is None else f"HTTP {span.status}"
     plain = status == "done" or (span.kind == "request" and not span.is_failed)
-    return ": ".join(part for part in ("" if plain else status, span.detail or "") if part)
+    return ": ".join(part for part in dict.fromkeys(("" if plain else status, span.detail or "")) if part)
 
 
 def _own(span: Span, inner: Sequence[Span]) -> float:

@@ -105,8 +105,8 @@ def read_boot(root: Root, back: int) -> Boot:
     if back > 0:
         names = earlier_boots(root)
         if back > len(names):
-            kept = f"{len(names)} earlier boots are kept" if names else "no earlier boot is kept"
-            raise ConfigError(f"--boot -{back}: {kept} in {_BOOTS}: give a smaller number, or leave it out")
+            kept = f"{len(names)} earlier boot{'s are' if len(names) > 1 else ' is'}" if names else "no earlier boot is"
+            raise ConfigError(f"--boot -{back}: {kept} kept in {_BOOTS}: give a smaller number, or leave it out")
         name = names[-back]
         return _read(root, f"boot {name}", f"{_BOOTS}/{name}/timeline.json", f"{_BOOTS}/{name}/status.json")
     try:

@@ -74,7 +74,8 @@ def earlier(root: Root, back: int) -> dict[str, Any]:
     """
     names = earlier_boots(root)
     if back > len(names):
-        raise ConfigError(f"--boot -{back}: {len(names)} earlier boots are kept: give a smaller number")
+        kept = f"{len(names)} earlier boot{'s are' if len(names) > 1 else ' is'}" if names else "no earlier boot is"
+        raise ConfigError(f"--boot -{back}: {kept} kept in {layout.BOOTS_DIR}: give a smaller number, or leave it out")
     record = records.read_record(root, f"{layout.BOOTS_DIR}/{names[-back]}/status.json")
     if record is None:
         raise ConfigError(f"--boot -{back}: its status is missing: give another number")

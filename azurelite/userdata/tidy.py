@@ -100,7 +100,7 @@ class Tidier:
     def _ignore(self, path: KeyPath, known: set[str]) -> None:
         self.dropped.append(path)
         key = str(path[-1])
-        near = nearest(key, known)
+        near = nearest(key, known, forms=False)  # cloud-init has more sections: `apt` does not stand for `apt_update`
         hint = f", did you mean `{near}`?" if near else ""
         self.unknown.append(f"`{quotable_path(path)}` ({Document({}, self.places).place(path)}{hint})")
 

@@ -6,13 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from azurelite.cli.parser import EXIT_CODES
+from azurelite.cli.parser import EXIT_CODES, MORE_EXIT_CODES
 from azurelite.config.load import OFTEN, EntryKeys, Sections
 from azurelite.describe.handlers import catalog, document, yaml_of
 from azurelite.describe.options import OptionDoc, options_of
 from azurelite.version import VERSION
 from generator.files import files
-from generator.verbs import Command, Option, commands, program, sentence
+from generator.verbs import BEFORE_THE_VERB, Command, Option, commands, program, sentence
 
 ABOUT = """\
 At the first boot of a virtual machine (VM) on Azure, `azurelite provision` reads what Azure says about the VM, runs the
@@ -50,13 +50,14 @@ def verbs_man_page() -> str:
     lines += [".SH VERBS", *_text("`azurelite VERB --help` prints all options of a verb.")]
     for command in every:
         lines += _verb(command, shared)
-    lines += [".SH OPTIONS", *_text("The program takes these before the verb:")]
+    lines += [".SH OPTIONS", *_text(BEFORE_THE_VERB)]
     lines += [line for option in program().options for line in _option(option)]
     lines += [".PP", *_text("Many verbs take these:")]
-    lines += [line for option in shared for line in _option(option)]
+    lines += [line for option in shared if option not in program().options for line in _option(option)]
     lines += [".SH EXIT STATUS"]
     for code, meaning in EXIT_CODES.items():
         lines += [".TP", f".B {code}", *_text(sentence(meaning))]
+    lines += [".PP", *_text(f"{MORE_EXIT_CODES}: see there.")]
     lines += [".SH FILES"]
     for file in files():
         lines += [".TP", f".I {_roff(file.path)}", *_text(sentence(file.text) if file.text else "Used by azurelite.")]

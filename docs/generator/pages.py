@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from azurelite import simulator
-from azurelite.cli.parser import EXIT_CODES
+from azurelite.cli.parser import EXIT_CODES, MORE_EXIT_CODES
 from azurelite.config.load import Sections
 from azurelite.describe.handlers import as_markdown, catalog, document, yaml_of
 from azurelite.describe.options import attribute_texts, options_of
@@ -25,6 +25,7 @@ def exit_codes_page() -> str:
     """docs/reference/exit-codes.md."""
     lines = ["# Exit codes", "", "| code | meaning |", "|---|---|"]
     lines += [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()]
+    lines += ["", f"{MORE_EXIT_CODES}."]
     lines += ["", "`provision` and `apply` end with the exit code of their outcome:", ""]
     lines += ["| outcome | code |", "|---|---|"]
     lines += [f"| `{outcome}` | {code} |" for outcome, code in OUTCOMES.items()]

@@ -14,6 +14,7 @@ ABOUT = (
     "the man pages azurelite(8) and azurelite.yaml(5), and completion for bash, zsh and fish. Their files are in",
     "`contrib/packaging/man` and `contrib/completion`.",
 )
+BEFORE_THE_VERB = "These options come before the verb; all but the first may also follow it:"
 
 
 class Option(NamedTuple):
@@ -74,10 +75,12 @@ def complete_parser() -> argparse.ArgumentParser:
 def verbs_page() -> str:
     """docs/reference/verbs.md."""
     lines = ["# Verbs", "", *ABOUT, ""]
-    lines += ["These options come before the verb:", "", *_table(program().options)]
+    general = program().options
+    lines += [BEFORE_THE_VERB, "", *_table(general)]
     for command in commands():
+        own = tuple(option for option in command.options if option not in general)
         lines += ["", f"## {' '.join(command.words)}", "", f"{sentence(command.summary)}", ""]
-        lines += ["```text", f"{command.synopsis} [OPTIONS]", "```", "", *_table(command.options)]
+        lines += ["```text", f"{command.synopsis} [OPTIONS]", "```", "", *_table(own)]
         lines += ["", "```text", command.note, "```"] if command.note else []
     return "\n".join(lines) + "\n"
 

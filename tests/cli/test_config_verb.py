@@ -345,7 +345,12 @@ class TestSchema:
         assert "mine" in json.loads(capsys.readouterr().out)["$defs"]
 
 
-@pytest.mark.parametrize("words", [[], ["shwo"], ["check", "--json"], ["show", "x"]])
+@pytest.mark.parametrize("words", [["-v", "show"], ["show", "-v"], ["show", "--debug"], ["check", "-q"]])
+def test_the_options_of_the_log_may_follow_the_action(words: list[str], guest: Guest, capsys: Any) -> None:
+    assert main(["config", *words, "--root", guest.root]) == 0
+
+
+@pytest.mark.parametrize("words", [[], ["shwo"], ["check", "--jso"], ["show", "x"]])
 def test_words_that_make_no_sense_are_exit_2(words: list[str], capsys: Any) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["config", *words])

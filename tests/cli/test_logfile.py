@@ -212,7 +212,7 @@ def test_a_failed_boot_ends_with_a_summary(silent: Guest, capsys: Any) -> None:
     state, remedy, log = capsys.readouterr().out.splitlines()
     assert state.startswith("failed: ")
     assert remedy.startswith("what to do: ")
-    assert log == "log: /var/log/azurelite.log; `azurelite status` says this again"
+    assert log == "log: /var/log/azurelite.log; see also `azurelite status --long`"
     assert " error: provision: failed: " in silent.text(NAME)
 
 

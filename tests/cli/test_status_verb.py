@@ -68,6 +68,24 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
         0,
         "last failure: then in user: no sudo\n  remedy: Do it.",
     ),
+    "failed before, with the remedy in the reason": (
+        status_of(
+            "done", last_failure={"updated": "then", "step": "user", "reason": "user: no. Do it", "remedy": "Do it."}
+        ),
+        0,
+        "last failure: then: user: no\n  remedy: Do it.\n",
+    ),
+    "failed again": (
+        status_of("failed", reason="user: no", last_failure={"updated": "then", "step": "user", "reason": "user: no"}),
+        1,
+        "last failure: then, for the same reason\n",
+    ),
+    "a remedy is told once": (
+        status_of("failed", reason="IMDS fails. Reboot it", remedy="Reboot it."),
+        1,
+        "reason: IMDS fails\nremedy: Reboot it.\n",
+    ),
+    "a time": (status_of("done", seconds=0.0704), 0, "time: 2026-01-02 03:04:05 UTC, after 0.07 s"),
 }
 
 
@@ -81,6 +99,17 @@ def test_each_state_has_its_words_and_its_code(name: str, booted: Guest, capsys:
     assert told(booted, capsys, "--long")[0] == code
     as_json = told(booted, capsys, "--json")
     assert as_json[0] == code == json.loads(as_json[1])["exit_code"]
+
+
+def test_long_tells_the_log_and_the_reason_once(booted: Guest, capsys: pytest.CaptureFixture[str]) -> None:
+    booted.on_azure()
+    with Simulator(Scenario(Scenario.default().vm, (Fault(endpoint="imds", status=500),))) as azure:
+        booted.configure(azure, datasource={"deadline": 2, "media": {"device": "none"}})
+        assert main(["provision", "--root", booted.root]) == 1
+    capsys.readouterr()
+    code, out, _ = told(booted, capsys, "--long")
+    assert (code, out.count("HTTP 500"), out.count("log: ")) == (1, 1, 1), out
+    assert "see the reason above" in out
 
 
 def test_every_state_is_a_case() -> None:
@@ -120,7 +149,15 @@ def test_a_status_that_cannot_be_used_is_named(name: str, booted: Guest, capsys:
 
 
 @pytest.mark.parametrize(
-    "words", [("--boot", "1"), ("--boot", "-1"), ("--boot", "-1", "--wait"), ("--wait", "0"), ("--wait", "soon")]
+    "words",
+    [
+        ("--boot", "1"),
+        ("--boot", "x"),
+        ("--boot", "-1"),
+        ("--boot", "-1", "--wait"),
+        ("--wait", "0"),
+        ("--wait", "soon"),
+    ],
 )
 def test_wrong_words(words: tuple[str, ...], booted: Guest, capsys: pytest.CaptureFixture[str]) -> None:
     try:
@@ -215,7 +252,7 @@ def test_anybody_learns_why_a_boot_failed_and_the_next_boot_still_tells(booted: 
     assert later.returncode == 0, later.stderr
     assert "status: done\nreason: VM" in later.stdout
     assert "last failure: " in later.stdout
-    assert "in user: user: cannot read /etc/passwd" in later.stdout
+    assert " UTC: user: cannot read /etc/passwd" in later.stdout
 
 
 def test_earlier_boots(booted: Guest, capsys: pytest.CaptureFixture[str]) -> None:

@@ -239,14 +239,14 @@ def test_a_damaged_initramfs_is_read_without_a_crash(guest: Guest, data: bytes) 
 def test_the_verb_prints_findings_and_a_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     guest = fit(tmp_path / "root", "runit")
     assert main(["doctor", "--root", guest.root]) == 0
-    assert "fit to be captured: 0 error, 0 warning" in capsys.readouterr().out
+    assert "fit to be captured: 0 errors, 0 warnings, 0 notes" in capsys.readouterr().out
     guest.put({"root/.bash_history": "x"})
     assert main(["doctor", "--root", guest.root]) == 0
     guest.put({"etc/machine-id": "0123\n"})
     assert main(["doctor", "--root", guest.root]) == 4
     text = capsys.readouterr().out
     assert "error: files.machine-id: the image has a machine id" in text
-    assert "not fit to be captured: 1 error, 1 warning, 0 note, 0 not checked" in text
+    assert "not fit to be captured: 1 error, 1 warning, 0 notes, 0 not checked" in text
     assert main(["doctor", "--root", guest.root, "--json"]) == 4
     told = json.loads(capsys.readouterr().out)
     assert [one["name"] for one in told["findings"]] == ["files.machine-id", "leftovers.histories"]
