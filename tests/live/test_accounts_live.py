@@ -355,7 +355,10 @@ def test_a_read_only_etc_leaves_no_mount_point_and_no_swap_file(stage: Stage) ->
     wishes = [mounts, ["swap", {"size": "1M", "path": "/zz/swapfile"}]]
     told, made, look = stage(READ_ONLY, apply(*wishes, dry=True), apply(*wishes), sh("ls /zz; cat /proc/swaps"))
     assert told == made
-    assert made["errors"] == ["cannot write /etc/fstab: Read-only file system"] * 2
+    assert (
+        made["errors"]
+        == ["cannot write /etc/fstab: Read-only file system: mount it writable before azurelite starts"] * 2
+    )
     assert made["changes"] == []
     assert "/zz" not in look["out"]
 
