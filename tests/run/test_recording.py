@@ -302,7 +302,11 @@ def test_a_damaged_failure_spoils_no_later_status(guest: Guest, text: str) -> No
 
 @pytest.mark.spawns
 def test_a_number_that_another_program_has_now_is_no_run() -> None:
-    with subprocess.Popen(["sleep", "60"]) as other:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        print("here", file=other.stdin, flush=True)
+        assert other.stdout.readline() == "here\n"  # from now on its words are those of `cat`
         assert records.is_crashed({"boot_id": None, "pid": other.pid}, boot_id=None)
         other.kill()
     assert not records.is_crashed({"boot_id": None, "pid": os.getpid()}, boot_id=None)
