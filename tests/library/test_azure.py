@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from pathlib import Path
 from typing import Any, ClassVar, Optional
 
 import pytest
@@ -553,3 +554,13 @@ def test_what_a_caller_hands_on_decides_where_it_tells_what_is_missing(guest: Gu
                 with pytest.raises(azurelite.OutOfOrderError) if told else contextlib.nullcontext():
                     azure.report_ready()
     assert here.states == ["Ready"]
+
+
+def test_a_root_is_a_text_or_a_path_object(guest: Guest) -> None:
+    with serve(guest) as here:
+        settings, root = {"config": here.config, "clock": here.clock}, Path(guest.root)
+        assert azurelite.crawl(root=root, **settings)["username"] == "azureuser"
+        assert azurelite.apply(["hostname"], root=root, **settings).exit_code == 0
+        assert azurelite.Azure(root=root, **settings).plan().steps
+        assert azurelite.Azure(root=root, **settings).provision().exit_code == 0
+        assert azurelite.Azure(root=root, config=guest.path("etc/azurelite/azurelite.yaml")).is_done()

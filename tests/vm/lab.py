@@ -70,7 +70,8 @@ class Lab:
         Args:
             root: what is on its disk.
             boots: of each: `disc` (in the drive), `reports` (one is waited for), `ejects` (that is waited for), `says`
-                (a line of the console is waited for), `looks` (scripts that somebody runs who logs in, by name).
+                (a line of the console is waited for), `looks` (scripts that somebody runs who logs in, by name),
+                `uuid` (the firmware's, of another VM).
             config: what the YAML says beside, or in place of, the usual handlers.
             early: the unit that names the host ahead of the network, too.
             initramfs: the distribution's initramfs boots it, with this project's example in it.

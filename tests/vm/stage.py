@@ -134,7 +134,7 @@ def _boot(job: dict[str, Any], boot: dict[str, Any], fabric: Simulator, dhcp: Dh
         initrd=Path(job["initrd"]),
         disk=Path(job["disk"]),
         disc=STAGE / "disc" if boot["disc"] else None,
-        uuid=job["uuid"],
+        uuid=boot.get("uuid", job["uuid"]),
         tap="tap0",
         folder=STAGE,
         words=boot.get("words", ""),

@@ -83,6 +83,33 @@ def test_first_boot_is_ready_and_lets_the_person_in_and_the_second_is_silent(
     assert {name for _, name, _ in second["dhcp"]} == names, told(second)
 
 
+OTHER_VM = "5f8e3d10-94b7-4d0e-8f55-0c6f6b1f7a21"
+# The rule for sudo goes with the account, so the same command ends the machine.
+END = "(sleep 3; sync; echo o >/proc/sysrq-trigger) >/dev/null 2>&1 </dev/null &"
+CAPTURE = f"sudo -n sh -c 'azurelite generalize --yes --all --delete-homes; echo $?; {END}'"
+LEFT = "sudo -n sh -c 'ls -A /home/*/mine /var/lib/azurelite/vms | wc -l; ls /var/lib/azurelite/vms; getent passwd'"
+
+
+def test_a_captured_disk_is_another_vm_with_nothing_of_the_first(lab: Lab) -> None:
+    first, second = lab.boot(
+        SYSTEMD,
+        {"looks": {"mine": "touch ~/mine; id -u", "generalize": CAPTURE}},
+        {
+            "uuid": OTHER_VM,
+            "looks": {"hostname": LOOKS["hostname"], "me": "id -un", "root": LOOKS["root"], "left": LEFT},
+        },
+        config={"handlers": ["hostname", "user", "ssh_host_keys", "ssh_keys", "sshd", "report_ready"]},
+    )
+    assert [(report["state"], report["accepted"]) for report in first["reports"]] == [("Ready", True)], told(first)
+    assert first["ended"], told(first)
+    assert [(report["state"], report["accepted"]) for report in second["reports"]] == [("Ready", True)], told(second)
+    assert out(second, "hostname").split() == [NAME, NAME]
+    assert (out(second, "me"), out(second, "root")) == (USER, "0")
+    count, *rest = out(second, "left").splitlines()
+    assert (count, rest[0]) == ("1", OTHER_VM), told(second)  # the one record is of the second VM
+    assert sum(line.startswith(f"{USER}:") for line in rest) == 1
+
+
 SITE_CHECK = {
     "run": {
         "id": "site-check",
