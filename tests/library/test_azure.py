@@ -563,4 +563,9 @@ def test_a_root_is_a_text_or_a_path_object(guest: Guest) -> None:
         assert azurelite.apply(["hostname"], root=root, **settings).exit_code == 0
         assert azurelite.Azure(root=root, **settings).plan().steps
         assert azurelite.Azure(root=root, **settings).provision().exit_code == 0
-        assert azurelite.Azure(root=root, config=guest.path("etc/azurelite/azurelite.yaml")).is_done()
+        assert azurelite.Azure(
+            root=root,
+            config=guest.put({"etc/azurelite/azurelite.yaml": yaml.safe_dump(here.config)}).path(
+                "etc/azurelite/azurelite.yaml"
+            ),
+        ).is_done()
