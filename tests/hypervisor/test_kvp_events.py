@@ -152,6 +152,19 @@ def test_no_password_gets_into_the_pool(guest: Guest) -> None:
     assert b"canary" not in guest.path(POOL).read_bytes()
 
 
+def test_no_name_from_user_data_gets_into_the_pool(guest: Guest) -> None:
+    """On many systems everybody may read the pool."""
+    text = "#cloud-config\nusers: [{name: canary-user, uid: x}]\nhostname: canary_name\n"
+    handlers = ["hostname", "user", "ssh_keys", "report_ready", "user_data"]
+    with Simulator(Scenario(Scenario.default().vm.changed({"user_data": text}, where="test"), ())) as fabric:
+        guest.on_azure().configure(fabric, handlers=handlers, datasource={"media": {"device": "none"}})
+        outcome = provision(Options(root=guest.root, clock=FastClock()))
+    assert "canary" in str(outcome.as_dict())
+    assert b"canary" not in guest.path(POOL).read_bytes()
+    (told,) = [one for one in events(read(guest.path(POOL).read_bytes())) if one["name"] == "user_data"]
+    assert told["result"] == "FAIL"
+
+
 ROUNDS = 5
 
 
