@@ -96,7 +96,7 @@ def test_a_captured_disk_is_another_vm_with_nothing_of_the_first(lab: Lab) -> No
         SYSTEMD,
         {"looks": {"mine": "touch ~/mine; id -u", "generalize": CAPTURE}},
         {
-            "uuid": OTHER_VM,
+            "uuid": OTHER_FIRMWARE,
             "looks": {"hostname": LOOKS["hostname"], "me": "id -un", "root": LOOKS["root"], "left": LEFT},
         },
         config={"handlers": ["hostname", "user", "ssh_host_keys", "ssh_keys", "sshd", "report_ready"]},
