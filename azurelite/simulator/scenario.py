@@ -277,7 +277,7 @@ def _check_choice(key: str, value: str, known: Iterable[str]) -> None:
 
 
 def _nearest(word: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
+    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.7)
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names)}"
 
 
