@@ -102,7 +102,8 @@ def test_a_log_that_cannot_be_written_costs_one_note(ready: Guest, kind: str, ca
     planted(ready, kind)
     before = ready.text("etc/passwd")
     assert main(["provision", "--root", ready.root]) == 0
-    assert capsys.readouterr().err.count("azurelite: info: log: /var/log/azurelite.log is not written: ") == 1
+    notes = 1 if os.geteuid() == 0 else 0  # for another user it is no news
+    assert capsys.readouterr().err.count("azurelite: info: log: /var/log/azurelite.log is not written: ") == notes
     assert ready.text("etc/passwd").startswith(before)
     assert "azurelite 0" not in ready.text("etc/passwd")
 
