@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,8 @@ def test_the_commands_of_a_page_run(page: Path, tmp_path: Path) -> None:
     with Simulator(Scenario.default(), rate_limit=None) as simulator:
         machine = Machine(tmp_path, simulator)
         for block in blocks_of(page):
-            if block.reason is not None:
-                continue
+            if block.reason is not None or ("generalize --yes" in block.text and os.geteuid() != 0):
+                continue  # only root removes accounts; the whole page runs where the tests are root's
             whole = hindrance(block.text) is None
             for text in [block.text] if whole else filter(simple, block.text.splitlines()):
                 if whole or hindrance(text) is None:

@@ -9,6 +9,7 @@ from typing import Callable
 
 import pytest
 from kit import BASE, ED25519, Guest
+from needs import needs
 
 from azurelite.datasource.imds import parse_imds
 from azurelite.handlers import Context, ssh_keys, user, users
@@ -77,9 +78,9 @@ def test_options_are_for_those_who_own_the_image(options: str, why: str) -> None
         assert "accepted only from the configuration and from cloud-config" in foreign.problem
 
 
+@needs("ssh-keygen")
 @pytest.mark.spawns
 def test_openssh_reads_what_is_accepted(tmp_path: Path) -> None:
-
     accepted = [options for options, why in OPTIONS.items() if why == ""]
     (tmp_path / "keys").write_text("".join(f"{options} {BARE}\n" for options in accepted))
     done = subprocess.run(["ssh-keygen", "-l", "-f", tmp_path / "keys"], capture_output=True, text=True, check=False)
