@@ -178,7 +178,7 @@ def home_obstacle(system: System, known: Known) -> str:
         return "nothing says that azurelite made it"
     found = files.stat(home, beneath=home)
     if found is None or not stat.S_ISDIR(found.st_mode) or not can_be_made(home):
-        return "it is no folder for a home"
+        return "it is not a folder, or a home may not be there"
     for row in table_rows(files, "/etc/passwd", fill=7):
         other = posixpath.normpath(row[5] or "/")
         if row[0] != known.user.name and (other == home or other.startswith(f"{home}/")):

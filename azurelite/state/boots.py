@@ -14,13 +14,12 @@ from azurelite import layout
 from azurelite.errors import ConfigError
 from azurelite.outcome import Outcome
 from azurelite.record import Record
+from azurelite.state.quick import boot_id
+from azurelite.state.records import boot_before, kept_boots
+from azurelite.state.timeline import FORMAT
 from azurelite.system.root import Root
 
 LOG = logging.getLogger(__name__)
-FORMAT = 1
-_TIMELINE = f"{layout.RUN_DIR}/timeline.json"
-_BOOTS = f"{layout.STATE_DIR}/boots"
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _LIMIT = 1024 * 1024  # bytes of one file
 _MOST_SPANS = 2000
 _LONGEST_NAME, _LONGEST_TEXT = 200, 1000  # characters
@@ -103,20 +102,16 @@ def read_boot(root: Root, back: int) -> Boot:
         ConfigError: there is no timeline, or it cannot be used.
     """
     if back > 0:
-        names = earlier_boots(root)
-        if back > len(names):
-            kept = f"{len(names)} earlier boot{'s are' if len(names) > 1 else ' is'}" if names else "no earlier boot is"
-            raise ConfigError(f"--boot -{back}: {kept} kept in {_BOOTS}: give a smaller number, or leave it out")
-        name = names[-back]
-        return _read(root, f"boot {name}", f"{_BOOTS}/{name}/timeline.json", f"{_BOOTS}/{name}/status.json")
+        name = boot_before(earlier_boots(root), back)
+        return _read(root, f"boot {name}", f"{layout.BOOTS_DIR}/{name}")
     try:
-        return _read(root, "this boot", _TIMELINE, f"{layout.RUN_DIR}/status.json")
+        return _read(root, "this boot", layout.RUN_DIR)
     except ConfigError as error:
         copy = _copy_of_this_boot(root)
         if copy is None:
             raise
         LOG.debug("analyze: %s", error)
-        return _read(root, "this boot", f"{_BOOTS}/{copy}/timeline.json", f"{_BOOTS}/{copy}/status.json")
+        return _read(root, "this boot", f"{layout.BOOTS_DIR}/{copy}")
 
 
 def boot_of(outcome: Outcome, *, title: str, started: float) -> Boot:
@@ -154,32 +149,25 @@ def boot_of(outcome: Outcome, *, title: str, started: float) -> Boot:
 
 def earlier_boots(root: Root) -> list[str]:
     """The kept boots before this one, the oldest first. Raises ConfigError: only root may look."""
-    names = _kept(root)
+    names = kept_boots(root)
     if names and names[-1] == _copy_of_this_boot(root):
         names.pop()
     return names
 
 
-def _kept(root: Root) -> list[str]:
-    try:
-        names = [name for name in root.names(_BOOTS) if name.isascii() and name.isdigit() and len(name) <= 9]
-    except OSError as error:
-        raise ConfigError(f"{_BOOTS}: {error.strerror}: use sudo") from error
-    return sorted(names, key=int)
-
-
 def _copy_of_this_boot(root: Root) -> Optional[str]:
     """The folder that was written in this boot, if it is readable."""
-    here = root.text(_BOOT_ID).strip()
+    here = boot_id(root)
     try:
-        names = _kept(root)
-        document = _document(root, f"{_BOOTS}/{names[-1]}/timeline.json") if names and here else None
+        names = kept_boots(root)
+        document = _document(root, f"{layout.BOOTS_DIR}/{names[-1]}/timeline.json") if names and here else None
     except ConfigError:
         return None
     return names[-1] if document is not None and document.get("boot_id") == here else None
 
 
-def _read(root: Root, title: str, timeline: str, status: str) -> Boot:
+def _read(root: Root, title: str, folder: str) -> Boot:
+    timeline, status = f"{folder}/timeline.json", f"{folder}/status.json"
     document = _document(root, timeline)
     if document is None:
         raise ConfigError(
@@ -201,7 +189,7 @@ def _read(root: Root, title: str, timeline: str, status: str) -> Boot:
 
 
 def _document(root: Root, path: str) -> Optional[dict[str, Any]]:
-    """A JSON object of our format; None if there is no file. Raises ConfigError."""
+    """A file that azurelite has written as JSON; None if it does not exist. Raises ConfigError."""
     try:
         data = root.read(path, limit=_LIMIT + 1)
     except OSError as error:
@@ -230,8 +218,8 @@ def _boot(title: str, document: dict[str, Any]) -> Optional[Boot]:
         if made is None:
             return None
         spans.append(made)
-    boot_id = _text(document.get("boot_id"), most=_LONGEST_NAME)
-    return Boot(title, started, tuple(spans), boot_id, _seconds(document.get("uptime")))
+    here = _text(document.get("boot_id"), most=_LONGEST_NAME)
+    return Boot(title, started, tuple(spans), here, _seconds(document.get("uptime")))
 
 
 def _span(row: dict[str, Any], index: int) -> Optional[Span]:

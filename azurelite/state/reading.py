@@ -72,11 +72,8 @@ def earlier(root: Root, back: int) -> dict[str, Any]:
     Raises:
         ConfigError: it is not kept, or cannot be read.
     """
-    names = earlier_boots(root)
-    if back > len(names):
-        kept = f"{len(names)} earlier boot{'s are' if len(names) > 1 else ' is'}" if names else "no earlier boot is"
-        raise ConfigError(f"--boot -{back}: {kept} kept in {layout.BOOTS_DIR}: give a smaller number, or leave it out")
-    record = records.read_record(root, f"{layout.BOOTS_DIR}/{names[-back]}/status.json")
+    name = records.boot_before(earlier_boots(root), back)
+    record = records.read_record(root, f"{layout.BOOTS_DIR}/{name}/status.json")
     if record is None:
         raise ConfigError(f"--boot -{back}: its status is missing: give another number")
     return record
@@ -84,10 +81,7 @@ def earlier(root: Root, back: int) -> dict[str, Any]:
 
 def earlier_boots(root: Root) -> list[str]:
     """The folders in `boots` of the boots before this one, the oldest first. Raises ConfigError."""
-    try:
-        names = records.boot_names(root)
-    except OSError as error:
-        raise ConfigError(f"{layout.BOOTS_DIR}: {error.strerror}: use sudo") from error
+    names = records.kept_boots(root)
     here = quick.boot_id(root)
     if names and here is not None and records.boot_id_of(root, names[-1]) == here:
         names.pop()

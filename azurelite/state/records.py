@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import stat
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Sequence
 
 from azurelite import layout
 from azurelite.errors import ConfigError, FileError
@@ -87,6 +87,22 @@ def boot_names(root: Root) -> list[str]:
     """The names of the kept boots, the oldest first. Raises OSError."""
     names = [name for name in root.names(layout.BOOTS_DIR) if name.isascii() and name.isdigit() and len(name) <= 9]
     return sorted(names, key=int)
+
+
+def kept_boots(root: Root) -> list[str]:
+    """Like `boot_names`. Raises ConfigError: only root may look."""
+    try:
+        return boot_names(root)
+    except OSError as error:
+        raise ConfigError(f"{layout.BOOTS_DIR}: {error.strerror}: use sudo") from error
+
+
+def boot_before(names: Sequence[str], back: int) -> str:
+    """Of the boots before this one, the oldest first, the one that `--boot -BACK` names. Raises ConfigError."""
+    if back > len(names):
+        kept = f"{len(names)} earlier boot{'s are' if len(names) > 1 else ' is'}" if names else "no earlier boot is"
+        raise ConfigError(f"--boot -{back}: {kept} kept in {layout.BOOTS_DIR}: give a smaller number, or leave it out")
+    return names[-back]
 
 
 def found_status(root: Root, path: str = layout.STATUS) -> Optional[dict[str, Any]]:
